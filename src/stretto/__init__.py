@@ -1,0 +1,48 @@
+"""stretto decodes generative token models: checkpoint and prompt in, tokens out.
+
+    import stretto
+    engine = stretto.load("zoo/causal")
+    print(engine.generate([{"role": "user", "content": "Sort: 7 3 9"}], method="lookup"))
+
+Importing this package is light; the model stack loads with the first model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .generation import Generation
+    from .request import Request
+
+__version__ = "0.1.0"
+__all__ = ["Engine", "Generation", "Request", "__version__", "generate", "load"]
+
+
+def load(name: str = "zoo/causal", **options: Any) -> Engine:
+    """An engine for a local folder, a model of the zoo or a hub name; options as in `Engine.load`."""
+    from .engine import Engine
+
+    return Engine.load(name, **options)
+
+
+def generate(prompt: Any, model: str = "zoo/causal", method: str = "lookup", **settings: Any) -> Any:
+    """Load a model and answer; to ask more than once, keep an engine from `load`."""
+    return load(model).generate(prompt, method, **settings)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Engine":
+        from .engine import Engine
+
+        return Engine
+    if name == "Generation":
+        from .generation import Generation
+
+        return Generation
+    if name == "Request":
+        from .request import Request
+
+        return Request
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,141 @@
+"""Replay: the real network runs at its real cost, and its choices are forced to a reference text.
+
+One logit of each slot is overwritten after the forward, so that the argmax is the reference's next token.
+It goes by position: at a draft that deviates from the reference, what stands there was rejected at its
+parent already. A draft model is never forced: it guesses by itself.
+
+Both sides are forced by the same operation in the same place, behind the network's forward: ours in a
+`Model` around the model, transformers in a forward hook of the module. (Not in a logits processor: generate
+hands those on to the draft model, which would then agree always, and calls them once for every candidate.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ..generation import Counters
+from ..models.cache import Cache, KeyForm
+from ..models.contract import Evaluation, Model, Want
+from ..models.window import Window
+
+FORCED = 1e4  # above any logit, and finite in every dtype
+SPARE = 256  # positions beyond the texts that drafts may reach into
+
+
+@torch.inference_mode()
+def force(logits: Tensor, wanted: Tensor) -> None:
+    """Make `wanted` [B, n] the argmax of logits [B, n, V], in place."""
+    logits.scatter_(-1, wanted[..., None], FORCED)
+
+
+def overwrite_at(logits: Tensor, table: Tensor, rows: Sequence[int], positions: Tensor) -> None:
+    """Ours: `table` [R, P] is that of `followers`, `positions` [B, n] those of the slots, `rows` B rows of it."""
+    table = table if len(table) == 1 else table[rows]
+    force(logits, table.gather(1, positions))
+
+
+def overwrite_up_to(logits: Tensor, table: Tensor, end: int) -> None:
+    """Theirs: the slots of logits [B, n, V] stand at the last n positions before `end`."""
+    force(logits, table[:, end - logits.shape[1] : end])
+
+
+def forcing_cost(overwrite: Callable[[], None], calls: int = 500) -> float:
+    """Microseconds of one overwriting (the median of `calls`)."""
+    taken = []
+    for _ in range(calls):
+        begun = perf_counter()
+        overwrite()
+        taken.append(perf_counter() - begun)
+    return 1e6 * median(taken)
+
+
+def forcing_costs(vocabulary: int) -> dict[str, float]:
+    """What forcing a window of one token costs each side, in microseconds."""
+    logits, table = torch.zeros(1, 1, vocabulary), torch.zeros(1, SPARE, dtype=torch.int64)
+    position = torch.zeros(1, 1, dtype=torch.int64)
+    return {
+        "stretto": forcing_cost(lambda: overwrite_at(logits, table, [0], position)),
+        "transformers": forcing_cost(lambda: overwrite_up_to(logits, table, 1)),
+    }
+
+
+def followers(texts: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """For each text and position the token that follows it: [R, P]."""
+    size = max(map(len, texts)) + SPARE
+    return torch.tensor([[*text[1:], *([0] * (size - len(text) + 1))] for text in texts], device=device)
+
+
+class Replayed:
+    """A model whose choices can be forced; as long as no text is set it is the model itself."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.vocabulary = model.vocabulary
+        self.layers = model.layers
+        self.channels = model.channels
+        self.max_positions = model.max_positions
+        self.abilities = model.abilities
+        self.device = model.device
+        self.dtype = model.dtype
+        self.name = model.name
+        self._next: Tensor | None = None  # [R, P]
+
+    def follow(self, table: Tensor | None) -> None:
+        """Force row r of every new cache to row r of a table of `followers`; None sets the model free."""
+        self._next = table
+
+    def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
+        """The model's own; its rows are numbered in the order in which they are opened."""
+        return self.model.new_cache(rows, slots, key_form)
+
+    def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
+        """The model's own evaluation; then the logits are overwritten."""
+        evaluation = self.model.evaluate(window, cache, want)
+        if self._next is not None and evaluation.logits is not None:
+            positions = window.positions
+            if isinstance(want.logits, Tensor):
+                positions = positions.gather(1, want.logits)
+            overwrite_at(evaluation.logits, self._next, window.rows, positions)
+        return evaluation
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The model's own."""
+        return self.model.embed(tokens)
+
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """The model's own: what a drafter reads out early is never forced."""
+        return self.model.read_out(hidden)
+
+
+class Watched:
+    """A transformers module whose forwards are counted, and whose choices can be forced."""
+
+    def __init__(self, module: PreTrainedModel) -> None:
+        self.module = module
+        self.counters = Counters()
+        self._next: Tensor | None = None  # [R, P], positions of the padded batch
+        module.register_forward_hook(self._after, with_kwargs=True)
+
+    def follow(self, table: Tensor | None) -> None:
+        """Force row r to row r of a table of `followers`, padded on the left as the batch is; None: free.
+
+        The counters begin anew.
+        """
+        self.counters = Counters()
+        self._next = table
+
+    def _after(self, module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        rows, slots = output.logits.shape[:2]
+        self.counters.rounds += 1
+        self.counters.row_forwards += rows
+        self.counters.token_forwards += rows * slots
+        if self._next is not None:
+            end = kwargs["past_key_values"].get_seq_length()  # the window's last slot stands before this
+            overwrite_up_to(output.logits, self._next, end)

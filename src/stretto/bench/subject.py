@@ -1,0 +1,123 @@
+"""What is measured: a network for our engine, its twin for transformers, and the draft model of both."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from ..engine import Engine
+from ..errors import ModelError
+from ..models.contract import Model
+from ..models.lean import lean_or_none
+from ..models.load import find, load
+from ..models.network import Network
+from .replay import Replayed, Watched
+from .tasks import Exercise
+
+RANDOM = "random-134m"  # a target that is costly beside its draft; only its speed means anything
+TOKENIZER = "zoo/causal"  # whose tokenizer the random network reads
+
+
+class Subject:
+    """One target, ready for both sides.
+
+    `engine` answers for stretto; its model is `replayed`. `watched` holds transformers' module: other
+    weights in memory, the same numbers. `draft` and `draft_module` are the same small model, if there is one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        module: PreTrainedModel,
+        draft: Model | None = None,
+        draft_module: PreTrainedModel | None = None,
+    ) -> None:
+        self.name = name
+        self.engine = engine
+        self.replayed = Replayed(engine.model)
+        engine.model = self.replayed  # the engine's clock goes on measuring the model itself
+        self.watched = Watched(module)
+        self.draft = draft
+        self.draft_module = draft_module
+
+    @property
+    def ends(self) -> list[int]:
+        """The end tokens, in a fixed order."""
+        return sorted(self.engine.end_tokens)
+
+    def encode(self, exercise: Exercise) -> list[int]:
+        """Token ids of an exercise's prompt. Raises InvalidRequest where it does not fit."""
+        tokenizer = self.engine.tokenizer
+        if exercise.chat and tokenizer is not None and tokenizer.chat_template:
+            return self.engine.encode([{"role": "user", "content": exercise.prompt}])
+        return self.engine.encode(exercise.prompt)
+
+    def encode_reference(self, text: str) -> list[int]:
+        """Token ids of what is to follow a prompt."""
+        assert self.engine.tokenizer is not None
+        tokens: list[int] = self.engine.tokenizer.encode(text, add_special_tokens=False)
+        return tokens
+
+
+def load_subject(name: str, draft: str, seed: int) -> Subject:
+    """A checkpoint, or `random-134m`, in float32; `draft` may be empty.
+
+    Raises what loading raises: ModelError, Unsupported.
+    """
+    if name == RANDOM:
+        module = random_network(seed)
+        told = load(TOKENIZER)
+        engine = Engine(driven(copy.deepcopy(module)), told.tokenizer)
+        engine.end_tokens = told.end_tokens
+    else:
+        engine = Engine.load(name, dtype="float32")
+        if engine.tokenizer is None:
+            raise ModelError(f"{name} has no tokenizer", hint="the benchmark's prompts are text: add tokenizer.json")
+        module = module_of(name)
+    if not draft:
+        return Subject(name, engine, module)
+    draft_module = padded(module_of(draft), engine.model.vocabulary)
+    return Subject(name, engine, module, driven(copy.deepcopy(draft_module)), draft_module)
+
+
+def module_of(name: str) -> PreTrainedModel:
+    """transformers' own module of a checkpoint, float32."""
+    module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(find(name), dtype=torch.float32)
+    return module.eval()
+
+
+def driven(module: PreTrainedModel) -> Model:
+    """Our model of a module, which it takes over."""
+    return lean_or_none(module) or Network(module)
+
+
+def random_network(seed: int) -> PreTrainedModel:
+    """A Llama of 134 million random weights: 768 wide, 12 layers, 32,000 tokens."""
+    config = LlamaConfig(
+        vocab_size=32000,
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        num_key_value_heads=12,
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module: PreTrainedModel = LlamaForCausalLM(config)
+    return module.eval().requires_grad_(False)
+
+
+def padded(module: PreTrainedModel, vocabulary: int) -> PreTrainedModel:
+    """The module with zero rows added to its vocabulary, so that it drafts for a larger one at that size's cost."""
+    held = module.get_input_embeddings().weight.shape[0]
+    if held < vocabulary:
+        module.resize_token_embeddings(vocabulary, mean_resizing=False)
+        with torch.no_grad():
+            for table in (module.get_input_embeddings(), module.get_output_embeddings()):
+                table.weight[held:] = 0.0
+    return module

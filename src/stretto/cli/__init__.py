@@ -1,0 +1,82 @@
+"""The command line: one file per command, loaded when the command is called.
+
+Each command's module has `add_arguments(parser)` and `run(arguments) -> exit status`. Status 0: done,
+1: a difference was found, 2: the user's mistake, in one line on standard error; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..catalogue import closest
+from ..errors import InvalidRequest, StrettoError, UnknownName
+from .arguments import Parser
+
+COMMANDS = {
+    "generate": "answer prompts, streaming",
+    "chat": "converse",
+    "methods": "list the ways of decoding, or the parts they are made of",
+    "verify": "check that two methods give the same tokens",
+    "clock": "show what evaluating windows of 1 to 64 tokens costs here",
+    "bench": "measure methods against each other and against transformers",
+    "train": "train the models that ship with stretto",
+    "demo": "a short show: drafting, its speed, and that it changes no token",
+}
+ELSEWHERE = {"bench": "stretto.bench.command"}  # commands that stand beside what they command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. Raises SystemExit only after --help and --version."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if hasattr(sys.stdout, "reconfigure"):  # a model may write what the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        status = _run(given)
+        sys.stdout.flush()
+        return status
+    except StrettoError as error:
+        return _complain(str(error))
+    except BrokenPipeError:  # the reader has seen enough; nothing may be flushed into the closed pipe at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        return _complain(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(given: list[str]) -> int:
+    parser = Parser(prog="stretto", description="Decode generative token models: exactly, fast, and visibly.")
+    parser.add_argument("--version", action="version", version=f"stretto {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    called = given[0] if given else "--help"
+    if called == "train":  # it parses its own arguments
+        return int(importlib.import_module("stretto.train").main(given[1:]))
+    if not called.startswith("-") and called not in COMMANDS:
+        raise UnknownName(f"there is no command {called!r}", hint=closest(called, COMMANDS))
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == called:  # only now, so that `stretto --help` loads no model stack
+            module = importlib.import_module(ELSEWHERE.get(name, f"stretto.cli.{name}"))
+            module.add_arguments(command)
+            chosen = command
+    arguments, surplus = parser.parse_known_args(given or ["--help"])
+    if surplus:
+        known = [option for action in chosen._actions for option in action.option_strings]
+        raise InvalidRequest(f"stretto {called} knows no {surplus[0]!r}", hint=_meant(surplus[0], known, called))
+    return int(module.run(arguments))
+
+
+def _meant(option: str, known: list[str], command: str) -> str:
+    hint = closest(option.partition("=")[0], known)
+    return hint if hint.startswith("did you mean") else f"see stretto {command} --help"
+
+
+def _complain(message: str) -> int:
+    sys.stdout.flush()
+    print("stretto:", " ".join(message.split()), file=sys.stderr)
+    return 2

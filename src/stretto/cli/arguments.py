@@ -1,0 +1,170 @@
+"""What commands share: options for the model, the method and the request, prompts, and waiting visibly."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import InvalidRequest
+from .fields import settings_of
+
+if TYPE_CHECKING:
+    from ..engine import Engine, Prompt
+    from ..method import Method
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes are typed errors: one line and a hint, like all others."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InvalidRequest instead of printing the usage."""
+        raise InvalidRequest(message, hint=f"see {self.prog} --help")
+
+
+# -- model and method -----------------------------------------------------------------------------
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """--model, --dtype, --device, --weights: what `load_engine` reads."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", default="zoo/causal", help="a folder, a shipped model or a hub name (zoo/causal)")
+    group.add_argument("--dtype", default="auto", help="float32, bfloat16, float16 or auto")
+    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … or auto")
+    group.add_argument("--weights", default="auto", help="auto, or int8 for quantised weights on the CPU")
+
+
+def load_engine(given: argparse.Namespace) -> Engine:
+    """The engine of the options of `add_model`."""
+    with waiting(f"loading {given.model}"):
+        from ..engine import Engine
+
+        return Engine.load(given.model, dtype=given.dtype, device=given.device, weights=given.weights)
+
+
+def read_method(text: str) -> Method:
+    """A method from its text form, checked before a model is loaded."""
+    from ..method import parse
+
+    return parse(text)
+
+
+# -- the request ------------------------------------------------------------------------------------
+
+
+def add_settings(parser: argparse.ArgumentParser, *, without: tuple[str, ...] = ()) -> None:
+    """One option for each setting of `Request`; only what the user gives is passed on."""
+    from ..request import Request
+
+    group = parser.add_argument_group("settings")
+    for setting in settings_of(Request):
+        if setting.name not in without:
+            option = "--" + setting.name.replace("_", "-")
+            names = [option, "--log-probs"] if setting.name == "log_probabilities" else [option]
+            default = setting.default
+            shown = f" ({default})" if isinstance(default, int | float) else ""
+            group.add_argument(
+                *names,
+                dest=setting.name,
+                default=argparse.SUPPRESS,
+                help=(setting.comment + shown).replace("%", "%%"),
+                **READERS[setting.annotation],
+            )
+
+
+def read_settings(given: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given. Raises InvalidRequest out of range, before a model is loaded."""
+    from ..request import Request
+
+    names = {setting.name for setting in settings_of(Request)}
+    settings = {name: value for name, value in vars(given).items() if name in names}
+    Request(**settings)
+    return settings
+
+
+def token_ids(text: str) -> list[int]:
+    """Token ids between commas or spaces."""
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of token ids such as 5,17") from None
+
+
+def _biases(text: str) -> dict[int, float]:
+    try:
+        pairs = [pair.split(":") for pair in text.replace(",", " ").split()]
+        return {int(token): float(bias) for token, bias in pairs}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of biases such as 5:1.5,17:-2") from None
+
+
+READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its option is read
+    "int": {"type": int, "metavar": "N"},
+    "float": {"type": float, "metavar": "X"},
+    "int | None": {"type": int, "metavar": "N"},
+    "Iterable[int]": {"type": token_ids, "metavar": "ID,…"},
+    "Iterable[int] | None": {"type": token_ids, "metavar": "ID,…"},
+    "Mapping[int, float]": {"type": _biases, "metavar": "ID:X,…"},
+    "str | Iterable[str]": {"action": "append", "metavar": "TEXT"},
+}
+
+
+# -- prompts ----------------------------------------------------------------------------------------
+
+
+def add_prompts(parser: argparse.ArgumentParser, *, several: str) -> None:
+    """PROMPT …, --raw, --system, --ids: what `read_prompts` and `as_prompt` read."""
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help=f"text, or - for standard input; {several}")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--raw", action="store_true", help="continue the text itself, without the chat template")
+    group.add_argument("--system", metavar="TEXT", help="a system message before the prompt")
+    group.add_argument("--ids", action="store_true", help="prompts are token ids, such as '5 17 3'")
+
+
+def read_prompts(given: argparse.Namespace) -> list[str]:
+    """The prompts as text; standard input where there is none, unless that is a terminal."""
+    if not given.prompt and sys.stdin.isatty():
+        raise InvalidRequest("there is no prompt", hint="name one in quotes, or - to read it from standard input")
+    return [_standard_input() if prompt == "-" else prompt for prompt in given.prompt or ["-"]]
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("standard input is not UTF-8 text", hint="convert it first") from error
+
+
+def as_prompt(engine: Engine, text: str, given: argparse.Namespace) -> Prompt:
+    """A user's message where the model has a chat template, else text; as the options say."""
+    if given.ids:
+        try:
+            return token_ids(text)
+        except argparse.ArgumentTypeError as error:
+            raise InvalidRequest(str(error), hint="leave out --ids to give text") from error
+    template = engine.tokenizer is not None and engine.tokenizer.chat_template
+    if given.raw or not text or not (template or given.system):  # no text: the engine says so
+        return text
+    system = [{"role": "system", "content": given.system}] if given.system else []
+    return [*system, {"role": "user", "content": text}]
+
+
+# -- waiting ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """A passing line on the terminal while something takes its time; nothing elsewhere."""
+    shown = sys.stderr.isatty()
+    if shown:
+        print(f"{what} …", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,120 @@
+"""`stretto chat`: a conversation."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidRequest, StrettoError
+from .arguments import add_model, add_settings, load_engine, read_method, read_settings
+from .generate import statistics, stream
+from .paint import Colours, on_terminal
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..generation import Counters
+    from ..method import Method
+
+HELP = "/reset forgets the conversation, /stats counts, /method NAME decodes by another, /quit ends"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    parser.epilog = f"In the chat: {HELP}. Ctrl-C stops an answer, not the chat."
+    parser.add_argument("--method", default="lookup", help="see `stretto methods`; 'plain' drafts nothing (lookup)")
+    parser.add_argument("--system", metavar="TEXT", help="a system message before the conversation")
+    parser.add_argument("--show-draft", action="store_true", help="on a terminal, colour tokens by who guessed them")
+    add_model(parser)
+    add_settings(parser, without=("samples",))
+
+
+def run(given: argparse.Namespace) -> int:
+    """Converse until /quit or the end of the input. Status 2 where a piped question failed."""
+    settings, method = read_settings(given), read_method(given.method)
+    engine = load_engine(given)
+    if engine.tokenizer is None or not engine.tokenizer.chat_template:
+        raise InvalidRequest(f"{given.model} has no chat template", hint="use stretto generate, which continues text")
+    chat = Chat(engine, method, settings, given.system, Colours(given.show_draft and on_terminal()))
+    interactive = sys.stdin.isatty()
+    if interactive:
+        import readline  # noqa: F401  (importing it gives input() its line editing)
+
+        print(f"{given.model}, {given.method}. {HELP}.")
+    failed = False
+    while (line := read_line(interactive)) is not None:
+        try:
+            if line.strip() == "/quit":
+                break
+            chat.take(line)
+        except StrettoError as error:
+            failed = True
+            print(f"stretto: {error}", file=sys.stderr, flush=True)
+    return 2 if failed and not interactive else 0
+
+
+def read_line(interactive: bool) -> str | None:
+    """The next line of the user; None at the end of the input."""
+    try:
+        return input("> " if interactive else "")
+    except EOFError:
+        if interactive:
+            print()
+        return None
+    except KeyboardInterrupt:
+        if not interactive:
+            raise
+        print("\n(/quit or Ctrl-D ends the chat)")
+        return ""
+
+
+class Chat:
+    """The conversation so far, and how it is answered."""
+
+    def __init__(
+        self, engine: Engine, method: Method, settings: dict[str, Any], system: str | None, colours: Colours
+    ) -> None:
+        from ..generation import Counters
+
+        self.engine = engine
+        self.method = method
+        self.settings = settings
+        self.colours = colours
+        self.counters: Counters = Counters()
+        self._start = [{"role": "system", "content": system}] if system else []
+        self.messages = list(self._start)
+
+    def take(self, line: str) -> None:
+        """Obey a command, or answer."""
+        command, _, rest = line.strip().partition(" ")
+        if not command:
+            return
+        if not command.startswith("/"):
+            self.answer(line)
+        elif command == "/reset":
+            self.messages = list(self._start)
+            print("(a new conversation)")
+        elif command == "/stats":
+            print(f"({statistics(self.counters)})")
+        elif command == "/method":
+            self._change_method(rest.strip())
+        else:
+            raise InvalidRequest(f"there is no command {command}", hint=HELP)
+
+    def answer(self, text: str) -> None:
+        """Stream the answer to `text`; what an interrupt leaves of it stays in the conversation."""
+        question = {"role": "user", "content": text}
+        prompt = [*self.messages, question]
+        generation = stream(self.engine, prompt, self.method, self.settings, self.colours)
+        print(" (stopped)" if generation.finish == "interrupt" else "", flush=True)
+        self.messages = [*prompt, {"role": "assistant", "content": generation.text}]
+        self.counters.add(generation.counters)
+
+    def _change_method(self, text: str) -> None:
+        from .. import method
+
+        if text:
+            chosen = read_method(text)
+            method.check(chosen, self.engine.model)
+            self.method = chosen
+        print(f"(method {method.describe(self.method)})")

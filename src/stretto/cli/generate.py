@@ -1,0 +1,166 @@
+"""`stretto generate`: answer prompts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidRequest
+from .arguments import (
+    add_model,
+    add_prompts,
+    add_settings,
+    as_prompt,
+    load_engine,
+    read_method,
+    read_prompts,
+    read_settings,
+    waiting,
+)
+from .paint import Colours, Painter, on_terminal, painted
+
+if TYPE_CHECKING:
+    from ..engine import Engine, Prompt
+    from ..generation import Counters, Generation
+    from ..method import Method
+    from ..request import Request
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    add_prompts(parser, several="several are answered side by side")
+    parser.add_argument("--method", default="lookup", help="see `stretto methods`; 'plain' drafts nothing (lookup)")
+    output = parser.add_argument_group("output")
+    output.add_argument("--stats", action="store_true", help="a line of statistics on standard error")
+    output.add_argument("--trace", metavar="FILE", type=Path, help="save as JSON how each token came about")
+    form = output.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one line of JSON for each answer, with everything in it")
+    form.add_argument(
+        "--show-draft",
+        nargs="?",
+        const="auto",
+        choices=["auto", "always"],
+        help="colour each token by who guessed it, on a terminal or always",
+    )
+    add_model(parser)
+    add_settings(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Answer, one prompt streaming, several side by side. Status 130 where interrupted, 2 where one failed."""
+    from ..request import Request
+
+    settings, method = read_settings(given), read_method(given.method)
+    request = Request(**settings)
+    texts = read_prompts(given)
+    alone = len(texts) == 1 and request.samples == 1
+    if given.trace and not alone:
+        raise InvalidRequest("a trace is of one answer", hint="give one prompt, and no --samples")
+    if given.trace:
+        given.trace.open("a").close()  # complain before the work, not after it
+    engine = load_engine(given)
+    prompts = [as_prompt(engine, text, given) for text in texts]
+    colours = Colours(given.show_draft == "always" or (given.show_draft == "auto" and on_terminal()))
+    if alone and not given.json:
+        answers = [stream(engine, prompts[0], method, settings, colours)]
+        print()
+    else:
+        with waiting(f"answering {len(prompts) * request.samples} times"):
+            answers = together(engine, prompts, method, settings)
+        _print_all(engine, answers, request, colours, given)
+    if colours.enabled:
+        print(colours.legend())
+    _report(engine, answers, given)
+    if any(answer.finish == "interrupt" for answer in answers):
+        return 130
+    return 2 if any(answer.error for answer in answers) else 0
+
+
+def write_now(text: str) -> None:
+    """To standard output, without waiting for the line's end."""
+    print(text, end="", flush=True)
+
+
+def stream(
+    engine: Engine,
+    prompt: Prompt,
+    method: str | Method,
+    settings: dict[str, Any],
+    colours: Colours,
+    *,
+    write: Callable[[str], None] = write_now,
+) -> Generation:
+    """Write one answer as it comes; an interrupt ends it, and what there is stays."""
+    from ..request import Request
+
+    pieces = engine.stream(prompt, method, **settings)
+    prompt_tokens = pieces.generation.prompt_tokens
+    painter = Painter(engine, prompt_tokens, Request(**settings), colours) if colours.enabled else None
+    try:
+        for piece in pieces:
+            write(painter.feed(piece.tokens, piece.sources) if painter else piece.text)
+    except KeyboardInterrupt:  # between two rounds; within one the engine has caught it
+        pass
+    if painter:
+        write(painter.finish())
+    return pieces.generation
+
+
+def together(engine: Engine, prompts: list[Prompt], method: Method, settings: dict[str, Any]) -> list[Generation]:
+    """Answer side by side; a single bad prompt raises, one among others leaves its error in its answer."""
+    answers = engine.generate(prompts[0] if len(prompts) == 1 else prompts, method, **settings)
+    return answers if isinstance(answers, list) else [answers]
+
+
+def _print_all(
+    engine: Engine, answers: list[Generation], request: Request, colours: Colours, given: argparse.Namespace
+) -> None:
+    """Answers that were not streamed, under titles or as JSON; what failed, on standard error."""
+    for number, answer in enumerate(answers):
+        title = f"prompt {1 + number // request.samples}"
+        if request.samples > 1:
+            title += f", sample {1 + number % request.samples}"
+        if given.json:
+            print(json.dumps(answer.record(), ensure_ascii=False), flush=True)
+        elif answer.error is None:
+            print(f"== {title} ==\n{painted(engine, answer, request, colours)}\n", flush=True)
+        if answer.error is not None:
+            print(f"stretto: {title}: {answer.error}", file=sys.stderr)
+
+
+def _report(engine: Engine, answers: list[Generation], given: argparse.Namespace) -> None:
+    """Log-probabilities and statistics on standard error, the trace into its file."""
+    from ..generation import Counters
+
+    sys.stdout.flush()
+    if not given.json:
+        for answer in answers:
+            _log_probabilities(engine, answer)
+    if given.stats:
+        total = Counters()
+        for answer in answers:
+            total.add(answer.counters)
+        print(statistics(total), file=sys.stderr)
+    if given.trace:
+        answers[0].save_trace(given.trace)
+
+
+def _log_probabilities(engine: Engine, answer: Generation) -> None:
+    """A line for each token: raw, steered, and the best others."""
+    for entry in answer.log_probabilities or ():
+        best = "  ".join(f"{engine.decode([token])!r} {value:.2f}" for token, value in entry.top_steered)
+        text = repr(engine.decode([entry.token]))
+        print(f"{text:16} raw {entry.raw:7.3f}  steered {entry.steered:7.3f}  {best}".rstrip(), file=sys.stderr)
+
+
+def statistics(counters: Counters) -> str:
+    """One line: how fast, in how many rounds, and what drafting gave."""
+    guessed = f"{counters.accepted} of {counters.drafted} drafted tokens accepted" if counters.drafted else "no drafts"
+    return (
+        f"{counters.new_tokens} tokens, {counters.tokens_per_second:.0f} tokens/s, {counters.rounds} rounds, "
+        f"{counters.tokens_per_round:.2f} tokens per round, {guessed}"
+    )

@@ -1,0 +1,72 @@
+"""Text in the colours of those who guessed it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..text import Text
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..generation import Generation
+    from ..request import Request
+
+PALETTE = (32, 36, 33, 35, 34, 31)  # green, cyan, yellow, magenta, blue, red: readable on dark and light
+
+
+def on_terminal() -> bool:
+    """Whether standard output is a terminal, where colours are wanted."""
+    return sys.stdout.isatty()
+
+
+class Colours:
+    """A colour for each source in the order they appear; the model's own tokens stay plain."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        self._codes: dict[str, int] = {}
+
+    def paint(self, text: str, source: str) -> str:
+        """The text between the escapes of its source's colour."""
+        if not self.enabled or not source or not text:
+            return text
+        code = self._codes.setdefault(source, PALETTE[len(self._codes) % len(PALETTE)])
+        return f"\x1b[{code}m{text}\x1b[0m"
+
+    def legend(self) -> str:
+        """One line that names the colours seen so far."""
+        guessed = [self.paint(source, source) for source in self._codes]
+        return "guessed by: " + ", ".join([*guessed, "plain: the model itself"])
+
+
+class Painter:
+    """The text of one answer, token by token, each in the colour of its source."""
+
+    def __init__(self, engine: Engine, prompt: Sequence[int], request: Request, colours: Colours) -> None:
+        ends = engine.end_tokens if request.end_tokens is None else request.end_tokens
+        self._ends = frozenset(ends)
+        self._text = Text(engine.decode, prompt, request.stop_strings)
+        self._colours = colours
+
+    def feed(self, tokens: Sequence[int], sources: Sequence[str]) -> str:
+        """What the next tokens add; a character of several tokens has the colour of its last."""
+        painted = ""
+        for token, source in zip(tokens, sources, strict=True):
+            if token not in self._ends:  # it ends the answer, and is none of its text
+                self._text.push(token)
+                painted += self._colours.paint(self._text.release(), source)
+        return painted
+
+    def finish(self) -> str:
+        """What was held back, since it might have become a stop string or a character."""
+        self._text.extend([], last=True)
+        return self._text.release(last=True)
+
+
+def painted(engine: Engine, answer: Generation, request: Request, colours: Colours) -> str:
+    """A finished answer in colours."""
+    painter = Painter(engine, answer.prompt_tokens, request, colours)
+    parts = [painter.feed(step.committed, step.sources) for step in answer.steps]
+    return "".join(parts) + painter.finish()

@@ -1,0 +1,328 @@
+"""Text in, Generation out: the only place where tokenizer and model meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast, overload
+
+import torch
+
+from . import method as methods
+from .errors import InvalidRequest, OutOfMemory, StrettoError, Unsupported
+from .generation import Finish, Generation
+from .method import Method
+from .models.clock import Clock, MeasuredClock
+from .models.contract import Model
+from .models.load import load
+from .request import Request
+from .row import Limits, Row
+from .speculate.contract import Context
+from .speculate.loop import Loop
+from .steer.choice import Rule
+from .steer.path import History
+from .text import Text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Message = Mapping[str, str]
+Prompt = str | Sequence[int] | Sequence[Message]  # text, token ids, or chat messages with role and content
+
+DEFAULT_METHOD = "lookup"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one round added to a stream."""
+
+    text: str  # may be empty while a character or a stop string is unfinished
+    tokens: list[int]
+    sources: list[str]  # who guessed each token; "" for the model's own
+
+
+class Stream(Iterator[Piece]):
+    """Pieces as they come; `generation` holds what there is so far, and all of it at the end."""
+
+    def __init__(self, engine: Engine, decode: _Decode) -> None:
+        self._engine = engine
+        self._decode = decode
+        self.loop = decode.loop
+        self.row = decode.rows[0]
+        self._text = engine._text(self.row.history.tokens, decode.request.stop_strings)
+        self._ended = False
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Piece:
+        if self.row.finish:
+            if self._ended:
+                raise StopIteration
+            self._ended = True
+            self._text.extend([], last=True)
+            return Piece(self._text.release(last=True), [], [])
+        try:
+            (commit,) = self.loop.step()
+        except KeyboardInterrupt:
+            self._decode.interrupt()
+            return self.__next__()
+        ended = self.row.finish == "end"
+        self._text.extend(commit.tokens[:-1] if ended else commit.tokens)
+        return Piece(self._text.release(), commit.tokens, commit.sources)
+
+    @property
+    def generation(self) -> Generation:
+        """What there is so far."""
+        return self._engine._generation(self.row, self._decode)
+
+
+class _Decode:
+    """One call's rows on their way: an own loop over an own cache."""
+
+    def __init__(self, loop: Loop, request: Request, method: Method, ends: frozenset[int]) -> None:
+        self.loop = loop
+        self.request = request
+        self.method = method
+        self.ends = ends
+        self.pipeline = request.pipeline(ends)
+        self.rows: list[Row] = []
+
+    def run(self) -> None:
+        """Until every row has ended, or an interrupt: then what there is, is kept."""
+        try:
+            while self.loop.rows:
+                self.loop.step()
+        except KeyboardInterrupt:
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        for row in self.rows:
+            row.finish = row.finish or "interrupt"
+
+
+class Engine:
+    """A model and its tokenizer, ready to answer."""
+
+    def __init__(
+        self, model: Model, tokenizer: PreTrainedTokenizerBase | None = None, *, clock: Clock | None = None
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.clock = clock or MeasuredClock(model)
+        self.end_tokens: frozenset[int] = frozenset()
+        self._drafts: dict[str, Model] = {}
+
+    @classmethod
+    def load(cls, name: str, *, dtype: str = "auto", device: str = "auto", weights: str = "auto") -> Engine:
+        """An engine for a local folder, a model of the zoo (`zoo/causal`) or a hub name.
+
+        Raises ModelError where the checkpoint cannot be read, Unsupported where it cannot be driven.
+        """
+        loaded = load(name, dtype=dtype, device=device, weights=weights)
+        engine = cls(loaded.model, loaded.tokenizer)
+        engine.end_tokens = loaded.end_tokens
+        return engine
+
+    # -- answering ----------------------------------------------------------------------------
+
+    @overload
+    def generate(self, prompt: Prompt, method: str | Method = ..., **settings: Any) -> Generation: ...
+    @overload
+    def generate(self, prompt: Sequence[Prompt], method: str | Method = ..., **settings: Any) -> list[Generation]: ...
+    def generate(
+        self, prompt: Prompt | Sequence[Prompt], method: str | Method = DEFAULT_METHOD, **settings: Any
+    ) -> Generation | list[Generation]:
+        """Answer one prompt, or several together; `settings` are those of `Request`.
+
+        A single prompt gives a Generation. A list of prompts, or `samples` > 1, gives a list: all samples of
+        the first prompt, then of the second … In a list, a bad prompt gives a Generation with `error` set
+        and the others complete. Raises the typed errors of `stretto.errors` before any work is done.
+        """
+        request = Request(**settings)
+        alone = is_one(prompt)
+        prompts = cast(Sequence[Prompt], [prompt] if alone else prompt)
+        decode, placed = self._begin(prompts, request, methods.parse(method), strict=alone)
+        decode.run()
+        answers = [
+            self._generation(item, decode) if isinstance(item, Row) else self._failure(item, decode) for item in placed
+        ]
+        return answers[0] if alone and request.samples == 1 else answers
+
+    def stream(self, prompt: Prompt, method: str | Method = DEFAULT_METHOD, **settings: Any) -> Stream:
+        """Answer one prompt piece by piece, one piece a round."""
+        request = Request(**settings)
+        if request.samples != 1:
+            raise InvalidRequest("a stream is of one sample", hint="use generate() for several")
+        decode, _ = self._begin([prompt], request, methods.parse(method), strict=True)
+        return Stream(self, decode)
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt. Raises InvalidRequest where it is empty, has no tokenizer, or does not fit."""
+        if isinstance(prompt, str):
+            tokens = cast(list[int], self._tokenizer().encode(prompt))
+        elif prompt and isinstance(prompt[0], Mapping):
+            tokens = self._apply_template(cast(Sequence[Message], prompt))
+        else:
+            tokens = list(cast(Sequence[int], prompt))
+            wrong = next((token for token in tokens if not 0 <= token < self.model.vocabulary), None)
+            if wrong is not None:
+                raise InvalidRequest(
+                    f"token {wrong} is outside of the vocabulary",
+                    hint=f"ids run from 0 to {self.model.vocabulary - 1}",
+                )
+        if not tokens:
+            raise InvalidRequest("the prompt is empty", hint="give at least one token of text")
+        if len(tokens) >= self.model.max_positions:
+            raise InvalidRequest(
+                f"the prompt has {len(tokens)} tokens, the model {self.model.max_positions} positions",
+                hint="shorten the prompt: at least one position must be left for the answer",
+            )
+        return tokens
+
+    # -- beginning a decode ---------------------------------------------------------------------
+
+    def _begin(
+        self, prompts: Sequence[Prompt], request: Request, method: Method, *, strict: bool
+    ) -> tuple[_Decode, list[Row | StrettoError]]:
+        """Check everything, then evaluate the prompts. One row or error per prompt and sample, in order."""
+        methods.check(method, self.model)
+        request.check(self.model.vocabulary)
+        if not prompts:
+            raise InvalidRequest("there is no prompt", hint="give at least one")
+        encoded: list[list[int] | StrettoError] = []
+        for prompt in prompts:
+            try:
+                encoded.append(self.encode(prompt))
+            except InvalidRequest as error:
+                if strict:
+                    raise
+                encoded.append(error)
+        lengths = [len(tokens) for tokens in encoded if isinstance(tokens, list)]
+        slots = min(max(lengths, default=1) + request.max_new_tokens + 64, self.model.max_positions + 64)
+        cache = self.model.new_cache(max(1, len(lengths) * request.samples), min(slots, 1024))
+        self._check_memory(cache.shape.bytes_per_slot * slots * max(1, len(lengths) * request.samples))
+        loop = Loop(Context(self.model, self.clock, self._load_draft), method, cache)
+        ends = self.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
+        decode = _Decode(loop, request, method, ends)
+        placed: list[Row | StrettoError] = []
+        for tokens in encoded:
+            if isinstance(tokens, StrettoError):
+                placed.extend([tokens] * request.samples)
+            else:
+                placed.extend(self._open(decode, tokens))
+        return decode, placed
+
+    def _open(self, decode: _Decode, tokens: list[int]) -> list[Row]:
+        """One row per sample: the prompt is evaluated once and forked."""
+        request, loop = decode.request, decode.loop
+        rows: list[Row] = []
+        for sample in range(request.samples):
+            row = self._row(decode, History(tokens), sample)
+            decode.rows.append(row)
+            rows.append(row)
+            if sample == 0:
+                row.cache_row = loop.cache.open()
+                loop.add(row)
+            else:
+                loop.fork(rows[0], row)
+        return rows
+
+    def _row(self, decode: _Decode, history: History, sample: int) -> Row:
+        request = decode.request
+        room = self.model.max_positions - len(history.tokens)
+        stopper = self._text(history.tokens, request.stop_strings) if request.stop_strings else None
+        return Row(
+            history=history,
+            cache_row=-1,
+            rule=Rule(decode.pipeline, request.seed, sample),
+            limits=Limits(min(request.max_new_tokens, room), decode.ends),
+            stopper=stopper,
+            log_probabilities=request.log_probabilities,
+        )
+
+    def _load_draft(self, name: str) -> Model:
+        """A second model on the same device, once; its tokenizer must be the target's."""
+        if name not in self._drafts:
+            loaded = load(name, device=str(self.model.device))
+            if self.tokenizer and loaded.tokenizer and loaded.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+                raise Unsupported(
+                    f"the draft model {name!r} has another vocabulary than the target",
+                    hint="draft with a model of the same tokenizer, or with 'lookup', which needs none",
+                )
+            self._drafts[name] = loaded.model
+        return self._drafts[name]
+
+    def _check_memory(self, needed: int) -> None:
+        free = free_bytes(self.model.device)
+        if free is not None and needed > free:
+            raise OutOfMemory(
+                f"the cache takes {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+                hint="ask for fewer new tokens, samples or prompts at a time",
+            )
+
+    # -- text -----------------------------------------------------------------------------------
+
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        if self.tokenizer is None:
+            raise InvalidRequest(f"{self.model.name} has no tokenizer", hint="give the prompt as token ids")
+        return self.tokenizer
+
+    def _apply_template(self, messages: Sequence[Message]) -> list[int]:
+        tokenizer = self._tokenizer()
+        if not tokenizer.chat_template:
+            raise InvalidRequest(f"{self.model.name} has no chat template", hint="give the prompt as plain text")
+        for message in messages:
+            if not {"role", "content"} <= message.keys():
+                raise InvalidRequest(
+                    "a chat message lacks its role or content", hint='{"role": "user", "content": "…"}'
+                )
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return cast(list[int], tokenizer.encode(cast(str, text), add_special_tokens=False))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out; their ids where there is no tokenizer."""
+        if self.tokenizer is None:
+            return " ".join(map(str, tokens))
+        return cast(str, self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def _text(self, prompt: Sequence[int], stop: Sequence[str] = ()) -> Text:
+        return Text(self.decode, prompt, stop)
+
+    def _generation(self, row: Row, decode: _Decode) -> Generation:
+        text = self._text(row.history.tokens[: row.history.prompt_length], decode.request.stop_strings)
+        tokens = row.new_tokens
+        text.extend(tokens[:-1] if row.finish == "end" else tokens, last=True)
+        return Generation(
+            text=text.text,
+            tokens=tokens,
+            finish=row.finish or "interrupt",
+            prompt_tokens=row.history.tokens[: row.history.prompt_length],
+            counters=row.counters,
+            steps=row.steps,
+            log_probabilities=row.reported if row.log_probabilities is not None else None,
+            method=methods.describe(decode.method),
+        )
+
+    def _failure(self, error: StrettoError, decode: _Decode) -> Generation:
+        finish: Finish = "error"
+        return Generation("", [], finish, [], error=error, method=methods.describe(decode.method))
+
+
+def is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
+    """Whether this is a single prompt: text, token ids, or chat messages."""
+    return isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], int | Mapping))
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that can still be taken on a device; None where it cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return None
+
+
+__all__ = ["DEFAULT_METHOD", "Engine", "Piece", "Prompt", "Stream"]

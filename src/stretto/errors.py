@@ -1,0 +1,38 @@
+"""Errors a user can cause, each with a hint that says how to mend it."""
+
+from __future__ import annotations
+
+
+class StrettoError(Exception):
+    """Base of all typed errors: a one-line message and a one-line hint.
+
+    The command line prints `str(error)` as one line and exits with status 2.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} (hint: {self.hint})" if self.hint else self.message
+
+
+class InvalidRequest(StrettoError):
+    """The request itself is wrong: empty prompt, setting out of range, prompt too long."""
+
+
+class UnknownName(StrettoError):
+    """No method, part, model or task bears this name."""
+
+
+class Unsupported(StrettoError):
+    """The parts, the model and the request do not fit together exactly."""
+
+
+class ModelError(StrettoError):
+    """A checkpoint cannot be read, or has a shape that cannot be driven."""
+
+
+class OutOfMemory(StrettoError):
+    """The cache asked for does not fit into memory."""

@@ -1,0 +1,109 @@
+"""What a decode hands back: text, tokens, statistics, and the trace of how they came about."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import StrettoError
+
+Finish = Literal["end", "stop", "length", "interrupt", "error"]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a decode cost. Ratios of these are the same on every machine; seconds are not."""
+
+    rounds: int = 0  # evaluations of the target after the prompt
+    row_forwards: int = 0  # rows in those evaluations, summed
+    token_forwards: int = 0  # real slots in those evaluations, summed; padding is not counted
+    layer_token_forwards: int = 0  # the same times the layers that ran
+    drafter_calls: int = 0  # proposals asked for
+    drafted: int = 0  # nodes that were verified
+    accepted: int = 0  # of those, nodes that were committed
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    prompt_seconds: float = 0.0
+    draft_seconds: float = 0.0  # part of `seconds`
+    seconds: float = 0.0  # from the prompt's end to the last token
+
+    def add(self, other: Counters) -> None:
+        """Sum another decode's counters into these."""
+        for name in Counters.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def tokens_per_round(self) -> float:
+        """Committed tokens per evaluation of the target (block efficiency, τ)."""
+        return self.new_tokens / self.row_forwards if self.row_forwards else 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """New tokens per second after the prompt."""
+        return self.new_tokens / self.seconds if self.seconds else 0.0
+
+
+@dataclass(slots=True)
+class Step:
+    """One round of one row: what was drafted by whom, and what came of it."""
+
+    position: int  # of the first token committed in this round, counted from the prompt's first
+    committed: list[int]  # tokens, the accepted ones first
+    sources: list[str]  # who guessed each committed token; "" for the model's own
+    drafted: list[int] = field(default_factory=list)  # tokens of the verified nodes
+    parents: list[int] = field(default_factory=list)  # their parents; -1 is the root
+    drafters: list[str] = field(default_factory=list)  # their sources
+    accepted: list[int] = field(default_factory=list)  # indices of the committed nodes
+    seconds: float = 0.0  # of the whole round, shared with the other rows of the batch
+    draft_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class LogProbability:
+    """Two log-probabilities of one committed token, natural logarithm."""
+
+    token: int
+    raw: float  # under the model itself, temperature 1, nothing masked
+    steered: float  # under the distribution really chosen from
+    top_raw: list[tuple[int, float]] = field(default_factory=list)
+    top_steered: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Generation:
+    """The answer to one prompt (one sample of it)."""
+
+    text: str
+    tokens: list[int]  # new tokens, without the prompt's; an end token is included
+    finish: Finish
+    prompt_tokens: list[int]
+    counters: Counters = field(default_factory=Counters)
+    steps: list[Step] = field(default_factory=list)
+    log_probabilities: list[LogProbability] | None = None
+    error: StrettoError | None = None  # set when this prompt of a batch could not be answered
+    method: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+    def record(self) -> dict[str, Any]:
+        """Everything as plain data, for JSON."""
+        return {
+            "method": self.method,
+            "finish": self.finish,
+            "error": None if self.error is None else str(self.error),
+            "text": self.text,
+            "prompt_tokens": self.prompt_tokens,
+            "tokens": self.tokens,
+            "counters": asdict(self.counters),
+            "steps": [asdict(step) for step in self.steps],
+            "log_probabilities": None
+            if self.log_probabilities is None
+            else [asdict(entry) for entry in self.log_probabilities],
+        }
+
+    def save_trace(self, path: str | Path) -> None:
+        """Write tokens, steps, log-probabilities and counters as JSON."""
+        Path(path).write_text(json.dumps(self.record(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,158 @@
+"""A method as parts: its text form, and the check that its parts fit together.
+
+plain                                   no drafting
+lookup                                  a drafter; acceptor and planner are the defaults
+draft(model=zoo/draft)+fixed(8)         parts joined by "+", settings in parentheses
+prompt-lookup                           a system of the catalogue by its name
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import Any
+
+from . import catalogue
+from .errors import InvalidRequest, UnknownName, Unsupported
+from .models.contract import Model
+from .speculate.acceptors.exact import Exact
+from .speculate.contract import Drafter
+from .speculate.loop import Speculate
+from .speculate.planners.cheapest import Cheapest
+
+Method = Speculate
+
+PLAIN = Speculate(draft=None, accept=Exact(), plan=Cheapest())
+_PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
+
+
+def parse(text: str | Method) -> Method:
+    """A method from its text form; a method passes through.
+
+    Raises UnknownName for an unknown part or system, InvalidRequest for settings it does not take.
+    """
+    if isinstance(text, Speculate):
+        return text
+    pieces = _split(text, "+")
+    if not pieces:
+        raise InvalidRequest("the method is empty", hint="for example 'lookup', or 'plain' for no drafting")
+    if len(pieces) == 1 and (entry := catalogue.entries().get(pieces[0])):
+        pieces = _split(entry.parts, "+")
+    chosen: dict[str, Any] = {}
+    for piece in pieces:
+        if piece == "plain":
+            continue
+        part = _part(piece)
+        if part.kind in chosen:
+            raise InvalidRequest(
+                f"method {text!r} has two {part.kind}s: {chosen[part.kind].name} and {part.name}",
+                hint=f"name one {part.kind}",
+            )
+        chosen[part.kind] = part
+    if "plain" in pieces and chosen:
+        raise InvalidRequest(f"method {text!r}: 'plain' drafts nothing", hint="leave out 'plain' or the rest")
+    if chosen and "drafter" not in chosen:
+        raise InvalidRequest(f"method {text!r} has no drafter", hint=f"for example 'lookup+{text}'")
+    return Speculate(
+        draft=chosen.get("drafter"),
+        accept=chosen.get("acceptor", PLAIN.accept),
+        plan=chosen.get("planner", PLAIN.plan),
+    )
+
+
+def check(method: Method, model: Model) -> None:
+    """Refuse, before any work, what cannot be exact. Raises Unsupported with a hint."""
+    drafter = method.draft
+    if drafter is None:
+        return
+    foreign = drafter.proposals - method.accept.accepts
+    if foreign:
+        kinds = ", ".join(sorted(kind.value for kind in foreign))
+        raise Unsupported(
+            f"acceptor {method.accept.name!r} cannot judge the {kinds} proposals of drafter {drafter.name!r}",
+            hint="use the acceptor 'exact', which judges all",
+        )
+    missing = drafter.needs & ~model.abilities
+    if missing:
+        raise Unsupported(
+            f"drafter {drafter.name!r} needs {_names(missing)}, which {model.name} cannot do",
+            hint="set it to draft a chain, or use another drafter",
+        )
+
+
+def describe(method: Method) -> str:
+    """The text form that gives this method again, defaults left out."""
+    if method.draft is None:
+        return "plain"
+    parts = [method.draft, *(p for p in (method.accept, method.plan) if p not in (PLAIN.accept, PLAIN.plan))]
+    return "+".join(map(_describe_part, parts))
+
+
+def _describe_part(part: Any) -> str:
+    changed = [
+        f"{field.name}={getattr(part, field.name)}"
+        for field in fields(part)
+        if getattr(part, field.name) != field.default
+    ]
+    return f"{part.name}({','.join(changed)})" if changed else str(part.name)
+
+
+def _names(ability: Any) -> str:
+    return ", ".join(member.name.lower() for member in ability)
+
+
+def _part(piece: str) -> Any:
+    """One part with its settings from `name(value, key=value)`."""
+    match = _PART.fullmatch(piece)
+    if not match:
+        raise InvalidRequest(f"cannot read {piece!r} in the method", hint="write parts as name or name(key=value)")
+    name, inside = match[1], match[2] or ""
+    if name not in catalogue.parts():
+        known = [*catalogue.parts(), *catalogue.entries()]
+        raise UnknownName(f"no method or part is named {name!r}", hint=catalogue.closest(name, known))
+    part = catalogue.part(name)
+    known_fields = [field.name for field in fields(part)]
+    positional, named = [], {}
+    for setting in _split(inside, ","):
+        key, equals, value = setting.partition("=")
+        if not equals:
+            positional.append(_value(setting))
+        elif key.strip() in known_fields:
+            named[key.strip()] = _value(value)
+        else:
+            raise InvalidRequest(
+                f"{name!r} has no setting {key.strip()!r}", hint=catalogue.closest(key.strip(), known_fields)
+            )
+    try:
+        return part(*positional, **named)
+    except TypeError as error:
+        raise InvalidRequest(
+            f"settings ({inside}) do not fit {name!r}", hint=f"its settings: {', '.join(known_fields) or 'none'}"
+        ) from error
+
+
+def _value(text: str) -> Any:
+    text = text.strip()
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            pass
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Pieces between separators that stand outside of parentheses."""
+    pieces, depth, piece = [], 0, ""
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == separator and depth == 0:
+            pieces.append(piece.strip())
+            piece = ""
+        else:
+            piece += character
+    pieces.append(piece.strip())
+    return [piece for piece in pieces if piece]
+
+
+__all__ = ["PLAIN", "Drafter", "Method", "check", "describe", "parse"]

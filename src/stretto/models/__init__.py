@@ -1,0 +1,11 @@
+"""Models evaluate windows of tokens into logits. They know no text and no draft.
+
+contract.py  what a model must do, what one may ask of an evaluation
+window.py    the new tokens of one evaluation, and who sees whom
+cache.py     keys and values of evaluated tokens: keep, truncate, fork, free
+network.py   drives a transformers module's own layers
+lean.py      the fast path for Llama-shaped networks (linear.py: its matrix products)
+table.py     explicit probabilities, for tests and for thinking
+load.py      a folder or hub name -> model and tokenizer
+clock.py     what a window costs here
+"""

@@ -1,0 +1,84 @@
+"""What a model must do, and what one may ask of an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .cache import Cache, KeyForm
+    from .window import Window
+
+
+class Ability(Flag):
+    """What a model can do beyond evaluating a chain; methods declare which of these they need."""
+
+    NONE = 0
+    TREE = auto()  # windows with their own visibility: trees, riders, bidirectional blocks
+    EMBEDS = auto()  # raw embedding rows
+    LAYERS = auto()  # run layers [a, b) from given hidden rows
+    HIDDEN = auto()  # hands out hidden states of chosen layers, and reads any of them out
+    ATTENTION = auto()  # attention summaries of chosen heads
+    EDITS = auto()  # additions to the residual stream
+    RAW_KEYS = auto()  # keys stored before rotation
+    ALL = TREE | EMBEDS | LAYERS | HIDDEN | ATTENTION | EDITS | RAW_KEYS
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What an evaluation shall hand out. Whatever is not asked for costs nothing."""
+
+    logits: Tensor | bool = True  # True: of all slots; [B, n] slot numbers: of those; False: of none
+    hidden: tuple[int, ...] = ()  # layers whose output rows are wanted; 0 is the embedding
+    readout: tuple[int, ...] = ()  # layers whose output is read through the final norm and head
+    attention: tuple[tuple[int, int], ...] = ()  # (layer from 0, query head) whose probabilities are wanted
+
+
+NOTHING = Want(logits=False)
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """What came out. Shapes: B rows, T window slots, n wanted slots, V vocabulary, C channels, S cache slots."""
+
+    logits: Tensor | None = None  # [B, n, V] float32
+    hidden: dict[int, Tensor] = field(default_factory=dict)  # layer -> [B, T, C]
+    readout: dict[int, Tensor] = field(default_factory=dict)  # layer -> [B, T, V]
+    attention: dict[tuple[int, int], Tensor] = field(default_factory=dict)  # (layer, head) -> [B, T, S]
+
+
+class Model(Protocol):
+    """Evaluates windows over a cache. Knows no text, no draft, no sampling."""
+
+    vocabulary: int  # V
+    layers: int  # L
+    channels: int  # C
+    max_positions: int
+    abilities: Ability
+    device: torch.device
+    dtype: torch.dtype
+    name: str
+
+    def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
+        """An empty cache of this model's shape, with room for `rows` rows of `slots` tokens (both grow)."""
+        ...
+
+    def evaluate(self, window: Window, cache: Cache, want: Want = ...) -> Evaluation:
+        """Evaluate the window's slots, append their keys and values to the cache, hand out what is wanted.
+
+        Afterwards row r of the cache is longer by window.lengths[r] in the layers that ran; `Cache.keep`
+        and `Cache.truncate` take back what is not to stay.
+        """
+        ...
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Embedding rows as they enter the first layer: [...] -> [..., C]."""
+        ...
+
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """Final norm and head on the output rows of any layer: [..., C] -> [..., V] float32."""
+        ...

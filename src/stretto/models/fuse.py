@@ -1,0 +1,278 @@
+"""Reads a Llama-shaped transformers module into the fused weights that `lean.py` runs on.
+
+What the module is follows from its attributes and shapes, never from its name; whatever is not
+understood raises `Unlike`, and a look-alike is caught when logits are compared (lean.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from .linear import Linear, Matrix, linears
+
+KNOWN = {
+    *(f"self_attn.{name}_proj.{kind}" for name in ("q", "k", "v", "qkv", "o") for kind in ("weight", "bias")),
+    *(f"mlp.{name}_proj.{kind}" for name in ("gate", "up", "gate_up", "down") for kind in ("weight", "bias")),
+    "self_attn.q_norm.weight",
+    "self_attn.k_norm.weight",
+    "input_layernorm.weight",
+    "post_attention_layernorm.weight",
+}
+SETTLED_ROPES = ("default", "linear", "llama3", "yarn")  # whose frequencies do not depend on the length
+
+
+class Unlike(Exception):
+    """The module is not Llama-shaped; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """An RMS norm: `gain * x / sqrt(|x|^2 + floor^2)`."""
+
+    gain: Tensor  # [size] the norm's weights times sqrt(size)
+    floor: Tensor  # sqrt(size * eps)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer."""
+
+    attention_norm: Norm
+    qkv: Linear  # [C] -> query, key and value heads; the query heads that share a key head lie apart
+    head_norm: Norm | None  # of queries and keys; gain [query heads + key heads, size]
+    turns: bool  # whether queries and keys are rotated
+    scale: float  # of the scores
+    reach: int | None  # sliding window, in positions
+    out: Linear
+    mlp_norm: Norm
+    gate_up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A whole network, ready to run."""
+
+    name: str
+    table: Tensor  # [V, C] embedding rows
+    embedding_scale: float
+    layers: tuple[Layer, ...]
+    final_norm: Norm
+    head: Linear
+    heads: int  # query heads
+    key_heads: int
+    head_size: int
+    frequencies: Tensor  # [head_size / 2] radians per position; 0 for channels that do not turn
+    amplitude: float  # of the rotation (YaRN)
+    gelu: bool  # the MLP's gate: tanh-approximated GELU, else SiLU
+    max_positions: int
+
+
+def fuse(module: PreTrainedModel, int8: bool = False) -> Weights:
+    """The module's weights, copied, fused and packed; the module stays as it is. Raises Unlike."""
+    return _Reader(module).weights(int8)
+
+
+def release(module: PreTrainedModel) -> None:
+    """Drop the module's own copy of every matrix that `fuse` has copied (the embedding table is shared)."""
+    parts = [part for layer in module.base_model.layers for part in layer.modules()]
+    for part in [*parts, module.get_output_embeddings()]:
+        if isinstance(part, nn.Linear):
+            part.weight = nn.Parameter(part.weight.new_empty(0), requires_grad=False)
+
+
+class _Reader:
+    def __init__(self, module: PreTrainedModel) -> None:
+        self.module = module
+        self.config = module.config.get_text_config()
+        base = module.base_model
+        for name in ("embed_tokens", "layers", "norm", "rotary_emb"):
+            if not hasattr(base, name):
+                raise Unlike(f"the decoder has no {name}")
+        self.base: Any = base
+        self.table: Tensor = base.embed_tokens.weight
+        if type(base.embed_tokens) is not nn.Embedding:
+            raise Unlike("the embedding is no plain table")
+        if module.training:
+            raise Unlike("it is in training mode")
+        for name in ("final_logit_softcapping", "attn_logit_softcapping", "clip_qkv"):
+            if getattr(self.config, name, None):
+                raise Unlike(f"it has {name}")
+        self.dtype = self.table.dtype
+        attention = self._attention(base.layers[0])
+        self.head_size = int(getattr(attention, "head_dim", 0))
+        self.heads = int(self.config.num_attention_heads)
+        self.key_heads = int(self.config.num_key_value_heads)
+        self.frequencies, self.amplitude = self._rotary()
+        self.query_order, self.channel_order = self._orders()
+
+    def weights(self, int8: bool) -> Weights:
+        base, config = self.base, self.config
+        head = self.module.get_output_embeddings()
+        if type(head) is not nn.Linear or head.bias is not None:
+            raise Unlike("its head is no plain matrix")
+        divisor = float(getattr(config, "logits_scaling", None) or 1.0)
+        layers = list(base.layers)
+        for index, layer in enumerate(layers):
+            self._check(index, layer)
+        products = [  # one kind after the other, so that only one kind's copies lie about
+            linears([read(layer) for layer in layers], int8)
+            for read in (self._qkv, self._out, self._gate_up, self._down)
+        ]
+        return Weights(
+            name=config.name_or_path or config.model_type,
+            table=self.table.detach(),
+            embedding_scale=float(getattr(config, "embedding_multiplier", None) or 1.0),
+            layers=tuple(
+                self._layer(layer, *parts) for layer, *parts in zip(layers, *products, strict=True)
+            ),
+            final_norm=self._norm(base.norm),
+            head=linears([_scaled(head.weight.detach(), None, 1 / divisor)], int8)[0],
+            heads=self.heads,
+            key_heads=self.key_heads,
+            head_size=self.head_size,
+            frequencies=self._pair_frequencies(),
+            amplitude=self.amplitude,
+            gelu=self._gelu(base.layers[0].mlp),
+            max_positions=int(config.max_position_embeddings),
+        )
+
+    def _check(self, index: int, layer: Any) -> None:
+        unknown = {name for name, _ in layer.named_parameters()} - KNOWN
+        if unknown:
+            raise Unlike(f"layer {index} has weights that are not Llama's: {', '.join(sorted(unknown))}")
+        self._attention(layer)
+
+    def _layer(self, layer: Any, qkv: Linear, out: Linear, gate_up: Linear, down: Linear) -> Layer:
+        attention = layer.self_attn
+        reach = getattr(attention, "sliding_window", getattr(self.config, "sliding_window", None))
+        return Layer(
+            attention_norm=self._norm(layer.input_layernorm),
+            qkv=qkv,
+            head_norm=self._head_norm(attention) if hasattr(attention, "q_norm") else None,
+            turns=bool(getattr(attention, "use_rope", True)),
+            scale=float(attention.scaling),
+            reach=None if reach is None else int(reach),
+            out=out,
+            mlp_norm=self._norm(layer.post_attention_layernorm),
+            gate_up=gate_up,
+            down=down,
+        )
+
+    def _qkv(self, layer: Any) -> Matrix:
+        weight, bias = _stacked(layer.self_attn, ("q_proj", "k_proj", "v_proj"), "qkv_proj")
+        return weight[self.channel_order], None if bias is None else bias[self.channel_order]
+
+    def _out(self, layer: Any) -> Matrix:
+        weight, bias = _stacked(layer.self_attn, ("o_proj",))
+        return _scaled(weight[:, self.query_order], bias, float(getattr(layer, "residual_multiplier", 1.0)))
+
+    def _gate_up(self, layer: Any) -> Matrix:
+        return _stacked(layer.mlp, ("gate_proj", "up_proj"), "gate_up_proj")
+
+    def _down(self, layer: Any) -> Matrix:
+        weight, bias = _stacked(layer.mlp, ("down_proj",))
+        return _scaled(weight, bias, float(getattr(layer, "residual_multiplier", 1.0)))
+
+    def _attention(self, layer: Any) -> Any:
+        for name in ("self_attn", "mlp", "input_layernorm", "post_attention_layernorm"):
+            if not hasattr(layer, name):
+                raise Unlike(f"a layer has no {name}")
+        return layer.self_attn
+
+    def _norm(self, norm: nn.Module) -> Norm:
+        """What an RMS norm does, found by asking it about a row of ones."""
+        eps = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
+        weight = getattr(norm, "weight", None)
+        if eps is None or weight is None:
+            raise Unlike("a norm has no epsilon or no weight")
+        size = weight.numel()
+        ones = torch.ones(size, dtype=torch.float32, device=weight.device)
+        gain = norm(ones).float() * (1 + eps) ** 0.5  # the weight, or 1 + weight
+        floor = torch.tensor((size * eps) ** 0.5, device=weight.device)
+        return Norm((gain * size**0.5).detach(), floor)
+
+    def _head_norm(self, attention: Any) -> Norm:
+        queries, keys = self._norm(attention.q_norm), self._norm(attention.k_norm)
+        if queries.gain.numel() != self.head_size:
+            raise Unlike("its query norm spans all heads")
+        pairs = self._pairs()
+        gains = [queries.gain[pairs].expand(self.heads, -1), keys.gain[pairs].expand(self.key_heads, -1)]
+        return Norm(torch.cat(gains), queries.floor)
+
+    def _gelu(self, mlp: Any) -> bool:
+        """Whether the gate is tanh-approximated GELU; raises Unlike where it is neither that nor SiLU."""
+        activation = getattr(mlp, "act_fn", getattr(mlp, "activation_fn", None))
+        probe = torch.linspace(-4, 4, 33, device=self.table.device)
+        if activation is None:
+            raise Unlike("its MLP has no activation")
+        if torch.allclose(activation(probe), F.silu(probe), atol=1e-6):
+            return False
+        if torch.allclose(activation(probe), F.gelu(probe, approximate="tanh"), atol=1e-6):
+            return True
+        raise Unlike("the gate of its MLP is neither SiLU nor GELU")
+
+    def _rotary(self) -> tuple[Tensor, float]:
+        """Radians per position of each turning pair of channels, and the amplitude of the rotation."""
+        rotary = self.base.rotary_emb
+        if getattr(rotary, "rope_type", None) not in SETTLED_ROPES or not hasattr(rotary, "inv_freq"):
+            raise Unlike("its rotary frequencies are not settled beforehand")
+        frequencies, amplitude = rotary.inv_freq.float(), float(rotary.attention_scaling)
+        positions = torch.tensor([[0, 1, 7, self.config.max_position_embeddings - 1]], device=frequencies.device)
+        angles = positions[..., None] * frequencies.repeat(2)
+        cos, sin = rotary(self.table.new_zeros(1, dtype=torch.float32), positions)
+        for theirs, ours in ((cos, angles.cos()), (sin, angles.sin())):
+            if theirs.shape != ours.shape or not torch.allclose(theirs, ours * amplitude, atol=1e-5):
+                raise Unlike("its rotary tables are not those of two halves that turn")
+        return frequencies, amplitude
+
+    def _pairs(self) -> Tensor:
+        """Channels of a head in the order in which those that turn together are neighbours."""
+        turning = 2 * len(self.frequencies)
+        device = self.table.device
+        halves = torch.arange(turning, device=device).view(2, -1).t().flatten()
+        return torch.cat([halves, torch.arange(turning, self.head_size, device=device)])
+
+    def _pair_frequencies(self) -> Tensor:
+        still = self.head_size // 2 - len(self.frequencies)
+        return torch.cat([self.frequencies, self.frequencies.new_zeros(still)])
+
+    def _orders(self) -> tuple[Tensor, Tensor]:
+        """Columns of the output matrix, and rows of the fused query/key/value matrix, in our order.
+
+        Query head (k, g), the g-th that shares key head k, moves to place (g, k).
+        """
+        size, device = self.head_size, self.table.device
+        queries = torch.arange(self.heads * size, device=device).view(self.key_heads, -1, size).transpose(0, 1)
+        start = self.heads * size
+        keys = torch.arange(start, start + self.key_heads * size, device=device).view(-1, size)
+        values = keys.flatten() + self.key_heads * size
+        pairs = self._pairs()
+        scored = torch.cat([queries[..., pairs].flatten(), keys[:, pairs].flatten(), values])
+        return queries.flatten(), scored
+
+
+def _stacked(parent: Any, names: tuple[str, ...], fused: str = "") -> Matrix:
+    """Weights and biases of several matrices, one below the other; some modules hold them like that."""
+    parts = [getattr(parent, name, None) for name in ((fused,) if fused and hasattr(parent, fused) else names)]
+    if not all(type(part) is nn.Linear for part in parts):
+        raise Unlike(f"it has no plain matrices {', '.join(names)}")
+    matrices = [part for part in parts if part is not None]
+    weight = torch.cat([part.weight.detach() for part in matrices])
+    if all(part.bias is None for part in matrices):
+        return weight, None
+    zeros = [part.weight.new_zeros(len(part.weight)) for part in matrices]
+    biases = [zero if part.bias is None else part.bias.detach() for part, zero in zip(matrices, zeros, strict=True)]
+    return weight, torch.cat(biases)
+
+
+def _scaled(weight: Tensor, bias: Tensor | None, factor: float) -> Matrix:
+    if factor == 1.0:
+        return weight, bias
+    return weight * factor, None if bias is None else bias * factor

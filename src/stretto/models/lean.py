@@ -1,0 +1,262 @@
+"""The fast path: Llama-shaped networks as a few torch calls per layer, over fused weights.
+
+RMS norm, rotary positions, grouped heads, gated MLP; optional biases, per-head query/key norms, sliding
+windows, layers without positions, scaled residuals. The weights are read out of a loaded transformers
+module (fuse.py), which must agree on a few tokens. What makes it fast, measured on small models, where
+each torch call costs 1 to 4 microseconds and the products themselves 5 to 30:
+
+- Products read few bytes and run in the kernel that is fastest for the window (linear.py).
+- Queries, keys and values are one product; so are gate and up. Additions to the residual ride along.
+- Channels of a head are ordered so that those that turn together are neighbours: rotation is one complex
+  multiplication for all heads; values, which do not turn, are multiplied by 1.
+- Query heads are ordered so that those that share a key head are neighbours in time: grouped heads are
+  just more queries, and neither keys nor results are copied.
+- Cache views and masks are cut once per evaluation for all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .cache import Cache, CacheShape, KeyForm, Place, visibility
+from .contract import Ability, Evaluation, Want
+from .fuse import Layer, Norm, Unlike, Weights, fuse, release
+from .window import RAW, Window
+
+
+class Lean:
+    """A Llama-shaped network as a `Model`; built by `lean_or_none`."""
+
+    abilities = Ability.ALL
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.name = weights.name
+        self.vocabulary, self.channels = weights.table.shape
+        self.layers = len(weights.layers)
+        self.max_positions = weights.max_positions
+        self.device = weights.table.device
+        self.dtype = weights.table.dtype
+        self._group = weights.heads // weights.key_heads
+        self._sizes = [weights.heads, weights.key_heads, weights.key_heads]
+        turning = [weights.heads + weights.key_heads, weights.key_heads]  # heads that turn, heads that do not
+        self._turn_all = _turn_table(weights, *turning)
+        self._turn_queries = _turn_table(weights, weights.heads, 2 * weights.key_heads)
+        self._turn_key = _turn_table(weights, 1, 0)
+
+    def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
+        """An empty cache of this model's shape; the channels of a key are in this model's order."""
+        weights = self.weights
+        size = weights.head_size
+        shape = CacheShape(self.layers, weights.key_heads, size, size, self.dtype, self.device)
+        return Cache(shape, rows, slots, key_form)
+
+    @torch.inference_mode()
+    def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
+        """See `Model.evaluate`. Logits are read from the last layer that runs."""
+        first, last = window.layers or (0, self.layers)
+        visit = self._visit(window, cache, want)
+        rows = self._enter(window, first)  # [N, C], N = B * T
+        found = Evaluation(attention=visit.attention)
+        shape = (*window.tokens.shape, self.channels)
+        for index in range(first, last + 1):
+            if index > first:
+                rows = self._layer(index - 1, rows, visit)
+            if index in window.edits and (index > first or first == 0):
+                rows = rows + window.edits[index].to(rows.dtype).view(rows.shape)
+            if index in want.hidden:
+                found.hidden[index] = rows.view(shape)
+            if index in want.readout:
+                found.readout[index] = self._logits(rows).view(*shape[:2], -1)
+        cache.settle(visit.place)
+        if isinstance(want.logits, Tensor):
+            at = want.logits + torch.arange(shape[0], device=self.device)[:, None] * shape[1]
+            found.logits = self._logits(rows[at.view(-1)]).view(*at.shape, -1)
+        elif want.logits:
+            found.logits = self._logits(rows).view(*shape[:2], -1)
+        return found
+
+    @torch.inference_mode()
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Rows of the embedding table, before any scaling (raw rows of a window are scaled alike)."""
+        return F.embedding(tokens, self.weights.table)
+
+    @torch.inference_mode()
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """Final norm and head on the output rows of any layer: [..., C] -> [..., V] float32."""
+        return self._logits(hidden.reshape(-1, self.channels)).view(*hidden.shape[:-1], -1)
+
+    # -- one evaluation ---------------------------------------------------------------------------
+
+    def _enter(self, window: Window, first: int) -> Tensor:
+        """The rows that enter the first layer that runs: [N, C]."""
+        if first > 0:
+            assert window.hidden is not None, f"a window that begins at layer {first} needs hidden rows"
+            return window.hidden.to(self.dtype).reshape(-1, self.channels)
+        if window.embeds is None:
+            rows = F.embedding(window.tokens, self.weights.table)
+        else:
+            raw = (window.tokens == RAW)[..., None]
+            rows = F.embedding(window.tokens.clamp(min=0), self.weights.table)
+            rows = torch.where(raw, window.embeds.to(rows.dtype), rows)
+        if self.weights.embedding_scale != 1.0:
+            rows = rows * self.weights.embedding_scale
+        return rows.view(-1, self.channels)
+
+    def _visit(self, window: Window, cache: Cache, want: Want) -> _Visit:
+        place = cache.place(window)
+        raw = cache.key_form == "raw"
+        positions = window.positions[:, :, None, None]
+        visit = _Visit(
+            place,
+            cache,
+            window.tokens.shape[0],
+            window.tokens.shape[1],
+            _turn(positions, self._turn_queries if raw else self._turn_all),
+            _turn(cache.positions(place)[:, None, :, None], self._turn_key) if raw else None,
+            want.attention,
+        )
+        first, last = window.layers or (0, self.layers)
+        for reach in {layer.reach for layer in self.weights.layers[first:last]}:
+            visit.masks[reach] = self._mask(place, cache, reach)
+        return visit
+
+    def _mask(self, place: Place, cache: Cache, reach: int | None) -> Tensor | None:
+        """What to add to the scores, one row per query of a key head: [B or 1, 1, T * G, S]."""
+        seen = visibility(place, cache, reach)
+        if seen is None:
+            return None
+        mask = torch.zeros(seen.shape, dtype=self.dtype, device=self.device).masked_fill_(~seen, -torch.inf)
+        return mask.repeat_interleave(self._group, dim=2)
+
+    def _layer(self, index: int, rows: Tensor, visit: _Visit) -> Tensor:
+        layer = self.weights.layers[index]
+        heads = layer.qkv(_normed(rows, layer.attention_norm))  # [N, all heads * size]
+        rows = layer.out(self._attend(index, layer, heads, visit), rows)
+        gate, up = layer.gate_up(_normed(rows, layer.mlp_norm)).chunk(2, dim=1)
+        gate = F.gelu(gate, approximate="tanh") if self.weights.gelu else F.silu(gate)
+        return layer.down(gate.mul_(up), rows)
+
+    def _attend(self, index: int, layer: Layer, flat: Tensor, visit: _Visit) -> Tensor:
+        """Attention over the cache and the window: [N, all heads * size] -> [N, query heads * size]."""
+        weights = self.weights
+        batch, size = visit.batch, visit.size
+        heads = flat.view(batch, size, -1, weights.head_size)
+        if layer.head_norm is not None:
+            heads = _norm_heads(heads, layer.head_norm)
+        if layer.turns:
+            heads = _rotate(heads, visit.turn)
+        queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)
+        queries = queries.reshape(batch, -1, weights.key_heads, weights.head_size).transpose(1, 2)
+        keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
+        if layer.turns and visit.key_turn is not None:
+            keys = _rotate(keys, visit.key_turn)
+        mask = visit.masks[layer.reach]
+        for wanted, head in visit.wanted:
+            if wanted == index:
+                visit.attention[wanted, head] = self._probabilities(head, queries * layer.scale, keys, mask)
+        mixed = F.scaled_dot_product_attention(queries, keys, values, mask, scale=layer.scale)  # [B, H, T * G, size]
+        return mixed.transpose(1, 2).reshape(flat.shape[0], -1)
+
+    def _probabilities(self, head: int, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention probabilities of one query head: [B, T, S] float32."""
+        key_head, member = divmod(head, self._group)
+        scores = queries[:, key_head, member :: self._group].float() @ keys[:, key_head].float().mT
+        if mask is not None:
+            scores = scores + mask[:, 0, member :: self._group]
+        return scores.softmax(dim=-1)
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        return self.weights.head(_normed(rows, self.weights.final_norm)).float()
+
+
+@dataclass(slots=True)
+class _Visit:
+    """What is the same for all layers of one evaluation."""
+
+    place: Place
+    cache: Cache
+    batch: int  # B
+    size: int  # T
+    turn: Tensor  # [B, T, all heads, size / 2] complex: rotates queries and keys, leaves values
+    key_turn: Tensor | None  # [B, 1, S, size / 2] complex, where the cache holds raw keys
+    wanted: tuple[tuple[int, int], ...]
+    masks: dict[int | None, Tensor | None] = field(default_factory=dict)  # by reach
+    attention: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+
+def _normed(rows: Tensor, norm: Norm) -> Tensor:
+    """RMS norm over the last dimension; computed in float32."""
+    length = torch.hypot(torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=torch.float32), norm.floor)
+    return _like((rows / length).mul_(norm.gain), rows)
+
+
+def _norm_heads(heads: Tensor, norm: Norm) -> Tensor:
+    count = norm.gain.shape[0]
+    return torch.cat([_normed(heads[:, :, :count], norm), heads[:, :, count:]], dim=2)
+
+
+def _turn_table(weights: Weights, turning: int, still: int) -> tuple[Tensor, Tensor]:
+    """Frequencies and amplitudes per head [heads, size / 2]; `still` heads keep what they have."""
+    frequencies = weights.frequencies.repeat(turning + still, 1)
+    amplitudes = torch.full_like(frequencies, weights.amplitude)
+    amplitudes[:, weights.frequencies == 0] = 1.0
+    frequencies[turning:], amplitudes[turning:] = 0.0, 1.0
+    return frequencies, amplitudes
+
+
+def _turn(positions: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+    frequencies, amplitudes = table
+    angles = positions * frequencies
+    return torch.polar(amplitudes.expand_as(angles), angles)
+
+
+def _rotate(heads: Tensor, turn: Tensor) -> Tensor:
+    """Neighbouring channels of [..., size] turned by complex [..., size / 2]."""
+    turned = heads.float().view(torch.complex64) * turn
+    return _like(turned.view(torch.float32), heads)
+
+
+def _like(result: Tensor, rows: Tensor) -> Tensor:
+    return result if result.dtype is rows.dtype else result.to(rows.dtype)
+
+
+def lean_or_none(
+    module: PreTrainedModel, why_not: Callable[[str], None] = lambda reason: None, *, int8: bool = False
+) -> Lean | None:
+    """The fast path for `module`, or None where it does not apply; `why_not` is then told the reason.
+
+    `int8` rounds the weights to eight bits (float32 modules on the CPU only). On success the module gives up the weights that were fused (its own forward no longer runs).
+    """
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            lean = Lean(fuse(module, int8))
+            _compare(lean, module, int8)
+    except Unlike as unlike:
+        why_not(str(unlike))
+        return None
+    release(module)
+    return lean
+
+
+def _compare(lean: Lean, module: PreTrainedModel, int8: bool) -> None:
+    """Raise Unlike where a few tokens, evaluated in two windows, differ from the module's own forward."""
+    tokens = (torch.arange(12, device=lean.device) * 31 + 5) % lean.vocabulary
+    theirs = module(input_ids=tokens[None], use_cache=False).logits.float()
+    cache = lean.new_cache(slots=16)
+    row = cache.open()
+    ours = []
+    for start, end in ((0, 8), (8, 11), (11, 12)):
+        window = Window.chain([row], [tokens[start:end].tolist()], [start], lean.device)
+        logits = lean.evaluate(window, cache).logits
+        assert logits is not None
+        ours.append(logits)
+    gap = float((torch.cat(ours, dim=1) - theirs).abs().max() / theirs.abs().max())
+    if not gap < (1e-3 if lean.dtype is torch.float32 and not int8 else 0.1):
+        raise Unlike(f"its logits differ from the module's own by {gap:.2%}")

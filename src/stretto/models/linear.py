@@ -1,0 +1,200 @@
+"""Matrix products with fixed weights; which kernel runs is measured once per shape and row count.
+
+Small windows are bound by reading the weights, so the fewer bytes the better. Kernels, with microseconds for
+4096x768 on two AVX-512 cores, weights not in the cache, 1 / 4 / 16 rows:
+
+- `Plain`: torch's own product over the transposed weight                                   585 / 1563 / 1597
+- `Packed`: oneDNN's, over weights that it reordered beforehand                               560 / 496 / 731
+- `Half`: FBGEMM's, weights kept in float16 and products and sums done in float32             255 / 266 / 603
+- `Int8`: FBGEMM's, weights and inputs rounded to eight bits; only on request                 169 / 177 / 265
+
+`Half` is used where float16 holds the weights exactly: that is so for checkpoints stored in float16 and,
+but for stray tiny weights, in bfloat16. For small weights the start-up of a kernel (15 microseconds for
+`Packed`) costs more than the product, and `Plain` wins for a single row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+ROWS = (1, 2, 4, 8, 16, 64)  # row counts that are timed; others take the choice of the next larger one
+TURNS = 8  # how often each kernel is timed, at most
+BUDGET = 0.015  # seconds per row count after which no further turn begins
+TINY = 128 << 10  # bytes; for smaller weights `Plain` is known to win
+SMALL = 4 << 20  # bytes; smaller weights may be kept in the form of several kernels, larger ones in one
+ROUNDING = 2.0**-24  # relative error that float32 itself makes
+
+Matrix = tuple[Tensor, Tensor | None]  # weight [O, I], bias [O]
+
+
+class Kernel(Protocol):
+    """One way to compute `x @ weight.T + bias + add`: [N, I] -> [N, O]."""
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor: ...
+
+
+class Plain:
+    """torch's own product; the weight may lie transposed in memory, which suits single rows."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, transposed: bool) -> None:
+        self.matrix = weight.t().contiguous() if transposed else weight.t()  # [I, O]
+        self.bias = bias
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        if add is None:
+            return torch.mm(x, self.matrix) if self.bias is None else torch.addmm(self.bias, x, self.matrix)
+        product = torch.addmm(add, x, self.matrix)
+        return product if self.bias is None else product.add_(self.bias)
+
+
+class Packed:
+    """oneDNN's product over reordered float32 weights."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        # the row count is a hint for the layout: that for 16 rows serves all, that for 1 row only single ones
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 16)
+        self.bias = bias
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        product: Tensor
+        if add is None:
+            product = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        else:
+            product = torch.ops.mkldnn._linear_pointwise.binary(x, add, self.weight, self.bias, "add")
+        return product
+
+
+class Half:
+    """FBGEMM's product: float16 weights, float32 inputs, products and sums."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        product: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.weight)
+        return product if add is None else product.add_(add)
+
+
+class Int8:
+    """FBGEMM's product: weights rounded to eight bits per output channel, inputs per row.
+
+    FBGEMM takes one scale for all rows, and then a row's result would depend on its neighbours. So rows
+    are brought to length 1 (largest entry) beforehand, and a guard row fixes the scale.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        scales = weight.abs().amax(dim=1).clamp(min=1e-12).double() / 127
+        zeros = torch.zeros(len(weight), dtype=torch.int64)
+        rounded = torch.quantize_per_channel(weight.contiguous(), scales, zeros, 0, torch.qint8)
+        self.weight = torch.ops.quantized.linear_prepack(rounded, None)
+        self.bias = bias
+        self.guard = torch.zeros(1, weight.shape[1])
+        self.guard[0, 0], self.guard[0, -1] = 1.0, -1.0
+        self.narrow = not torch.cpu._is_vnni_supported()  # without VNNI eight-bit inputs overflow a pair sum
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        largest = torch.linalg.vector_norm(x, ord=torch.inf, dim=1, keepdim=True).clamp_(min=1e-12)
+        guarded = torch.cat([x / largest, self.guard])
+        product: Tensor = torch.ops.quantized.linear_dynamic(guarded, self.weight, self.narrow)
+        product = product[:-1].mul_(largest)
+        if self.bias is not None:
+            product = product.add_(self.bias)
+        return product if add is None else product.add_(add)
+
+
+class Linear:
+    """A product with fixed weights [O, I], by the kernel that is fastest for the number of rows."""
+
+    def __init__(self, kernels: Sequence[Kernel]) -> None:
+        """`kernels` holds one entry per entry of ROWS."""
+        self.kernels = tuple(kernels)
+        choice = [next(index for index, count in enumerate(ROWS) if count >= rows) for rows in range(1, ROWS[-1])]
+        self._by_rows = [kernels[0], *(kernels[index] for index in choice)]
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        """`x @ weight.T + bias`, plus `add` [N, O] where given: [N, I] -> [N, O]."""
+        rows = x.shape[0]
+        kernel = self._by_rows[rows] if rows < ROWS[-1] else self.kernels[-1]
+        return kernel(x, add)
+
+
+def linears(matrices: Sequence[Matrix], int8: bool = False) -> list[Linear]:
+    """Products with matrices of one shape that run one after another, such as one per layer.
+
+    Kernels are timed over the whole series, as the weights of one layer have left the processor's cache
+    when it is run again. The matrices may be dropped afterwards.
+    """
+    if int8 and _on_cpu(matrices):
+        return [Linear([Int8(weight, bias)] * len(ROWS)) for weight, bias in matrices]
+    makers = _makers(matrices)
+    if len(makers) == 1:
+        (make,) = makers.values()
+        return [Linear([make(*matrix)] * len(ROWS)) for matrix in matrices]
+    if matrices[0][0].nbytes > SMALL:
+        trial = {name: [make(*matrices[0])] for name, make in makers.items()}
+        make = makers[_best_of_all(_timings(trial, matrices[0][0].shape[1]))]
+        del trial
+        return [Linear([make(*matrix)] * len(ROWS)) for matrix in matrices]
+    series = {name: [make(*matrix) for matrix in matrices] for name, make in makers.items()}
+    timings = _timings(series, matrices[0][0].shape[1])
+    choice = [min(seconds, key=seconds.__getitem__) for seconds in timings]
+    return [Linear([series[name][index] for name in choice]) for index in range(len(matrices))]
+
+
+def _on_cpu(matrices: Sequence[Matrix]) -> bool:
+    return all(weight.device.type == "cpu" and weight.dtype is torch.float32 for weight, _ in matrices)
+
+
+def _makers(matrices: Sequence[Matrix]) -> dict[str, Callable[[Tensor, Tensor | None], Kernel]]:
+    """The kernels that can compute these products here, by name."""
+    plain: dict[str, Callable[[Tensor, Tensor | None], Kernel]] = {
+        "plain": lambda weight, bias: Plain(weight, bias, transposed=False)
+    }
+    if not _on_cpu(matrices):
+        return plain
+    if matrices[0][0].nbytes <= SMALL:
+        plain["transposed"] = lambda weight, bias: Plain(weight, bias, transposed=True)
+    if matrices[0][0].nbytes <= TINY:
+        return {"transposed": plain["transposed"]}
+    if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+        plain["packed"] = Packed
+    if torch.backends.quantized.engine in ("x86", "fbgemm", "onednn") and all(map(_fits_half, matrices)):
+        plain["half"] = Half
+    return plain
+
+
+def _fits_half(matrix: Matrix) -> bool:
+    """Whether float16 holds the weights to within the rounding of float32."""
+    weight = matrix[0]
+    error = torch.linalg.vector_norm(weight - weight.half().float())
+    return bool(error <= ROUNDING * torch.linalg.vector_norm(weight))
+
+
+def _timings(series: dict[str, list[Kernel]], inputs: int) -> list[dict[str, float]]:
+    """Seconds that each series of kernels takes, per entry of ROWS: the best of a few turns in alternation."""
+    table = []
+    for rows in ROWS:
+        x = torch.ones(rows, inputs)
+        best = dict.fromkeys(series, float("inf"))
+        end = time.perf_counter() + BUDGET
+        for _ in range(TURNS):
+            for name, kernels in series.items():
+                start = time.perf_counter()
+                for kernel in kernels:
+                    kernel(x)
+                best[name] = min(best[name], time.perf_counter() - start)
+            if time.perf_counter() > end:
+                break
+        table.append(best)
+    return table
+
+
+def _best_of_all(timings: list[dict[str, float]]) -> str:
+    """The kernel that loses least against the best one of each row count."""
+    losses = {name: sum(best[name] / min(best.values()) for best in timings) for name in timings[0]}
+    return min(losses, key=losses.__getitem__)

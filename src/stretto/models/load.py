@@ -1,0 +1,297 @@
+"""A folder, a model of the zoo, or a hub name -> model, tokenizer, end tokens.
+
+Whatever can be checked without reading weights is checked first, and each mistake is one typed error.
+Code that comes with a checkpoint is never run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+from transformers.configuration_utils import PretrainedConfig
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from ..errors import InvalidRequest, ModelError, Unsupported
+from .contract import Model
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+HUB_FILES = ["*.json", "model*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint, ready to decode."""
+
+    model: Model
+    tokenizer: PreTrainedTokenizerBase | None  # None where the folder has none: prompts must be token ids
+    end_tokens: frozenset[int]
+    config: PretrainedConfig
+    slow_because: str = ""  # why the fast path was not taken; empty where it was
+
+
+def load(
+    name: str | Path, *, dtype: str = "auto", device: str = "auto", weights: str = "auto", fast: bool = True
+) -> Loaded:
+    """Load a local folder, `zoo/NAME`, or a model of the hub (the only case that touches the network).
+
+    `dtype` is float32, bfloat16, float16 or auto: float32 on the CPU, the checkpoint's own elsewhere.
+    `device` is a torch device or auto: CUDA where there is one. `weights` is auto (as `dtype` says) or int8,
+    which only the fast path has. `fast=False` drives the module itself even where the fast path applies.
+    Raises ModelError for the checkpoint, InvalidRequest for a setting, Unsupported for int8 without fast path.
+    """
+    if weights not in ("auto", "int8"):
+        raise InvalidRequest(f"unknown weights {weights!r}", hint="choose auto or int8")
+    where = _device(device)
+    what = _dtype(dtype, where)
+    if weights == "int8" and (where.type != "cpu" or what is not torch.float32):
+        raise Unsupported("int8 weights are for float32 on the CPU", hint="use device='cpu' and dtype='float32'")
+    folder = find(name)
+    with _quiet():
+        config = _config(folder)
+        _check_weights(folder)
+        module = _module(folder, config, what, where)
+        tokenizer = _tokenizer(folder)
+        end_tokens = _end_tokens(module, tokenizer)
+        model, slow_because = _model(module, str(name), weights, fast)
+    return Loaded(model, tokenizer, end_tokens, module.config, slow_because)
+
+
+def find(name: str | Path) -> Path:
+    """The folder of a checkpoint: as named, in the zoo, or fetched from the hub."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    text = str(name)
+    if text.startswith("zoo/"):
+        from ..zoo import path
+
+        return path(text.removeprefix("zoo/"))
+    if folder.is_file():
+        raise ModelError(f"{name} is a file", hint="name the folder that holds config.json and model.safetensors")
+    if isinstance(name, Path) or not HUB_NAME.fullmatch(text):
+        raise ModelError(
+            f"there is no folder {name}", hint="name a folder that holds config.json and model.safetensors"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(text, allow_patterns=HUB_FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{text} is neither a folder nor a model that the hub hands out: {reason}",
+            hint="check the spelling, or give the path of a local folder, or zoo/causal",
+        ) from error
+
+
+# -- checks before the work ---------------------------------------------------------------------
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise InvalidRequest(f"there is no device {name!r} here", hint="try device='cpu'") from error
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype | Literal["auto"]:
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else "auto"
+    if name not in DTYPES:
+        raise InvalidRequest(f"unknown dtype {name!r}", hint=f"choose auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} is not readable JSON: {error}", hint="copy the file again") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{file} holds no JSON object", hint="copy the file again")
+    return content
+
+
+def _config(folder: Path) -> PretrainedConfig:
+    file = folder / "config.json"
+    if not file.exists():
+        raise ModelError(f"{folder} has no config.json", hint="name the folder that holds the checkpoint itself")
+    content = _read_json(file)
+    kind = content.get("model_type")
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # a config class may raise anything over the fields of a wrong file
+        if "auto_map" in content:
+            raise ModelError(
+                f"{folder} needs code of its own, which is never run", hint="use a checkpoint without"
+            ) from error
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{file} describes no known model (model_type {kind!r}): {reason}", hint="is it complete?"
+        ) from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(
+            f"{folder} holds a {kind!r} model, which does not continue text", hint="use a causal language model"
+        )
+    return config
+
+
+def _check_weights(folder: Path) -> None:
+    """All weight files are there and as long as their headers say."""
+    index = folder / "model.safetensors.index.json"
+    single = folder / "model.safetensors"
+    if single.exists():
+        files = [single]
+    elif index.exists():
+        shards = _read_json(index).get("weight_map")
+        if not isinstance(shards, dict):
+            raise ModelError(f"{index} has no weight_map", hint="copy the file again")
+        files = sorted({folder / shard for shard in shards.values()})
+    else:
+        other = sorted(file.name for file in folder.glob("*.bin"))
+        found = f", only {other[0]}" if other else ""
+        raise ModelError(
+            f"{folder} has no model.safetensors{found}",
+            hint="save it with save_pretrained of transformers, which writes safetensors",
+        )
+    for file in files:
+        _check_safetensors(file)
+
+
+def _check_safetensors(file: Path) -> None:
+    if not file.exists():
+        raise ModelError(f"{file} is missing", hint="copy all shards that model.safetensors.index.json names")
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= size - 8:
+                raise ValueError(f"its header cannot be {length} bytes long")
+            header = json.loads(stream.read(length))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        expected = 8 + length + max(ends, default=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ModelError(f"{file} is not a safetensors file: {error}", hint="copy it again") from error
+    if size != expected:
+        raise ModelError(f"{file} has {size:,} bytes instead of {expected:,}", hint="copy it again; it was cut off")
+
+
+# -- the work -----------------------------------------------------------------------------------
+
+
+def _module(
+    folder: Path, config: PretrainedConfig, dtype: torch.dtype | Literal["auto"], device: torch.device
+) -> PreTrainedModel:
+    try:
+        module, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are told below, by name
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers raises many kinds over tensors that do not fit
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"the weights in {folder} do not load: {reason}", hint="do they belong to its config.json?"
+        ) from error
+    for key, what in (
+        ("missing_keys", "lack"),
+        ("mismatched_keys", "have the wrong shape in"),
+        ("unexpected_keys", "hold"),
+    ):
+        names = sorted(each if isinstance(each, str) else each[0] for each in info[key])
+        if names:
+            raise ModelError(
+                f"the weights in {folder} {what} {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else ""),
+                hint="config.json and weights belong to different models, or a shard is missing",
+            )
+    ready: PreTrainedModel = module.eval().requires_grad_(False).to(device)
+    return ready
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
+    if not any((folder / file).exists() for file in TOKENIZER_FILES):
+        return None
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the Rust library raises bare Exceptions
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(f"the tokenizer in {folder} does not load: {reason}", hint="copy its files again") from error
+    return tokenizer
+
+
+def _end_tokens(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> frozenset[int]:
+    """From generation_config.json, else config.json, else the tokenizer."""
+    for owner in (module.generation_config, module.config, tokenizer):
+        ends = getattr(owner, "eos_token_id", None)
+        if ends is not None:
+            return frozenset(ends if isinstance(ends, list) else [ends])
+    return frozenset()
+
+
+def _model(module: PreTrainedModel, name: str, weights: str, fast: bool) -> tuple[Model, str]:
+    """The fast path where it applies, else the module driven layer by layer, and why."""
+    reasons = [] if fast else ["it was not asked for"]
+    if fast:
+        from .lean import lean_or_none
+
+        lean = lean_or_none(module, reasons.append, int8=weights == "int8")
+        if lean is not None:
+            return lean, ""
+    reason = "; ".join(reasons)
+    if weights == "int8":
+        raise Unsupported(f"{name} has no fast path, so no int8 weights: {reason}", hint="use weights='auto'")
+    from .network import Network
+
+    return Network(module, name), reason
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no advice on the console while loading."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

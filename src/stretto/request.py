@@ -1,0 +1,100 @@
+"""How a prompt is to be answered: every setting of the choice, with its range, and nothing about the method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from .errors import InvalidRequest
+from .steer.allow import Allow
+from .steer.ban import Ban, MinTokens
+from .steer.bias import Bias
+from .steer.epsilon import Epsilon, Eta
+from .steer.frequency import Frequency
+from .steer.min_p import MinP
+from .steer.no_repeat import NoRepeat
+from .steer.pipeline import Pipeline
+from .steer.repetition import Repetition
+from .steer.temperature import Temperature
+from .steer.top_k import TopK
+from .steer.top_p import TopP
+from .steer.typical import Typical
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Settings of one call; the neutral value stands beside each. Raises InvalidRequest out of range."""
+
+    max_new_tokens: int = 256  # ≥ 1; also bounded by the model's positions
+    min_new_tokens: int = 0  # end tokens are banned before that many
+    temperature: float = 0.0  # 0 is greedy; 1 the model's own distribution
+    top_k: int = 0  # keep the k best; 0: all
+    top_p: float = 1.0  # (0, 1]; keep the fewest tokens of this mass
+    min_p: float = 0.0  # [0, 1]; keep tokens at least this times as likely as the best
+    typical_p: float = 1.0  # (0, 1]; keep the most typical tokens of this mass
+    epsilon: float = 0.0  # [0, 1); keep tokens of at least this probability
+    eta: float = 0.0  # [0, 1); the same, lowered where the distribution is flat
+    repetition_penalty: float = 1.0  # > 0; divides positive logits of tokens on the path
+    frequency_penalty: float = 0.0  # logits lowered by this times the count in the output
+    presence_penalty: float = 0.0  # logits lowered by this once a token is in the output
+    no_repeat_ngram: int = 0  # no run of this many tokens twice; 0: off
+    logit_bias: Mapping[int, float] = field(default_factory=dict)  # token -> added to its logit
+    banned_tokens: Iterable[int] = ()
+    allowed_tokens: Iterable[int] = ()  # if any: only these
+    end_tokens: Iterable[int] | None = None  # None: the checkpoint's own
+    stop: str | Iterable[str] = ()  # strings that end the text; cut off exactly
+    seed: int = 0  # of the noise; used when temperature > 0
+    samples: int = 1  # answers per prompt, each with its own stream of noise
+    log_probabilities: int | None = None  # report these, with so many of the best tokens beside; None: no
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__  # frozen: normalised once, here
+        for name in ("banned_tokens", "allowed_tokens"):
+            put(self, name, tuple(getattr(self, name)))
+        if self.end_tokens is not None:
+            put(self, "end_tokens", tuple(self.end_tokens))
+        put(self, "stop", tuple(self.stop) if not isinstance(self.stop, str) else (self.stop,) if self.stop else ())
+        at_least = {"max_new_tokens": 1, "min_new_tokens": 0, "samples": 1}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise InvalidRequest(f"{name} is {getattr(self, name)}", hint=f"{name} >= {least}")
+        if self.log_probabilities is not None and self.log_probabilities < 0:
+            raise InvalidRequest(f"log_probabilities is {self.log_probabilities}", hint="0 or more, or None for none")
+        if any(not text for text in self.stop_strings):
+            raise InvalidRequest("a stop string is empty", hint="leave it out, or name a character")
+        self.pipeline(frozenset())  # every steer checks its own range
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """The stop strings as a tuple, however they were given."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+    def check(self, vocabulary: int) -> None:
+        """Raise InvalidRequest where a setting names a token outside of the vocabulary."""
+        named = [*self.logit_bias, *self.banned_tokens, *self.allowed_tokens, *(self.end_tokens or ())]
+        wrong = next((token for token in named if not 0 <= token < vocabulary), None)
+        if wrong is not None:
+            raise InvalidRequest(f"token {wrong} is outside of the vocabulary", hint=f"0 <= token < {vocabulary}")
+        if len(set(self.banned_tokens)) >= vocabulary:
+            raise InvalidRequest("every token is banned", hint="leave at least one")
+
+    def pipeline(self, end_tokens: frozenset[int]) -> Pipeline:
+        """The steers of this request; neutral ones drop out by themselves."""
+        return Pipeline(
+            [
+                Repetition(self.repetition_penalty),
+                Frequency(self.frequency_penalty, self.presence_penalty),
+                Bias(tuple(self.logit_bias.items())),
+                NoRepeat(self.no_repeat_ngram),
+                Ban(frozenset(self.banned_tokens)),
+                Allow(frozenset(self.allowed_tokens) or None),
+                MinTokens(end_tokens, self.min_new_tokens),
+                Temperature(self.temperature),
+                TopK(self.top_k),
+                TopP(self.top_p),
+                MinP(self.min_p),
+                Typical(self.typical_p),
+                Epsilon(self.epsilon),
+                Eta(self.eta),
+            ]
+        )

@@ -1,0 +1,1 @@
+"""Acceptors: which path of a drafted tree is committed. One file each."""

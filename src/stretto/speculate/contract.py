@@ -1,0 +1,216 @@
+"""What drafters, acceptors and planners must do.
+
+Settings are frozen dataclasses (`Drafter`, `Acceptor`, `Planner`); what a decode remembers lives in the
+objects they begin (`Drafting`, `Planning`) and, per row, in sessions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..models.clock import Clock
+from ..models.contract import Ability, Evaluation, Model
+from ..row import Row
+from ..steer.choice import choose
+from ..steer.path import Path
+from ..tree import ROOT, Proposal, Tree, slot_of
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a part may use when a decode begins."""
+
+    target: Model
+    clock: Clock
+    load: Callable[[str], Model]  # a second model by name, on the target's device
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much a drafter may propose for one row; 0 nodes: nothing."""
+
+    nodes: int
+    depth: int
+
+
+NO_ROOM = Room(0, 0)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a proposal. Nothing is final before it."""
+
+    tree: Tree  # what was verified
+    path: list[int]  # node indices that were accepted, from the root down
+    committed: list[int]  # tokens: the accepted ones and the extra one, cut where the row ended
+    logits: Tensor | None = None  # [1 + D, V] the target's, root first; for drafters that observe
+    hidden: dict[int, Tensor] = field(default_factory=dict)  # layer -> [1 + D, C], for drafters that ask
+
+
+class Session(ABC):
+    """A drafter's memory of one row. It reads the row's history and never writes it."""
+
+    def prime(self, logits: Tensor, start: int) -> None:
+        """The target's logits [n, V] on prompt tokens start … start + n - 1, for drafters that observe."""
+
+    @abstractmethod
+    def propose(self, room: Room) -> Tree:
+        """At most `room` of guesses at what follows the row's committed tokens."""
+
+    def advance(self, outcome: Outcome) -> None:
+        """Learn what was committed; the row's history holds it already."""
+
+    @abstractmethod
+    def fork(self, row: Row) -> Session:
+        """A copy for `row`, whose history is a copy of this one's."""
+
+    def close(self) -> None:
+        """Give back what the session holds."""
+
+
+class Drafting:
+    """A drafter at work in one decode. The base serves drafters that treat each row by itself."""
+
+    free = True  # proposing costs next to nothing beside the target's forward
+    observes = False  # wants the target's logits of every node, and the prompt's
+    hidden: tuple[int, ...] = ()  # layers whose hidden rows it wants in `Outcome`
+
+    def __init__(self, open_session: Callable[[Row], Session]) -> None:
+        self._open = open_session
+
+    def open(self, row: Row) -> Session:
+        """A session for a row whose prompt is known and whose cache row is filled."""
+        return self._open(row)
+
+    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+        """One tree per session; together, where drafting several rows at once is cheaper."""
+        return [
+            session.propose(room) if room.nodes > 0 else Tree() for session, room in zip(sessions, rooms, strict=True)
+        ]
+
+
+class Drafter(ABC):
+    """Proposes trees. Never verifies, never touches the model's cache."""
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "drafter"
+    proposals: ClassVar[frozenset[Proposal]] = frozenset({Proposal.POINT})
+
+    @property
+    def needs(self) -> Ability:
+        """What the target must be able to do; trees that are no chains need `Ability.TREE`."""
+        return Ability.NONE
+
+    @abstractmethod
+    def begin(self, context: Context) -> Drafting:
+        """Start work in one decode. Raises Unsupported where it cannot serve this target."""
+
+
+class Target:
+    """The target's answer to one window of trees, as acceptors see it."""
+
+    def __init__(self, rows: Sequence[Row], trees: Sequence[Tree], evaluation: Evaluation) -> None:
+        assert evaluation.logits is not None
+        self.rows = rows
+        self.trees = trees
+        self.logits = evaluation.logits  # [B, 1 + D, V]
+        self._steered: dict[tuple[int, int], Tensor] = {}
+        self._best: list[list[int]] | None = None
+        if all(row.rule.pipeline.plain for row in rows):
+            self._best = self.logits.argmax(-1).tolist()
+
+    def choose(self, nodes: Sequence[tuple[int, int]]) -> list[int]:
+        """The one rule at (row, node) pairs: argmax of steered logits plus the row's noise."""
+        if self._best is not None:
+            return [self._best[r][slot_of(node)] for r, node in nodes]
+        paths = [Path(self.rows[r].history, tuple(self.trees[r].path_tokens(node))) for r, node in nodes]
+        logits = self.logits[[r for r, _ in nodes], [slot_of(node) for _, node in nodes]]  # [N, V]
+        choices = choose(logits, paths, [self.rows[r].rule for r, _ in nodes])
+        for at, steered in zip(nodes, choices.steered, strict=True):
+            self._steered[at] = steered
+        return choices.tokens
+
+    def raw(self, row: int, node: int) -> Tensor:
+        """The model's own logits after a node, [V]."""
+        return self.logits[row, slot_of(node)]
+
+    def steered(self, row: int, node: int) -> Tensor:
+        """The steered log-weights after a node, [V]; −inf where a token is excluded."""
+        if self._best is not None:
+            return self.raw(row, node)
+        if (row, node) not in self._steered:
+            self.choose([(row, node)])
+        return self._steered[row, node]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What an acceptor commits: a path of the tree, then one token more."""
+
+    path: list[int]  # node indices from the root down
+    extra: int
+
+
+class Acceptor(ABC):
+    """Decides which path of each tree is committed."""
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "acceptor"
+    accepts: ClassVar[frozenset[Proposal]]  # proposal kinds for which it keeps its guarantee
+
+    @abstractmethod
+    def accept(self, target: Target) -> list[Verdict]:
+        """One verdict per row."""
+
+
+class Planning(ABC):
+    """A planner at work in one decode."""
+
+    @abstractmethod
+    def rooms(self, rows: Sequence[Row]) -> list[Room]:
+        """How much may be proposed for each row of the coming round."""
+
+    def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
+        """What of the proposals is worth verifying."""
+        return trees
+
+    def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
+        """What was proposed for a row, what was verified and committed, what drafting took (its share)."""
+
+    def close(self, row: Row) -> None:
+        """Forget a row."""
+
+
+class Planner(ABC):
+    """Decides how much to draft, in which shape, and learns from the outcome."""
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "planner"
+
+    @abstractmethod
+    def begin(self, context: Context, drafting: Drafting) -> Planning:
+        """Start work in one decode."""
+
+
+__all__ = [
+    "NO_ROOM",
+    "ROOT",
+    "Acceptor",
+    "Context",
+    "Drafter",
+    "Drafting",
+    "Outcome",
+    "Planner",
+    "Planning",
+    "Proposal",
+    "Room",
+    "Session",
+    "Target",
+    "Tree",
+    "Verdict",
+]

@@ -1,0 +1,246 @@
+"""The one loop: propose, evaluate, accept, advance. No drafter is plain decoding: an empty tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from ..generation import LogProbability, Step
+from ..models.cache import Cache
+from ..models.contract import NOTHING, Evaluation, Want
+from ..models.window import Window
+from ..row import Row
+from ..steer.choice import log_probability, top_log_probabilities
+from ..tree import ROOT, Tree
+from .contract import (
+    NO_ROOM,
+    Acceptor,
+    Context,
+    Drafter,
+    Drafting,
+    Outcome,
+    Planner,
+    Planning,
+    Room,
+    Session,
+    Target,
+    Verdict,
+)
+
+PROMPT_CHUNK = 512  # prompt tokens per evaluation: bounds the memory of activations
+
+
+@dataclass(frozen=True, slots=True)
+class Speculate:
+    """The parts of one decode of this family; `draft=None` decodes plainly."""
+
+    draft: Drafter | None
+    accept: Acceptor
+    plan: Planner
+
+    def __str__(self) -> str:
+        if self.draft is None:
+            return "plain"
+        return "+".join(part.name for part in (self.draft, self.accept, self.plan))
+
+
+@dataclass(slots=True)
+class Commit:
+    """What one round added to one row."""
+
+    row: Row
+    tokens: list[int]
+    sources: list[str]  # who guessed each token; "" for the model's own
+
+
+class Loop:
+    """Decodes rows of one model together; they accept independently, join and leave at any round."""
+
+    def __init__(self, context: Context, method: Speculate, cache: Cache) -> None:
+        self.model = context.target
+        self.method = method
+        self.cache = cache
+        self.rows: list[Row] = []
+        self._drafting: Drafting | None = None
+        self._planning: Planning | None = None
+        if method.draft is not None:
+            self._drafting = method.draft.begin(context)
+            self._planning = method.plan.begin(context, self._drafting)
+        self._sessions: dict[Row, Session] = {}
+
+    # -- rows ---------------------------------------------------------------------------------
+
+    def add(self, row: Row) -> None:
+        """Evaluate a row's prompt up to its last token, which becomes the first root, and let it join."""
+        begun = perf_counter()
+        session = self._drafting.open(row) if self._drafting else None
+        prompt = row.history.tokens[:-1]
+        observing = session is not None and self._drafting is not None and self._drafting.observes
+        for start in range(0, len(prompt), PROMPT_CHUNK):
+            chunk = prompt[start : start + PROMPT_CHUNK]
+            window = Window.chain([row.cache_row], [chunk], [start], self.model.device)
+            evaluation = self.model.evaluate(window, self.cache, Want() if observing else NOTHING)
+            if session is not None and evaluation.logits is not None:
+                session.prime(evaluation.logits[0], start)
+        if session is not None:
+            self._sessions[row] = session
+        self._join(row)
+        row.counters.prompt_tokens = len(row.history.tokens)
+        row.counters.prompt_seconds = perf_counter() - begun
+
+    def fork(self, row: Row, copy: Row) -> None:
+        """Let `copy` join as a continuation of what `row` holds now; its history is a copy of the row's."""
+        copy.cache_row = self.cache.fork(row.cache_row)[0]
+        if row in self._sessions:
+            self._sessions[copy] = self._sessions[row].fork(copy)
+        self._join(copy)
+
+    def remove(self, row: Row) -> None:
+        """Let a row leave, finished or not."""
+        self.rows.remove(row)
+        if row in self._sessions:
+            self._sessions.pop(row).close()
+        if self._planning is not None:
+            self._planning.close(row)
+        self.cache.free(row.cache_row)
+        self._sort()
+
+    def _join(self, row: Row) -> None:
+        self.rows.append(row)
+        self._sort()
+
+    def _sort(self) -> None:
+        """Rows stand as in the cache's blocks, so that a batch is read without copying."""
+        order = {row: at for at, row in enumerate(self.cache.in_order([row.cache_row for row in self.rows]))}
+        self.rows.sort(key=lambda row: order[row.cache_row])
+
+    # -- one round ----------------------------------------------------------------------------
+
+    def step(self) -> list[Commit]:
+        """One round of all rows. Finished rows leave."""
+        begun = perf_counter()
+        rows = self.rows
+        proposed, trees = self._propose()
+        drafted = perf_counter()
+        evaluation = self._evaluate(trees)
+        target = Target(rows, trees, evaluation)
+        verdicts = self.method.accept.accept(target)
+        commits, outcomes = [], []
+        for at, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
+            commit, outcome = self._commit(target, at, row, verdict)
+            commits.append(commit)
+            outcomes.append(outcome)
+        self._teach(rows, proposed, outcomes, evaluation, drafted - begun)
+        self._record(rows, commits, outcomes, perf_counter() - begun, drafted - begun)
+        for row in [row for row in rows if row.finish]:
+            self.remove(row)
+        return commits
+
+    def _propose(self) -> tuple[list[Tree], list[Tree]]:
+        """What the drafter proposed, and what of it is verified."""
+        if self._drafting is None or self._planning is None:
+            empty = [Tree() for _ in self.rows]
+            return empty, empty
+        wished = self._planning.rooms(self.rows)
+        rooms = [self._fitting(row, room) for row, room in zip(self.rows, wished, strict=True)]
+        proposed = self._drafting.propose([self._sessions[row] for row in self.rows], rooms)
+        return proposed, self._planning.trim(self.rows, proposed)
+
+    def _fitting(self, row: Row, room: Room) -> Room:
+        """No deeper than the row can still commit, nor than the model has positions."""
+        depth = min(room.depth, row.remaining - 1, self.model.max_positions - len(row.history.tokens))
+        return Room(room.nodes, depth) if depth > 0 and room.nodes > 0 else NO_ROOM
+
+    def _evaluate(self, trees: Sequence[Tree]) -> Evaluation:
+        """One window for all rows, trees padded side by side: logits [B, 1 + D, V]."""
+        window = Window.forest(
+            [row.cache_row for row in self.rows],
+            [row.root for row in self.rows],
+            trees,
+            [len(row.history.tokens) - 1 for row in self.rows],
+            self.model.device,
+        )
+        want = Want(hidden=self._drafting.hidden) if self._drafting else Want()
+        return self.model.evaluate(window, self.cache, want)
+
+    def _commit(self, target: Target, at: int, row: Row, verdict: Verdict) -> tuple[Commit, Outcome]:
+        """Make the verdict final: cut it where the row ends, keep its slots of the cache."""
+        tree = target.trees[at]
+        start = len(row.history.tokens) - 1  # the root's slot
+        nodes = verdict.path
+        tokens = [tree.tokens[node] for node in nodes] + [verdict.extra]
+        if row.log_probabilities is not None:
+            parents = [ROOT, *nodes]
+            reported = [self._report(target, at, row, p, t) for p, t in zip(parents, tokens, strict=True)]
+        kept = row.advance(tokens)
+        if row.log_probabilities is not None:
+            row.reported.extend(reported[: len(kept)])
+        path = nodes[: len(kept)]
+        self.cache.keep(row.cache_row, start, [start, *(start + 1 + node for node in nodes)])
+        sources = [tree.sources[node] for node in path] + [""] * (len(kept) - len(path))
+        return Commit(row, kept, sources), Outcome(tree, path, kept)
+
+    def _report(self, target: Target, at: int, row: Row, parent: int, token: int) -> LogProbability:
+        """Both log-probabilities of the token chosen after `parent`."""
+        raw, steered, most = target.raw(at, parent)[None], target.steered(at, parent)[None], row.log_probabilities or 0
+        return LogProbability(
+            token=token,
+            raw=log_probability(raw, [token])[0],
+            steered=log_probability(steered, [token])[0],
+            top_raw=top_log_probabilities(raw, most)[0],
+            top_steered=top_log_probabilities(steered, most)[0],
+        )
+
+    def _teach(
+        self,
+        rows: Sequence[Row],
+        proposed: Sequence[Tree],
+        outcomes: Sequence[Outcome],
+        evaluation: Evaluation,
+        draft_seconds: float,
+    ) -> None:
+        """Everyone learns the outcome."""
+        if self._drafting is None or self._planning is None:
+            return
+        for at, (row, outcome) in enumerate(zip(rows, outcomes, strict=True)):
+            if self._drafting.observes and evaluation.logits is not None:
+                outcome.logits = evaluation.logits[at, : 1 + len(outcome.tree)]
+            for layer in self._drafting.hidden:
+                outcome.hidden[layer] = evaluation.hidden[layer][at, : 1 + len(outcome.tree)]
+            self._sessions[row].advance(outcome)
+            self._planning.learn(row, proposed[at], outcome, draft_seconds / len(rows))
+
+    def _record(
+        self,
+        rows: Sequence[Row],
+        commits: Sequence[Commit],
+        outcomes: Sequence[Outcome],
+        seconds: float,
+        draft_seconds: float,
+    ) -> None:
+        """Counters and the trace."""
+        for row, commit, outcome in zip(rows, commits, outcomes, strict=True):
+            tree, counters = outcome.tree, row.counters
+            counters.rounds += 1
+            counters.row_forwards += 1
+            counters.token_forwards += 1 + len(tree)
+            counters.layer_token_forwards += self.model.layers * (1 + len(tree))
+            counters.drafter_calls += self._drafting is not None
+            counters.drafted += len(tree)
+            counters.accepted += len(outcome.path)
+            counters.seconds += seconds
+            counters.draft_seconds += draft_seconds
+            row.steps.append(
+                Step(
+                    position=len(row.history.tokens) - len(commit.tokens),
+                    committed=commit.tokens,
+                    sources=commit.sources,
+                    drafted=tree.tokens,
+                    parents=tree.parents,
+                    drafters=tree.sources,
+                    accepted=outcome.path,
+                    seconds=seconds,
+                    draft_seconds=draft_seconds,
+                )
+            )

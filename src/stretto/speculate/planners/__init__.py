@@ -1,0 +1,1 @@
+"""Planners: how much to guess. One file each."""

@@ -1,0 +1,129 @@
+"""The one rule of choice: the next token is argmax(steered logits + noise).
+
+Greedy is zero noise. As the noise at a position is the same for every token tried there, whoever drafted it,
+a seed gives the same text with any exact method, in any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..noise import WIDEST_GAP, gumbel, key
+from .contract import require
+from .pipeline import Pipeline
+from .top_k import TopK
+from .truncation import sort_few, truncate
+
+if TYPE_CHECKING:
+    from .path import Path
+
+CACHED = 1 << 18  # scores; beyond that a batch leaves the processor's cache, and one node at a time is faster
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How the tokens of one row are chosen."""
+
+    pipeline: Pipeline
+    seed: int = 0  # 0 to 2^64 - 1; of the request
+    stream: int = 0  # 0 to 2^64 - 1; of the sample, attempt or branch: another stream, another draw
+
+    def __post_init__(self) -> None:
+        for what, value in (("seed", self.seed), ("stream", self.stream)):
+            require(0 <= value < 1 << 64, f"{what} {value} is out of range", "a whole number from 0 to 2^64 - 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The tokens chosen at N nodes, and the log-weights they were chosen from."""
+
+    tokens: list[int]  # N
+    steered: Tensor  # [N, V]; -inf where a token was removed
+
+
+def choose(logits: Tensor, paths: Sequence[Path], rules: Sequence[Rule]) -> Choices:
+    """Choose a token at each of N nodes: logits [N, V], the path to each node, the rule of its row.
+
+    Of equally good tokens the one with the lowest id is chosen. Rows under one pipeline go through it together.
+    """
+    if not rules:
+        return Choices([], logits)
+    first = rules[0].pipeline
+    if all(rule.pipeline is first for rule in rules):
+        return _choose(first, logits, paths, rules)
+    groups: dict[Pipeline, list[int]] = {}
+    for node, rule in enumerate(rules):
+        groups.setdefault(rule.pipeline, []).append(node)
+    tokens = [0] * len(rules)
+    steered = torch.empty_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
+    for pipeline, nodes in groups.items():
+        part = _choose(pipeline, logits[nodes], [paths[node] for node in nodes], [rules[node] for node in nodes])
+        steered[nodes] = part.steered.to(steered.dtype)
+        for node, token in zip(nodes, part.tokens, strict=True):
+            tokens[node] = token
+    return Choices(tokens, steered)
+
+
+def _choose(pipeline: Pipeline, logits: Tensor, paths: Sequence[Path], rules: Sequence[Rule]) -> Choices:
+    steered = logits if pipeline.plain else pipeline(logits, paths)
+    if pipeline.greedy:
+        return Choices(steered.argmax(-1).tolist(), steered)
+    keys = torch.tensor(
+        [key(rule.seed, rule.stream, len(path)) for rule, path in zip(rules, paths, strict=True)],
+        device=logits.device,
+    )
+    # Leaving out hopeless tokens pays on a CPU; elsewhere it would have to wait for their number.
+    draw = draw_few if logits.device.type == "cpu" else draw_all
+    return Choices(draw(steered, keys).tolist(), steered)
+
+
+def draw_all(steered: Tensor, keys: Tensor) -> Tensor:
+    """argmax(steered + noise) [N], with noise for every token: steered [N, V], keys [N] of the positions."""
+    tokens = torch.arange(steered.shape[-1], device=steered.device)
+    return (steered + gumbel(keys[:, None], tokens)).argmax(-1)
+
+
+def draw_few(steered: Tensor, keys: Tensor) -> Tensor:
+    """The same tokens as `draw_all` [N], with noise only for those that can win (see `noise.WIDEST_GAP`)."""
+    size, vocabulary = steered.shape
+    if size > 1 and steered.numel() > CACHED:
+        return torch.cat([draw_few(steered[node : node + 1], keys[node : node + 1]) for node in range(size)])
+    able = (steered >= steered.amax(-1, keepdim=True) - WIDEST_GAP).view(-1).nonzero().view(-1)  # [M], flat
+    scores = steered.view(-1).index_select(0, able)
+    if size == 1:
+        return able[(scores + gumbel(keys, able)).argmax(keepdim=True)]
+    nodes = able.div(vocabulary, rounding_mode="floor")
+    noisy = scores + gumbel(keys.index_select(0, nodes), able - nodes * vocabulary)
+    return torch.full_like(steered, -torch.inf).view(-1).index_copy_(0, able, noisy).view_as(steered).argmax(-1)
+
+
+def log_probability(scores: Tensor, tokens: Sequence[int]) -> list[float]:
+    """The log-probability of one token in each row of scores [N, V].
+
+    Of the model's own logits that is the raw log-probability, at temperature 1; of `Choices.steered` that of
+    the distribution chosen from. (A greedy choice does not draw: there it says how the steered logits stood.)
+    """
+    chosen = torch.tensor(tokens, device=scores.device)[:, None]
+    values: list[float] = _log_softmax(scores).gather(1, chosen)[:, 0].tolist()
+    return values
+
+
+def top_log_probabilities(scores: Tensor, size: int) -> list[list[tuple[int, float]]]:
+    """The `size` likeliest tokens of each row of scores [N, V] with their log-probabilities, likeliest first.
+
+    Lower ids first among equals; fewer where fewer are left. The distributions are those of `log_probability`.
+    """
+    best = sort_few(truncate(_log_softmax(scores), (TopK(size),)), min(size, scores.shape[-1]))
+    return [
+        [(token, value) for token, value in zip(ids, values, strict=True) if value > -torch.inf]
+        for ids, values in zip(best.ids.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def _log_softmax(scores: Tensor) -> Tensor:
+    return scores.log_softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))

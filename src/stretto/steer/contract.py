@@ -1,0 +1,96 @@
+"""What a steer is: a pure reshaping of next-token logits at the nodes of a tree."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from .path import Path
+
+
+class Stage(IntEnum):
+    """Where in the pipeline a steer works; the order of the stages is the order of the steps.
+
+    Masks come before truncation, otherwise truncation could keep only tokens that the mask then removes.
+    """
+
+    CONTRAST = 0  # combination with companions; its cut-off comes from the raw logits
+    PENALTY = 1  # penalties, biases, bans
+    MASK = 2  # what keeps the output valid; wins over every ban
+    TEMPERATURE = 3
+    TOP_K = 4
+    TOP_P = 5
+    MIN_P = 6
+    TYPICAL = 7
+    EPSILON = 8
+    ETA = 9
+
+
+class Steer(ABC):
+    """One step of the pipeline: a frozen, slotted dataclass of its own settings.
+
+    It holds no state. Called with logits [N, V] (float32 or float64) and the N paths that lead to the
+    nodes, it returns steered logits [N, V] of the same type, -inf where a token is removed; row n depends on
+    row n and path n only. It never writes into what it was given, and may return it.
+    """
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    stage: ClassVar[Stage]
+    pointwise: ClassVar[bool]  # needs the logits only, not the path
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+        """The steered logits [N, V]."""
+
+    @property
+    @abstractmethod
+    def idle(self) -> bool:
+        """Whether these settings are neutral: the logits come back bit for bit."""
+
+    @property
+    def named_tokens(self) -> frozenset[int]:
+        """Token ids that the settings name; a pipeline checks them against the vocabulary."""
+        return frozenset()
+
+    @classmethod
+    @abstractmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """Settings for four tokens or more, the first of them neutral: what the laws are tried on."""
+
+
+def require(holds: bool, what: str, hint: str) -> None:
+    """Raise `InvalidRequest` unless the setting is in its range."""
+    if not holds:
+        raise InvalidRequest(what, hint)
+
+
+def in_range(value: float, low: float, high: float) -> bool:
+    """Whether `value` is a finite number with low <= value <= high."""
+    return math.isfinite(value) and low <= value <= high
+
+
+def token_set(tokens: Iterable[int], what: str) -> frozenset[int]:
+    """The tokens as a set; raises `InvalidRequest` where one is not a token id."""
+    found = frozenset(tokens)
+    wrong = [token for token in found if not isinstance(token, int) or isinstance(token, bool) or token < 0]
+    require(not wrong, f"{what} holds {wrong[:1]}, which is no token id", "token ids are whole numbers from 0")
+    return found
+
+
+def remove(logits: Tensor, places: list[tuple[int, int]]) -> Tensor:
+    """The logits [N, V] without the tokens at the (node, token) places; themselves where there are none."""
+    if not places:
+        return logits
+    flat = torch.tensor([node * logits.shape[-1] + token for node, token in places], device=logits.device)
+    return logits.reshape(-1).index_fill(0, flat, -torch.inf).view_as(logits)

@@ -1,0 +1,39 @@
+"""Min-p: a floor relative to the likeliest token (arXiv 2407.01082)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from .contract import Stage, in_range, require
+from .truncation import FEW, Candidates, Truncation
+
+
+@dataclass(frozen=True, slots=True)
+class MinP(Truncation):
+    """Keep the tokens with at least `share` times the probability of the likeliest."""
+
+    name: ClassVar[str] = "min_p"
+    stage: ClassVar[Stage] = Stage.MIN_P
+
+    share: float  # of the highest probability, 0 to 1; 0 is neutral
+
+    def __post_init__(self) -> None:
+        require(in_range(self.share, 0, 1), f"min_p {self.share} is out of range", "0 to 1; 0 keeps all")
+
+    @property
+    def idle(self) -> bool:
+        return self.share == 0
+
+    @classmethod
+    def examples(cls) -> tuple[MinP, ...]:
+        return cls(0.0), cls(0.2), cls(1.0)
+
+    def room(self, vocabulary: int) -> int:
+        return min(FEW, vocabulary)
+
+    def kept(self, candidates: Candidates) -> Tensor:
+        return candidates.values >= candidates.values[:, :1] + math.log(self.share)

@@ -1,0 +1,47 @@
+"""No n-gram twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from .contract import Stage, Steer, remove, require, token_set
+from .path import Path, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class NoRepeat(Steer):
+    """Remove every token that would complete a run of n tokens that the path already holds."""
+
+    name: ClassVar[str] = "no_repeat"
+    stage: ClassVar[Stage] = Stage.PENALTY
+    pointwise: ClassVar[bool] = False
+
+    size: int  # n, in tokens; 0 is neutral
+    scope: Scope = Scope.PATH
+    exempt: Iterable[int] = ()  # kept as a frozenset; tokens never removed, such as end tokens
+
+    def __post_init__(self) -> None:
+        require(self.size >= 0, f"no-repeat n-gram of {self.size} tokens", "1 or more tokens; 0 forbids nothing")
+        object.__setattr__(self, "exempt", token_set(self.exempt, "exempt from no_repeat"))
+
+    @property
+    def idle(self) -> bool:
+        return self.size == 0
+
+    @property
+    def named_tokens(self) -> frozenset[int]:
+        return frozenset(self.exempt)
+
+    @classmethod
+    def examples(cls) -> tuple[NoRepeat, ...]:
+        return cls(0), cls(2), cls(1, exempt={0}), cls(3, scope=Scope.OUTPUT)
+
+    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+        if self.idle:
+            return logits
+        banned = [path.followers(self.size, self.scope) - self.named_tokens for path in paths]
+        return remove(logits, [(node, token) for node, tokens in enumerate(banned) for token in tokens])

@@ -1,0 +1,98 @@
+"""The pipeline of choice: the steers of a request, in the one order in which they may work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .contract import Stage, Steer, require
+from .temperature import Temperature
+from .truncation import Truncation, truncate
+
+if TYPE_CHECKING:
+    from .path import Path
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Steers sorted by stage (as given within a stage), without those whose settings are neutral.
+
+    Called with logits [N, V] and the N paths, it returns log-weights [N, V], float32 (float64 for float64),
+    -inf where a token is removed. After each stage every row has at least one token: see `_revive`.
+    """
+
+    steps: Sequence[Steer] = ()  # kept as a tuple
+    greedy: bool = field(init=False, compare=False, repr=False)  # temperature 0: no chance
+    pointwise: bool = field(init=False, compare=False, repr=False)  # no step looks at the path
+    plain: bool = field(init=False, compare=False, repr=False)  # greedy, and nothing reshapes
+    _stages: tuple[tuple[Steer, ...], ...] = field(init=False, compare=False, repr=False)
+    _truncations: tuple[Truncation, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        steps = sorted((step for step in self.steps if not step.idle), key=lambda step: step.stage)
+        greedy = any(isinstance(step, Temperature) and step.greedy for step in steps)
+        if greedy:  # the best token is the best at any temperature, and no truncation may drop it
+            steps = [*(step for step in steps if step.stage < Stage.TEMPERATURE), Temperature(0.0)]
+        shaping = [step for step in steps if step.stage <= Stage.TEMPERATURE]
+        truncations = tuple(step for step in steps if isinstance(step, Truncation))
+        assert len(shaping) + len(truncations) == len(steps), "a steer of a truncating stage is a Truncation"
+        settle = object.__setattr__  # frozen: everything is settled here, once
+        settle(self, "steps", tuple(steps))
+        settle(self, "greedy", greedy)
+        settle(self, "pointwise", all(step.pointwise for step in steps))
+        settle(self, "plain", greedy and len(steps) == 1)
+        settle(self, "_stages", tuple(tuple(group) for _, group in groupby(shaping, key=lambda step: step.stage)))
+        settle(self, "_truncations", truncations)
+
+    def check(self, vocabulary: int) -> None:
+        """Raise `InvalidRequest` where a step names a token that the vocabulary of V tokens lacks."""
+        for step in self.steps:
+            largest = max(step.named_tokens, default=-1)
+            require(
+                largest < vocabulary,
+                f"{step.name} names token {largest}, but the model's vocabulary has {vocabulary} tokens",
+                f"name tokens from 0 to {vocabulary - 1}",
+            )
+
+    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+        """Steer the logits [N, V] of the N nodes at the ends of the paths."""
+        if logits.dtype not in (torch.float32, torch.float64):
+            logits = logits.float()  # sums in half precision misplace the edge of a nucleus
+        inputs: list[Tensor] = []
+        for steps in self._stages:
+            inputs.append(logits)
+            logits = _run(steps, logits, paths)
+            if steps[0].stage < Stage.TEMPERATURE and not bool((logits.amax(-1) > -torch.inf).all()):
+                logits = _revive(steps, logits, inputs, paths)
+        return truncate(logits, self._truncations)
+
+
+def _run(steps: Sequence[Steer], logits: Tensor, paths: Sequence[Path]) -> Tensor:
+    for step in steps:
+        logits = step(logits, paths)
+    return logits
+
+
+def _revive(steps: Sequence[Steer], logits: Tensor, inputs: Sequence[Tensor], paths: Sequence[Path]) -> Tensor:
+    """Give one token to each row that the steps of a stage left empty.
+
+    `inputs` holds what came into each stage so far, this one last. Where earlier stages removed all that this
+    one allows, they yield: so a mask holds even if every allowed token is banned. Where the stage allows
+    nothing at all, the best token that came into it stays.
+    """
+    logits = logits.clone()
+    for node in (logits.amax(-1) == -torch.inf).nonzero()[:, 0].tolist():
+        row = inputs[-1][node]
+        for source in reversed(inputs[:-1]):
+            retried = _run(steps, source[node : node + 1], paths[node : node + 1])[0]
+            if bool((retried > -torch.inf).any()):
+                row = retried
+                break
+        best = row.argmax()
+        logits[node, best] = row[best].clamp(min=torch.finfo(row.dtype).min)
+    return logits

@@ -1,0 +1,58 @@
+"""Repetition penalty (arXiv 1909.05858)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .contract import Stage, Steer, in_range, require, token_set
+from .path import Path, Scope, occurrences
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition(Steer):
+    """Divide the positive and multiply the negative logits of tokens on the path, once per distinct token."""
+
+    name: ClassVar[str] = "repetition"
+    stage: ClassVar[Stage] = Stage.PENALTY
+    pointwise: ClassVar[bool] = False
+
+    penalty: float  # 0.01 to 100; above 1 discourages, 1 is neutral
+    scope: Scope = Scope.PATH
+    last: int = 0  # tokens; only the newest of the scope count, 0: all of it
+    exempt: Iterable[int] = ()  # kept as a frozenset; tokens never penalised, such as end tokens
+
+    def __post_init__(self) -> None:
+        require(
+            in_range(self.penalty, 0.01, 100.0),
+            f"repetition penalty {self.penalty} is out of range",
+            "0.01 to 100; 1 changes nothing, usual values lie between 1 and 1.5",
+        )
+        require(self.last >= 0, f"repetition over the last {self.last} tokens", "0 (all) or more tokens")
+        object.__setattr__(self, "exempt", token_set(self.exempt, "exempt from repetition"))
+
+    @property
+    def idle(self) -> bool:
+        return self.penalty == 1
+
+    @property
+    def named_tokens(self) -> frozenset[int]:
+        return frozenset(self.exempt)
+
+    @classmethod
+    def examples(cls) -> tuple[Repetition, ...]:
+        narrow = cls(1.5, scope=Scope.OUTPUT, exempt={2})
+        return cls(1.0), cls(1.25), narrow, cls(0.8, last=2)
+
+    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+        if self.idle:
+            return logits
+        seen = occurrences(paths, self.scope, self.last, self.named_tokens, logits.shape[-1])
+        index = seen.flat.to(logits.device)
+        old = logits.reshape(-1)[index]
+        new = torch.where(old > 0, old / self.penalty, old * self.penalty)
+        return logits.reshape(-1).index_copy(0, index, new).view_as(logits)

@@ -1,0 +1,48 @@
+"""Temperature: flatter or sharper, and greedy at zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from .contract import Stage, Steer, in_range, require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .path import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature(Steer):
+    """Divide the logits by the temperature. Zero is greedy by definition, not a limit: nothing is divided."""
+
+    name: ClassVar[str] = "temperature"
+    stage: ClassVar[Stage] = Stage.TEMPERATURE
+    pointwise: ClassVar[bool] = True
+
+    value: float  # 0 (greedy), or 0.001 to 100; 1 is neutral
+
+    def __post_init__(self) -> None:
+        require(
+            self.value == 0 or in_range(self.value, 1e-3, 100.0),
+            f"temperature {self.value} is out of range",
+            "0 is greedy; otherwise 0.001 to 100, where 1 leaves the model as it is",
+        )
+
+    @property
+    def idle(self) -> bool:
+        return self.value == 1
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the choice is the best token, without chance."""
+        return self.value == 0
+
+    @classmethod
+    def examples(cls) -> tuple[Temperature, ...]:
+        return cls(1.0), cls(0.5), cls(1.7), cls(0.0)
+
+    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+        return logits if self.idle or self.greedy else logits / self.value

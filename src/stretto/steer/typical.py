@@ -1,0 +1,45 @@
+"""Locally typical sampling (arXiv 2202.00666)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .contract import Stage, in_range, require
+from .truncation import Candidates, Truncation, shortest_prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Typical(Truncation):
+    """Keep the fewest tokens of the most usual surprise whose mass reaches tau.
+
+    Usual is what lies close to the entropy H: sorted by |-ln p - H|, the likelier first among equals. It may
+    drop the likeliest token, which is why greedy choice never looks at truncations.
+    """
+
+    name: ClassVar[str] = "typical"
+    stage: ClassVar[Stage] = Stage.TYPICAL
+
+    tau: float  # probability mass, above 0 to 1; 1 is neutral
+
+    def __post_init__(self) -> None:
+        require(self.tau > 0 and in_range(self.tau, 0, 1), f"typical {self.tau} is out of range", "above 0, up to 1")
+
+    @property
+    def idle(self) -> bool:
+        return self.tau == 1
+
+    @classmethod
+    def examples(cls) -> tuple[Typical, ...]:
+        return cls(1.0), cls(0.2), cls(0.9)
+
+    def kept(self, candidates: Candidates) -> Tensor:
+        log_p = candidates.log_p
+        p = log_p.exp()
+        entropy = torch.special.entr(p).sum(-1, keepdim=True)
+        order = (log_p + entropy).abs().argsort(dim=-1, stable=True)  # removed tokens: infinitely far
+        kept = torch.zeros_like(p, dtype=torch.bool)
+        return kept.scatter_(1, order, shortest_prefix(p.gather(1, order), self.tau))

@@ -1,0 +1,117 @@
+"""Do two methods give the same tokens? Where not: how close was the choice there?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .errors import InvalidRequest
+from .models.contract import Want
+from .models.window import Window
+from .noise import gumbel, key
+from .request import Request
+from .steer.choice import Rule, choose
+from .steer.path import History, Path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .engine import Engine, Prompt
+    from .generation import Generation
+    from .method import Method
+
+TIE = 1e-4  # scores nearer than this may swap by rounding in float32; further apart they may not
+CHUNK = 512  # tokens per evaluation: bounds the memory of activations
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two decodes of one prompt with the same settings."""
+
+    first: Generation
+    second: Generation
+    position: int | None  # index of the first different new token; None: there is none
+    gap: float  # by how much the better of the two tokens chosen there beats the worse; inf where one is excluded
+    precise: bool  # computed in float32 or better; in half precision rounding alone can make larger gaps
+
+    @property
+    def identical(self) -> bool:
+        """No token differs."""
+        return self.position is None
+
+    @property
+    def tie(self) -> bool:
+        """Both tokens were as good as the best, up to rounding: counted, and no mistake."""
+        return not self.identical and self.precise and self.gap < TIE
+
+    @property
+    def agreed(self) -> int:
+        """Tokens that are the same, up to the first difference."""
+        return len(self.first.tokens) if self.position is None else self.position
+
+    @property
+    def tokens(self) -> tuple[int | None, int | None]:
+        """What each chose at the first difference; None where it had ended, or where there is none."""
+        if self.position is None:
+            return None, None
+        first, second = (each.tokens[self.position : self.position + 1] for each in (self.first, self.second))
+        return (first[0] if first else None, second[0] if second else None)
+
+
+def compare(
+    engine: Engine, prompt: Prompt, first: str | Method, second: str | Method = "plain", **settings: Any
+) -> Comparison:
+    """Decode one prompt by two methods; `settings` are those of `Request`, without `samples`.
+
+    Raises what `Engine.generate` raises, and KeyboardInterrupt where a decode was stopped: half of an
+    answer proves nothing.
+    """
+    request = Request(**settings)
+    if request.samples != 1:
+        raise InvalidRequest("two methods are compared on one sample at a time", hint="leave out samples")
+    answers = [engine.generate(prompt, method, **settings) for method in (first, second)]
+    if any(answer.finish == "interrupt" for answer in answers):
+        raise KeyboardInterrupt
+    one, two = answers
+    precise = engine.model.dtype in (torch.float32, torch.float64)
+    if one.tokens == two.tokens:
+        return Comparison(one, two, None, 0.0, precise)
+    position = agreement(one.tokens, two.tokens)
+    if position == min(
+        len(one.tokens), len(two.tokens)
+    ):  # one has ended where the other goes on: no rounding does that
+        return Comparison(one, two, position, float("inf"), precise)
+    scores = scores_after(engine, one.prompt_tokens, one.tokens[:position], request)
+    gap = scores.max() - scores[[one.tokens[position], two.tokens[position]]].min()
+    return Comparison(one, two, position, float(gap), precise)
+
+
+def agreement(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens are the same before the first difference."""
+    pairs = zip(first, second, strict=False)
+    return next((at for at, (one, two) in enumerate(pairs) if one != two), min(len(first), len(second)))
+
+
+def scores_after(engine: Engine, prompt: list[int], output: list[int], request: Request) -> Tensor:
+    """Steered logits plus noise after prompt and output, [V]: evaluated afresh, without any draft."""
+    model, tokens = engine.model, [*prompt, *output]
+    cache = model.new_cache(1, len(tokens))
+    row = cache.open()
+    for start in range(0, len(tokens), CHUNK):
+        chunk = tokens[start : start + CHUNK]
+        last = torch.tensor([[len(chunk) - 1]], device=model.device)  # [1, 1]
+        window = Window.chain([row], [chunk], [start], model.device)
+        evaluation = model.evaluate(window, cache, Want(logits=last))
+    assert evaluation.logits is not None
+    history = History(prompt)
+    history.extend(output)
+    ends = engine.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
+    rule = Rule(request.pipeline(ends), request.seed)
+    steered = choose(evaluation.logits[:, 0], [Path(history)], [rule]).steered[0]  # [V]
+    if rule.pipeline.greedy:
+        return steered
+    place = torch.tensor(key(rule.seed, rule.stream, len(tokens)), device=model.device)
+    return steered + gumbel(place, torch.arange(len(steered), device=model.device))

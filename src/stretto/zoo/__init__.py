@@ -1,0 +1,28 @@
+"""The small trained models that ship with the package, found by name."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from stretto.errors import ModelError, UnknownName
+
+_ROOT = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """The shipped models, in alphabetical order; each is a Hugging Face checkpoint folder with a model card."""
+    return sorted(config.parent.name for config in _ROOT.glob("*/config.json"))
+
+
+def path(name: str) -> Path:
+    """The checkpoint folder of that name; `UnknownName` says which there are, `ModelError` that weights are missing."""
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), 1)
+        hint = f"did you mean {close[0]!r}?" if close else "the zoo has " + (", ".join(names()) or "no models yet")
+        raise UnknownName(f"no zoo model {name!r}", hint=hint)
+    folder = _ROOT / name
+    if not (folder / "model.safetensors").exists():
+        raise ModelError(f"the zoo model {name!r} has no weights", hint="install the package again, or train it anew "
+                         "with `stretto train zoo`")
+    return folder

@@ -1,0 +1,218 @@
+"""Laws of drafting and verifying, over every registered drafter, acceptor and planner, on table models."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+
+import pytest
+import torch
+
+from laws.worlds import (
+    GREEDY,
+    Guesser,
+    adversaries,
+    choice_functions,
+    conditional,
+    decode,
+    plainly,
+    random_tree,
+)
+from stretto import catalogue
+from stretto.models.clock import SimulatedClock
+from stretto.models.table import TableModel
+from stretto.models.window import Window
+from stretto.row import Limits, Row
+from stretto.speculate.acceptors.exact import Exact
+from stretto.speculate.contract import Context, Drafter, Outcome, Room
+from stretto.speculate.loop import Loop, Speculate
+from stretto.speculate.planners.fixed import Fixed
+from stretto.steer.ban import Ban
+from stretto.steer.choice import Rule
+from stretto.steer.frequency import Frequency
+from stretto.steer.no_repeat import NoRepeat
+from stretto.steer.path import History
+from stretto.steer.pipeline import Pipeline
+from stretto.steer.repetition import Repetition
+from stretto.steer.temperature import Temperature
+from stretto.steer.top_p import TopP
+
+V = 4
+TARGET = TableModel.random(V, seed=1)
+PROMPTS = [[0, 1, 2], [3], [2, 2, 1, 0, 3, 1]]
+PIPELINES = {
+    "greedy": GREEDY,
+    "sampled": Pipeline([Temperature(1.0)]),
+    "truncated": Pipeline([Temperature(0.8), TopP(0.7)]),
+    "penalised": Pipeline([Repetition(1.3), Frequency(0.4, 0.2), Temperature(1.0)]),
+    "no repeats": Pipeline([NoRepeat(3), Ban([1]), Temperature(0.0)]),
+}
+
+
+def registered() -> dict[str, Drafter]:
+    """Every registered drafter with settings for this world."""
+    settings = {
+        "draft": {"": {"model": TableModel.random(V, seed=2)}, " (itself)": {"model": TARGET}},
+        "lookup": {"": {}, " (tree)": {"matches": 3}},
+    }
+    return {
+        f"{name}{variant}": part(**chosen)
+        for name, part in catalogue.parts().items()
+        if part.kind == "drafter"
+        for variant, chosen in settings.get(name, {"": {}}).items()
+    }
+
+
+def drafters() -> dict[str, Drafter]:
+    return registered() | adversaries(V)
+
+
+def planners() -> dict[str, object]:
+    return {name: part() for name, part in catalogue.parts().items() if part.kind == "planner"}
+
+
+def exact_acceptors() -> dict[str, object]:
+    return {name: part() for name, part in catalogue.parts().items() if part.kind == "acceptor"}
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES.values(), ids=PIPELINES)
+@pytest.mark.parametrize("drafter", drafters().values(), ids=drafters())
+def test_drafting_never_changes_the_tokens(drafter, pipeline):
+    """Greedy and with a seed, alone and in a batch, every drafter gives the tokens of the slow reference."""
+    expected = [plainly(TARGET, prompt, pipeline, 7, 12) for prompt in PROMPTS]
+    together = decode(TARGET, PROMPTS, drafter=drafter, pipeline=pipeline, seed=7)
+    assert [row.new_tokens for row in together] == expected
+    alone = decode(TARGET, PROMPTS[:1], drafter=drafter, pipeline=pipeline, seed=7)
+    assert alone[0].new_tokens == expected[0]
+
+
+@pytest.mark.parametrize("planner", planners().values(), ids=planners())
+@pytest.mark.parametrize("drafter", drafters().values(), ids=drafters())
+def test_planning_never_changes_the_tokens(drafter, planner):
+    for seed in range(3):
+        pipeline = Pipeline([Temperature(1.0)])
+        expected = [plainly(TARGET, prompt, pipeline, seed, 40) for prompt in PROMPTS]
+        rows = decode(TARGET, PROMPTS, drafter=drafter, planner=planner, pipeline=pipeline, seed=seed, new_tokens=40)
+        assert [row.new_tokens for row in rows] == expected
+
+
+@pytest.mark.parametrize("acceptor", exact_acceptors().values(), ids=exact_acceptors())
+@pytest.mark.parametrize("shape", range(6))
+def test_the_joint_distribution_is_exact(acceptor, shape):
+    """By enumeration with fractions: over all outcomes of chance, weighted, the output has the model's joint.
+
+    With the noise fixed, a model is a choice function: one token after every path. All of them are run.
+    """
+    vocabulary, depth = (2, 3) if shape < 4 else (3, 2)
+    drafter = Guesser(lambda tokens, room: random_tree(tokens, room, vocabulary, seed=shape))
+    joint: dict[tuple[int, ...], Fraction] = {}
+    for choices in choice_functions(vocabulary, depth):
+        weight = Fraction(1)
+        for path, token in choices.items():
+            weight *= conditional(shape, path, vocabulary)[token]
+        model = TableModel(vocabulary, lambda path, c=choices: one_hot(c.get(path[1:], 0), vocabulary))
+        row = decode(model, [[0]], drafter=drafter, acceptor=acceptor, new_tokens=depth)[0]
+        output = tuple(row.new_tokens)
+        joint[output] = joint.get(output, Fraction(0)) + weight
+    for output in itertools.product(range(vocabulary), repeat=depth):
+        exact = Fraction(1)
+        for at, token in enumerate(output):
+            exact *= conditional(shape, output[:at], vocabulary)[token]
+        assert joint.get(output, Fraction(0)) == exact
+
+
+def one_hot(token: int, vocabulary: int) -> list[float]:
+    return [1.0 if other == token else 0.0 for other in range(vocabulary)]
+
+
+@pytest.mark.parametrize("drafter", drafters().values(), ids=drafters())
+def test_the_cache_equals_a_fresh_prefill_after_every_round(drafter):
+    rounds = 0
+
+    def compare(loop: Loop) -> None:
+        nonlocal rounds
+        rounds += 1
+        for row in loop.rows:
+            held = [int(key) for key in loop.cache.keys(row.cache_row, 0)[0, :, 0]]
+            assert held == row.history.tokens[:-1]
+            assert loop.cache.row_positions(row.cache_row).tolist() == list(range(len(held)))
+
+    decode(TARGET, PROMPTS, drafter=drafter, new_tokens=[5, 12, 9], each_round=compare)
+    assert rounds > 1
+
+
+@pytest.mark.parametrize("drafter", registered().values(), ids=registered())
+def test_proposals_keep_to_their_room_and_have_distinct_siblings(drafter):
+    """Also after rejections, when asked twice, and in a fork."""
+    drafting = drafter.begin(Context(TARGET, SimulatedClock(), lambda name: TARGET))
+    rows = [Row(History(prompt), -1, Rule(GREEDY, 0, 0), Limits(99)) for prompt in PROMPTS]
+    sessions = [drafting.open(row) for row in rows]
+    for size in (0, 1, 3, 6):
+        for room in (Room(size, 2), Room(size, 6)):
+            for _ in range(2):
+                trees = drafting.propose(sessions, [room] * len(rows))
+            for row, session, tree in zip(rows, sessions, trees, strict=True):
+                assert len(tree) <= room.nodes
+                assert max(tree.depths, default=0) <= room.depth
+                tree.check()
+                before = len(row.history.tokens)
+                committed = [*tree.path_tokens(len(tree) // 2 - 1), len(row.history) % V]
+                row.history.extend(committed)
+                session.advance(Outcome(tree, tree.path(len(tree) // 2 - 1), committed))
+                assert row.history.tokens[before:] == committed
+    twins = [Row(row.history.fork(), -1, row.rule, row.limits) for row in rows]
+    copies = [session.fork(twin) for session, twin in zip(sessions, twins, strict=True)]
+    again = drafting.propose(copies, [Room(6, 6)] * len(rows))
+    assert again == drafting.propose(sessions, [Room(6, 6)] * len(rows))
+
+
+@pytest.mark.parametrize("drafter", drafters().values(), ids=drafters())
+def test_rows_end_at_the_first_end_token_and_at_their_limit(drafter):
+    for ends in (frozenset({3}), frozenset({0, 1})):
+        plain = decode(TARGET, PROMPTS, new_tokens=[1, 20, 7], ends=ends)
+        fast = decode(TARGET, PROMPTS, drafter=drafter, new_tokens=[1, 20, 7], ends=ends)
+        assert [(row.new_tokens, row.finish) for row in fast] == [(row.new_tokens, row.finish) for row in plain]
+        for row in fast:
+            assert all(token not in ends for token in row.new_tokens[:-1])
+            assert (row.finish == "end") == (row.new_tokens[-1] in ends)
+
+
+def test_a_perfect_drafter_commits_its_whole_chain_every_round():
+    """Counters: committed = accepted + rounds, and a drafter that is the target is never rejected."""
+    drafter = drafters()["draft (itself)"]
+    row = decode(TARGET, [[0, 1]], drafter=drafter, new_tokens=12, pipeline=Pipeline([Temperature(1.0)]))[0]
+    counters = row.counters
+    assert counters.rounds == 2  # 5 drafted and one more, twice
+    assert counters.new_tokens == 12 == counters.accepted + counters.rounds
+    assert counters.drafted == counters.accepted == 10
+    assert counters.token_forwards == 12
+
+
+def test_a_fork_goes_on_like_its_source():
+    """A row forked in the middle with another stream ends like a row that had that stream from the prompt on."""
+    pipeline = Pipeline([Temperature(1.0)])
+    for drafter in drafters().values():
+        context = Context(TARGET, SimulatedClock(), lambda name: TARGET)
+        loop = Loop(context, Speculate(drafter, Exact(), Fixed(4)), TARGET.new_cache(slots=2))
+        first = Row(History([1, 2]), loop.cache.open(), Rule(pipeline, 5, 0), Limits(9))
+        loop.add(first)
+        loop.step()
+        second = Row(first.history.fork(), -1, Rule(pipeline, 5, 1), Limits(9))
+        loop.fork(first, second)
+        while loop.rows:
+            loop.step()
+        assert first.new_tokens == plainly(TARGET, [1, 2], pipeline, 5, 9)
+        assert len(second.new_tokens) == 9
+
+
+def test_the_table_model_sees_the_path_and_nothing_else():
+    """A tree window gives every node the logits of its path run as a chain."""
+    tree = random_tree([1], Room(9, 4), V, size=20)
+    cache = TARGET.new_cache()
+    row = cache.open()
+    TARGET.evaluate(Window.chain([row], [[0, 3]], [0], TARGET.device), cache)
+    window = Window.forest([row], [1], [tree], [2], TARGET.device)
+    logits = TARGET.evaluate(window, cache).logits
+    for node in range(len(tree)):
+        expected = torch.tensor(TARGET.rule((0, 3, 1, *tree.path_tokens(node))), dtype=torch.float64)
+        assert torch.equal(logits[0, node + 1], expected)

@@ -1,0 +1,214 @@
+"""What every steer must obey, tried on every steer there is and on every setting that it gives as an example."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from stretto.steer import steers
+from stretto.steer.allow import Allow
+from stretto.steer.choice import Rule, choose
+from stretto.steer.contract import Steer
+from stretto.steer.path import History, Path
+from stretto.steer.pipeline import Pipeline
+from stretto.steer.temperature import Temperature
+
+VOCABULARY = 6
+EXAMPLES: list[Steer] = [example for steer in steers().values() for example in steer.examples()]
+CASES = [pytest.param(step, id=repr(step)) for step in EXAMPLES]
+ACTIVE = [pytest.param(step, id=repr(step)) for step in EXAMPLES if not step.idle]
+SAMPLES = 50_000
+
+TOKEN = st.integers(0, VOCABULARY - 1)
+TAIL = st.lists(TOKEN, max_size=4).map(tuple)
+
+
+def history(prompt: Sequence[int], output: Sequence[int]) -> History:
+    made = History(prompt)
+    made.extend(output)
+    return made
+
+
+def random_logits(nodes: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return 2 * torch.randn(nodes, VOCABULARY, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def nodes() -> list[Path]:
+    """Nodes of the trees of two rows."""
+    tails = [(), (0,), (3,), (0, 2), (0, 2, 2), (1, 3, 5, 1)]
+    rows = history([1, 2, 1], [2, 3, 2]), history([0], [])
+    return [Path(row, tail) for row in rows for tail in tails]
+
+
+def test_every_steer_has_neutral_and_reshaping_examples() -> None:
+    assert len(steers()) >= 14
+    for name, steer in steers().items():
+        assert steer.name == name
+        assert steer.examples()[0].idle, f"{name}: the first example is the neutral one"
+        assert any(not example.idle for example in steer.examples()), f"{name}: an example that reshapes"
+
+
+@pytest.mark.parametrize("step", CASES)
+def test_neutral_is_bit_identical_and_the_rest_reshapes(step: Steer) -> None:
+    logits = random_logits(12, 0)
+    steered = step(logits, nodes())
+    greedy = isinstance(step, Temperature) and step.greedy  # zero temperature is carried out by the choice
+    assert torch.equal(steered, logits) == (step.idle or greedy)
+
+
+@pytest.mark.parametrize("step", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_steer_is_pure(step: Steer, dtype: torch.dtype) -> None:
+    """Same shape and type; the input is left alone, the same again gives the same, and a token stays finite."""
+    logits, paths = random_logits(12, 1, dtype), nodes()
+    before, committed = logits.clone(), [path.history.tokens.copy() for path in paths]
+    steered = step(logits, paths)
+    assert steered.shape == logits.shape
+    assert steered.dtype == dtype
+    assert not steered.isnan().any()
+    assert torch.equal(logits, before)
+    assert [path.history.tokens for path in paths] == committed
+    assert torch.equal(step(logits, paths), steered)
+    assert step == next(other for other in type(step).examples() if other == step), "settings compare by value"
+    hash(step)
+
+
+@pytest.mark.parametrize("step", ACTIVE)
+def test_pointwise_steers_do_not_look_at_the_path(step: Steer) -> None:
+    logits = random_logits(1, 2).expand(12, -1)
+    steered = step(logits, nodes())
+    same = all(torch.equal(row, steered[0]) for row in steered)
+    assert same or not step.pointwise
+
+
+@pytest.mark.parametrize("step", CASES)
+@settings(max_examples=25, deadline=None)
+@given(
+    prompt=st.lists(TOKEN, min_size=1, max_size=6),
+    output=st.lists(TOKEN, max_size=6),
+    tails=st.lists(TAIL, min_size=1, max_size=8),
+    seed=st.integers(0, 1000),
+)
+def test_tree_equals_path(
+    step: Steer, prompt: list[int], output: list[int], tails: list[tuple[int, ...]], seed: int
+) -> None:
+    """A node among others gets, bit for bit, the row that plain decoding of its path would get."""
+    row = history(prompt, output)
+    logits = random_logits(len(tails), seed)
+    in_tree = step(logits, [Path(row, tail) for tail in tails])
+    for node, tail in enumerate(tails):
+        plain = step(logits[node : node + 1], [Path(history(prompt, [*output, *tail]))])
+        assert torch.equal(in_tree[node], plain[0])
+
+
+@pytest.mark.parametrize("step", CASES)
+@settings(max_examples=25, deadline=None)
+@given(
+    rounds=st.lists(st.tuples(st.lists(TAIL, max_size=4), st.lists(TOKEN, min_size=1, max_size=3)), max_size=4),
+    forked=st.booleans(),
+)
+def test_rejected_drafts_leave_no_trace(
+    step: Steer, rounds: list[tuple[list[tuple[int, ...]], list[int]]], forked: bool
+) -> None:
+    drafted, plain = History([1, 2]), History([1, 2])
+    for tails, committed in rounds:
+        step(random_logits(len(tails), 3), [Path(drafted, tail) for tail in tails])  # all of them rejected
+        drafted, kept = (drafted.fork(), drafted) if forked else (drafted, None)
+        drafted.extend(committed)
+        plain.extend(committed)
+        if kept is not None:  # what a twin goes on to do is no trace either
+            kept.extend([5, 5])
+    logits = random_logits(1, 4)
+    assert torch.equal(step(logits, [Path(drafted)]), step(logits, [Path(plain)]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.lists(st.sampled_from(EXAMPLES), max_size=6),
+    tails=st.lists(TAIL, min_size=1, max_size=5),
+    seed=st.integers(0, 1000),
+)
+def test_any_pipeline_keeps_a_token_and_only_allowed_ones(
+    steps: list[Steer], tails: list[tuple[int, ...]], seed: int
+) -> None:
+    row = history([1, 2, 1], [2, 3])
+    logits = random_logits(len(tails), seed)
+    pipeline = Pipeline(steps)
+    paths = [Path(row, tail) for tail in tails]
+    steered = pipeline(logits, paths)
+    alive = steered > -torch.inf
+    assert alive.any(-1).all()
+    assert not steered.isnan().any()
+    masks = [step.named_tokens for step in steps if isinstance(step, Allow) and not step.idle]
+    if masks and (allowed := frozenset.intersection(*masks)):
+        assert set(alive.nonzero()[:, 1].tolist()) <= allowed
+    for node, path in enumerate(paths):
+        alone = pipeline(logits[node : node + 1], [path])
+        assert torch.equal(alone[0], steered[node])
+
+
+def chi_square(counts: Tensor, expected: Tensor) -> tuple[float, float]:
+    """The statistic, cells with fewer than five expected pooled, and the value exceeded once in 30,000."""
+    rare = expected < 5
+    counts = torch.cat([counts[~rare], counts[rare].sum()[None]])
+    expected = torch.cat([expected[~rare], expected[rare].sum()[None]])
+    if expected[-1] < 5:  # too rare to judge
+        counts, expected = counts[:-1], expected[:-1]
+    freedom = max(len(expected) - 1, 1)
+    spread = 2 / (9 * freedom)
+    limit = freedom * (1 - spread + 4 * math.sqrt(spread)) ** 3  # Wilson and Hilferty
+    return float(((counts - expected) ** 2 / expected).sum()), limit
+
+
+def drawn(pipeline: Pipeline, logits: Tensor, path: Path, first_seed: int) -> Tensor:
+    """How often each token is chosen over many seeds."""
+    rules = [Rule(pipeline, seed) for seed in range(first_seed, first_seed + SAMPLES)]
+    tokens = choose(logits.expand(SAMPLES, -1), [path] * SAMPLES, rules).tokens
+    return torch.bincount(torch.tensor(tokens), minlength=VOCABULARY).double()
+
+
+@pytest.mark.parametrize("step", ACTIVE)
+def test_choices_are_distributed_as_the_steered_softmax(step: Steer) -> None:
+    path = Path(history([1, 2, 1], [2, 3, 2]), (4, 2))
+    logits = random_logits(1, 5)
+    pipeline = Pipeline([step])
+    if pipeline.greedy:
+        assert choose(logits, [path], [Rule(pipeline)]).tokens == [int(logits.argmax())]
+        return
+    declared = step(logits.double(), [path])[0].softmax(-1)
+    counts = drawn(pipeline, logits, path, 0)
+    assert counts[declared == 0].sum() == 0, "a removed token was chosen"
+    statistic, limit = chi_square(counts, declared * SAMPLES)
+    assert statistic < limit
+
+
+def test_a_bias_of_two_percent_on_one_token_would_be_seen() -> None:
+    """The power of the test above: the same draws against a declared distribution that is off by 0.02."""
+    path = Path(History([1]))
+    logits = random_logits(1, 6)
+    declared = logits[0].double().softmax(-1)
+    counts = drawn(Pipeline(), logits, path, 0)
+    honest, limit = chi_square(counts, declared * SAMPLES)
+    assert honest < limit
+    planted = declared * (1 - 0.02) + 0.02 * torch.nn.functional.one_hot(torch.tensor(2), VOCABULARY)
+    statistic, limit = chi_square(counts, planted * SAMPLES)
+    assert statistic > limit
+
+
+def test_repeated_contexts_draw_afresh() -> None:
+    """No watermark: at successive positions with one and the same context, choices are independent."""
+    row = History([])
+    tail = (1, 2, 1)
+    logits = torch.zeros(1, VOCABULARY)
+    paths = [Path(row, (0,) * position + tail) for position in range(3000)]
+    rules = [Rule(Pipeline(), 11)] * len(paths)
+    tokens = torch.tensor(choose(logits.expand(len(paths), -1), paths, rules).tokens)
+    pairs = torch.bincount(tokens[:-1] * VOCABULARY + tokens[1:], minlength=VOCABULARY**2).double()
+    statistic, limit = chi_square(pairs, torch.full_like(pairs, (len(tokens) - 1) / VOCABULARY**2))
+    assert statistic < limit

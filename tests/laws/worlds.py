@@ -1,0 +1,150 @@
+"""Small worlds in which laws are tried: table models, adversarial drafters, and a way to decode in them."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+
+from stretto.models.clock import SimulatedClock
+from stretto.models.table import TableModel
+from stretto.row import Limits, Row
+from stretto.speculate.acceptors.exact import Exact
+from stretto.speculate.contract import Acceptor, Context, Drafter, Drafting, Planner, Room, Session
+from stretto.speculate.loop import Loop, Speculate
+from stretto.speculate.planners.fixed import Fixed
+from stretto.steer.choice import Rule, choose
+from stretto.steer.path import History, Path
+from stretto.steer.pipeline import Pipeline
+from stretto.steer.temperature import Temperature
+from stretto.tree import ROOT, Proposal, Tree
+
+GREEDY = Pipeline([Temperature(0.0)])
+Guess = Callable[[Sequence[int], Room], Tree]
+
+
+@dataclass(frozen=True)
+class Guesser(Drafter):
+    """A drafter that is one function of the committed tokens and the room."""
+
+    guess: Guess
+    name = "guesser"
+
+    def begin(self, context: Context) -> Drafting:
+        return Drafting(lambda row: GuesserSession(self.guess, row))
+
+
+class GuesserSession(Session):
+    def __init__(self, guess: Guess, row: Row) -> None:
+        self.guess, self.tokens = guess, row.history.tokens
+
+    def propose(self, room: Room) -> Tree:
+        return self.guess(self.tokens, room)
+
+    def fork(self, row: Row) -> Session:
+        return GuesserSession(self.guess, row)
+
+
+def random_tree(tokens: Sequence[int], room: Room, vocabulary: int, seed: int = 0, size: int | None = None) -> Tree:
+    """A tree of random shape and tokens with distinct siblings, the same for the same committed tokens."""
+    chance = random.Random(f"{seed}/{list(tokens)}")
+    tree = Tree()
+    for _ in range(room.nodes if size is None else size):
+        parent = chance.randrange(ROOT, len(tree))
+        token = chance.randrange(vocabulary)
+        depth = 1 if parent == ROOT else tree.depths[parent] + 1
+        if tree.child_bearing(parent, token) is None and depth <= room.depth:
+            tree.add(token, parent, source="random")
+    return tree
+
+
+def adversaries(vocabulary: int) -> dict[str, Drafter]:
+    """Drafters that no acceptor may be impressed by."""
+    return {
+        "random tree": Guesser(lambda tokens, room: random_tree(tokens, room, vocabulary)),
+        "random chain": Guesser(
+            lambda tokens, room: Tree.chain(
+                random.Random(str(list(tokens))).choices(range(vocabulary), k=min(room.nodes, room.depth))
+            )
+        ),
+        "one token": Guesser(lambda tokens, room: Tree.chain([vocabulary - 1] * min(room.nodes, room.depth))),
+        "nothing": Guesser(lambda tokens, room: Tree()),
+        "one node": Guesser(lambda tokens, room: Tree.chain([len(tokens) % vocabulary])),
+        "200 nodes": Guesser(lambda tokens, room: random_tree(tokens, Room(200, room.depth), vocabulary, size=200)),
+        "riders": Guesser(lambda tokens, room: ridden(vocabulary, room)),
+        "every token": Guesser(lambda tokens, room: broom(vocabulary, room.depth)),
+    }
+
+
+def ridden(vocabulary: int, room: Room) -> Tree:
+    """Candidates with riders under them that bear likely tokens: riders must never be committed."""
+    tree = Tree()
+    for token in range(min(vocabulary - 1, room.nodes)):
+        node = tree.add(token)
+        rider = tree.add(0, node, proposal=Proposal.RIDER)
+        tree.add(1, rider, proposal=Proposal.RIDER)
+    return tree
+
+
+def broom(vocabulary: int, depth: int) -> Tree:
+    """Every token at every node down to `depth` (at most 3)."""
+    tree, level = Tree(), [ROOT]
+    for _ in range(min(depth, 3)):
+        level = [tree.add(token, parent) for parent in level for token in range(vocabulary)]
+    return tree
+
+
+def decode(
+    model: TableModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    drafter: Drafter | None = None,
+    acceptor: Acceptor | None = None,
+    planner: Planner | None = None,
+    pipeline: Pipeline = GREEDY,
+    seed: int = 0,
+    new_tokens: int | Sequence[int] = 12,
+    ends: frozenset[int] = frozenset(),
+    each_round: Callable[[Loop], None] = lambda loop: None,
+) -> list[Row]:
+    """Decode prompts side by side with the given parts; the finished rows, in order."""
+    context = Context(model, SimulatedClock(), lambda name: model)
+    method = Speculate(drafter, acceptor or Exact(), planner or Fixed(5))
+    loop = Loop(context, method, model.new_cache(rows=1, slots=4))
+    limits = [new_tokens] * len(prompts) if isinstance(new_tokens, int) else new_tokens
+    rows = []
+    for prompt, limit in zip(prompts, limits, strict=True):
+        row = Row(History(prompt), loop.cache.open(), Rule(pipeline, seed, 0), Limits(limit, ends))
+        rows.append(row)
+        loop.add(row)
+    while loop.rows:
+        loop.step()
+        each_round(loop)
+    return rows
+
+
+def plainly(model: TableModel, prompt: Sequence[int], pipeline: Pipeline, seed: int, new_tokens: int) -> list[int]:
+    """The slow reference: no cache, no tree, no loop; the rule of choice token by token."""
+    history = History(prompt)
+    for _ in range(new_tokens):
+        logits = torch.tensor([model.rule(tuple(history.tokens))], dtype=torch.float64)
+        history.extend(choose(logits, [Path(history)], [Rule(pipeline, seed, 0)]).tokens)
+    return history.tokens[len(prompt) :]
+
+
+def choice_functions(vocabulary: int, depth: int) -> Iterator[dict[tuple[int, ...], int]]:
+    """Every way to choose one token after every path shorter than `depth`."""
+    paths = [path for length in range(depth) for path in itertools.product(range(vocabulary), repeat=length)]
+    for choices in itertools.product(range(vocabulary), repeat=len(paths)):
+        yield dict(zip(paths, choices, strict=True))
+
+
+def conditional(seed: int, path: tuple[int, ...], vocabulary: int) -> list[Fraction]:
+    """A made-up next-token distribution with exact arithmetic."""
+    chance = random.Random(f"{seed}/{path}")
+    weights = [chance.randrange(1, 10) for _ in range(vocabulary)]
+    return [Fraction(weight, sum(weights)) for weight in weights]

@@ -1,0 +1,194 @@
+"""Checkpoints load, and each way in which one can be broken is one typed error with a hint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from models.families import FAMILIES, VOCABULARY
+from stretto.errors import InvalidRequest, ModelError, StrettoError, UnknownName, Unsupported
+from stretto.models.contract import Model
+from stretto.models.load import load
+from stretto.models.network import Network
+from stretto.models.window import Window
+
+TOKENS = [5, 6, 7, 8, 9]
+
+
+def save(family: str, folder: Path, shard_size: str = "1GB") -> Path:
+    module = FAMILIES[family]()
+    module.save_pretrained(folder, max_shard_size=shard_size)
+    tokenizer = Tokenizer(models.WordLevel({f"w{number}": number for number in range(VOCABULARY)}, unk_token="w0"))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="w3", chat_template="{{ messages[0]['content'] }}"
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save("llama", tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def logits_of(model: Model) -> torch.Tensor:
+    cache = model.new_cache()
+    logits = model.evaluate(Window.chain([cache.open()], [TOKENS], [0], model.device), cache).logits
+    assert logits is not None
+    return logits
+
+
+def truth(folder: Path) -> torch.Tensor:
+    module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        return module(input_ids=torch.tensor([TOKENS])).logits
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_folder_loads(saved: Path, fast: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    loaded = load(saved, fast=fast)
+    assert capfd.readouterr() == ("", "")
+    assert isinstance(loaded.model, Network) != fast
+    assert bool(loaded.slow_because) != fast
+    torch.testing.assert_close(logits_of(loaded.model), truth(saved), atol=2e-5, rtol=0)
+    assert loaded.tokenizer is not None
+    assert loaded.tokenizer.apply_chat_template([{"role": "user", "content": "w7"}], tokenize=False) == "w7"
+    assert loaded.end_tokens == {2}
+    assert loaded.config.vocab_size == VOCABULARY
+
+
+def test_what_has_no_fast_path_says_why(tmp_path: Path) -> None:
+    loaded = load(str(save("gpt2", tmp_path)))
+    assert isinstance(loaded.model, Network)
+    assert loaded.slow_because
+    torch.testing.assert_close(logits_of(loaded.model), truth(tmp_path), atol=2e-5, rtol=0)
+
+
+def test_shards_load(tmp_path: Path) -> None:
+    save("llama", tmp_path, shard_size="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    torch.testing.assert_close(logits_of(load(tmp_path).model), truth(tmp_path), atol=2e-5, rtol=0)
+
+
+def test_dtypes(folder: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(folder).to(torch.bfloat16).save_pretrained(folder)
+    assert load(folder).model.dtype == torch.float32
+    assert load(folder, dtype="bfloat16", fast=False).model.dtype == torch.bfloat16
+
+
+def test_end_tokens_and_tokenizer(folder: Path) -> None:
+    generation = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(generation | {"eos_token_id": [2, 4]}))
+    assert load(folder).end_tokens == {2, 4}
+    (folder / "generation_config.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))
+    assert load(folder).end_tokens == {3}  # the tokenizer's
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    loaded = load(folder)
+    assert loaded.tokenizer is None
+    assert loaded.end_tokens == frozenset()
+
+
+def rewrite_config(**changes: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | changes))
+
+    return change
+
+
+def rewrite_weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[Path], None]:
+    def rewrite(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        change(weights)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return rewrite
+
+
+def cut_off(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def lose_a_shard(folder: Path) -> None:
+    module = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    module.save_pretrained(folder, max_shard_size="20KB")
+    sorted(folder.glob("*.safetensors"))[1].unlink()
+
+
+def only_pickles(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+LAYER = "model.layers.1.mlp.up_proj.weight"
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+    "torn config": (lambda folder: (folder / "config.json").write_text('{"model_type": '), "not readable JSON"),
+    "list as config": (lambda folder: (folder / "config.json").write_text("[]"), "no JSON object"),
+    "unknown type": (rewrite_config(model_type="llamas"), "'llamas'"),
+    "no type": (rewrite_config(model_type=None), "no known model"),
+    "own code": (rewrite_config(model_type="mine", auto_map={"AutoConfig": "x.Y"}), "never run"),
+    "no text": (rewrite_config(model_type="vit"), "does not continue text"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
+    "pickles": (only_pickles, "only pytorch_model.bin"),
+    "cut off": (cut_off, "instead of"),
+    "empty": (lambda folder: (folder / "model.safetensors").write_bytes(b""), "not a safetensors file"),
+    "garbage": (lambda folder: (folder / "model.safetensors").write_bytes(b"\x07" * 999), "not a safetensors file"),
+    "no shard": (lose_a_shard, "is missing"),
+    "no tensor": (rewrite_weights(lambda weights: weights.pop(LAYER)), f"lack {LAYER}"),
+    "more layers": (rewrite_config(num_hidden_layers=4), "lack model.layers.3"),
+    "fewer layers": (rewrite_config(num_hidden_layers=2), "hold model.layers.2"),
+    "other shape": (rewrite_config(intermediate_size=64), "wrong shape in model.layers.0.mlp"),
+    "torn tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer in"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_checkpoint_is_one_typed_error(folder: Path, kind: str) -> None:
+    spoil, reason = BROKEN[kind]
+    spoil(folder)
+    with pytest.raises(ModelError, match=reason) as caught:
+        load(folder)
+    assert caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_lead_nowhere(folder: Path) -> None:
+    expected: dict[str | Path, type[StrettoError]] = {
+        "/nowhere/at/all": ModelError,
+        Path("nowhere"): ModelError,
+        "a name with spaces": ModelError,
+        str(folder / "config.json"): ModelError,
+        "zoo/nothing": UnknownName,
+    }
+    for name, kind in expected.items():
+        with pytest.raises(kind) as caught:
+            load(name)
+        assert caught.value.hint
+
+
+def test_settings_that_cannot_be(saved: Path, tmp_path: Path) -> None:
+    for settings in ({"dtype": "float7"}, {"device": "abacus"}, {"device": "cuda:99"}, {"weights": "int3"}):
+        with pytest.raises(InvalidRequest):
+            load(saved, **settings)  # type: ignore[arg-type]
+    with pytest.raises(Unsupported, match="float32 on the CPU"):
+        load(saved, weights="int8", dtype="bfloat16")
+    with pytest.raises(Unsupported, match="no fast path"):
+        load(save("gpt2", tmp_path), weights="int8")

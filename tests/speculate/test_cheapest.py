@@ -1,0 +1,129 @@
+"""The planner on a simulated clock: it drafts where that pays and is silent where it does not."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from laws.worlds import Guesser, decode
+from stretto.models.clock import SimulatedClock
+from stretto.models.table import TableModel
+from stretto.speculate.contract import Context, Drafting, Outcome, Room
+from stretto.speculate.planners.cheapest import Cheapest, depth_class
+from stretto.tree import ROOT, Tree
+
+V = 4
+TARGET = TableModel(V, lambda path: [float(token == (path[-1] + 1) % V) for token in range(V)])  # counts up
+
+
+def knowing(hit: float) -> Guesser:
+    """Guesses each next token rightly with probability `hit`."""
+
+    def guess(tokens, room):
+        chance = random.Random(len(tokens))
+        chain, last = [], tokens[-1]
+        for _ in range(min(room.nodes, room.depth)):
+            last = (last + 1) % V if chance.random() < hit else (last + 2) % V
+            chain.append(last)
+        return Tree.chain(chain, source="knowing")
+
+    return Guesser(guess)
+
+
+def planning(start: float, per_token: float, free: bool = True, most: int = 8):
+    drafting = Drafting(lambda row: None)
+    drafting.free = free
+    context = Context(TARGET, SimulatedClock(start, per_token), lambda name: TARGET)
+    return Cheapest(most).begin(context, drafting)
+
+
+@pytest.mark.parametrize(("hit", "rounds"), [(1.0, 40), (0.0, 235)])
+def test_it_drafts_where_drafts_are_right_and_stops_where_they_are_wrong(hit, rounds):
+    row = decode(TARGET, [[0]], drafter=knowing(hit), planner=Cheapest(8), new_tokens=240)[0]
+    assert row.counters.rounds <= 240 and row.counters.drafted <= row.counters.accepted + 60
+    if hit:
+        assert row.counters.rounds <= rounds
+    else:
+        assert sum(len(step.drafted) for step in row.steps[-100:]) == 0
+
+
+def test_rejected_kinds_are_dropped_and_come_back_when_they_would_have_been_right():
+    plan = planning(1.0, 0.2)
+    tree = Tree.chain([1, 2, 3], source="s")
+    for _ in range(20):
+        plan.learn(None, tree, Outcome(Tree(), [], [0]), 0.0)
+    assert plan.trim([None], [tree]) == [Tree()]
+    for _ in range(60):  # not verified, but the committed token shows that the guess was right
+        plan.learn(None, tree, Outcome(Tree(), [], [1]), 0.0)
+    assert len(plan.trim([None], [tree])[0]) >= 1
+
+
+def test_the_size_is_the_best_yield_by_enumeration():
+    plan = planning(1.0, 0.15, most=8)
+    tree = Tree.chain([1] * 8, source="s")
+    chance = random.Random(0)
+    for _ in range(400):
+        accepted = next((at for at in range(8) if chance.random() > 0.7), 8)
+        plan.learn(None, tree, Outcome(tree, [], [1] * accepted + [0]), 0.0)
+    rates = [plan.rate_of(tree, node) for node in range(8)]
+    yields = []
+    for size in range(9):
+        expected, reach = 1.0, 1.0
+        for rate in rates[:size]:
+            reach *= rate
+            expected += reach
+        yields.append(expected / (1.0 + 0.15 * size))
+    assert len(plan.trim([None], [tree])[0]) == yields.index(max(yields))
+    assert all(abs(rate - 0.7) < 0.15 for rate in rates[:3])
+
+
+def test_a_costly_drafter_that_never_pays_is_tried_ever_more_rarely():
+    plan = planning(1.0, 0.1, free=False)
+    tried = []
+    row = object()
+    for at in range(300):
+        (room,) = plan.rooms([row])
+        if room.nodes:
+            tried.append(at)
+            tree = Tree.chain([1] * room.nodes, source="m")
+            plan.learn(row, tree, Outcome(tree, [], [0]), 0.5 * room.nodes)
+    assert tried[0] == 0 and len(tried) <= 12
+    gaps = [b - a for a, b in itertools.pairwise(tried[2:])]
+    assert gaps == sorted(gaps) and gaps[-1] >= 32
+
+
+def test_drafting_time_counts():
+    """The same acceptance pays with a fast draft model and not with a slow one."""
+    for seconds, drafts in ((0.01, True), (2.0, False)):
+        plan = planning(1.0, 0.05, free=False)
+        row = object()
+        for _ in range(60):
+            (room,) = plan.rooms([row])
+            if room.nodes:
+                tree = Tree.chain([1] * room.nodes, source="m")
+                plan.learn(row, tree, Outcome(tree, [], [1] * room.nodes + [0]), seconds * room.nodes)
+        assert (plan.rooms([row])[0].nodes > 2) == drafts
+
+
+def test_a_tree_is_trimmed_to_its_likeliest_nodes():
+    plan = planning(1.0, 0.3)
+    tree = Tree()
+    good = tree.add(1, ROOT, source="good")
+    bad = tree.add(2, ROOT, source="bad")
+    tree.add(3, bad, source="bad")
+    tree.add(3, good, source="good")
+    for _ in range(30):
+        plan.learn(None, tree, Outcome(tree, [0, 3], [1, 3, 0]), 0.0)
+    (kept,) = plan.trim([None], [tree])
+    assert kept.sources == ["good", "good"] and kept.parents == [ROOT, 0]
+
+
+def test_depth_classes_grow():
+    classes = [depth_class(depth) for depth in range(1, 40)]
+    assert classes == sorted(classes) and classes[:3] == [1, 2, 3]
+
+
+def test_rooms_are_within_the_setting():
+    assert planning(1.0, 0.1, most=3).rooms([None, None]) == [Room(3, 3)] * 2

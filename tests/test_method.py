@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+
+from stretto import catalogue, method
+from stretto.entry import Guarantee
+from stretto.errors import InvalidRequest, UnknownName, Unsupported
+from stretto.models.table import TableModel
+from stretto.speculate.contract import Acceptor
+from stretto.speculate.drafters.lookup import Lookup
+from stretto.speculate.drafters.model import DraftModel
+from stretto.speculate.loop import Speculate
+from stretto.speculate.planners.cheapest import Cheapest
+from stretto.speculate.planners.fixed import Fixed
+
+
+@pytest.mark.parametrize(
+    ("text", "draft", "plan"),
+    [
+        ("plain", None, Cheapest()),
+        ("lookup", Lookup(), Cheapest()),
+        (" lookup( 4 , matches = 2 ) + fixed(8, depth=3)", Lookup(4, matches=2), Fixed(8, 3)),
+        ("draft(model=zoo/draft)+exact+cheapest(most=4)", DraftModel("zoo/draft"), Cheapest(4)),
+        ("fixed(3)+lookup", Lookup(), Fixed(3)),
+        ("prompt-lookup", Lookup(), Cheapest()),
+        ("draft-model", DraftModel(), Cheapest()),
+    ],
+)
+def test_text_form(text, draft, plan):
+    parsed = method.parse(text)
+    assert (parsed.draft, parsed.plan) == (draft, plan)
+    assert method.parse(method.describe(parsed)) == parsed
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("lokup", UnknownName, "did you mean 'lookup'"),
+        ("lookup(longst=2)", InvalidRequest, "did you mean 'longest'"),
+        ("lookup(1,2,3,4,5)", InvalidRequest, "its settings: longest"),
+        ("lookup(longest=0)", InvalidRequest, "1 <= shortest"),
+        ("lookup+draft", InvalidRequest, "two drafters"),
+        ("fixed(3)", InvalidRequest, "no drafter"),
+        ("plain+lookup", InvalidRequest, "drafts nothing"),
+        ("lookup((", InvalidRequest, "cannot read"),
+        ("lookup+fixed(-1)", InvalidRequest, "nodes >= 0"),
+        ("lookup+fixed(two)", InvalidRequest, "do not fit"),
+        ("", InvalidRequest, "empty"),
+    ],
+)
+def test_mistakes_are_named(text, error, message):
+    with pytest.raises(error) as caught:
+        method.parse(text)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value) and caught.value.hint
+
+
+class Picky(Acceptor):
+    name = "picky"
+    accepts = frozenset()
+
+    def accept(self, target):
+        raise NotImplementedError
+
+
+def test_parts_that_do_not_fit_are_refused():
+    model = TableModel.random(3, 0)
+    with pytest.raises(Unsupported, match="'picky' cannot judge the point proposals"):
+        method.check(Speculate(Lookup(), Picky(), Fixed()), model)
+    model.abilities = model.abilities & ~model.abilities
+    method.check(method.parse("lookup"), model)
+    with pytest.raises(Unsupported, match="needs tree"):
+        method.check(method.parse("lookup(matches=2)"), model)
+
+
+def test_every_entry_parses_and_every_part_is_reachable():
+    for entry in catalogue.entries().values():
+        method.parse(entry.parts)
+        assert entry.source and entry.summary and isinstance(entry.guarantee, Guarantee)
+    for name, part in catalogue.parts().items():
+        assert part.name == name and part.kind in {"drafter", "acceptor", "planner"}
+        assert (part.__doc__ or "").strip()
