@@ -84,6 +84,10 @@ def test_a_bad_prompt_does_not_stop_the_others(engine):
         ("ab", {"banned_tokens": range(6)}, "every token is banned"),
         ("ab", {"samples": 0}, "samples"),
         ("ab", {"stop": [""]}, "stop string"),
+        ("ab", {"temprature": 1}, "no setting 'temprature' .hint: did you mean 'temperature'"),
+        ("ab", {"temperature": "hot"}, "wrong kind"),
+        ("ab", {"max_new_tokens": "many"}, "wrong kind"),
+        ("ab", {"logit_bias": [1, 2]}, "wrong kind"),
         ([{"role": "user"}], {}, "role or content"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable
@@ -73,10 +74,15 @@ def test_inputs_are_left_alone() -> None:
 
 def test_the_widest_gap_bounds_every_two_draws() -> None:
     smallest, largest = 0.5 * 2.0**-BITS, 1 - 0.5 * 2.0**-BITS
-    assert 0 < smallest
+    assert smallest > 0
     assert largest < 1
     gap = -math.log(-math.log(largest)) + math.log(-math.log(smallest))
     assert gap + 0.9 < WIDEST_GAP < gap + 1.1
+
+
+def test_no_two_places_share_a_key() -> None:
+    places = list(itertools.product(range(12), repeat=3))
+    assert len({key(*place) for place in places}) == len(places)
 
 
 @pytest.mark.parametrize("name", COORDINATES)

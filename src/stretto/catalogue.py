@@ -6,17 +6,16 @@ Nothing is listed here. A part is a class with a `name` in one of the part folde
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 from .entry import Entry, Guarantee
-from .errors import UnknownName
+from .errors import UnknownName, closest
 
 FOLDERS = ("speculate.drafters", "speculate.acceptors", "speculate.planners")  # where parts of methods stand
 
@@ -53,13 +52,6 @@ def entries() -> dict[str, Entry]:
             assert entry.name not in found, f"two entries are named {entry.name!r}"
             found[entry.name] = entry
     return found
-
-
-def closest(name: str, known: Iterable[str]) -> str:
-    """A hint that names what was probably meant."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(known)
 
 
 def part(name: str) -> Any:

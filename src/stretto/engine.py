@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, overload
 
-import torch
-
 from . import method as methods
-from .errors import InvalidRequest, OutOfMemory, StrettoError, Unsupported
+from .errors import InvalidRequest, StrettoError, Unsupported
 from .generation import Finish, Generation
 from .method import Method
 from .models.clock import Clock, MeasuredClock
 from .models.contract import Model
 from .models.load import load
+from .models.memory import require_memory
 from .request import Request
 from .row import Limits, Row
 from .speculate.contract import Context
 from .speculate.loop import Loop
 from .steer.choice import Rule
 from .steer.path import History
-from .text import Text
+from .text import Codec, Prompt, is_one
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Message = Mapping[str, str]
-Prompt = str | Sequence[int] | Sequence[Message]  # text, token ids, or chat messages with role and content
 
 DEFAULT_METHOD = "lookup"
 
@@ -49,7 +45,7 @@ class Stream(Iterator[Piece]):
         self._decode = decode
         self.loop = decode.loop
         self.row = decode.rows[0]
-        self._text = engine._text(self.row.history.tokens, decode.request.stop_strings)
+        self._text = engine.codec.text(self.row.history.tokens, decode.request.stop_strings)
         self._ended = False
 
     def __iter__(self) -> Stream:
@@ -108,7 +104,7 @@ class Engine:
         self, model: Model, tokenizer: PreTrainedTokenizerBase | None = None, *, clock: Clock | None = None
     ) -> None:
         self.model = model
-        self.tokenizer = tokenizer
+        self.codec = Codec(model.name, tokenizer)
         self.clock = clock or MeasuredClock(model)
         self.end_tokens: frozenset[int] = frozenset()
         self._drafts: dict[str, Model] = {}
@@ -139,7 +135,7 @@ class Engine:
         the first prompt, then of the second … In a list, a bad prompt gives a Generation with `error` set
         and the others complete. Raises the typed errors of `stretto.errors` before any work is done.
         """
-        request = Request(**settings)
+        request = Request.of(settings)
         alone = is_one(prompt)
         prompts = cast(Sequence[Prompt], [prompt] if alone else prompt)
         decode, placed = self._begin(prompts, request, methods.parse(method), strict=alone)
@@ -151,7 +147,7 @@ class Engine:
 
     def stream(self, prompt: Prompt, method: str | Method = DEFAULT_METHOD, **settings: Any) -> Stream:
         """Answer one prompt piece by piece, one piece a round."""
-        request = Request(**settings)
+        request = Request.of(settings)
         if request.samples != 1:
             raise InvalidRequest("a stream is of one sample", hint="use generate() for several")
         decode, _ = self._begin([prompt], request, methods.parse(method), strict=True)
@@ -159,26 +155,27 @@ class Engine:
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt. Raises InvalidRequest where it is empty, has no tokenizer, or does not fit."""
-        if isinstance(prompt, str):
-            tokens = cast(list[int], self._tokenizer().encode(prompt))
-        elif prompt and isinstance(prompt[0], Mapping):
-            tokens = self._apply_template(cast(Sequence[Message], prompt))
-        else:
-            tokens = list(cast(Sequence[int], prompt))
-            wrong = next((token for token in tokens if not 0 <= token < self.model.vocabulary), None)
-            if wrong is not None:
-                raise InvalidRequest(
-                    f"token {wrong} is outside of the vocabulary",
-                    hint=f"ids run from 0 to {self.model.vocabulary - 1}",
-                )
-        if not tokens:
-            raise InvalidRequest("the prompt is empty", hint="give at least one token of text")
+        tokens = self.codec.encode(prompt)
+        wrong = next((token for token in tokens if not 0 <= token < self.model.vocabulary), None)
+        if wrong is not None:
+            raise InvalidRequest(
+                f"token {wrong} is outside of the vocabulary", hint=f"ids run from 0 to {self.model.vocabulary - 1}"
+            )
         if len(tokens) >= self.model.max_positions:
             raise InvalidRequest(
                 f"the prompt has {len(tokens)} tokens, the model {self.model.max_positions} positions",
                 hint="shorten the prompt: at least one position must be left for the answer",
             )
         return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of tokens, special ones left out."""
+        return self.codec.decode(tokens)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The checkpoint's tokenizer, if it has one."""
+        return self.codec.tokenizer
 
     # -- beginning a decode ---------------------------------------------------------------------
 
@@ -201,7 +198,7 @@ class Engine:
         lengths = [len(tokens) for tokens in encoded if isinstance(tokens, list)]
         slots = min(max(lengths, default=1) + request.max_new_tokens + 64, self.model.max_positions + 64)
         cache = self.model.new_cache(max(1, len(lengths) * request.samples), min(slots, 1024))
-        self._check_memory(cache.shape.bytes_per_slot * slots * max(1, len(lengths) * request.samples))
+        require_memory(cache.shape.bytes_per_slot * slots * max(1, len(lengths) * request.samples), self.model.device)
         loop = Loop(Context(self.model, self.clock, self._load_draft), method, cache)
         ends = self.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
         decode = _Decode(loop, request, method, ends)
@@ -231,7 +228,7 @@ class Engine:
     def _row(self, decode: _Decode, history: History, sample: int) -> Row:
         request = decode.request
         room = self.model.max_positions - len(history.tokens)
-        stopper = self._text(history.tokens, request.stop_strings) if request.stop_strings else None
+        stopper = self.codec.text(history.tokens, request.stop_strings) if request.stop_strings else None
         return Row(
             history=history,
             cache_row=-1,
@@ -245,7 +242,8 @@ class Engine:
         """A second model on the same device, once; its tokenizer must be the target's."""
         if name not in self._drafts:
             loaded = load(name, device=str(self.model.device))
-            if self.tokenizer and loaded.tokenizer and loaded.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            mine, other = self.codec.tokenizer, loaded.tokenizer
+            if mine is not None and other is not None and mine.get_vocab() != other.get_vocab():
                 raise Unsupported(
                     f"the draft model {name!r} has another vocabulary than the target",
                     hint="draft with a model of the same tokenizer, or with 'lookup', which needs none",
@@ -253,44 +251,8 @@ class Engine:
             self._drafts[name] = loaded.model
         return self._drafts[name]
 
-    def _check_memory(self, needed: int) -> None:
-        free = free_bytes(self.model.device)
-        if free is not None and needed > free:
-            raise OutOfMemory(
-                f"the cache takes {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
-                hint="ask for fewer new tokens, samples or prompts at a time",
-            )
-
-    # -- text -----------------------------------------------------------------------------------
-
-    def _tokenizer(self) -> PreTrainedTokenizerBase:
-        if self.tokenizer is None:
-            raise InvalidRequest(f"{self.model.name} has no tokenizer", hint="give the prompt as token ids")
-        return self.tokenizer
-
-    def _apply_template(self, messages: Sequence[Message]) -> list[int]:
-        tokenizer = self._tokenizer()
-        if not tokenizer.chat_template:
-            raise InvalidRequest(f"{self.model.name} has no chat template", hint="give the prompt as plain text")
-        for message in messages:
-            if not {"role", "content"} <= message.keys():
-                raise InvalidRequest(
-                    "a chat message lacks its role or content", hint='{"role": "user", "content": "…"}'
-                )
-        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return cast(list[int], tokenizer.encode(cast(str, text), add_special_tokens=False))
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, special ones left out; their ids where there is no tokenizer."""
-        if self.tokenizer is None:
-            return " ".join(map(str, tokens))
-        return cast(str, self.tokenizer.decode(list(tokens), skip_special_tokens=True))
-
-    def _text(self, prompt: Sequence[int], stop: Sequence[str] = ()) -> Text:
-        return Text(self.decode, prompt, stop)
-
     def _generation(self, row: Row, decode: _Decode) -> Generation:
-        text = self._text(row.history.tokens[: row.history.prompt_length], decode.request.stop_strings)
+        text = self.codec.text(row.history.tokens[: row.history.prompt_length], decode.request.stop_strings)
         tokens = row.new_tokens
         text.extend(tokens[:-1] if row.finish == "end" else tokens, last=True)
         return Generation(
@@ -307,22 +269,6 @@ class Engine:
     def _failure(self, error: StrettoError, decode: _Decode) -> Generation:
         finish: Finish = "error"
         return Generation("", [], finish, [], error=error, method=methods.describe(decode.method))
-
-
-def is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
-    """Whether this is a single prompt: text, token ids, or chat messages."""
-    return isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], int | Mapping))
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that can still be taken on a device; None where it cannot be told."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None
 
 
 __all__ = ["DEFAULT_METHOD", "Engine", "Piece", "Prompt", "Stream"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class StrettoError(Exception):
     """Base of all typed errors: a one-line message and a one-line hint.
@@ -36,3 +39,10 @@ class ModelError(StrettoError):
 
 class OutOfMemory(StrettoError):
     """The cache asked for does not fit into memory."""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A hint that names what was probably meant, or else what there is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(known)

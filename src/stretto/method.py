@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from . import catalogue
-from .errors import InvalidRequest, UnknownName, Unsupported
+from .errors import InvalidRequest, UnknownName, Unsupported, closest
 from .models.contract import Model
 from .speculate.acceptors.exact import Exact
 from .speculate.contract import Drafter
@@ -109,7 +109,7 @@ def _part(piece: str) -> Any:
     name, inside = match[1], match[2] or ""
     if name not in catalogue.parts():
         known = [*catalogue.parts(), *catalogue.entries()]
-        raise UnknownName(f"no method or part is named {name!r}", hint=catalogue.closest(name, known))
+        raise UnknownName(f"no method or part is named {name!r}", hint=closest(name, known))
     part = catalogue.part(name)
     known_fields = [field.name for field in fields(part)]
     positional, named = [], {}
@@ -121,7 +121,7 @@ def _part(piece: str) -> Any:
             named[key.strip()] = _value(value)
         else:
             raise InvalidRequest(
-                f"{name!r} has no setting {key.strip()!r}", hint=catalogue.closest(key.strip(), known_fields)
+                f"{name!r} has no setting {key.strip()!r}", hint=closest(key.strip(), known_fields)
             )
     try:
         return part(*positional, **named)

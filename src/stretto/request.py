@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, closest
 from .steer.allow import Allow
 from .steer.ban import Ban, MinTokens
 from .steer.bias import Bias
+from .steer.contract import Steer
 from .steer.epsilon import Epsilon, Eta
 from .steer.frequency import Frequency
 from .steer.min_p import MinP
@@ -19,6 +21,17 @@ from .steer.temperature import Temperature
 from .steer.top_k import TopK
 from .steer.top_p import TopP
 from .steer.typical import Typical
+
+BY_ONE_SETTING: dict[str, Callable[[Any], Steer]] = {
+    "repetition_penalty": Repetition,
+    "no_repeat_ngram": NoRepeat,
+    "top_k": TopK,
+    "top_p": TopP,
+    "min_p": MinP,
+    "typical_p": Typical,
+    "epsilon": Epsilon,
+    "eta": Eta,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +59,17 @@ class Request:
     seed: int = 0  # of the noise; used when temperature > 0
     samples: int = 1  # answers per prompt, each with its own stream of noise
     log_probabilities: int | None = None  # report these, with so many of the best tokens beside; None: no
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Request:
+        """A request from named settings. Raises InvalidRequest for an unknown name or a value of another kind."""
+        unknown = next((name for name in settings if name not in NEUTRAL), None)
+        if unknown is not None:
+            raise InvalidRequest(f"there is no setting {unknown!r}", hint=closest(unknown, NEUTRAL))
+        try:
+            return cls(**settings)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InvalidRequest(f"a setting has a value of the wrong kind: {error}", hint="see Request") from error
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # frozen: normalised once, here
@@ -79,22 +103,22 @@ class Request:
             raise InvalidRequest("every token is banned", hint="leave at least one")
 
     def pipeline(self, end_tokens: frozenset[int]) -> Pipeline:
-        """The steers of this request; neutral ones drop out by themselves."""
-        return Pipeline(
-            [
-                Repetition(self.repetition_penalty),
-                Frequency(self.frequency_penalty, self.presence_penalty),
-                Bias(tuple(self.logit_bias.items())),
-                NoRepeat(self.no_repeat_ngram),
-                Ban(frozenset(self.banned_tokens)),
-                Allow(frozenset(self.allowed_tokens) or None),
-                MinTokens(end_tokens, self.min_new_tokens),
-                Temperature(self.temperature),
-                TopK(self.top_k),
-                TopP(self.top_p),
-                MinP(self.min_p),
-                Typical(self.typical_p),
-                Epsilon(self.epsilon),
-                Eta(self.eta),
-            ]
-        )
+        """The steers of this request, without those whose settings are neutral."""
+        steers = [steer(getattr(self, name)) for name, steer in BY_ONE_SETTING.items() if self._changed(name)]
+        if self._changed("frequency_penalty") or self._changed("presence_penalty"):
+            steers.append(Frequency(self.frequency_penalty, self.presence_penalty))
+        if self.logit_bias:
+            steers.append(Bias(tuple(self.logit_bias.items())))
+        if self.banned_tokens:
+            steers.append(Ban(frozenset(self.banned_tokens)))
+        if self.allowed_tokens:
+            steers.append(Allow(frozenset(self.allowed_tokens)))
+        if self.min_new_tokens:
+            steers.append(MinTokens(end_tokens, self.min_new_tokens))
+        return Pipeline([Temperature(self.temperature), *steers])
+
+    def _changed(self, name: str) -> bool:
+        return bool(getattr(self, name) != NEUTRAL[name])
+
+
+NEUTRAL: dict[str, Any] = {field.name: field.default for field in fields(Request)}

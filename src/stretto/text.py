@@ -1,8 +1,17 @@
-"""Tokens to text, piece by piece: no torn characters, and stop strings cut exactly, across token borders too."""
+"""Prompts to tokens, and tokens to text piece by piece: no torn characters, stop strings cut exactly."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from .errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Message = Mapping[str, str]
+Prompt = str | Sequence[int] | Sequence[Message]  # text, token ids, or chat messages with role and content
 
 TORN = "\ufffd"  # what decoders write for the bytes of an unfinished character
 CONTEXT = 6  # tokens of context that decoding a further token may depend on
@@ -63,3 +72,58 @@ class Text:
             ),
             default=0,
         )
+
+
+def is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
+    """Whether this is a single prompt: text, token ids, or chat messages."""
+    return isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], int | Mapping))
+
+
+class Codec:
+    """A model's tokenizer and chat template, or neither: then prompts are token ids."""
+
+    def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase | None) -> None:
+        self.name = name  # of the model, for messages
+        self.tokenizer = tokenizer
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the checkpoint brings a chat template."""
+        return self.tokenizer is not None and bool(self.tokenizer.chat_template)
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids. Raises InvalidRequest where there are none, or nothing to make them with."""
+        if isinstance(prompt, str):
+            tokens = cast(list[int], self._tokenizer().encode(prompt))
+        elif prompt and isinstance(prompt[0], Mapping):
+            tokens = self._apply_template(cast(Sequence[Message], prompt))
+        else:
+            tokens = list(cast(Sequence[int], prompt))
+        if not tokens:
+            raise InvalidRequest("the prompt is empty", hint="give at least one token of text")
+        return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text without special tokens; without a tokenizer, the ids."""
+        if self.tokenizer is None:
+            return " ".join(map(str, tokens))
+        return cast(str, self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def text(self, prompt: Sequence[int], stop: Sequence[str] = ()) -> Text:
+        """An empty text that goes on after a prompt."""
+        return Text(self.decode, prompt, stop)
+
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        if self.tokenizer is None:
+            raise InvalidRequest(f"{self.name} has no tokenizer", hint="give the prompt as token ids")
+        return self.tokenizer
+
+    def _apply_template(self, messages: Sequence[Message]) -> list[int]:
+        if not self.has_template:
+            raise InvalidRequest(f"{self.name} has no chat template", hint="give the prompt as plain text")
+        for message in messages:
+            if not {"role", "content"} <= message.keys():
+                raise InvalidRequest("a chat message lacks its role or content", hint='{"role": "user", "content": "…"}')
+        tokenizer = self._tokenizer()
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return cast(list[int], tokenizer.encode(cast(str, text), add_special_tokens=False))

@@ -67,7 +67,8 @@ def test_json_may_be_spaced_differently() -> None:
 
 def test_sql_is_run_and_cannot_write(tmp_path: Path) -> None:
     facts = {
-        "table": "people", "columns": ["name", "city", "job", "age"], "answer": "SELECT name FROM people WHERE age > 30;",
+        "table": "people", "columns": ["name", "city", "job", "age"],
+        "answer": "SELECT name FROM people WHERE age > 30;",
         "rows": [["Anna", "Paris", "cook", 31], ["Tom", "Rome", "judge", 22], ["Ben", "Oslo", "nurse", 40]],
     }
     assert right("sql", facts, "select name from people where 30 < age")
@@ -80,6 +81,7 @@ def test_sql_is_run_and_cannot_write(tmp_path: Path) -> None:
 def test_stories_must_name_everything_and_end() -> None:
     facts = {"names": ["Anna", "fox", "lamp", "river"], "hero": "Anna", "thing": "lamp"}
     middle = "Anna the fox went to the river. " + "It was a long way to go for a small fox. " * 3
-    assert right("story", facts, middle + "At last the lamp was safe, and Anna thanked Tom.")
+    end = "At last the lamp was safe, and Anna thanked Tom."
+    assert right("story", facts, middle + end)
     assert not right("story", facts, middle + "At last the lamp was safe, and Anna")
-    assert not right("story", facts, middle.replace("river", "lake") + "At last the lamp was safe, and Anna thanked Tom.")
+    assert not right("story", facts, middle.replace("river", "lake") + end)

@@ -189,16 +189,18 @@ def test_choices_are_distributed_as_the_steered_softmax(step: Steer) -> None:
 
 
 def test_a_bias_of_two_percent_on_one_token_would_be_seen() -> None:
-    """The power of the test above: the same draws against a declared distribution that is off by 0.02."""
+    """The power of the test above: the same draws against declared distributions that are a little off."""
     path = Path(History([1]))
     logits = random_logits(1, 6)
     declared = logits[0].double().softmax(-1)
     counts = drawn(Pipeline(), logits, path, 0)
     honest, limit = chi_square(counts, declared * SAMPLES)
     assert honest < limit
-    planted = declared * (1 - 0.02) + 0.02 * torch.nn.functional.one_hot(torch.tensor(2), VOCABULARY)
-    statistic, limit = chi_square(counts, planted * SAMPLES)
-    assert statistic > limit
+    for token in range(VOCABULARY):  # each in turn 0.02 more probable than it is, the others less in proportion
+        planted = declared * (1 - declared[token] - 0.02) / (1 - declared[token])
+        planted[token] = declared[token] + 0.02
+        statistic, limit = chi_square(counts, planted * SAMPLES)
+        assert statistic > limit
 
 
 def test_repeated_contexts_draw_afresh() -> None:

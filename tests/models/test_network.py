@@ -14,7 +14,7 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from models.families import FAMILIES, POSITIONS, REACH, VOCABULARY, build
+from models.families import FAMILIES, POSITIONS, REACH, ROPE, VOCABULARY, build
 from stretto.errors import ModelError, Unsupported
 from stretto.models.attention import attend
 from stretto.models.cache import Cache
@@ -38,8 +38,13 @@ def networks(family: str) -> Network:
 
 @remember
 def references(family: str) -> PreTrainedModel:
-    """The untouched module."""
-    return FAMILIES[family]()
+    """The untouched module, with the attention written in its modelling file."""
+    return eager(FAMILIES[family]())
+
+
+def eager(module: PreTrainedModel) -> PreTrainedModel:
+    module.set_attn_implementation("eager")
+    return module
 
 
 @pytest.fixture(params=FAMILIES)
@@ -120,11 +125,9 @@ def test_logits_only_where_wanted(network: Network, reference: PreTrainedModel) 
     assert network.evaluate(last, cache, NOTHING).logits is None
 
 
-def test_attention_of_chosen_heads(network: Network, family: str) -> None:
-    eager = FAMILIES[family]()
-    eager.set_attn_implementation("eager")
+def test_attention_of_chosen_heads(network: Network, reference: PreTrainedModel) -> None:
     with torch.inference_mode():
-        expected = eager(input_ids=torch.tensor([TOKENS]), output_attentions=True).attentions
+        expected = reference(input_ids=torch.tensor([TOKENS]), output_attentions=True).attentions
     wanted = ((0, 0), (0, 3), (1, 2), (network.layers - 1, 1))
     cache = network.new_cache()
     row = cache.open()
@@ -238,7 +241,7 @@ def test_ranges_of_layers_join(network: Network, reference: PreTrainedModel) -> 
 def test_edits_join_the_residual_stream(network: Network, family: str, layer: int) -> None:
     generator = torch.Generator().manual_seed(layer)
     edit = torch.randn(1, 6, 32, generator=generator) * torch.tensor([0, 0, 1.0, 0, 2.0, 0])[:, None]
-    edited = FAMILIES[family]()
+    edited = eager(FAMILIES[family]())
     blocks = next(
         part for part in edited.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == network.layers
     )
@@ -344,15 +347,24 @@ def test_random_walks_end_where_a_fresh_start_does(family: str) -> None:
 
 
 def test_a_driven_module_still_works_by_itself() -> None:
-    module = FAMILIES["gemma3"]()
+    module = eager(FAMILIES["gemma3"]())
     network = Network(module)
     torch.testing.assert_close(truth(module, TOKENS), truth(references("gemma3"), TOKENS), atol=0, rtol=0)
     cache = network.new_cache()
     close(feed(network, cache, cache.open(), TOKENS), truth(module, TOKENS))
 
 
+def test_rotation_that_changes_with_the_longest_row_bounds_the_positions() -> None:
+    longrope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [3.0] * 4, "factor": 4.0}
+    make = partial(build, "Phi3", rope_parameters=ROPE | longrope, original_max_position_embeddings=32)
+    network, reference = Network(make()), eager(make())
+    assert network.max_positions == 32
+    cache = network.new_cache(key_form="raw")
+    close(feed(network, cache, cache.open(), TOKENS[:32]), truth(reference, TOKENS[:32]))
+
+
 def test_half_precision() -> None:
-    network = Network(FAMILIES["gemma2"]().to(torch.bfloat16))
+    network = Network(eager(FAMILIES["gemma2"]()).to(torch.bfloat16))
     cache = network.new_cache()
     logits = feed(network, cache, cache.open(), TOKENS)
     assert (network.dtype, logits.dtype) == (torch.bfloat16, torch.float32)
@@ -360,7 +372,7 @@ def test_half_precision() -> None:
     torch.testing.assert_close(logits, truth(network.module, TOKENS).float(), atol=0.1, rtol=0)
 
 
-def test_padding_never_yields_nan() -> None:
+def test_queries_read_only_what_the_mask_opens() -> None:
     keys = torch.randn(2, 2, 5, 4)
     mask = torch.eye(3, 5, dtype=torch.bool)[None, None]
     for softcap in (None, 3.0):

@@ -48,26 +48,23 @@ def test_a_path_is_its_tokens(
     nodes=st.lists(st.tuples(st.integers(0, 2), TOKENS), max_size=5),
     scope=SCOPES,
     last=st.integers(0, 3),
-    exempt=st.frozensets(st.integers(0, 5), max_size=2),
 )
 def test_occurrences_count_each_node_on_its_own(
     rows: list[tuple[list[int], list[int]]],
     nodes: list[tuple[int, list[int]]],
     scope: Scope,
     last: int,
-    exempt: frozenset[int],
 ) -> None:
     histories = [History(prompt) for prompt, _ in rows]
     for history, (_, output) in zip(histories, rows, strict=True):
         history.extend(output)
     nodes = [(row % len(rows), drafted) for row, drafted in nodes]
-    found = occurrences([Path(histories[row], tuple(drafted)) for row, drafted in nodes], scope, last, exempt, 6)
+    found = occurrences([Path(histories[row], tuple(drafted)) for row, drafted in nodes], scope, last, 6)
     assert len(set(found.flat.tolist())) == len(found.flat)
     expected = {
         node * 6 + token: count
         for node, (row, drafted) in enumerate(nodes)
         for token, count in Counter(in_scope(rows[row][0], [*rows[row][1], *drafted], scope, last)).items()
-        if token not in exempt
     }
     assert dict(zip(found.flat.tolist(), found.counts.tolist(), strict=True)) == expected
 
@@ -91,7 +88,7 @@ def test_a_fork_goes_its_own_way(
         assert forked.prompt_length == len(prompt)
         assert look(Path(forked)) == look(Path(fresh))
         for scope in Scope:
-            seen, expected = (occurrences([Path(which)], scope, 0, frozenset(), 6) for which in (forked, fresh))
+            seen, expected = (occurrences([Path(which)], scope, 0, 6) for which in (forked, fresh))
             assert seen.flat.tolist() == expected.flat.tolist()
             assert seen.counts.tolist() == expected.counts.tolist()
 
@@ -100,7 +97,7 @@ def test_many_distinct_tokens_outgrow_every_buffer() -> None:
     history = History(range(50))
     for token in range(50, 1000):
         history.extend([token, token // 2])
-        seen = occurrences([Path(history)], Scope.PATH, 0, frozenset(), 1000)
+        seen = occurrences([Path(history)], Scope.PATH, 0, 1000)
     assert dict(zip(seen.flat.tolist(), seen.counts.tolist(), strict=True)) == Counter(history.tokens)
 
 
@@ -109,6 +106,6 @@ def test_looking_changes_nothing_and_drafts_leave_no_trace() -> None:
     history.extend([2, 3])
     before = look(Path(history))
     look(Path(history, (1, 2, 4, 4)))
-    occurrences([Path(history, (4, 4, 1))] * 2, Scope.OUTPUT, 0, frozenset(), 6)
+    occurrences([Path(history, (4, 4, 1))] * 2, Scope.OUTPUT, 0, 6)
     assert history.tokens == [1, 2, 1, 2, 3]
     assert look(Path(history)) == before

@@ -83,6 +83,7 @@ def test_penalties_equal_their_definitions(
     torch.testing.assert_close(steered, rows(slow.repetition(logits, seen, 1.3, frozenset({1}))))
     steered = Frequency(0.7, -0.2)(given_logits, [node])
     torch.testing.assert_close(steered, rows(slow.frequency(logits, out, 0.7, -0.2)))
+    assert torch.equal(Frequency(0.7, exempt=[0, 3])(given_logits, [node])[0, [0, 3]], given_logits[0, [0, 3]])
     for size in (1, 2, 3):
         banned = slow.completing(slow.in_scope(prompt, out, scope), size)
         removed = {token for token in range(4) if NoRepeat(size, scope)(given_logits, [node])[0, token] == -torch.inf}

@@ -49,10 +49,10 @@ def test_by_hand() -> None:
 def test_at_least_the_best_token_is_kept() -> None:
     assert kept(Epsilon(0.9)(LOGITS, NODE)) == [0]
     assert kept(TopP(1e-9)(LOGITS, NODE)) == [0]
-    # here the likeliest token is gone already when the later step would keep none
-    assert kept(truncate(LOGITS, [Typical(0.2), Epsilon(0.99)])) == [1]
-    flat = torch.zeros(1, 9)
-    assert kept(truncate(flat, [Typical(0.3), Epsilon(0.9)])) == [0]
+    # typical drops token 0 and keeps the other two, neither of which epsilon would keep
+    late = torch.tensor([[0.4, 0.3, 0.3]], dtype=torch.float64).log()
+    assert kept(Typical(0.5)(late, NODE)) == [1, 2]
+    assert kept(truncate(late, [Typical(0.5), Epsilon(0.9)])) == [1]
 
 
 @pytest.mark.parametrize("step", [TopK(3), TopP(0.45), Typical(0.45)])

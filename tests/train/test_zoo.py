@@ -39,10 +39,8 @@ def test_target_and_draft_are_trained_and_exported(mixture, tokenizer, tmp_path:
 
 
 def test_training_attention_equals_the_models_own(mixture, tokenizer) -> None:
-    config = draft_config(tokenizer)
     torch.manual_seed(0)
-    trained = LlamaForCausalLM(config)
-    plain = LlamaForCausalLM(config)
+    trained, plain = (LlamaForCausalLM(draft_config(tokenizer)) for _ in range(2))
     plain.load_state_dict(trained.state_dict())
     plain.set_attn_implementation("eager")
     tokens = Batches(mixture, tokenizer, 0).batch(0, 2, 128).tokens

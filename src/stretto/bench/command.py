@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .lanes import Lane
     from .results import Report
     from .subject import Subject
 
-METHODS = ("plain", "lookup")  # and the draft model, where there is one
-DRAFT = "zoo/draft"
+METHODS = ("plain", "lookup", "draft")
 SPEED_REPEATS = 3
 SHAPE_REPEATS = 30
 PROGRESS_AFTER = 0.5  # seconds before the progress bar shows
@@ -27,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("speed", "shape"),
         default="speed",
         help="speed: whole answers, against transformers' generate (default); "
-        "shape: single forwards, a batch of unequal rows, memory over 200 requests",
+        "shape: single forwards, a batch of unequal rows, memory over 200 requests (not for random-134m)",
     )
     parser.add_argument(
         "--model",
@@ -36,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="checkpoint, or random-134m: a network of "
         "134 million random weights, whose replays show a draft that is cheap beside its target",
     )
-    parser.add_argument("--draft", default=DRAFT, help="draft model of both sides; '' for none (default %(default)s)")
+    parser.add_argument(
+        "--draft", default="zoo/draft", help="draft model of both sides; '' for none (default %(default)s)"
+    )
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="default: plain lookup draft")
     parser.add_argument(
         "--tasks",
@@ -114,13 +115,12 @@ def _speed(args: argparse.Namespace) -> int:
             forcing_microseconds=forcing_costs(subject.replayed.vocabulary),
         )
     )
+    report.skipped = {task.name: task.absent for task in chosen if task.absent}
+    chosen = [task for task in chosen if not task.absent]
     answers = (1 + repeats * -(-args.count // args.batch)) * len(lanes)  # of one task
     with tqdm(total=answers * len(chosen), unit="answer", delay=PROGRESS_AFTER, disable=None, leave=False) as bar:
         for at, task in enumerate(chosen):
             bar.set_description(task.name)
-            if task.absent:
-                report.skipped[task.name] = task.absent
-                continue
             prepared = prepare(subject, task, args.count, args.max_new_tokens, args.seed)
             groups = grouped(prepared.cases, args.batch)
             runs = measure(lanes, groups, repeats, progress=bar.update) if groups else []
@@ -147,10 +147,7 @@ def _lanes(args: argparse.Namespace, subject: Subject) -> list[Lane]:
     from .baselines import baselines
     from .lanes import Ours, with_draft
 
-    names = args.methods or [
-        *METHODS,
-        *([] if not args.draft else ["draft" if args.draft == DRAFT else f"draft(model={args.draft})"]),
-    ]
+    names = args.methods or (METHODS if args.draft else METHODS[:-1])
     lanes: list[Lane] = [
         Ours(name, subject.engine, subject.replayed, with_draft(name, args.draft, subject.draft), args.max_new_tokens)
         for name in dict.fromkeys(names)
@@ -167,17 +164,29 @@ def _data(args: argparse.Namespace) -> Path | None:
 
 def _shape(args: argparse.Namespace) -> int:
     """Single forwards, batches, memory."""
+    from tqdm import tqdm
+
     from . import shape
     from .provenance import provenance
-    from .subject import load_subject
+    from .subject import RANDOM, load_subject
 
     subject = load_subject(args.model, "", args.seed)
     repeats = args.repeats or SHAPE_REPEATS
+    methods = args.methods or METHODS[:-1]
     found = shape.Shape(provenance(model=args.model, dtype="float32", repeats=repeats, seed=args.seed))
-    found.windows = shape.window_costs(shape.forwards(subject), subject.replayed.vocabulary, repeats)
-    for method in args.methods or ("plain", "lookup"):
-        found.batches.append(shape.batch_gain(subject, method, max(3, repeats // 6)))
-    found.growth = shape.growth(subject, "lookup")
+
+    def bar(what: str, total: int) -> Any:
+        return tqdm(total=total, desc=what, delay=PROGRESS_AFTER, disable=None, leave=False)
+
+    with bar("windows", len(shape.WINDOWS) * (repeats + 2)) as done:
+        runners, vocabulary = shape.forwards(subject), subject.replayed.vocabulary
+        found.windows = shape.window_costs(runners, vocabulary, repeats, progress=done.update)
+    for method in methods:
+        with bar(f"batch, {method}", max(3, repeats // 6)) as done:
+            found.batches.append(shape.batch_gain(subject, method, max(3, repeats // 6), progress=done.update))
+    if args.model != RANDOM:  # memory is the engine's matter, and a costly network only makes it take longer
+        with bar("memory", shape.WARM_REQUESTS + shape.REQUESTS) as done:
+            found.growth = shape.growth(subject, "lookup", progress=done.update)
     print(shape.table(found))
     if args.out:
         found.save(args.out.with_suffix(".json"))

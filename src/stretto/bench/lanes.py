@@ -85,9 +85,12 @@ class Ours:
 
 
 def with_draft(text: str, name: str, draft: Model | None) -> Method:
-    """The method of that text form; where it drafts with the model `name`, `draft` is that model, loaded."""
+    """The method of that text form, where `draft` is the loaded model called `name`.
+
+    A method that drafts with the model of that name, or names none, drafts with `draft` itself.
+    """
     method = methods.parse(text)
     drafter = method.draft
-    if draft is not None and isinstance(drafter, DraftModel) and drafter.model == name:
+    if draft is not None and isinstance(drafter, DraftModel) and drafter.model in (name, DraftModel().model):
         return replace(method, draft=replace(drafter, model=draft))
     return method

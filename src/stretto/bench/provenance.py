@@ -61,3 +61,9 @@ def cpu() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def machine_line(record: dict[str, Any]) -> str:
+    """A provenance record's machine in words."""
+    threads = record["machine"]["threads"]
+    return f"{threads} thread{'s' * (threads != 1)} of {record['machine']['cpu']}"

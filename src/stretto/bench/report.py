@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .results import LaneResult, Mean, Report, Spread, TaskResult
+from .baselines import GREEDY
+from .provenance import machine_line
+from .results import BEST, PLAIN, LaneResult, Mean, Report, Spread, TaskResult
 
 COLUMNS = ("x greedy", "x hf best", "x plain")
 HEAD = f"{'':16}{'tokens/s':>9} {'(quartiles)':>13}" + "".join(f"{name:>10}" for name in (*COLUMNS, "tau", "accepted"))
@@ -14,28 +16,15 @@ def table(report: Report) -> str:
     for task in report.tasks:
         if task.lanes:
             lines += ["", _title(task), *(_row(lane) for lane in task.lanes)]
-    if report.means:
-        lines += [
-            "",
-            f"{'geometric means':16}" + "".join(f"{name:>10}" for name in COLUMNS) + "   slowest beside plain",
-        ]
-        family = ""
-        for mean in report.means:
-            if mean.family != family:
-                family = mean.family
-                lines.append(
-                    f"{family} ({sum(t.name.startswith(family) and bool(t.lanes) for t in report.tasks)} tasks)"
-                )
-            lines.append(_mean(mean))
-    lines += ["", *_left_out(report)]
+    lines += ["", *_means(report), "", *_left_out(report)]
     return "\n".join(lines).rstrip()
 
 
 def _origin(report: Report) -> str:
     record = report.provenance
-    machine, settings = record["machine"], record["settings"]
+    settings = record["settings"]
     return (
-        f"{settings['model']}, float32, batch {settings['batch']}, {machine['threads']} threads of {machine['cpu']}; "
+        f"{settings['model']}, float32, batch {settings['batch']}, {machine_line(record)}; "
         f"torch {record['versions']['torch']}, transformers {record['versions']['transformers']}"
     )
 
@@ -50,8 +39,8 @@ def _row(lane: LaneResult) -> str:
     note = f"  {lane.differing} differ" if lane.differing else ""
     return (
         f"  {lane.name:14.14}{lane.speed.median:9.0f} {spread:>13}"
-        f"{_ratio(lane.ratios.get('hf greedy')):>10}{_ratio(lane.ratios.get('hf best')):>10}"
-        f"{_ratio(lane.ratios.get('plain')):>10}{lane.tokens_per_forward:10.2f}{accepted:>10}{note}"
+        f"{_ratio(lane.ratios.get(GREEDY)):>10}{_ratio(lane.ratios.get(BEST)):>10}"
+        f"{_ratio(lane.ratios.get(PLAIN)):>10}{lane.tokens_per_forward:10.2f}{accepted:>10}{note}"
     )
 
 
@@ -59,10 +48,19 @@ def _ratio(spread: Spread | None) -> str:
     return "" if spread is None else f"{spread.median:.2f}"
 
 
+def _means(report: Report) -> list[str]:
+    if not report.means:
+        return []
+    lines = [f"{'geometric means':16}" + "".join(f"{name:>10}" for name in COLUMNS) + "   slowest beside plain"]
+    for family in dict.fromkeys(mean.family for mean in report.means):
+        count = sum(bool(task.lanes) for task in report.tasks if task.name.startswith(family + ":"))
+        lines.append(f"{family}, {count} tasks")
+        lines += [_mean(mean) for mean in report.means if mean.family == family]
+    return lines
+
+
 def _mean(mean: Mean) -> str:
-    greedy, best, plain = (
-        f"{mean.ratios[to]:.2f}" if to in mean.ratios else "" for to in ("hf greedy", "hf best", "plain")
-    )
+    greedy, best, plain = (f"{mean.ratios[to]:.2f}" if to in mean.ratios else "" for to in (GREEDY, BEST, PLAIN))
     worst = "" if mean.worst is None else f"{mean.worst:.2f} on {mean.worst_task}"
     return f"  {mean.lane:14.14}{greedy:>10}{best:>10}{plain:>10}   {worst}"
 

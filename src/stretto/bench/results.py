@@ -16,6 +16,8 @@ from .lanes import Case, Lane
 from .repetition import repeated_share
 
 PLAIN = "plain"
+BEST = "hf best"  # the fastest of transformers' ways on a task
+BETTER = "best per task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class LaneResult:
     name: str
     ours: bool
     speed: Spread
-    ratios: dict[str, Spread]  # to "hf greedy", "hf best" and "plain", of the same repeat
+    ratios: dict[str, Spread]  # to GREEDY, BEST and PLAIN, of the same repeat
     tokens_per_forward: float  # of the target (block efficiency, tau)
     accepted_share: float | None  # of the drafted tokens that were verified; None: nothing was drafted
     differing: int  # groups in which its tokens are not those expected
@@ -163,7 +165,7 @@ def _rivals(lanes: Sequence[Lane], speeds: dict[str, list[float]]) -> dict[str, 
     rivals = {name: speeds[name] for name in (GREEDY, PLAIN) if name in speeds}
     theirs = [speeds[lane.name] for lane in lanes if not lane.ours]
     if theirs:
-        rivals["hf best"] = max(theirs, key=statistics.median)
+        rivals[BEST] = max(theirs, key=statistics.median)
     return rivals
 
 
@@ -174,7 +176,7 @@ def _ratios(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:
 def means(tasks: Sequence[TaskResult]) -> list[Mean]:
     """Geometric means over each family's tasks, contestant by contestant.
 
-    `better` stands for the faster of our drafting methods on each task.
+    `BETTER` stands for the faster of our drafting methods on each task.
     """
     found: list[Mean] = []
     for family in dict.fromkeys(task.name.partition(":")[0] for task in tasks):
@@ -185,7 +187,7 @@ def means(tasks: Sequence[TaskResult]) -> list[Mean]:
                 rows.setdefault(lane.name, []).append((task.name, lane))
             drafting = [lane for lane in task.lanes if lane.ours and lane.name != PLAIN]
             if len(drafting) > 1:
-                rows.setdefault("better", []).append((task.name, max(drafting, key=lambda x: x.speed.median)))
+                rows.setdefault(BETTER, []).append((task.name, max(drafting, key=lambda x: x.speed.median)))
         found.extend(_mean(family, name, row) for name, row in rows.items())
     return found
 

@@ -19,10 +19,13 @@ from ..generation import Generation
 from ..models.contract import Model
 from ..models.network import Network
 from ..models.window import Window
+from .provenance import machine_line
 from .results import Spread
 from .subject import Subject
 from .tasks import Exercise
 from .tasks.gym import gym_tasks
+
+Progress = Callable[[], object]  # called after each part of the work
 
 WINDOWS = (1, 2, 4, 8, 16)  # tokens
 CONTEXT = 128  # tokens in the cache before the window
@@ -30,7 +33,7 @@ ROWS = 8
 ROW_TOKENS = 64  # new tokens of each row of the batch
 REQUESTS = 200
 WARM_REQUESTS = 20
-REQUEST_TOKENS = 32
+REQUEST_TOKENS = 16
 
 
 @dataclass(slots=True)
@@ -133,7 +136,12 @@ class TheirForward:
 
 
 def window_costs(
-    forwards: Sequence[Forward], vocabulary: int, repeats: int, *, clock: Callable[[], float] = perf_counter
+    forwards: Sequence[Forward],
+    vocabulary: int,
+    repeats: int,
+    *,
+    clock: Callable[[], float] = perf_counter,
+    progress: Progress = lambda: None,
 ) -> list[WindowCost]:
     """Median milliseconds of windows of 1 … 16 tokens, the runners taking turns."""
     seconds: dict[tuple[str, int], list[float]] = {}
@@ -147,6 +155,7 @@ def window_costs(
             forward.undo(size)
             if turn >= 0:
                 seconds.setdefault((forward.name, size), []).append(1000 * taken)
+        progress()
     return [WindowCost(name, size, Spread.of(taken)) for (name, size), taken in seconds.items()]
 
 
@@ -167,7 +176,14 @@ def prompts(subject: Subject, count: int) -> list[list[int]]:
     return [subject.encode(exercise) for exercise in itertools.islice(itertools.cycle(exercises), count)]
 
 
-def batch_gain(subject: Subject, method: str, repeats: int, *, clock: Callable[[], float] = perf_counter) -> BatchGain:
+def batch_gain(
+    subject: Subject,
+    method: str,
+    repeats: int,
+    *,
+    clock: Callable[[], float] = perf_counter,
+    progress: Progress = lambda: None,
+) -> BatchGain:
     """Eight unequal rows together and one by one, in turns. No row ends early: all write as many tokens."""
     rows = prompts(subject, ROWS)
 
@@ -188,10 +204,11 @@ def batch_gain(subject: Subject, method: str, repeats: int, *, clock: Callable[[
             way()
             seconds[way] = clock() - begun
         gains.append(seconds[alone] / seconds[together])
+        progress()
     return BatchGain(method, ROWS, identical, Spread.of(gains))
 
 
-def growth(subject: Subject, method: str, requests: int = REQUESTS) -> Growth:
+def growth(subject: Subject, method: str, requests: int = REQUESTS, *, progress: Progress = lambda: None) -> Growth:
     """Resident memory before and after many requests."""
     subject.replayed.follow(None)
     asked = prompts(subject, WARM_REQUESTS + requests)
@@ -200,6 +217,7 @@ def growth(subject: Subject, method: str, requests: int = REQUESTS) -> Growth:
         if at == WARM_REQUESTS:
             before = resident()
         subject.engine.generate(prompt, method, max_new_tokens=REQUEST_TOKENS)
+        progress()
     return Growth(requests, before, resident())
 
 
@@ -216,9 +234,8 @@ def table(shape: Shape) -> str:
     """The figures as text."""
     names = list(dict.fromkeys(cost.runner for cost in shape.windows))
     costs = {(cost.runner, cost.tokens): cost.milliseconds for cost in shape.windows}
-    machine = shape.provenance["machine"]
     lines = [
-        f"{shape.provenance['settings']['model']}, float32, {machine['threads']} threads of {machine['cpu']}",
+        f"{shape.provenance['settings']['model']}, float32, {machine_line(shape.provenance)}",
         "",
         f"one forward over {CONTEXT} cached tokens, milliseconds (quartiles), times a window of one, "
         f"times as fast as transformers",

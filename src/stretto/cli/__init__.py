@@ -12,8 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..catalogue import closest
-from ..errors import InvalidRequest, StrettoError, UnknownName
+from ..errors import InvalidRequest, StrettoError, UnknownName, closest
 from .arguments import Parser
 
 COMMANDS = {
@@ -35,9 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # a model may write what the terminal's encoding lacks
         sys.stdout.reconfigure(errors="replace")
     try:
-        status = _run(given)
-        sys.stdout.flush()
-        return status
+        try:
+            return _run(given)
+        finally:
+            sys.stdout.flush()
     except StrettoError as error:
         return _complain(str(error))
     except BrokenPipeError:  # the reader has seen enough; nothing may be flushed into the closed pipe at exit
@@ -77,6 +77,5 @@ def _meant(option: str, known: list[str], command: str) -> str:
 
 
 def _complain(message: str) -> int:
-    sys.stdout.flush()
     print("stretto:", " ".join(message.split()), file=sys.stderr)
     return 2

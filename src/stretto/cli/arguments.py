@@ -147,8 +147,7 @@ def as_prompt(engine: Engine, text: str, given: argparse.Namespace) -> Prompt:
             return token_ids(text)
         except argparse.ArgumentTypeError as error:
             raise InvalidRequest(str(error), hint="leave out --ids to give text") from error
-    template = engine.tokenizer is not None and engine.tokenizer.chat_template
-    if given.raw or not text or not (template or given.system):  # no text: the engine says so
+    if given.raw or not text or not (engine.codec.has_template or given.system):  # no text: the engine says so
         return text
     system = [{"role": "system", "content": given.system}] if given.system else []
     return [*system, {"role": "user", "content": text}]

@@ -33,7 +33,7 @@ def run(given: argparse.Namespace) -> int:
     """Converse until /quit or the end of the input. Status 2 where a piped question failed."""
     settings, method = read_settings(given), read_method(given.method)
     engine = load_engine(given)
-    if engine.tokenizer is None or not engine.tokenizer.chat_template:
+    if not engine.codec.has_template:
         raise InvalidRequest(f"{given.model} has no chat template", hint="use stretto generate, which continues text")
     chat = Chat(engine, method, settings, given.system, Colours(given.show_draft and on_terminal()))
     interactive = sys.stdin.isatty()

@@ -60,8 +60,8 @@ def run(given: argparse.Namespace) -> int:
     colours = Colours(on_terminal())
     sources: Counter[str] = Counter()
     for question in questions:
-        answer = show(engine, question, methods[KINDS[question.kind]], colours)
-        sources.update(source for step in answer.steps for source in step.sources)
+        reply = show(engine, question, methods[KINDS[question.kind]], colours)
+        sources.update(source for step in reply.steps for source in step.sources)
     with waiting("timing the same answers with and without drafting"):
         race = timed(engine, questions, methods)
     report(race, sources, colours)
@@ -71,13 +71,14 @@ def run(given: argparse.Namespace) -> int:
 def solved(engine: Engine, methods: dict[str, Method]) -> list[Question]:
     """The first question of each kind that the model answers rightly; both decoders are warm afterwards."""
     from ..gym import questions, task
+    from ..method import PLAIN
 
     found: list[Question] = []
     for kind, name in KINDS.items():
         for question in questions(kind, "test", TRIES):
-            reply = engine.generate(messages(question), methods[name], **SETTINGS)
+            reply = answer(engine, question, methods[name])
             if task(kind).check(question, reply.text):
-                engine.generate(messages(question), "plain", **SETTINGS)
+                answer(engine, question, PLAIN)
                 found.append(question)
                 break
         if len(found) == SHOWN:
@@ -90,6 +91,14 @@ def messages(question: Question) -> list[dict[str, str]]:
     return [{"role": "user", "content": question.prompt}]
 
 
+def answer(engine: Engine, question: Question, method: Method) -> Generation:
+    """The whole answer at once; an interrupt ends the demo."""
+    reply = engine.generate(messages(question), method, **SETTINGS)
+    if reply.finish == "interrupt":
+        raise KeyboardInterrupt
+    return reply
+
+
 def show(engine: Engine, question: Question, method: Method, colours: Colours) -> Generation:
     """The question, then its answer as it comes."""
     title = f" {question.kind.replace('_', ' ')} "
@@ -98,9 +107,11 @@ def show(engine: Engine, question: Question, method: Method, colours: Colours) -
         print(textwrap.fill(line, WIDTH) if line.strip() else "")
     print()
     column = Column()
-    answer = stream(engine, messages(question), method, SETTINGS, colours, write=column.write)
+    reply = stream(engine, messages(question), method, SETTINGS, colours, write=column.write)
     print()
-    return answer
+    if reply.finish == "interrupt":
+        raise KeyboardInterrupt
+    return reply
 
 
 class Column:
@@ -147,7 +158,7 @@ def timed(engine: Engine, questions: list[Question], methods: dict[str, Method])
             answers = {}
             for way in order:
                 begun = perf_counter()
-                answers[way] = engine.generate(messages(question), ways[way], **SETTINGS)
+                answers[way] = answer(engine, question, ways[way])
                 race.seconds[way] += perf_counter() - begun
                 race.counters[way].add(answers[way].counters)
             if repeat == 0:
@@ -167,4 +178,6 @@ def report(race: Race, sources: Counter[str], colours: Colours) -> None:
         speed = counters.new_tokens / race.seconds[way]
         print(f"{way:16}{speed:10.0f}{counters.rounds:10}{counters.tokens_per_round:18.2f}{accepted:>20}")
     ratio = race.seconds["plain"] / race.seconds["drafted"]
-    print(f"\n{ratio:.1f} times as fast as plain decoding, {race.identical} of {race.tokens} tokens identical.")
+    print(f"\n{ratio:.2f} times as fast as plain decoding, {race.identical} of {race.tokens} tokens identical.")
+    if ratio < 1:
+        print("Drafting did not pay in this run.")

@@ -144,6 +144,8 @@ def _report(engine: Engine, answers: list[Generation], given: argparse.Namespace
         total = Counters()
         for answer in answers:
             total.add(answer.counters)
+        total.rounds = max(answer.counters.rounds for answer in answers)  # they share rounds, and their time
+        total.seconds = max(answer.counters.seconds for answer in answers)
         print(statistics(total), file=sys.stderr)
     if given.trace:
         answers[0].save_trace(given.trace)

@@ -8,7 +8,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UnknownName
+from ..errors import UnknownName, closest
 from .fields import settings_of
 from .paint import on_terminal
 
@@ -20,8 +20,9 @@ COLUMNS = ("name", "number", "family", "guarantee", "parts", "needs", "summary")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
-    parser.add_argument("--family", metavar="F", help="only this family")
-    parser.add_argument("--parts", action="store_true", help="drafters, acceptors and planners with their settings")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--family", metavar="F", help="only this family")
+    group.add_argument("--parts", action="store_true", help="drafters, acceptors and planners with their settings")
     parser.add_argument("--json", action="store_true", help="a list of objects")
 
 
@@ -77,7 +78,7 @@ def _entries(family: str | None) -> list[Entry]:
     entries = sorted(catalogue.entries().values(), key=lambda entry: (entry.family, entry.number or 0, entry.name))
     families = {entry.family for entry in entries}
     if family is not None and family not in families:
-        raise UnknownName(f"there is no family {family!r}", hint=catalogue.closest(family, families))
+        raise UnknownName(f"there is no family {family!r}", hint=closest(family, families))
     return [entry for entry in entries if family in (None, entry.family)]
 
 

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..text import Text
-
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..generation import Generation
@@ -47,7 +45,7 @@ class Painter:
     def __init__(self, engine: Engine, prompt: Sequence[int], request: Request, colours: Colours) -> None:
         ends = engine.end_tokens if request.end_tokens is None else request.end_tokens
         self._ends = frozenset(ends)
-        self._text = Text(engine.decode, prompt, request.stop_strings)
+        self._text = engine.codec.text(prompt, request.stop_strings)
         self._colours = colours
 
     def feed(self, tokens: Sequence[int], sources: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_prompts(parser, several="without any, one question of each task of the gym")
     parser.add_argument("--file", type=Path, help="a prompt in each line of this file")
     parser.add_argument("--task", metavar="KIND", help="questions of this task of the gym, or of all")
-    parser.add_argument("--count", type=int, default=1, metavar="N", help="questions of each task (1)")
+    parser.add_argument("--count", type=int, metavar="N", help="questions of each task (1)")
     parser.add_argument("--method", default="lookup", help="the method to check (lookup)")
     parser.add_argument("--against", default="plain", metavar="METHOD", help="what it must equal (plain)")
     add_model(parser)
@@ -66,7 +66,9 @@ def _prompts(given: argparse.Namespace) -> list[str]:
     sources = [bool(given.prompt), given.file is not None, given.task is not None]
     if sum(sources) > 1:
         raise InvalidRequest("prompts come from several places", hint="use PROMPT, --file or --task")
-    if given.count < 1:
+    if given.count is not None and (given.prompt or given.file is not None):
+        raise InvalidRequest("--count is of questions of the gym", hint="leave it out, or use --task")
+    if given.count is not None and given.count < 1:
         raise InvalidRequest(f"count is {given.count}", hint="count >= 1")
     if given.prompt:
         return read_prompts(given)
@@ -79,7 +81,7 @@ def _prompts(given: argparse.Namespace) -> list[str]:
         if not prompts:
             raise InvalidRequest(f"{given.file} holds no prompt", hint="write one in each line")
         return prompts
-    return gym_prompts(given.task or "all", given.count)
+    return gym_prompts(given.task or "all", given.count or 1)
 
 
 def gym_prompts(kind: str, count: int) -> list[str]:
@@ -97,7 +99,7 @@ def difference(engine: Engine, comparison: Comparison, where: str) -> str:
     kind = "tie" if comparison.tie else "difference"
     return "\n".join(
         [
-            f"{where}: {kind} at new token {comparison.position}, after …{engine.decode(before[-TAIL:])!r}",
+            f"{where}: {kind} after {comparison.position} equal tokens, …{engine.decode(before[-TAIL:])!r}",
             *(
                 f"  {answer.method}: " + ("ends" if token is None else f"{token} {engine.decode([token])!r}")
                 for answer, token in zip((comparison.first, comparison.second), comparison.tokens, strict=True)

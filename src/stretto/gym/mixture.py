@@ -19,7 +19,7 @@ SYSTEM_LINES = (
     "Answer exactly and keep to the format.",
 )
 SYSTEM_SHARE = 0.04
-PROBLEM_SHARE = 0.05
+PROBLEM_SHARE = 0.03
 SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "__pycache__", "lib2to3", "pydoc_data"}
 
 
@@ -35,7 +35,7 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """The sources of training documents. Problems, prose and code may be empty; the gym never is."""
+    """The sources of training documents. Problems and prose may be empty; code must not."""
 
     problems: tuple[tuple[str, str], ...]
     prose: tuple[str, ...]

@@ -62,6 +62,8 @@ class Cache:
         self.shape = shape
         self.key_form: KeyForm = key_form
         self._slots = max(slots, 1)
+        self._positions: Tensor  # [rows, slots]
+        self._blocks: tuple[Tensor, Tensor]  # keys and values
         self._allocate(max(rows, 1), self._slots, None)
         self._lengths: dict[int, list[int]] = {}  # row -> length per layer
         self._places: dict[int, int] = {}  # row -> place in the blocks
@@ -269,10 +271,8 @@ def visibility(place: Place, cache: Cache, reach: int | None = None) -> Tensor |
         open_slots = None
     elif window.visible is None:
         ends = torch.arange(size, device=device)  # [T]
-        if place.starts_tensor is None:
-            ends = (ends + place.starts[0])[None]  # [1, T]
-        else:
-            ends = place.starts_tensor[:, None] + ends  # [B, T]
+        starts = place.starts[0] if place.starts_tensor is None else place.starts_tensor[:, None]
+        ends = (starts + ends).view(-1, size)  # [B or 1, T]
         open_slots = torch.arange(place.end, device=device) <= ends[..., None]  # [B or 1, T, S]
     elif place.level:
         past = window.visible.new_ones(*window.visible.shape[:2], place.starts[0])

@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import platform
+import statistics
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+
+import torch
+
+from .cache import Cache
+from .contract import Model, Want
+from .window import Window
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)  # windows that are measured, in tokens
+CONTEXT = 128  # tokens in the cache before each measured window
+TURNS = 7  # windows of each size, at most; their median counts
+BUDGET = 0.4  # seconds after which no further turn begins; two are always taken
 
 
 class Clock(Protocol):
@@ -22,9 +42,129 @@ class SimulatedClock:
     per_token: float = 0.1
 
     def cost(self, tokens: int, rows: int = 1) -> float:
+        """Seconds, a straight line over all slots of the window."""
         return self.start + self.per_token * (tokens * rows - 1)
 
 
-class MeasuredClock(SimulatedClock):  # placeholder until measured
-    def __init__(self, model) -> None:
-        super().__init__()
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One point of the cost curve."""
+
+    tokens: int  # in the window
+    seconds: float  # per window
+    windows: float  # the same in windows of one token
+
+
+class MeasuredClock:
+    """Measures windows of 1 to 64 tokens when it is first asked, and remembers the costs on disk.
+
+    Costs never fall as windows grow. Between the measured sizes, and beyond the last, they follow straight
+    lines; several rows cost what as many tokens in one row do.
+    """
+
+    def __init__(self, model: Model, folder: Path | None = None, *, fresh: bool = False) -> None:
+        """`folder` holds the remembered costs (None: the user's cache folder); `fresh` measures anew."""
+        self._model = model
+        self._folder = folder or _user_cache()
+        self._fresh = fresh
+        self._points: list[tuple[int, float]] = []  # (tokens, seconds), ascending
+
+    def cost(self, tokens: int, rows: int = 1) -> float:
+        """Seconds for one window of `tokens` slots in each of `rows` rows."""
+        points = self._curve()
+        total = tokens * rows
+        if len(points) == 1:
+            return points[0][1] * total
+        index = min(max(bisect_left(points, (total, 0.0)), 1), len(points) - 1)
+        (left, low), (right, high) = points[index - 1], points[index]
+        return low + (high - low) * (total - left) / (right - left)
+
+    def curve(self) -> list[Cost]:
+        """The measured points, for showing."""
+        points = self._curve()
+        return [Cost(tokens, seconds, seconds / points[0][1]) for tokens, seconds in points]
+
+    def _curve(self) -> list[tuple[int, float]]:
+        if not self._points:
+            key = describe(self._model)
+            path = self._folder / f"clock-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+            remembered = None if self._fresh else _recall(path)
+            self._points = remembered or measure(self._model)
+            if not remembered:
+                _remember(path, key, self._points)
+        return self._points
+
+
+def measure(model: Model) -> list[tuple[int, float]]:
+    """Median seconds of windows of each size, made never to fall: (tokens, seconds), ascending."""
+    context = min(CONTEXT, model.max_positions // 2)
+    sizes = [size for size in SIZES if context + size <= model.max_positions] or [1]
+    tokens = [index % model.vocabulary for index in range(context + sizes[-1])]
+    cache = model.new_cache(rows=1, slots=len(tokens))
+    row = cache.open()
+    model.evaluate(Window.chain([row], [tokens[:context]], [0], model.device), cache, Want(logits=False))
+    seconds: dict[int, list[float]] = {size: [] for size in sizes}
+    begun = time.perf_counter()
+    for turn in range(TURNS + 1):
+        for size in sizes:
+            window = Window.chain([row], [tokens[-size:]], [context], model.device)
+            seconds[size].append(_time(model, window, cache))
+            cache.truncate(row, context)
+        if turn >= 2 and time.perf_counter() > begun + BUDGET:
+            break
+    medians = [statistics.median(times[1:]) for times in seconds.values()]  # the first turn warms up
+    return [(size, max(medians[: index + 1])) for index, size in enumerate(sizes)]
+
+
+def describe(model: Model) -> str:
+    """What the costs depend on: the model's shape and kind, the machine, the threads, the version of torch."""
+    facts = {
+        "model": [type(model).__name__, model.name, model.layers, model.channels, model.vocabulary],
+        "numbers": [str(model.dtype), str(model.device)],
+        "processor": _processor(model.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    return json.dumps(facts)
+
+
+def _time(model: Model, window: Window, cache: Cache) -> float:
+    start = time.perf_counter()
+    evaluation = model.evaluate(window, cache)
+    if evaluation.logits is not None and model.device.type != "cpu":
+        evaluation.logits[0, 0, 0].item()  # the device works on its own until it is asked
+    return time.perf_counter() - start
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{name or platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stretto"
+
+
+def _recall(path: Path) -> list[tuple[int, float]] | None:
+    try:
+        points = json.loads(path.read_text())["points"]
+        return [(int(tokens), float(seconds)) for tokens, seconds in points]
+    except (OSError, ValueError, KeyError, TypeError):  # absent, or not ours
+        return None
+
+
+def _remember(path: Path, key: str, points: Sequence[tuple[int, float]]) -> None:
+    """Write the costs; where that is not allowed they are measured again next time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps({**json.loads(key), "points": points}))
+        fresh.replace(path)
+    except OSError:
+        return

@@ -76,7 +76,7 @@ class Model(Protocol):
         ...
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Embedding rows as they enter the first layer: [...] -> [..., C]."""
+        """Embedding rows as `Window.embeds` takes them: [...] -> [..., C]; a raw row `embed(t)` is token t."""
         ...
 
     def read_out(self, hidden: Tensor) -> Tensor:

@@ -72,6 +72,7 @@ class Weights:
     amplitude: float  # of the rotation (YaRN)
     gelu: bool  # the MLP's gate: tanh-approximated GELU, else SiLU
     max_positions: int
+    parameters: int
 
 
 def fuse(module: PreTrainedModel, int8: bool = False) -> Weights:
@@ -117,23 +118,24 @@ class _Reader:
         head = self.module.get_output_embeddings()
         if type(head) is not nn.Linear or head.bias is not None:
             raise Unlike("its head is no plain matrix")
+        if int8 and (self.dtype is not torch.float32 or self.table.device.type != "cpu"):
+            raise Unlike("int8 weights need a float32 module on the CPU")
         divisor = float(getattr(config, "logits_scaling", None) or 1.0)
         layers = list(base.layers)
         for index, layer in enumerate(layers):
             self._check(index, layer)
+        size = sum(weight.nbytes for weight in self.module.parameters())
         products = [  # one kind after the other, so that only one kind's copies lie about
-            linears([read(layer) for layer in layers], int8)
+            linears([read(layer) for layer in layers], size, int8)
             for read in (self._qkv, self._out, self._gate_up, self._down)
         ]
         return Weights(
-            name=config.name_or_path or config.model_type,
+            name=(config.name_or_path or config.model_type) + (" int8" if int8 else ""),
             table=self.table.detach(),
             embedding_scale=float(getattr(config, "embedding_multiplier", None) or 1.0),
-            layers=tuple(
-                self._layer(layer, *parts) for layer, *parts in zip(layers, *products, strict=True)
-            ),
+            layers=tuple(self._layer(layer, *parts) for layer, *parts in zip(layers, *products, strict=True)),
             final_norm=self._norm(base.norm),
-            head=linears([_scaled(head.weight.detach(), None, 1 / divisor)], int8)[0],
+            head=linears([_scaled(head.weight.detach(), None, 1 / divisor)], size, int8)[0],
             heads=self.heads,
             key_heads=self.key_heads,
             head_size=self.head_size,
@@ -141,6 +143,7 @@ class _Reader:
             amplitude=self.amplitude,
             gelu=self._gelu(base.layers[0].mlp),
             max_positions=int(config.max_position_embeddings),
+            parameters=sum(weight.numel() for weight in self.module.parameters()),
         )
 
     def _check(self, index: int, layer: Any) -> None:

@@ -75,16 +75,24 @@ class Hooks:
     @contextmanager
     def visited_by(self, visitor: Visitor) -> Iterator[None]:
         """Within this block the module's layers, attention and cache ask `visitor`."""
-        names = [config._attn_implementation for config in self._configs]
         self._visitor = visitor
         try:
-            for config in self._configs:
-                config._attn_implementation = NAME
-            yield
+            with self.attention(NAME):
+                yield
         finally:
             self._visitor = None
-            for config, name in zip(self._configs, names, strict=True):
+
+    @contextmanager
+    def attention(self, name: str) -> Iterator[None]:
+        """Within this block the module attends by transformers' implementation of that name."""
+        before = [config._attn_implementation for config in self._configs]
+        try:
+            for config in self._configs:
                 config._attn_implementation = name
+            yield
+        finally:
+            for config, own in zip(self._configs, before, strict=True):
+                config._attn_implementation = own
 
     def attend(self, call: AttentionCall) -> Tensor:
         """Answer the module's attention."""

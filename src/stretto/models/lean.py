@@ -27,7 +27,10 @@ from transformers import PreTrainedModel
 from .cache import Cache, CacheShape, KeyForm, Place, visibility
 from .contract import Ability, Evaluation, Want
 from .fuse import Layer, Norm, Unlike, Weights, fuse, release
+from .linear import threads_for
 from .window import RAW, Window
+
+CHECKED = 12  # tokens on which the module must agree
 
 
 class Lean:
@@ -44,6 +47,7 @@ class Lean:
         self.device = weights.table.device
         self.dtype = weights.table.dtype
         self._group = weights.heads // weights.key_heads
+        self._open, self._shut = torch.tensor([0.0, -torch.inf], dtype=self.dtype, device=self.device)
         self._sizes = [weights.heads, weights.key_heads, weights.key_heads]
         turning = [weights.heads + weights.key_heads, weights.key_heads]  # heads that turn, heads that do not
         self._turn_all = _turn_table(weights, *turning)
@@ -60,6 +64,22 @@ class Lean:
     @torch.inference_mode()
     def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
         """See `Model.evaluate`. Logits are read from the last layer that runs."""
+        with threads_for(window.tokens.numel() * self.weights.parameters):
+            return self._evaluate(window, cache, want)
+
+    @torch.inference_mode()
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Rows of the embedding table, before any scaling (raw rows of a window are scaled alike)."""
+        return F.embedding(tokens, self.weights.table)
+
+    @torch.inference_mode()
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """Final norm and head on the output rows of any layer: [..., C] -> [..., V] float32."""
+        return self._logits(hidden.reshape(-1, self.channels)).view(*hidden.shape[:-1], -1)
+
+    # -- one evaluation ---------------------------------------------------------------------------
+
+    def _evaluate(self, window: Window, cache: Cache, want: Want) -> Evaluation:
         first, last = window.layers or (0, self.layers)
         visit = self._visit(window, cache, want)
         rows = self._enter(window, first)  # [N, C], N = B * T
@@ -81,18 +101,6 @@ class Lean:
         elif want.logits:
             found.logits = self._logits(rows).view(*shape[:2], -1)
         return found
-
-    @torch.inference_mode()
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Rows of the embedding table, before any scaling (raw rows of a window are scaled alike)."""
-        return F.embedding(tokens, self.weights.table)
-
-    @torch.inference_mode()
-    def read_out(self, hidden: Tensor) -> Tensor:
-        """Final norm and head on the output rows of any layer: [..., C] -> [..., V] float32."""
-        return self._logits(hidden.reshape(-1, self.channels)).view(*hidden.shape[:-1], -1)
-
-    # -- one evaluation ---------------------------------------------------------------------------
 
     def _enter(self, window: Window, first: int) -> Tensor:
         """The rows that enter the first layer that runs: [N, C]."""
@@ -132,8 +140,9 @@ class Lean:
         seen = visibility(place, cache, reach)
         if seen is None:
             return None
-        mask = torch.zeros(seen.shape, dtype=self.dtype, device=self.device).masked_fill_(~seen, -torch.inf)
-        return mask.repeat_interleave(self._group, dim=2)
+        mask = torch.where(seen, self._open, self._shut)
+        batch, _, _, slots = mask.shape
+        return mask[:, :, :, None].expand(-1, -1, -1, self._group, -1).reshape(batch, 1, -1, slots)
 
     def _layer(self, index: int, rows: Tensor, visit: _Visit) -> Tensor:
         layer = self.weights.layers[index]
@@ -232,12 +241,14 @@ def lean_or_none(
 ) -> Lean | None:
     """The fast path for `module`, or None where it does not apply; `why_not` is then told the reason.
 
-    `int8` rounds the weights to eight bits (float32 modules on the CPU only). On success the module gives up the weights that were fused (its own forward no longer runs).
+    `int8` rounds the weights to eight bits (float32 modules on the CPU only). On success the module gives
+    up the weights that were fused: its own forward no longer runs.
     """
     try:
         with torch.inference_mode(False), torch.no_grad():
             lean = Lean(fuse(module, int8))
-            _compare(lean, module, int8)
+            with threads_for(CHECKED * lean.weights.parameters):
+                _compare(lean, module, int8)
     except Unlike as unlike:
         why_not(str(unlike))
         return None
@@ -246,13 +257,13 @@ def lean_or_none(
 
 
 def _compare(lean: Lean, module: PreTrainedModel, int8: bool) -> None:
-    """Raise Unlike where a few tokens, evaluated in two windows, differ from the module's own forward."""
-    tokens = (torch.arange(12, device=lean.device) * 31 + 5) % lean.vocabulary
+    """Raise Unlike where a few tokens, evaluated in three windows, differ from the module's own forward."""
+    tokens = (torch.arange(CHECKED, device=lean.device) * 31 + 5) % lean.vocabulary
     theirs = module(input_ids=tokens[None], use_cache=False).logits.float()
     cache = lean.new_cache(slots=16)
     row = cache.open()
     ours = []
-    for start, end in ((0, 8), (8, 11), (11, 12)):
+    for start, end in ((0, 8), (8, 11), (11, CHECKED)):
         window = Window.chain([row], [tokens[start:end].tolist()], [start], lean.device)
         logits = lean.evaluate(window, cache).logits
         assert logits is not None

@@ -16,7 +16,9 @@ but for stray tiny weights, in bfloat16. For small weights the start-up of a ker
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -27,6 +29,8 @@ TURNS = 8  # how often each kernel is timed, at most
 BUDGET = 0.015  # seconds per row count after which no further turn begins
 TINY = 128 << 10  # bytes; for smaller weights `Plain` is known to win
 SMALL = 4 << 20  # bytes; smaller weights may be kept in the form of several kernels, larger ones in one
+FAR = 8 << 20  # bytes; reading more than this in between makes no difference any more
+LIGHT = 64 << 20  # multiplications in a window up to which one thread does them all
 ROUNDING = 2.0**-24  # relative error that float32 itself makes
 
 Matrix = tuple[Tensor, Tensor | None]  # weight [O, I], bias [O]
@@ -90,7 +94,9 @@ class Int8:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         scales = weight.abs().amax(dim=1).clamp(min=1e-12).double() / 127
         zeros = torch.zeros(len(weight), dtype=torch.int64)
-        rounded = torch.quantize_per_channel(weight.contiguous(), scales, zeros, 0, torch.qint8)
+        with warnings.catch_warnings():  # torch says that quantized tensors will go; there is no other way yet
+            warnings.simplefilter("ignore")
+            rounded = torch.quantize_per_channel(weight.contiguous(), scales, zeros, 0, torch.qint8)
         self.weight = torch.ops.quantized.linear_prepack(rounded, None)
         self.bias = bias
         self.guard = torch.zeros(1, weight.shape[1])
@@ -105,6 +111,24 @@ class Int8:
         if self.bias is not None:
             product = product.add_(self.bias)
         return product if add is None else product.add_(add)
+
+
+@contextmanager
+def threads_for(work: int) -> Iterator[None]:
+    """One thread for a window of so little work (in multiplications) that a second hardly helps.
+
+    On a quiet machine the second thread saves a tenth there; on a busy one each of the many products of a
+    window would wait for it for milliseconds.
+    """
+    threads = torch.get_num_threads()
+    if work > LIGHT or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Linear:
@@ -123,13 +147,15 @@ class Linear:
         return kernel(x, add)
 
 
-def linears(matrices: Sequence[Matrix], int8: bool = False) -> list[Linear]:
-    """Products with matrices of one shape that run one after another, such as one per layer.
+def linears(matrices: Sequence[Matrix], beside: int = 0, int8: bool = False) -> list[Linear]:
+    """Products with matrices of one shape, such as one per layer.
 
-    Kernels are timed over the whole series, as the weights of one layer have left the processor's cache
-    when it is run again. The matrices may be dropped afterwards.
+    `beside` is how many bytes of other weights are read between two runs of the same product. Kernels are
+    timed over the whole series and after reading as much, because a kernel that is fast on weights in the
+    processor's nearest cache may be slow on those that are not. The matrices may be dropped afterwards.
+    `int8` needs float32 weights on the CPU.
     """
-    if int8 and _on_cpu(matrices):
+    if int8:
         return [Linear([Int8(weight, bias)] * len(ROWS)) for weight, bias in matrices]
     makers = _makers(matrices)
     if len(makers) == 1:
@@ -137,11 +163,11 @@ def linears(matrices: Sequence[Matrix], int8: bool = False) -> list[Linear]:
         return [Linear([make(*matrix)] * len(ROWS)) for matrix in matrices]
     if matrices[0][0].nbytes > SMALL:
         trial = {name: [make(*matrices[0])] for name, make in makers.items()}
-        make = makers[_best_of_all(_timings(trial, matrices[0][0].shape[1]))]
-        del trial
+        make = makers[_best_of_all(_timings(trial, matrices[0][0].shape[1], beside))]
+        del trial  # before the series is made
         return [Linear([make(*matrix)] * len(ROWS)) for matrix in matrices]
     series = {name: [make(*matrix) for matrix in matrices] for name, make in makers.items()}
-    timings = _timings(series, matrices[0][0].shape[1])
+    timings = _timings(series, matrices[0][0].shape[1], beside)
     choice = [min(seconds, key=seconds.__getitem__) for seconds in timings]
     return [Linear([series[name][index] for name in choice]) for index in range(len(matrices))]
 
@@ -161,7 +187,7 @@ def _makers(matrices: Sequence[Matrix]) -> dict[str, Callable[[Tensor, Tensor | 
         plain["transposed"] = lambda weight, bias: Plain(weight, bias, transposed=True)
     if matrices[0][0].nbytes <= TINY:
         return {"transposed": plain["transposed"]}
-    if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+    if hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         plain["packed"] = Packed
     if torch.backends.quantized.engine in ("x86", "fbgemm", "onednn") and all(map(_fits_half, matrices)):
         plain["half"] = Half
@@ -175,23 +201,30 @@ def _fits_half(matrix: Matrix) -> bool:
     return bool(error <= ROUNDING * torch.linalg.vector_norm(weight))
 
 
-def _timings(series: dict[str, list[Kernel]], inputs: int) -> list[dict[str, float]]:
-    """Seconds that each series of kernels takes, per entry of ROWS: the best of a few turns in alternation."""
+def _timings(series: dict[str, list[Kernel]], inputs: int, beside: int) -> list[dict[str, float]]:
+    """Seconds that each series of kernels takes, per entry of ROWS."""
+    others = torch.zeros(min(beside, FAR) // 4)
     table = []
     for rows in ROWS:
-        x = torch.ones(rows, inputs)
-        best = dict.fromkeys(series, float("inf"))
-        end = time.perf_counter() + BUDGET
-        for _ in range(TURNS):
-            for name, kernels in series.items():
-                start = time.perf_counter()
-                for kernel in kernels:
-                    kernel(x)
-                best[name] = min(best[name], time.perf_counter() - start)
-            if time.perf_counter() > end:
-                break
-        table.append(best)
+        with threads_for(rows * beside // 4):
+            table.append(_race(series, torch.ones(rows, inputs), others))
     return table
+
+
+def _race(series: dict[str, list[Kernel]], x: Tensor, others: Tensor) -> dict[str, float]:
+    """Seconds that each series takes for `x`: the best of a few turns in alternation."""
+    best = dict.fromkeys(series, float("inf"))
+    end = time.perf_counter() + BUDGET
+    for _ in range(TURNS):
+        for name, kernels in series.items():
+            others.sum()
+            start = time.perf_counter()
+            for kernel in kernels:
+                kernel(x)
+            best[name] = min(best[name], time.perf_counter() - start)
+        if time.perf_counter() > end:
+            break
+    return best
 
 
 def _best_of_all(timings: list[dict[str, float]]) -> str:

@@ -160,8 +160,7 @@ def build_tokenizer(tokens: list[tuple[bytes, float]]) -> Tokenizer:
 
     llama2.c puts a space in front, looks up each character (or its bytes), then joins, again and again, the two
     neighbours whose union is the token of the best score, the leftmost of equals. Here every way to split a
-    token into two tokens is a merge, in the order of the scores; of equals (runs of spaces in Llama 2) the
-    longest comes first, so that a run grows from the left there as well. Control tokens in the text, which llama2.c
+    token into two tokens is a merge, in the order of the scores. Control tokens in the text, which llama2.c
     reads as plain characters, are themselves.
     """
     pieces = [piece.decode("utf-8", errors="replace") for piece, _ in tokens]
@@ -170,7 +169,7 @@ def build_tokenizer(tokens: list[tuple[bytes, float]]) -> Tokenizer:
     if len(set(pieces)) != len(pieces):
         raise ModelError("the tokenizer holds a token twice", hint="is it a tokenizer of llama2.c?")
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    order = sorted(range(FIRST_BYTE + 256, len(pieces)), key=lambda number: (-tokens[number][1], -len(pieces[number])))
+    order = sorted(range(FIRST_BYTE + 256, len(pieces)), key=lambda number: -tokens[number][1])
     merges = [
         (piece[:cut], piece[cut:])
         for piece in (pieces[number] for number in order)

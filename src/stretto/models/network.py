@@ -19,7 +19,7 @@ from .attention import attend, probabilities
 from .cache import Cache, CacheShape, KeyForm, Place, visibility
 from .contract import Ability, Evaluation, Want
 from .hooks import AttentionCall, Hooks, VisitedCache
-from .survey import HINT, Anatomy, Rotary, decoder_layers, survey
+from .survey import HINT, Anatomy, Rotary, decoder_layers, max_positions, survey
 from .window import RAW, Window
 
 
@@ -32,18 +32,17 @@ class Network:
 
     def __init__(self, module: PreTrainedModel, name: str = "") -> None:
         layers = decoder_layers(module)
-        config = module.config.get_text_config()
         self.module = module
         self.name = name or type(module).__name__
         self.layers = len(layers)
-        self.max_positions = int(getattr(config, "max_position_embeddings", None) or 2**17)
+        self.max_positions = max_positions(module)
         self.device: torch.device = module.device
         self.dtype: torch.dtype = module.dtype
         self._hooks = Hooks(module, layers)
         self._open = torch.zeros(1, 1, 1, 1, device=self.device)  # a 4-D mask: the module builds none
         try:
             with torch.inference_mode():
-                self.anatomy: Anatomy = survey(module, self._hooks, self.layers, self.max_positions)
+                self.anatomy: Anatomy = survey(module, self._hooks, self.layers)
                 self.vocabulary = self.anatomy.vocabulary
                 self.channels = self.anatomy.channels
                 self.abilities = Ability.ALL if self.anatomy.raw_keys else Ability.ALL & ~Ability.RAW_KEYS
@@ -95,7 +94,7 @@ class Network:
     @torch.inference_mode()
     def read_out(self, hidden: Tensor) -> Tensor:
         """Final norm and head on the output rows of any layer: [..., C] -> [..., V] float32."""
-        flat = hidden.reshape(1, -1, hidden.shape[-1])
+        flat = hidden.reshape(1, -1, hidden.shape[-1]).to(self.dtype)
         nowhere = torch.zeros(flat.shape[:2], dtype=torch.int64, device=self.device)
         output = self._forward(self.module, _Passage(flat), nowhere, input_ids=nowhere)
         logits: Tensor = output.logits.float()
@@ -125,7 +124,8 @@ class Network:
     def _compare_with_module(self) -> None:
         """Evaluate a few tokens in two windows and compare with the module's own forward."""
         tokens = (torch.arange(7, device=self.device) * 31 + 5) % self.vocabulary
-        theirs = self.module(input_ids=tokens[None]).logits.float()
+        with self._hooks.attention("eager"):  # the one written in the modelling file: others may lack soft-capping
+            theirs = self.module(input_ids=tokens[None]).logits.float()
         cache = self.new_cache(slots=8)
         row = cache.open()
         ours = []

@@ -22,6 +22,7 @@ from .attention import attend
 from .hooks import NAME, AttentionCall, Hooks, VisitedCache
 
 HINT = "stretto drives decoder-only models of transformers' common form (Llama, Qwen, Gemma, GPT-2, …)"
+UNBOUNDED = 2**17  # positions of a model that names no bound
 PLACES = (0, 1, 37)  # positions at which the survey puts equal rows
 # Keywords of an attention call that do not change its scores, or say what our own mask says already.
 HARMLESS = {"position_ids", "use_cache", "sliding_window", "is_causal", "output_attentions", "cache_position"}
@@ -86,10 +87,26 @@ def decoder_layers(module: PreTrainedModel) -> nn.ModuleList:
     return outer[0]
 
 
-def survey(module: PreTrainedModel, hooks: Hooks, layers: int, max_positions: int) -> Anatomy:
+def max_positions(module: PreTrainedModel) -> int:
+    """How many positions a row can have.
+
+    Where the rotation of all rows would change with the longest one (LongRoPE, arXiv 2402.13753, and dynamic
+    scaling), only those before the change: beyond it, a row's result would depend on its neighbours.
+    """
+    config = module.config.get_text_config()
+    limit = int(getattr(config, "max_position_embeddings", None) or UNBOUNDED)
+    ropes = getattr(config, "rope_parameters", None) or {}
+    for rope in [ropes, *(each for each in ropes.values() if isinstance(each, dict))]:
+        if rope.get("rope_type") in ("longrope", "dynamic"):
+            limit = min(limit, rope.get("original_max_position_embeddings") or limit)
+    return limit
+
+
+def survey(module: PreTrainedModel, hooks: Hooks, layers: int) -> Anatomy:
     """Watch the module evaluate equal rows at a few positions; raises ModelError where it cannot be driven."""
     device, dtype = module.device, module.dtype
-    places = torch.tensor([[min(place, max_positions - 1) for place in PLACES]], device=device)
+    furthest = max_positions(module) - 1
+    places = torch.tensor([[min(place, furthest) for place in PLACES]], device=device)
     watch = _Watch(layers, places)
     recorded = [part.register_forward_hook(watch.see_table, with_kwargs=True) for part in module.modules()]
     try:
@@ -97,7 +114,7 @@ def survey(module: PreTrainedModel, hooks: Hooks, layers: int, max_positions: in
             output = module(
                 input_ids=torch.zeros_like(places),
                 position_ids=places,
-                past_key_values=VisitedCache(watch, far=max_positions - 1),
+                past_key_values=VisitedCache(watch, far=furthest),
                 use_cache=True,
                 return_dict=True,
             )

@@ -44,11 +44,11 @@ class Window:
         lengths = [len(row) for row in tokens]
         size = max(lengths)
         padded = [[*row, *([0] * (size - len(row)))] for row in tokens]
-        first = torch.tensor([[start] for start in starts], device=device)  # [B, 1]
+        positions = [list(range(start, start + size)) for start in starts]
         return cls(
             rows=list(rows),
             tokens=torch.tensor(padded, device=device),
-            positions=first + torch.arange(size, device=device),
+            positions=torch.tensor(positions, device=device),
             lengths=lengths,
         )
 

@@ -22,7 +22,7 @@ from .truncation import sort_few, truncate
 if TYPE_CHECKING:
     from .path import Path
 
-CACHED = 1 << 18  # scores; beyond that a batch leaves the processor's cache, and one node at a time is faster
+CACHED = 1 << 18  # scores drawn from at a time: the integers of more would leave the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,11 @@ def draw_all(steered: Tensor, keys: Tensor) -> Tensor:
 def draw_few(steered: Tensor, keys: Tensor) -> Tensor:
     """The same tokens as `draw_all` [N], with noise only for those that can win (see `noise.WIDEST_GAP`)."""
     size, vocabulary = steered.shape
-    if size > 1 and steered.numel() > CACHED:
-        return torch.cat([draw_few(steered[node : node + 1], keys[node : node + 1]) for node in range(size)])
+    part = max(1, CACHED // vocabulary)
+    if size > part:
+        starts = range(0, size, part)
+        return torch.cat([draw_few(steered[at : at + part], keys[at : at + part]) for at in starts])
+    steered = steered.contiguous()
     able = (steered >= steered.amax(-1, keepdim=True) - WIDEST_GAP).view(-1).nonzero().view(-1)  # [M], flat
     scores = steered.view(-1).index_select(0, able)
     if size == 1:

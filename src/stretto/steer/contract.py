@@ -94,3 +94,9 @@ def remove(logits: Tensor, places: list[tuple[int, int]]) -> Tensor:
         return logits
     flat = torch.tensor([node * logits.shape[-1] + token for node, token in places], device=logits.device)
     return logits.reshape(-1).index_fill(0, flat, -torch.inf).view_as(logits)
+
+
+def spare(steered: Tensor, logits: Tensor, tokens: Iterable[int]) -> Tensor:
+    """The steered logits [N, V], but with those of the tokens as they were."""
+    exempt = torch.tensor(list(tokens), dtype=torch.int64, device=logits.device)
+    return steered.index_copy(1, exempt, logits.index_select(1, exempt)) if len(exempt) else steered

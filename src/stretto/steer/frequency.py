@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .contract import Stage, Steer, in_range, require, token_set
+from .contract import Stage, Steer, in_range, require, spare, token_set
 from .path import Path, Scope, occurrences
 
 
@@ -48,6 +48,7 @@ class Frequency(Steer):
     def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
         if self.idle:
             return logits
-        seen = occurrences(paths, Scope.OUTPUT, 0, self.named_tokens, logits.shape[-1])
+        seen = occurrences(paths, Scope.OUTPUT, 0, logits.shape[-1])
         cost = seen.counts.to(logits.device, logits.dtype).mul_(self.frequency).add_(self.presence)
-        return logits.reshape(-1).index_add(0, seen.flat.to(logits.device), cost, alpha=-1).view_as(logits)
+        steered = logits.reshape(-1).index_add(0, seen.flat.to(logits.device), cost, alpha=-1).view_as(logits)
+        return spare(steered, logits, self.exempt)

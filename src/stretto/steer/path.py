@@ -197,8 +197,8 @@ class Occurrences(NamedTuple):
     counts: Tensor  # [M] how often the token occurs, at least 1
 
 
-def occurrences(paths: Sequence[Path], scope: Scope, last: int, exempt: frozenset[int], vocabulary: int) -> Occurrences:
-    """What each path holds in the scope, or in the newest `last` tokens of it (0: all of it), less the exempt."""
+def occurrences(paths: Sequence[Path], scope: Scope, last: int, vocabulary: int) -> Occurrences:
+    """What each path holds in the scope, or in the newest `last` tokens of it (0: all of it)."""
     loose: Counter[int] = Counter()  # flat index -> count, of what is in no block
     blocks: list[Occurrences] = []
     if last:
@@ -209,15 +209,9 @@ def occurrences(paths: Sequence[Path], scope: Scope, last: int, exempt: frozense
         for node, path in enumerate(paths):
             rows.setdefault(id(path.history), []).append(node)
         blocks = [_block(paths, nodes, scope, vocabulary, loose) for nodes in rows.values()]
-    if loose:
-        blocks.append(Occurrences(torch.tensor(list(loose.keys())), torch.tensor(list(loose.values()))))
-    if not blocks:
-        return Occurrences(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
-    flat, counts = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-    if exempt:
-        penalised = torch.isin(flat % vocabulary, torch.tensor(sorted(exempt)), invert=True)
-        flat, counts = flat[penalised], counts[penalised]
-    return Occurrences(flat, counts)
+    rest = torch.tensor([*loose.keys(), *loose.values()], dtype=torch.int64).view(2, -1)
+    flat = torch.cat([*(block.flat for block in blocks), rest[0]])
+    return Occurrences(flat, torch.cat([*(block.counts for block in blocks), rest[1]]))
 
 
 def _block(paths: Sequence[Path], nodes: list[int], scope: Scope, vocabulary: int, loose: Counter[int]) -> Occurrences:

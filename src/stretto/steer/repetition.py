@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .contract import Stage, Steer, in_range, require, token_set
+from .contract import Stage, Steer, in_range, require, spare, token_set
 from .path import Path, Scope, occurrences
 
 
@@ -51,8 +51,7 @@ class Repetition(Steer):
     def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
         if self.idle:
             return logits
-        seen = occurrences(paths, self.scope, self.last, self.named_tokens, logits.shape[-1])
-        index = seen.flat.to(logits.device)
-        old = logits.reshape(-1)[index]
+        flat = occurrences(paths, self.scope, self.last, logits.shape[-1]).flat.to(logits.device)
+        old = logits.reshape(-1)[flat]
         new = torch.where(old > 0, old / self.penalty, old * self.penalty)
-        return logits.reshape(-1).index_copy(0, index, new).view_as(logits)
+        return spare(logits.reshape(-1).index_copy(0, flat, new).view_as(logits), logits, self.exempt)

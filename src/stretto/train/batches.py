@@ -87,5 +87,5 @@ class Batches:
                 yield np.array([*head, *answer, self._end]), weights, KINDS.index(chat.kind)
 
     def _long_ids(self, texts: tuple[str, ...]) -> Ids:
-        rows = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return np.concatenate([np.array([*row, self._end], dtype=np.int64) for row in rows])
+        rows = self._tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return np.concatenate([np.array([*row.ids, self._end], dtype=np.int64) for row in rows])

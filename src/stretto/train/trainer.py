@@ -50,10 +50,10 @@ class Settings:
     budget: Budget
     tokens_per_step: int = 4096
     tokens_at_once: int = 4096  # memory: a step adds up the gradients of several passes
-    muon_rate: float = 0.02
+    muon_rate: float = 0.012
     adam_rate: float = 0.004
     weight_decay: float = 0.02
-    warmup_steps: int = 40
+    warmup_steps: int = 120
     hold: float = 0.45  # fraction of the budget with the full rate
     last_rate: float = 0.02  # of the full rate, at the very end
     clip: float = 1.0  # gradient norm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
 from typing import Any
 
@@ -32,8 +33,8 @@ class Sql:
         *words, number = columns
         ask, select, grouped = _wish(rng, words, number)
         conditions = rng.sample((_equal(rng, columns, words), _compared(rng, number)), rng.choice((0, 1, 1, 2)))
-        told = "".join(f" {'where' if i == 0 else 'and'} {text}" for i, (text, _) in enumerate(conditions))
-        code = " AND ".join(sql for _, sql in conditions)
+        told = "".join(f" {'where' if i == 0 else 'and'} {text}" for i, (text, _, _) in enumerate(conditions))
+        code = " AND ".join(sql for _, sql, _ in conditions)
         answer = f"SELECT {select} FROM {table}" + (f" WHERE {code}" if code else "") + grouped
         order = ""
         if not grouped and rng.random() < 0.3:
@@ -41,7 +42,7 @@ class Sql:
             told += f" sorted by {number}" + (" from high to low" if down else "")
             order += " DESC" if down else ""
         prompt = f"Table {table}({', '.join(columns)})\nWrite SQL: {ask}{told}."
-        rows = [[rng.choice(pool) if pool else rng.randint(1, 99) for pool in columns.values()] for _ in range(40)]
+        rows = _filled(rng, columns, {column: value for _, _, fixed in conditions for column, value in fixed.items()})
         facts = {"table": table, "columns": list(columns), "rows": rows, "answer": answer + order + ";"}
         return Question(self.name, prompt, answer + order + ";", facts)
 
@@ -67,21 +68,30 @@ def _wish(rng: random.Random, words: list[str], number: str) -> tuple[str, str, 
     ))
 
 
-def _equal(rng: random.Random, columns: dict[str, Any], words: list[str]) -> tuple[str, str]:
+def _filled(rng: random.Random, columns: dict[str, Any], fixed: dict[str, str]) -> list[list[str | int]]:
+    """Forty rows; every other one has the `fixed` words, so that a condition on them selects something."""
+    rows = []
+    for index in range(40):
+        row = {name: rng.choice(words) if words else rng.randint(1, 99) for name, words in columns.items()}
+        rows.append(list((row | fixed if index % 2 else row).values()))
+    return rows
+
+
+def _equal(rng: random.Random, columns: dict[str, Any], words: list[str]) -> tuple[str, str, dict[str, str]]:
+    """A condition in words and in SQL, and the cell it asks for."""
     word = rng.choice(words)
     value = rng.choice(columns[word])
-    return f"{word} is {value}", f"{word} = '{value}'"
+    return f"{word} is {value}", f"{word} = '{value}'", {word: value}
 
 
-def _compared(rng: random.Random, number: str) -> tuple[str, str]:
+def _compared(rng: random.Random, number: str) -> tuple[str, str, dict[str, str]]:
     value = rng.randint(5, 90)
     sign, text = rng.choice(((">", "over"), ("<", "under")))
-    return f"{number} is {text} {value}", f"{number} {sign} {value}"
+    return f"{number} is {text} {value}", f"{number} {sign} {value}", {}
 
 
 def _constants(query: str) -> list[str]:
-    cleaned = "".join(character if character.isalnum() else " " for character in query)
-    return sorted(word for word in cleaned.split() if word.isdigit() or word.istitle())
+    return sorted(re.findall(r"'[^']*'|\d+", query))
 
 
 def _rows(facts: Any, query: str) -> list[Any] | None:

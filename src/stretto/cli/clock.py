@@ -1,0 +1,44 @@
+"""`stretto clock`: what evaluating windows costs here, from which the planners reckon how much to draft."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ..errors import InvalidRequest
+from .arguments import add_model, load_engine, waiting
+
+BAR = 40  # columns of the longest bar
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    parser.add_argument("--rows", type=int, default=1, metavar="N", help="rows side by side in each window (1)")
+    parser.add_argument("--fresh", action="store_true", help="measure anew, whatever was measured before")
+    parser.add_argument("--json", action="store_true", help="a list of objects")
+    add_model(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Print the curve: tokens in the window, milliseconds, how many windows of one token that is."""
+    from ..models.clock import SIZES, MeasuredClock
+
+    if given.rows < 1:
+        raise InvalidRequest(f"rows is {given.rows}", hint="rows >= 1")
+    engine = load_engine(given)
+    clock = MeasuredClock(engine.model, fresh=given.fresh)
+    with waiting("measuring"):
+        seconds = {tokens: clock.cost(tokens, given.rows) for tokens in SIZES}
+    if given.json:
+        records = [
+            {"tokens": n, "rows": given.rows, "seconds": s, "windows": s / seconds[1]} for n, s in seconds.items()
+        ]
+        print(json.dumps(records, indent=1))
+        return 0
+    rows = f", {given.rows} rows" if given.rows > 1 else ""
+    print(f"{given.model} ({engine.model.dtype}, {engine.model.device}{rows})".replace("torch.", ""))
+    print("tokens        ms  in windows of one token")
+    for tokens, cost in seconds.items():
+        bar = "█" * max(1, round(BAR * cost / max(seconds.values())))
+        print(f"{tokens:6}{1000 * cost:10.2f}{cost / seconds[1]:7.2f}  {bar}")
+    return 0

@@ -1,0 +1,99 @@
+"""The clock: simulated costs are what they say; measured ones are monotone, complete and remembered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from stretto.models.cache import Cache
+from stretto.models.clock import SIZES, MeasuredClock, SimulatedClock, describe, measure
+from stretto.models.contract import Evaluation, Want
+from stretto.models.table import TableModel
+from stretto.models.window import Window
+
+
+def flat(path: tuple[int, ...]) -> Sequence[float]:
+    return [0.0, 0.0, 0.0]
+
+
+class Counting(TableModel):
+    """A table that counts its evaluations."""
+
+    def __init__(self, max_positions: int = 4096) -> None:
+        super().__init__(3, flat, max_positions)
+        self.sizes: list[int] = []
+
+    def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
+        self.sizes.append(window.tokens.shape[1])
+        assert int(window.positions.max()) < self.max_positions
+        return super().evaluate(window, cache, Want(logits=False))
+
+
+def test_simulated_costs() -> None:
+    clock = SimulatedClock(start=2.0, per_token=0.5)
+    assert (clock.cost(1), clock.cost(3), clock.cost(3, rows=2)) == (2.0, 3.0, 4.5)
+
+
+def test_measured_costs_never_fall() -> None:
+    points = measure(Counting())
+    assert [tokens for tokens, _ in points] == list(SIZES)
+    seconds = [second for _, second in points]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+
+
+def test_costs_lie_on_straight_lines_between_the_points(tmp_path: Path) -> None:
+    model = Counting()
+    clock = MeasuredClock(model, tmp_path)
+    clock.cost(1)
+    (path,) = tmp_path.iterdir()
+    path.write_text(json.dumps({"points": [[1, 1.0], [2, 1.5], [4, 1.7], [64, 7.7]]}))
+    clock = MeasuredClock(model, tmp_path)
+    costs = [clock.cost(tokens) for tokens in (1, 2, 3, 4, 34, 64, 74)]
+    assert costs == pytest.approx([1.0, 1.5, 1.6, 1.7, 4.7, 7.7, 8.7])
+    assert clock.cost(2, rows=17) == pytest.approx(4.7)
+    assert [(cost.tokens, cost.windows) for cost in clock.curve()] == [(1, 1.0), (2, 1.5), (4, 1.7), (64, 7.7)]
+
+
+def test_it_measures_when_asked_and_once_per_model(tmp_path: Path) -> None:
+    first, second, third = Counting(), Counting(), Counting()
+    clock = MeasuredClock(first, tmp_path)
+    assert not first.sizes and not list(tmp_path.iterdir())  # whoever never drafts pays nothing
+    cost = clock.cost(8)
+    assert first.sizes
+    assert MeasuredClock(second, tmp_path).cost(8) == cost
+    assert not second.sizes
+    MeasuredClock(third, tmp_path, fresh=True).cost(8)
+    assert third.sizes
+    other = TableModel(5, lambda path: [0.0] * 5)
+    assert describe(other) != describe(first)
+
+
+def test_threads_make_other_costs() -> None:
+    model, before = Counting(), torch.get_num_threads()
+    described = describe(model)
+    try:
+        torch.set_num_threads(before + 1)
+        assert describe(model) != described
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_short_model_is_measured_within_its_positions(tmp_path: Path) -> None:
+    clock = MeasuredClock(Counting(max_positions=12), tmp_path)
+    assert [cost.tokens for cost in clock.curve()] == [1, 2, 4]
+    assert MeasuredClock(Counting(max_positions=1), tmp_path).cost(3) > 0
+
+
+def test_a_broken_or_unwritable_memory_is_no_obstacle(tmp_path: Path) -> None:
+    clock = MeasuredClock(Counting(), tmp_path)
+    clock.cost(1)
+    (path,) = tmp_path.iterdir()
+    path.write_text("{}")
+    assert MeasuredClock(Counting(), tmp_path).cost(1) > 0
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert MeasuredClock(Counting(), blocked).cost(1) > 0

@@ -1,0 +1,209 @@
+"""The fast path gives what the module gives, under the same tests as the network that drives the module."""
+
+from __future__ import annotations
+
+import random
+from functools import cache as remember
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from models import test_network as driven
+from models.families import FAMILIES, ROPE, VOCABULARY, build
+from models.test_network import CPU, TOKENS, close, feed, networks, references, some_tree, truth
+from stretto.models.cache import Cache
+from stretto.models.contract import NOTHING, Ability
+from stretto.models.lean import Lean, lean_or_none
+from stretto.models.window import Window
+from stretto.tree import ROOT, slot_of
+
+APPLIES = ("llama", "llama_yarn", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "granite")
+
+
+def fast(module: PreTrainedModel, **settings: Any) -> Lean:
+    reasons: list[str] = []
+    lean = lean_or_none(module, reasons.append, **settings)
+    assert lean is not None, reasons
+    return lean
+
+
+@remember
+def leans(family: str) -> Lean:
+    return fast(FAMILIES[family]())
+
+
+@pytest.fixture(params=APPLIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def network(family: str) -> Lean:
+    """The model under test, by the name that the shared tests call it."""
+    return leans(family)
+
+
+@pytest.fixture
+def reference(family: str) -> PreTrainedModel:
+    return references(family)
+
+
+test_prompt_hidden_rows_and_read_outs = driven.test_prompt_hidden_rows_and_read_outs
+test_chunks_and_single_tokens = driven.test_chunks_and_single_tokens
+test_logits_only_where_wanted = driven.test_logits_only_where_wanted
+test_attention_of_chosen_heads = driven.test_attention_of_chosen_heads
+test_tree_paths_are_chains = driven.test_tree_paths_are_chains
+test_riders_bear_raw_rows_and_disturb_nobody = driven.test_riders_bear_raw_rows_and_disturb_nobody
+test_unequal_rows_are_as_alone = driven.test_unequal_rows_are_as_alone
+test_going_on_after_keep_truncate_and_fork = driven.test_going_on_after_keep_truncate_and_fork
+test_ranges_of_layers_join = driven.test_ranges_of_layers_join
+test_edits_join_the_residual_stream = driven.test_edits_join_the_residual_stream
+test_raw_keys_know_no_position = driven.test_raw_keys_know_no_position
+
+
+def test_a_block_that_sees_itself_both_ways_as_the_driven_module(family: str) -> None:
+    results = []
+    for model in (leans(family), networks(family)):
+        cache = model.new_cache()
+        rows = [cache.open(), cache.open()]
+        prompts = [TOKENS[:7], TOKENS[3:13]]
+        model.evaluate(Window.chain(rows, prompts, [0, 0], CPU), cache, NOTHING)
+        window = Window.chain(rows, [TOKENS[20:25], TOKENS[25:30]], [7, 10], CPU)
+        window.visible = torch.ones(2, 5, 5, dtype=torch.bool)
+        results.append(model.evaluate(window, cache).logits)
+    close(*results)
+
+
+def test_heads_that_turn_in_part() -> None:
+    def module() -> PreTrainedModel:
+        return build("Phi3", num_key_value_heads=2, rope_parameters=ROPE | {"partial_rotary_factor": 0.5})
+
+    lean = fast(module())
+    cache = lean.new_cache(key_form="raw")
+    row = cache.open()
+    logits = torch.cat([feed(lean, cache, row, TOKENS[:20]), feed(lean, cache, row, TOKENS[20:])])
+    close(logits, truth(module(), TOKENS))
+
+
+@pytest.mark.parametrize("family", ["mistral", "qwen3"])
+def test_random_walks_end_where_a_fresh_start_does(family: str) -> None:
+    """Batches of trees, kept paths, truncations and forks in any order leave a cache as if newly filled."""
+    lean, reference = leans(family), references(family)
+    for seed in range(4):
+        chance = random.Random(seed)
+        cache = lean.new_cache(slots=2)
+        texts = {cache.open(): [chance.randrange(VOCABULARY) for _ in range(chance.randint(0, 3))] for _ in range(3)}
+        for row, text in texts.items():
+            if text:
+                feed(lean, cache, row, text)
+        for step in range(6):
+            rows = chance.sample(sorted(texts), 2)
+            trees = [some_tree(seed + step, chance.randint(2, 6)) for _ in rows]
+            roots = [chance.randrange(VOCABULARY) for _ in rows]
+            starts = [len(texts[row]) for row in rows]
+            lean.evaluate(Window.forest(rows, roots, trees, starts, CPU), cache, NOTHING)
+            for row, root, tree, start in zip(rows, roots, trees, starts, strict=True):
+                node = chance.randrange(ROOT, len(tree))
+                cache.keep(row, start, [start, *(start + slot_of(each) for each in tree.path(node))])
+                texts[row] = [*texts[row], root, *tree.path_tokens(node)]
+            gone = chance.choice(rows)
+            texts[gone] = texts[gone][: chance.randint(0, len(texts[gone]))]
+            cache.truncate(gone, len(texts[gone]))
+            (copy,) = cache.fork(rows[0])
+            texts[copy] = texts.pop(rows[0])
+            cache.free(rows[0])
+        rows = cache.in_order(list(texts))
+        window = Window.chain(rows, [[7]] * len(rows), [len(texts[row]) for row in rows], CPU)
+        logits = lean.evaluate(window, cache).logits
+        assert logits is not None
+        for place, row in enumerate(rows):
+            close(logits[place], truth(reference, [*texts[row], 7])[-1:])
+
+
+def test_what_it_can_do(family: str) -> None:
+    lean = leans(family)
+    assert lean.abilities == Ability.ALL
+    assert [layer.reach for layer in lean.weights.layers] == list(networks(family).anatomy.reaches)
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(APPLIES)))
+def test_it_steps_aside_with_a_reason_and_leaves_the_module_whole(family: str) -> None:
+    module = FAMILIES[family]()
+    reasons: list[str] = []
+    assert lean_or_none(module, reasons.append) is None
+    assert len(reasons) == 1 and reasons[0]
+    close(truth(module, TOKENS), truth(references(family), TOKENS))
+
+
+TAMPERED: dict[str, Any] = {
+    "a scaled layer": lambda module: module.model.layers[1].register_forward_hook(lambda _, __, out: out * 1.01),
+    "a shifted embedding": lambda module: module.model.embed_tokens.register_forward_hook(lambda _, __, out: out + 0.1),
+    "a head that is cut off": lambda module: module.lm_head.register_forward_hook(lambda _, __, out: out.clamp(max=1)),
+    "other scores": lambda module: setattr(module.model.layers[2].mlp.act_fn, "forward", torch.tanh),
+}
+
+
+@pytest.mark.parametrize("kind", TAMPERED)
+def test_the_self_check_refuses_a_tampered_module(kind: str) -> None:
+    module = FAMILIES["llama"]()
+    TAMPERED[kind](module)
+    reasons: list[str] = []
+    assert lean_or_none(module, reasons.append) is None
+    assert "differ" in reasons[0]
+    assert truth(module, TOKENS).shape == (len(TOKENS), VOCABULARY)
+
+
+def test_ropes_that_change_with_the_length_are_refused() -> None:
+    rope = ROPE | {"rope_type": "dynamic", "factor": 2.0}
+    reasons: list[str] = []
+    assert lean_or_none(build("Llama", num_key_value_heads=2, rope_parameters=rope), reasons.append) is None
+    assert "not settled" in reasons[0]
+
+
+def test_fused_weights_leave_the_module() -> None:
+    module = FAMILIES["qwen2"]()
+    table = module.get_input_embeddings().weight
+    lean = fast(module)
+    left = sum(weight.nbytes for weight in module.parameters() if weight.dim() > 1)
+    assert left == table.nbytes  # the embedding, which is shared
+    assert lean.weights.table.data_ptr() == table.data_ptr()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    module, reference = FAMILIES["qwen3"]().to(dtype), FAMILIES["qwen3"]().to(dtype)
+    lean = fast(module)
+    cache = lean.new_cache()
+    logits = feed(lean, cache, cache.open(), TOKENS)
+    assert (lean.dtype, logits.dtype, cache.keys(0, 0).dtype) == (dtype, torch.float32, dtype)
+    torch.testing.assert_close(logits, truth(reference, TOKENS).float(), atol=0.1, rtol=0)
+
+
+def test_int8_is_near_and_does_not_depend_on_the_window() -> None:
+    """Whatever stands beside a token, its logits are the same: its own baseline is exact."""
+    lean = fast(FAMILIES["llama"](), int8=True)
+    reference = truth(references("llama"), TOKENS)
+
+    def together(cache: Cache) -> Tensor:
+        return feed(lean, cache, cache.open(), TOKENS)
+
+    def one_by_one(cache: Cache) -> Tensor:
+        row = cache.open()
+        return torch.cat([feed(lean, cache, row, [token]) for token in TOKENS])
+
+    logits = together(lean.new_cache())
+    torch.testing.assert_close(logits, one_by_one(lean.new_cache()), atol=1e-4, rtol=0)
+    assert 1e-4 < float((logits - reference).abs().max()) < 0.3
+
+
+def test_the_cache_can_be_written_outside_inference_mode() -> None:
+    lean = leans("llama")
+    cache = lean.new_cache(slots=1)
+    row = cache.open()
+    feed(lean, cache, row, TOKENS[:9])  # grows inside
+    cache.keep(row, 3, [4, 6])
+    (copy,) = cache.fork(row)
+    assert cache.length(copy) == 5

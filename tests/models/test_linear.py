@@ -1,0 +1,99 @@
+"""Every kernel is the same product, for all row counts, with and without bias and addend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stretto.models import linear
+from stretto.models.linear import ROWS, Half, Int8, Kernel, Linear, Packed, Plain, linears
+
+COUNTS = sorted({1, 2, 3, 5, 17, 63, 64, 65, 130, *ROWS})
+KERNELS: dict[str, Callable[[Tensor, Tensor | None], Kernel]] = {
+    "plain": lambda weight, bias: Plain(weight, bias, transposed=False),
+    "transposed": lambda weight, bias: Plain(weight, bias, transposed=True),
+    "packed": Packed,
+    "half": Half,
+}
+
+
+def matrix(outputs: int, inputs: int, seed: int = 0) -> Tensor:
+    """A weight that float16 holds exactly."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(outputs, inputs, generator=generator).half().float()
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("name", KERNELS)
+@torch.inference_mode()
+def test_a_kernel_is_the_product(name: str, biased: bool) -> None:
+    weight = matrix(70, 45)
+    bias = torch.randn(70) if biased else None
+    kernel = KERNELS[name](weight, bias)
+    for rows in COUNTS:
+        x, add = torch.randn(rows, 45), torch.randn(rows, 70)
+        kept = add.clone()
+        torch.testing.assert_close(kernel(x), F.linear(x, weight, bias), atol=3e-5, rtol=0)
+        torch.testing.assert_close(kernel(x, add), F.linear(x, weight, bias) + add, atol=3e-5, rtol=0)
+        assert torch.equal(add, kept)
+
+
+@torch.inference_mode()
+def test_int8_rows_do_not_know_their_neighbours() -> None:
+    weight, bias = matrix(64, 48), torch.randn(64)
+    kernel = Int8(weight, bias)
+    x = torch.randn(9, 48) * torch.logspace(-3, 3, 9)[:, None]
+    together = kernel(x)
+    assert torch.equal(together, torch.cat([kernel(row) for row in x.split(1)]))
+    error = (together - F.linear(x, weight, bias)).abs().amax(1) / x.abs().amax(1)
+    assert 0 < float(error.max()) < 0.5  # sums of 48 products, each rounded to one part in 128
+    add = torch.randn(9, 64)
+    torch.testing.assert_close(kernel(x, add), together + add)
+    assert torch.isfinite(kernel(torch.zeros(2, 48))).all()
+
+
+def test_only_weights_that_float16_holds_are_halved() -> None:
+    exact = matrix(256, 200)
+    stored_as_bfloat16 = (0.02 * torch.randn(256, 200)).bfloat16().float()
+    assert linear._fits_half((exact, None))
+    assert linear._fits_half((stored_as_bfloat16, None))
+    assert not linear._fits_half((torch.randn(256, 200), None))
+    assert not linear._fits_half((exact * 1e6, None))  # beyond the range of float16
+
+
+@pytest.mark.parametrize("shape", [(40, 24), (300, 200), (1100, 1000)])  # below TINY, below SMALL, above
+@pytest.mark.parametrize("halved", [False, True])
+@torch.inference_mode()
+def test_whatever_is_chosen_is_the_product(shape: tuple[int, int], halved: bool) -> None:
+    weights = [matrix(*shape, seed) + (0.0 if halved else 1e-4) for seed in range(2)]
+    for product, weight in zip(linears([(weight, None) for weight in weights]), weights, strict=True):
+        for rows in COUNTS:
+            x = torch.randn(rows, shape[1])
+            torch.testing.assert_close(product(x), F.linear(x, weight), atol=5e-4, rtol=0)
+        assert all(isinstance(kernel, Plain | Packed | Half) for kernel in product.kernels)
+        assert halved or not any(isinstance(kernel, Half) for kernel in product.kernels)
+    if weights[0].nbytes > linear.SMALL:
+        assert len(set(map(type, product.kernels))) == 1  # held once only
+
+
+def test_each_row_count_takes_the_kernel_timed_for_it() -> None:
+    class Named:
+        def __init__(self, rows: int) -> None:
+            self.rows = rows
+
+        def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+            return torch.full((1,), self.rows)
+
+    product = Linear([Named(rows) for rows in ROWS])
+    for rows in COUNTS:
+        expected = next((count for count in ROWS if count >= rows), ROWS[-1])
+        assert product(torch.zeros(rows, 1)) == expected
+
+
+def test_half_weights_of_other_numbers_stay_plain() -> None:
+    (product,) = linears([(matrix(300, 200).bfloat16(), None)])
+    assert {type(kernel) for kernel in product.kernels} == {Plain}

@@ -1,0 +1,111 @@
+"""The house rules, checked on the source itself: floors, lengths, the reading path, a light import."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "stretto"
+FLOORS = [  # an import goes down this list, never up
+    {"cli"},
+    {"serve"},
+    {"bench"},
+    {"train"},
+    {"verify"},
+    {"engine"},
+    {"method", "catalogue", "request", "text"},
+    {"speculate"},
+    {"row"},
+    {"steer"},
+    {"models"},
+    {"gym"},
+    {"zoo"},
+    {"tree", "noise", "generation", "entry", "errors", "__init__"},
+]
+LONGEST = 60  # lines of a function, its docstring left out
+PARTS = ["speculate/drafters", "speculate/acceptors", "speculate/planners", "steer"]
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(file: Path) -> tuple[str, ...]:
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts
+
+
+def imports_of(file: Path) -> set[tuple[str, ...]]:
+    """Modules of this package that a file imports, as paths below the package."""
+    package = file.relative_to(PACKAGE).parts[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            target = (*base, *(node.module.split(".") if node.module else ()))
+            found |= {(*target, alias.name) for alias in node.names} if not node.module else {target}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stretto"):
+            found.add(tuple(node.module.split(".")[1:]))
+    return {target or ("__init__",) for target in found}
+
+
+def floor_of(name: str) -> int:
+    return next(at for at, names in enumerate(FLOORS) if name in names)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_go_down(file):
+    name = module_of(file)[0]
+    if name == "__init__":
+        return  # the face of the package hands names on, lazily
+    for target in imports_of(file):
+        if target[0] != name and target[0] != "__version__":
+            assert floor_of(target[0]) >= floor_of(name), f"{'/'.join(module_of(file))} imports {'.'.join(target)}"
+
+
+def test_a_part_never_imports_another_part_of_its_kind():
+    shared = {"contract", "path", "pipeline", "choice", "truncation", "temperature"}  # steer's own groundwork
+    for folder in PARTS:
+        names = {file.stem for file in (PACKAGE / folder).glob("*.py")} - {"__init__"} - shared
+        for file in (PACKAGE / folder).glob("*.py"):
+            if file.stem in names:
+                siblings = {target[-1] for target in imports_of(file) if target[:-1] == tuple(folder.split("/"))}
+                assert not siblings & names, file
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_no_function_is_long(file):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            documented = node.body[0] if ast.get_docstring(node) else None
+            skipped = documented.end_lineno - documented.lineno + 1 if documented else 0
+            assert node.end_lineno - node.lineno + 1 - skipped <= LONGEST, f"{file.name}: {node.name}"
+
+
+def test_prompt_to_token_is_a_short_read():
+    """The page that follows a request names at most ten files and 1,500 lines of code."""
+    page = (ROOT / "docs" / "life-of-a-request.md").read_text(encoding="utf-8")
+    files = dict.fromkeys(re.findall(r"^\d+\. `src/stretto/([\w/]+\.py)`", page, re.MULTILINE))
+    assert 5 < len(files) <= 10
+    assert sum(code_lines(PACKAGE / name) for name in files) <= 1500
+
+
+def code_lines(file: Path) -> int:
+    """Lines that are neither blank, nor comment, nor docstring."""
+    source = file.read_text(encoding="utf-8")
+    described = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            described |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = enumerate(source.splitlines(), start=1)
+    return sum(at not in described and bool(line.strip()) and not line.strip().startswith("#") for at, line in lines)
+
+
+def test_the_import_is_light():
+    script = "import sys, stretto; print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
