@@ -22,6 +22,7 @@ from stretto import __version__, catalogue, cli
 from stretto.cli import arguments, demo
 from stretto.cli.paint import Colours
 from stretto.engine import Engine
+from stretto.entry import Entry, Guarantee
 from stretto.errors import StrettoError
 from stretto.gym import tasks
 from stretto.models.clock import SIZES
@@ -367,9 +368,16 @@ def test_methods_lists_every_entry_of_the_catalogue(run):
     assert [set(record) for record in records] == [keys] * len(catalogue.entries())
     lookup = next(record for record in records if record["name"] == "prompt-lookup")
     assert lookup["guarantee"] == "exact" and lookup["parts"] == "lookup"
-    assert json.loads(run("methods", "--json", "--family", "speculate")[1]) == [
-        record for record in records if record["family"] == "speculate"
-    ]
+
+
+def test_methods_of_a_family(run, monkeypatch):
+    beam = Entry("beam", "search", "a source", "beam", Guarantee.APPROXIMATE, number=7, needs=("a", "b"))
+    monkeypatch.setitem(catalogue.entries(), "beam", beam)
+    (record,) = json.loads(run("methods", "--json", "--family", "search")[1])
+    assert (record["name"], record["number"], record["needs"]) == ("beam", 7, ["a", "b"])
+    assert record["guarantee"] == "approximate"
+    _, line = run("methods", "--family", "search")[1].splitlines()
+    assert line.split() == ["beam", "7", "search", "approximate", "beam", "a,", "b"]
 
 
 def cli_columns():
@@ -435,6 +443,8 @@ def test_clock_prints_what_it_measured(run, model):
     assert status == 0 and head == f"{model} (float32, cpu, 2 rows)"
     shown = [(int(tokens), float(ms)) for tokens, ms, *_ in map(str.split, lines)]
     assert shown == [(record["tokens"], round(1000 * record["seconds"], 2)) for record in records]
+    (_, pair, *_), (one, *_) = json.loads(run("clock", "--model", model, "--json")[1]), records
+    assert pair["seconds"] == one["seconds"]  # two tokens in one row, or one in each of two
     again = json.loads(run("clock", "--model", model, "--rows", 2, "--json", "--fresh")[1])
     assert [record["seconds"] for record in again] != [record["seconds"] for record in records]
 
@@ -444,6 +454,7 @@ def test_clock_prints_what_it_measured(run, model):
 
 def test_demo_says_so_where_the_model_solves_nothing(run, model, monkeypatch):
     monkeypatch.setattr(demo, "KINDS", {"copy_edit": "lookup", "word_problem": "draft"})
+    monkeypatch.setattr(demo, "SETTINGS", {"max_new_tokens": 8})
     status, printed, _ = run("demo", "--model", model, "--draft", model)
     assert status == 1 and printed.startswith(f"{model} solves none")
 
@@ -473,6 +484,7 @@ def test_columns_are_kept_whatever_the_text():
     finally:
         demo.write_now = keep
     lines = ESCAPES.sub("", "".join(written)).split("\n")
+    assert {word.strip("x") for line in lines for word in line.split()} == {"one", "two", "three", ""}  # none broken
     assert max(map(len, lines)) <= demo.WIDTH and all(line.startswith(demo.MARGIN) for line in lines)
     assert "".join(lines).replace(" ", "") == "onetwo" + "three" * 40 + "x" * 200
 

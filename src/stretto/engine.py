@@ -108,6 +108,7 @@ class Engine:
         self.clock = clock or MeasuredClock(model)
         self.end_tokens: frozenset[int] = frozenset()
         self._drafts: dict[str, Model] = {}
+        self._memory: dict[object, object] = {}
 
     @classmethod
     def load(cls, name: str, *, dtype: str = "auto", device: str = "auto", weights: str = "auto") -> Engine:
@@ -199,7 +200,7 @@ class Engine:
         slots = min(max(lengths, default=1) + request.max_new_tokens + 64, self.model.max_positions + 64)
         cache = self.model.new_cache(max(1, len(lengths) * request.samples), min(slots, 1024))
         require_memory(cache.shape.bytes_per_slot * slots * max(1, len(lengths) * request.samples), self.model.device)
-        loop = Loop(Context(self.model, self.clock, self._load_draft), method, cache)
+        loop = Loop(Context(self.model, self.clock, self._load_draft, self._memory), method, cache)
         ends = self.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
         decode = _Decode(loop, request, method, ends)
         placed: list[Row | StrettoError] = []

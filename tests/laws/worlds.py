@@ -35,7 +35,7 @@ class Guesser(Drafter):
     name = "guesser"
 
     def begin(self, context: Context) -> Drafting:
-        return Drafting(lambda row: GuesserSession(self.guess, row))
+        return Drafting(self, lambda row: GuesserSession(self.guess, row))
 
 
 class GuesserSession(Session):

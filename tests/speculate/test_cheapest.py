@@ -33,7 +33,7 @@ def knowing(hit: float) -> Guesser:
 
 
 def planning(start: float, per_token: float, free: bool = True, most: int = 8):
-    drafting = Drafting(lambda row: None)
+    drafting = Drafting("s", lambda row: None)
     drafting.free = free
     context = Context(TARGET, SimulatedClock(start, per_token), lambda name: TARGET)
     return Cheapest(most).begin(context, drafting)
@@ -92,6 +92,19 @@ def test_a_costly_drafter_that_never_pays_is_tried_ever_more_rarely():
     assert tried[0] == 0 and len(tried) <= 12
     gaps = [b - a for a, b in itertools.pairwise(tried[2:])]
     assert gaps == sorted(gaps) and gaps[-1] >= 32
+
+
+def test_what_was_learnt_is_kept_for_the_next_decode():
+    drafting = Drafting("s", lambda row: None)
+    context = Context(TARGET, SimulatedClock(1.0, 0.2), lambda name: TARGET)
+    tree = Tree.chain([1, 2, 3], source="s")
+    first = Cheapest(8).begin(context, drafting)
+    assert len(first.trim([None], [tree])[0]) > 0
+    for _ in range(20):
+        first.learn(None, tree, Outcome(Tree(), [], [0]), 0.0)
+    assert Cheapest(8).begin(context, drafting).trim([None], [tree]) == [Tree()]
+    other = Drafting("another drafter", lambda row: None)
+    assert len(Cheapest(8).begin(context, other).trim([None], [tree])[0]) > 0
 
 
 def test_drafting_time_counts():

@@ -47,7 +47,7 @@ def test_greedy_takes_the_best_and_the_lowest_id_among_equals() -> None:
     assert torch.equal(choices.steered, logits)
 
 
-@pytest.mark.parametrize("spread", [0.0, 2.0, 30.0, 3000.0])
+@pytest.mark.parametrize("spread", [0.0, 2.0, 30.0, 300.0, 3000.0])
 @pytest.mark.parametrize("cached", [choice.CACHED, 100])
 def test_noise_for_the_able_only_chooses_as_noise_for_all(
     spread: float, cached: int, monkeypatch: pytest.MonkeyPatch
@@ -60,6 +60,7 @@ def test_noise_for_the_able_only_chooses_as_noise_for_all(
     expected = draw_all(steered, keys)
     assert torch.equal(draw_few(steered, keys), expected)
     assert torch.equal(draw_few(steered.double(), keys), draw_all(steered.double(), keys))
+    assert torch.equal(draw_few(steered.T.contiguous().T, keys), expected)  # in another memory layout
     assert [int(draw_few(steered[n : n + 1], keys[n : n + 1])) for n in range(40)] == expected.tolist()
 
 

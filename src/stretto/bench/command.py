@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .lanes import Lane
-    from .results import Report
     from .subject import Subject
 
 METHODS = ("plain", "lookup", "draft")
@@ -88,15 +87,15 @@ def _speed(args: argparse.Namespace) -> int:
 
     from . import tasks
     from .harness import grouped, measure, prepare
+    from .plot import plot, pyplot
     from .provenance import provenance
     from .replay import forcing_costs
     from .report import table
     from .results import Report, means, summarise
     from .subject import RANDOM, load_subject
 
-    if args.out:
-        from .plot import pyplot
-
+    picture = args.out and args.baselines
+    if picture:
         pyplot()  # missing matplotlib is said before the work, not after it
     chosen = tasks.select(args.tasks or ["replay" if args.model == RANDOM else "gym"], _data(args))
     subject = load_subject(args.model, args.draft, args.seed)
@@ -131,15 +130,9 @@ def _speed(args: argparse.Namespace) -> int:
                 report.save(args.out.with_suffix(".json"))
     print(table(report))
     measured = any(task.lanes for task in report.tasks)
-    if args.out and measured and args.baselines:
-        _plot(report, args.out.with_suffix(".png"))
+    if picture and measured:
+        plot(report, args.out.with_suffix(".png"))
     return 0 if measured else 1
-
-
-def _plot(report: Report, path: Path) -> None:
-    from .plot import plot
-
-    plot(report, path)
 
 
 def _lanes(args: argparse.Namespace, subject: Subject) -> list[Lane]:

@@ -28,6 +28,7 @@ class Context:
     target: Model
     clock: Clock
     load: Callable[[str], Model]  # a second model by name, on the target's device
+    memory: dict[object, object] = field(default_factory=dict)  # what parts remember from one decode to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,9 @@ class Drafting:
     observes = False  # wants the target's logits of every node, and the prompt's
     hidden: tuple[int, ...] = ()  # layers whose hidden rows it wants in `Outcome`
 
-    def __init__(self, open_session: Callable[[Row], Session]) -> None:
+    def __init__(self, identity: object, open_session: Callable[[Row], Session]) -> None:
+        """`identity` tells what was learnt about this drafter from what was learnt about others: its settings."""
+        self.identity = identity
         self._open = open_session
 
     def open(self, row: Row) -> Session:
@@ -181,9 +184,6 @@ class Planning(ABC):
 
     def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
         """What was proposed for a row, what was verified and committed, what drafting took (its share)."""
-
-    def close(self, row: Row) -> None:
-        """Forget a row."""
 
 
 class Planner(ABC):

@@ -101,8 +101,6 @@ class Loop:
         self.rows.remove(row)
         if row in self._sessions:
             self._sessions.pop(row).close()
-        if self._planning is not None:
-            self._planning.close(row)
         self.cache.free(row.cache_row)
         self._sort()
 

@@ -49,7 +49,7 @@ class Lookup(Drafter):
         return Ability.TREE if self.matches > 1 else Ability.NONE
 
     def begin(self, context: Context) -> Drafting:
-        return Drafting(lambda row: LookupSession(self, row))
+        return Drafting(self, lambda row: LookupSession(self, row))
 
 
 class LookupSession(Session):

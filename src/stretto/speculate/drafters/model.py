@@ -19,7 +19,7 @@ from ...steer.path import Path
 from ...tree import Proposal, Tree
 from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
 
-PROMPT_CHUNK = 512  # prompt tokens per evaluation of the draft model
+CHUNK = 256  # pending tokens per evaluation of the draft model: bounds the memory of activations
 
 ENTRY = Entry(
     name="draft-model",
@@ -52,7 +52,7 @@ class DraftModel(Drafter):
                 f"the draft model has {model.vocabulary} tokens, the target {context.target.vocabulary}",
                 hint="draft with a model of the same tokenizer, or with 'lookup', which needs none",
             )
-        return ModelDrafting(model, context.target.vocabulary)
+        return ModelDrafting(self, model, context.target.vocabulary)
 
 
 class ModelDrafting(Drafting):
@@ -60,20 +60,14 @@ class ModelDrafting(Drafting):
 
     free = False
 
-    def __init__(self, model: Model, vocabulary: int) -> None:
-        super().__init__(self._open_session)
+    def __init__(self, settings: DraftModel, model: Model, vocabulary: int) -> None:
+        super().__init__(settings, self._open_session)
         self.model = model
         self.vocabulary = vocabulary  # the target's
         self.cache = model.new_cache()
 
     def _open_session(self, row: Row) -> Session:
-        session = ModelSession(self, row, self.cache.open())
-        prompt = row.history.tokens[:-1][: self.model.max_positions]
-        for start in range(0, len(prompt), PROMPT_CHUNK):
-            chunk = prompt[start : start + PROMPT_CHUNK]
-            window = Window.chain([session.cache_row], [chunk], [start], self.model.device)
-            self.model.evaluate(window, self.cache, NOTHING)
-        return session
+        return ModelSession(self, row, self.cache.open())
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
         mine = cast(Sequence[ModelSession], sessions)
@@ -91,6 +85,7 @@ class ModelDrafting(Drafting):
 
     def _next(self, sessions: Sequence[ModelSession], pending: Sequence[Sequence[int]]) -> list[int]:
         """Evaluate each row's pending tokens and choose what follows."""
+        pending = [self._catch_up(session, tokens) for session, tokens in zip(sessions, pending, strict=True)]
         rows = [session.cache_row for session in sessions]
         starts = [self.cache.length(row) for row in rows]
         window = Window.chain(rows, pending, starts, self.model.device)
@@ -100,6 +95,15 @@ class ModelDrafting(Drafting):
         paths = [Path(session.row.history, tuple(session.drafted)) for session in sessions]
         rules = [session.row.rule for session in sessions]
         return choose(self._as_target(evaluation.logits[:, 0]), paths, rules).tokens
+
+    def _catch_up(self, session: ModelSession, tokens: Sequence[int]) -> Sequence[int]:
+        """Evaluate all but the last of many pending tokens, such as a prompt's; what is left is short."""
+        while len(tokens) > CHUNK:
+            start = self.cache.length(session.cache_row)
+            window = Window.chain([session.cache_row], [tokens[:CHUNK]], [start], self.model.device)
+            self.model.evaluate(window, self.cache, NOTHING)
+            tokens = tokens[CHUNK:]
+        return tokens
 
     def _as_target(self, logits: Tensor) -> Tensor:
         """Logits over the target's vocabulary: surplus columns cut, missing ones excluded."""

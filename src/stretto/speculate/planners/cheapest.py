@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ...errors import InvalidRequest
 from ...models.clock import Clock
 from ...row import Row
 from ...tree import ROOT, Tree
-from ..contract import NO_ROOM, Context, Drafting, Outcome, Planner, Planning, Room
+from ..contract import Context, Drafting, Outcome, Planner, Planning, Room
 
 Kind = tuple[str, int, int, int]  # what nodes are alike: source, score in tenths, rank, depth class
 
@@ -24,10 +24,11 @@ TRIAL = 2  # depth of such a trial
 class Cheapest(Planner):
     """Maximise expected committed tokens per second, from the clock and from observed acceptance.
 
-    Acceptance is learnt per source, score, rank and depth, given that the parent was accepted. Proposals
-    of free drafters are judged even when they are not verified: the committed tokens show what would have
-    been accepted, so turning drafting off costs no knowledge. Drafters that cost a model's forward pause
-    where they do not pay, and are tried again after 1, 2, 4 … rounds.
+    Acceptance is learnt per source, score, rank and depth, given that the parent was accepted, and is
+    remembered from one decode to the next. Proposals of free drafters are judged even when they are not
+    verified: the committed tokens show what would have been accepted, so turning drafting off costs no
+    knowledge. A drafter that costs a model's forward pauses where it does not pay, and is tried again after
+    1, 2, 4 … rounds.
     """
 
     most: int = 16  # nodes, ≥ 1
@@ -39,7 +40,9 @@ class Cheapest(Planner):
             raise InvalidRequest(f"cheapest({self.most})", hint="most >= 1; use method 'plain' for no drafting")
 
     def begin(self, context: Context, drafting: Drafting) -> Planning:
-        return CheapestPlanning(self, context.clock, drafting.free)
+        knowledge = context.memory.setdefault((self, drafting.identity), Knowledge())
+        assert isinstance(knowledge, Knowledge)
+        return CheapestPlanning(self, context.clock, drafting.free, knowledge)
 
 
 @dataclass(slots=True)
@@ -51,63 +54,69 @@ class Tally:
 
     @property
     def rate(self) -> float:
+        """Accepted per tried."""
         return self.accepted / self.tried
 
     def add(self, accepted: bool) -> None:
+        """Count one more observation."""
         self.accepted = FADE * self.accepted + accepted
         self.tried = FADE * self.tried + 1.0
 
 
 @dataclass(slots=True)
-class Pause:
-    """Rounds that a costly drafter sits out in a row of rounds in which it does not pay."""
+class Knowledge:
+    """What was learnt about one drafter."""
 
-    length: int = 1
-    left: int = 0
+    tallies: dict[Kind, Tally] = field(default_factory=dict)
+    source: tuple[str, int] = ("", 5)  # of a costly drafter's nodes, with their score class
+    seconds_per_node: float | None = None  # of a costly drafter, fading average; None: not tried yet
+    pause: int = 1  # rounds that a costly drafter sits out next time
+    pause_left: int = 0
+
+    def rate(self, kind: Kind) -> float:
+        """How often nodes of this kind were accepted when their parent was."""
+        tally = self.tallies.get(kind)
+        return tally.rate if tally else PRIOR[0] / PRIOR[1]
 
 
 class CheapestPlanning(Planning):
-    def __init__(self, settings: Cheapest, clock: Clock, free: bool) -> None:
+    """The planner at work."""
+
+    def __init__(self, settings: Cheapest, clock: Clock, free: bool, knowledge: Knowledge) -> None:
         self._settings = settings
         self._clock = clock
         self._free = free
-        self._tallies: dict[Kind, Tally] = {}
-        self._pauses: dict[Row, Pause] = {}
-        self._source = ("", 5)  # the costly drafter's source and score class, known after its first proposal
-        self._seconds_per_node = 0.0  # of a costly drafter, fading average
+        self._known = knowledge
         self._costs: dict[tuple[int, int], float] = {}
 
     # -- how much -----------------------------------------------------------------------------
 
     def rooms(self, rows: Sequence[Row]) -> list[Room]:
-        most = self._settings.most
-        if self._free:
-            return [Room(most, most)] * len(rows)
-        depth = self._best_depth(len(rows))
-        return [self._costly_room(row, depth) for row in rows]
+        size = self._settings.most if self._free else self._costly_size(len(rows))
+        return [Room(size, size)] * len(rows)
 
-    def _costly_room(self, row: Row, depth: int) -> Room:
-        pause = self._pauses.setdefault(row, Pause())
-        if depth > 0:
-            pause.length = 1
-            return Room(depth, depth)
-        if pause.left > 0:
-            pause.left -= 1
-            return NO_ROOM
-        pause.length = min(2 * pause.length, LONGEST_PAUSE)
-        pause.left = pause.length
-        return Room(TRIAL, TRIAL)
+    def _costly_size(self, rows: int) -> int:
+        known = self._known
+        size = self._best_size(rows, known.seconds_per_node) if known.seconds_per_node is not None else 0
+        if size > 0:
+            known.pause, known.pause_left = 1, 0
+        elif known.pause_left > 0:
+            known.pause_left -= 1
+        else:
+            known.pause = known.pause_left = min(2 * known.pause, LONGEST_PAUSE)
+            size = min(TRIAL, self._settings.most)
+        return size
 
-    def _best_depth(self, rows: int) -> int:
+    def _best_size(self, rows: int, seconds_per_node: float) -> int:
         """The chain length with the highest expected yield per second, drafting included."""
         best, best_yield = 0, 1.0 / self._cost(1, rows)
         expected, reach = 1.0, 1.0
         for depth in range(1, self._settings.most + 1):
-            reach *= self._rate((*self._source, 0, depth_class(depth)))
+            reach *= self._known.rate((*self._known.source, 0, depth_class(depth)))
             expected += reach
-            seconds = self._cost(1 + depth, rows) + depth * rows * self._seconds_per_node
-            if expected / seconds > best_yield:
-                best, best_yield = depth, expected / seconds
+            gain = expected / (self._cost(1 + depth, rows) + depth * rows * seconds_per_node)
+            if gain > best_yield:
+                best, best_yield = depth, gain
         return best
 
     def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
@@ -138,11 +147,7 @@ class CheapestPlanning(Planning):
 
     def rate_of(self, tree: Tree, node: int) -> float:
         """How often nodes like this one were accepted when their parent was."""
-        return self._rate(kind_of(tree, node))
-
-    def _rate(self, kind: Kind) -> float:
-        tally = self._tallies.get(kind)
-        return tally.rate if tally else PRIOR[0] / PRIOR[1]
+        return self._known.rate(kind_of(tree, node))
 
     def _cost(self, tokens: int, rows: int) -> float:
         key = (tokens, rows)
@@ -158,20 +163,18 @@ class CheapestPlanning(Planning):
             follow = None
             for child in proposed.children(parent):
                 hit = proposed.tokens[child] == token
-                self._tallies.setdefault(kind_of(proposed, child), Tally()).add(hit)
+                self._known.tallies.setdefault(kind_of(proposed, child), Tally()).add(hit)
                 if hit:
                     follow = child
             if follow is None:
                 break
             parent = follow
         if not self._free and len(proposed):
-            self._source = kind_of(proposed, 0)[:2]
+            known = self._known
+            known.source = kind_of(proposed, 0)[:2]
             seconds = draft_seconds / len(proposed)
-            before = self._seconds_per_node or seconds
-            self._seconds_per_node = 0.8 * before + 0.2 * seconds
-
-    def close(self, row: Row) -> None:
-        self._pauses.pop(row, None)
+            before = seconds if known.seconds_per_node is None else known.seconds_per_node
+            known.seconds_per_node = min(0.8 * before + 0.2 * seconds, 2.0 * before)  # one hiccup is no habit
 
 
 def kind_of(tree: Tree, node: int) -> Kind:
