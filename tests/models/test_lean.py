@@ -77,9 +77,14 @@ def test_a_block_that_sees_itself_both_ways_as_the_driven_module(family: str) ->
     close(*results)
 
 
-def test_heads_that_turn_in_part() -> None:
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
+
+
+@pytest.mark.parametrize("scaling", [{}, YARN])
+def test_heads_that_turn_in_part(scaling: dict[str, Any]) -> None:
     def module() -> PreTrainedModel:
-        return build("Phi3", num_key_value_heads=2, rope_parameters=ROPE | {"partial_rotary_factor": 0.5})
+        rope = ROPE | scaling | {"partial_rotary_factor": 0.5}
+        return build("Phi3", num_key_value_heads=2, rope_parameters=rope)
 
     lean = fast(module())
     cache = lean.new_cache(key_form="raw")
@@ -121,6 +126,18 @@ def test_random_walks_end_where_a_fresh_start_does(family: str) -> None:
         assert logits is not None
         for place, row in enumerate(rows):
             close(logits[place], truth(reference, [*texts[row], 7])[-1:])
+
+
+def test_given_hidden_rows_hold_their_edits_already() -> None:
+    lean = leans("llama")
+    cache = lean.new_cache()
+    found = []
+    for edits in ({}, {1: torch.ones(1, 4, lean.channels)}):
+        window = Window.chain([cache.open()], [TOKENS[:4]], [0], CPU)
+        window.layers, window.hidden, window.edits = (1, 3), torch.ones(1, 4, lean.channels), edits
+        found.append(lean.evaluate(window, cache).logits)
+    assert found[0] is not None and found[1] is not None
+    assert torch.equal(*found)
 
 
 def test_what_it_can_do(family: str) -> None:

@@ -95,10 +95,10 @@ def draw_few(steered: Tensor, keys: Tensor) -> Tensor:
     if size > part:
         starts = range(0, size, part)
         return torch.cat([draw_few(steered[at : at + part], keys[at : at + part]) for at in starts])
+    steered = steered.contiguous()
     can_win = steered >= steered.amax(-1, keepdim=True) - WIDEST_GAP
     if 4 * int(can_win.count_nonzero()) > can_win.numel():
         return draw_all(steered, keys)  # gathering most of them would cost more than it saves
-    steered = steered.contiguous()
     able = can_win.view(-1).nonzero().view(-1)  # [M], flat
     scores = steered.view(-1).index_select(0, able)
     if size == 1:
