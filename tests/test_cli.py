@@ -435,18 +435,25 @@ def test_verify_shows_the_first_difference(run, model, engine, monkeypatch):
 # -- clock --------------------------------------------------------------------------------------------
 
 
-def test_clock_prints_what_it_measured(run, model):
+def test_clock_prints_what_it_measured(run, model, monkeypatch):
+    begin = [1]  # milliseconds of a window of one token; each measurement is slower than the last
+
+    def measure(_):
+        begin[0] += 1
+        return [(tokens, (begin[0] + tokens - 1) / 1000) for tokens in (*SIZES, 128)]
+
+    monkeypatch.setattr("stretto.models.clock.measure", measure)
     records = json.loads(run("clock", "--model", model, "--rows", 2, "--json")[1])
-    assert [record["tokens"] for record in records] == list(SIZES) and records[0]["windows"] == 1.0
-    status, printed, _ = run("clock", "--model", model, "--rows", 2)
+    assert [(record["tokens"], record["rows"]) for record in records] == [(size, 2) for size in SIZES]
+    assert [record["seconds"] for record in records] == pytest.approx([(1 + 2 * size) / 1000 for size in SIZES])
+    assert [record["windows"] for record in records] == pytest.approx([(1 + 2 * size) / 3 for size in SIZES])
+    status, printed, _ = run("clock", "--model", model)
     head, _, *lines = printed.splitlines()
-    assert status == 0 and head == f"{model} (float32, cpu, 2 rows)"
+    assert status == 0 and head == f"{model} (float32, cpu)"
     shown = [(int(tokens), float(ms)) for tokens, ms, *_ in map(str.split, lines)]
-    assert shown == [(record["tokens"], round(1000 * record["seconds"], 2)) for record in records]
-    (_, pair, *_), (one, *_) = json.loads(run("clock", "--model", model, "--json")[1]), records
-    assert pair["seconds"] == one["seconds"]  # two tokens in one row, or one in each of two
-    again = json.loads(run("clock", "--model", model, "--rows", 2, "--json", "--fresh")[1])
-    assert [record["seconds"] for record in again] != [record["seconds"] for record in records]
+    assert shown == [(size, 1.0 + size) for size in SIZES]  # remembered
+    again = json.loads(run("clock", "--model", model, "--json", "--fresh")[1])
+    assert again[0]["seconds"] == pytest.approx(0.003)
 
 
 # -- demo ---------------------------------------------------------------------------------------------

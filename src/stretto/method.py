@@ -120,9 +120,7 @@ def _part(piece: str) -> Any:
         elif key.strip() in known_fields:
             named[key.strip()] = _value(value)
         else:
-            raise InvalidRequest(
-                f"{name!r} has no setting {key.strip()!r}", hint=closest(key.strip(), known_fields)
-            )
+            raise InvalidRequest(f"{name!r} has no setting {key.strip()!r}", hint=closest(key.strip(), known_fields))
     try:
         return part(*positional, **named)
     except TypeError as error:

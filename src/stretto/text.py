@@ -123,7 +123,9 @@ class Codec:
             raise InvalidRequest(f"{self.name} has no chat template", hint="give the prompt as plain text")
         for message in messages:
             if not {"role", "content"} <= message.keys():
-                raise InvalidRequest("a chat message lacks its role or content", hint='{"role": "user", "content": "…"}')
+                raise InvalidRequest(
+                    "a chat message lacks its role or content", hint='{"role": "user", "content": "…"}'
+                )
         tokenizer = self._tokenizer()
         text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
         return cast(list[int], tokenizer.encode(cast(str, text), add_special_tokens=False))

@@ -80,9 +80,8 @@ def compare(
     if one.tokens == two.tokens:
         return Comparison(one, two, None, 0.0, precise)
     position = agreement(one.tokens, two.tokens)
-    if position == min(
-        len(one.tokens), len(two.tokens)
-    ):  # one has ended where the other goes on: no rounding does that
+    ended = position == min(len(one.tokens), len(two.tokens))
+    if ended:  # one of them, where the other goes on: no rounding does that
         return Comparison(one, two, position, float("inf"), precise)
     scores = scores_after(engine, one.prompt_tokens, one.tokens[:position], request)
     gap = scores.max() - scores[[one.tokens[position], two.tokens[position]]].min()

@@ -67,7 +67,8 @@ def test_json_may_be_spaced_differently() -> None:
 
 def test_sql_is_run_and_cannot_write(tmp_path: Path) -> None:
     facts = {
-        "table": "people", "columns": ["name", "city", "job", "age"],
+        "table": "people",
+        "columns": ["name", "city", "job", "age"],
         "answer": "SELECT name FROM people WHERE age > 30;",
         "rows": [["Anna", "Paris", "cook", 31], ["Tom", "Rome", "judge", 22], ["Ben", "Oslo", "nurse", 40]],
     }

@@ -19,10 +19,18 @@ STEPS = 6
 
 def small_model(vocabulary: int) -> LlamaForCausalLM:
     torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(
-        vocab_size=vocabulary, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=16, tie_word_embeddings=True,
-    ))
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            tie_word_embeddings=True,
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +39,14 @@ def batches(mixture, tokenizer) -> Batches:
 
 
 def settings(**changes: object) -> Settings:
-    usual: dict[str, object] = {"budget": Budget(steps=STEPS), "tokens_per_step": 512, "tokens_at_once": 256,
-                                "warmup_steps": 2, "log_steps": 2, "checkpoint_seconds": 0.0}
+    usual: dict[str, object] = {
+        "budget": Budget(steps=STEPS),
+        "tokens_per_step": 512,
+        "tokens_at_once": 256,
+        "warmup_steps": 2,
+        "log_steps": 2,
+        "checkpoint_seconds": 0.0,
+    }
     return Settings(**(usual | changes))
 
 

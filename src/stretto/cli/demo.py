@@ -56,7 +56,8 @@ def run(given: argparse.Namespace) -> int:
     if not questions:
         print(f"{given.model} solves none of the questions that this demo asks, so there is nothing to show.")
         return 1
-    print(f"{given.model} answers questions it never saw; {given.draft} and a lookup in the text guess ahead.")
+    print(f"{given.model} answers questions it has never seen.")
+    print(f"A lookup in the text, or the smaller {given.draft}, guesses ahead.")
     colours = Colours(on_terminal())
     sources: Counter[str] = Counter()
     for question in questions:

@@ -9,13 +9,50 @@ import sys
 from typing import Any
 
 BUILTINS = (
-    "abs", "all", "any", "bool", "chr", "dict", "divmod", "enumerate", "filter", "float", "int", "isinstance", "len",
-    "list", "map", "max", "min", "ord", "pow", "range", "reversed", "round", "set", "sorted", "str", "sum", "tuple",
+    "abs",
+    "all",
+    "any",
+    "bool",
+    "chr",
+    "dict",
+    "divmod",
+    "enumerate",
+    "filter",
+    "float",
+    "int",
+    "isinstance",
+    "len",
+    "list",
+    "map",
+    "max",
+    "min",
+    "ord",
+    "pow",
+    "range",
+    "reversed",
+    "round",
+    "set",
+    "sorted",
+    "str",
+    "sum",
+    "tuple",
     "zip",
 )
 GRACE = 8  # seconds for starting the process on a busy machine
-FORBIDDEN = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal, ast.ClassDef, ast.AsyncFunctionDef, ast.With,
-             ast.Raise, ast.Try, ast.Await, ast.Yield, ast.YieldFrom)
+FORBIDDEN = (
+    ast.Import,
+    ast.ImportFrom,
+    ast.Global,
+    ast.Nonlocal,
+    ast.ClassDef,
+    ast.AsyncFunctionDef,
+    ast.With,
+    ast.Raise,
+    ast.Try,
+    ast.Await,
+    ast.Yield,
+    ast.YieldFrom,
+)
 
 _RUNNER = """
 import json, resource, sys

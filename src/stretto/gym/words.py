@@ -50,8 +50,20 @@ VERBS = _words(
     "followed visited remembered forgot watched borrowed repaired hid took brought"
 )
 DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
-TIMES = ("yesterday", "last week", "in the morning", "in the evening", "at noon", "on Monday", "after lunch",
-         "before dinner", "every day", "in the summer", "in the winter", "at night")
+TIMES = (
+    "yesterday",
+    "last week",
+    "in the morning",
+    "in the evening",
+    "at noon",
+    "on Monday",
+    "after lunch",
+    "before dinner",
+    "every day",
+    "in the summer",
+    "in the winter",
+    "at night",
+)
 COMMON = ANIMALS + FRUITS + THINGS + PLACES
 
 

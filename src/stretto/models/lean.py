@@ -215,7 +215,6 @@ def _turn_table(weights: Weights, turning: int, still: int) -> tuple[Tensor, Ten
     """Frequencies and amplitudes per head [heads, size / 2]; `still` heads keep what they have."""
     frequencies = weights.frequencies.repeat(turning + still, 1)
     amplitudes = torch.full_like(frequencies, weights.amplitude)
-    amplitudes[:, weights.frequencies == 0] = 1.0
     frequencies[turning:], amplitudes[turning:] = 0.0, 1.0
     return frequencies, amplitudes
 

@@ -55,23 +55,44 @@ def card(name: str, model: LlamaForCausalLM, last: dict[str, Any], accuracy: dic
     """The model card: what it is, what it learned from, and how well it does."""
     config, size = model.config, sum(parameter.numel() for parameter in model.parameters())
     how = "next-token prediction" if name == "target" else "distillation from the causal target"
-    rows = [f"| {kind} | {100 * one['right'] / one['asked']:.0f} % | {one['answer_tokens']:.0f} |"
-            for kind, one in accuracy.items()]
-    return "\n".join([
-        "---", "license: apache-2.0", "---", f"# stretto zoo: {SHIPPED[name]}", "",
-        f"A Llama of {size:,} parameters ({config.num_hidden_layers} layers of {config.hidden_size}, "
-        f"{config.num_attention_heads} heads over {config.num_key_value_heads} key heads, {config.vocab_size} tokens, "
-        f"{config.max_position_embeddings} positions), float16, trained from scratch by `stretto train zoo` for "
-        "stretto's own tests, demonstrations and benchmarks. It solves the gym's tasks; it knows nothing of the world.",
-        "", "## Training", "",
-        f"By {how}: {last['step']} steps of 4096 tokens in {last['seconds'] / 60:.0f} minutes on two CPU cores, last "
-        f"logged loss {last['loss']:.3f} (weighted mean over the mixture, nats a token).", "",
-        "Data, by tokens: about 73 % gym chats (written by `stretto.gym`), 6 % GSM8K training problems (MIT, "
-        "calculator marks removed), 13 % source code of the Python standard library (PSF licence), 8 % "
-        "public-domain books (Shakespeare, Ulysses). Questions whose prompt hash falls to the test split never occur "
-        "in training.",
-        "", "## Accuracy", "",
-        f"Greedy answers to {QUESTIONS} held-out questions of each kind (split `test`, seed {SEED}):", "",
-        "| kind | right | answer tokens |", "|---|---:|---:|", *rows, "",
-        "## Licence", "", "Apache-2.0.", "",
-    ])
+    rows = [
+        f"| {kind} | {100 * one['right'] / one['asked']:.0f} % | {one['answer_tokens']:.0f} |"
+        for kind, one in accuracy.items()
+    ]
+    return "\n".join(
+        [
+            "---",
+            "license: apache-2.0",
+            "---",
+            f"# stretto zoo: {SHIPPED[name]}",
+            "",
+            f"A Llama of {size:,} parameters ({config.num_hidden_layers} layers of {config.hidden_size}, "
+            f"{config.num_attention_heads} heads over {config.num_key_value_heads} key heads, "
+            f"{config.vocab_size} tokens, {config.max_position_embeddings} positions), float16, "
+            "trained from scratch by `stretto train zoo` for "
+            "stretto's own tests, demonstrations and benchmarks. It knows the gym's tasks and nothing of the world.",
+            "",
+            "## Training",
+            "",
+            f"By {how}: {last['step']} steps of 4096 tokens in {last['seconds'] / 60:.0f} minutes on two CPU cores, "
+            f"last logged loss {last['loss']:.3f} (weighted mean over the mixture, nats a token).",
+            "",
+            "Data, by tokens: about 73 % gym chats (written by `stretto.gym`), 6 % GSM8K training problems (MIT, "
+            "calculator marks removed), 13 % source code of the Python standard library (PSF licence), 8 % "
+            "public-domain books (Shakespeare, Ulysses). Questions whose prompt hash falls to the test split "
+            "never occur in training.",
+            "",
+            "## Accuracy",
+            "",
+            f"Greedy answers to {QUESTIONS} held-out questions of each kind (split `test`, seed {SEED}):",
+            "",
+            "| kind | right | answer tokens |",
+            "|---|---:|---:|",
+            *rows,
+            "",
+            "## Licence",
+            "",
+            "Apache-2.0.",
+            "",
+        ]
+    )

@@ -45,7 +45,9 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, asked: l
     inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     with torch.inference_mode():
         tokens = model.generate(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], do_sample=False,
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            do_sample=False,
             max_new_tokens=LONGEST_ANSWER,
         )
     replies = tokens[:, inputs["input_ids"].shape[1] :]

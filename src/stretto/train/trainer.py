@@ -65,10 +65,16 @@ class Settings:
 class Trainer:
     """Trains `model` on `batches`, leaving `checkpoint.pt` and `log.jsonl` in `folder`."""
 
-    def __init__(self, model: PreTrainedModel, batches: Batches, losses: TokenLosses, settings: Settings,
-                 folder: Path) -> None:
+    def __init__(
+        self, model: PreTrainedModel, batches: Batches, losses: TokenLosses, settings: Settings, folder: Path
+    ) -> None:
         self._model, self._batches, self._losses, self._settings, self._folder = (
-            model, batches, losses, settings, folder)
+            model,
+            batches,
+            losses,
+            settings,
+            folder,
+        )
         inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
         outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "layers" not in name]
         self._optimisers: list[torch.optim.Optimizer] = [
@@ -139,16 +145,27 @@ class Trainer:
     def _log(self, sums: torch.Tensor, used: float, speed: float) -> float:
         loss = float(sums[0].sum() / sums[1].sum())
         by_kind = {kind: round(float(sums[0, i] / sums[1, i]), 4) for i, kind in enumerate(KINDS) if sums[1, i] > 0}
-        record = {"step": self.step, "seconds": round(self.seconds, 1), "used": round(used, 4), "loss": round(loss, 4),
-                  "rate": round(self._rate(used), 4), "tokens_per_second": round(speed), "kinds": by_kind}
+        record = {
+            "step": self.step,
+            "seconds": round(self.seconds, 1),
+            "used": round(used, 4),
+            "loss": round(loss, 4),
+            "rate": round(self._rate(used), 4),
+            "tokens_per_second": round(speed),
+            "kinds": by_kind,
+        }
         with (self._folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(record) + "\n")
         return loss
 
     def _save(self) -> None:
         """Write the checkpoint beside the old one, then swap: a kill leaves one or the other."""
-        state = {"model": self._model.state_dict(), "step": self.step, "seconds": self.seconds,
-                 "optimisers": [optimiser.state_dict() for optimiser in self._optimisers]}
+        state = {
+            "model": self._model.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
+        }
         fresh = self._folder / "checkpoint.new"
         torch.save(state, fresh)
         os.replace(fresh, self._folder / "checkpoint.pt")

@@ -23,6 +23,8 @@ def path(name: str) -> Path:
         raise UnknownName(f"no zoo model {name!r}", hint=hint)
     folder = _ROOT / name
     if not (folder / "model.safetensors").exists():
-        raise ModelError(f"the zoo model {name!r} has no weights", hint="install the package again, or train it anew "
-                         "with `stretto train zoo`")
+        raise ModelError(
+            f"the zoo model {name!r} has no weights",
+            hint="install the package again, or train it anew with `stretto train zoo`",
+        )
     return folder

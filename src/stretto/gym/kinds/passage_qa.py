@@ -11,12 +11,20 @@ from stretto.gym.words import ANIMALS, CITIES, COLORS, DAYS, JOBS, NAMES, PLACES
 FACTS = (
     ("{who} lives in {x}.", "Where does {who} live?", "{who} lives in {x}.", CITIES),
     ("The job of {who} is {x}.", "What is the job of {who}?", "The job of {who} is {x}.", JOBS),
-    ("The favorite color of {who} is {x}.", "What is the favorite color of {who}?",
-     "The favorite color of {who} is {x}.", COLORS),
+    (
+        "The favorite color of {who} is {x}.",
+        "What is the favorite color of {who}?",
+        "The favorite color of {who} is {x}.",
+        COLORS,
+    ),
     ("{who} has a pet {x}.", "Which pet does {who} have?", "{who} has a pet {x}.", ANIMALS),
     ("{who} lost the {x}.", "What did {who} lose?", "{who} lost the {x}.", THINGS),
-    ("{who} goes to the {x} every week.", "Where does {who} go every week?",
-     "{who} goes to the {x} every week.", PLACES),
+    (
+        "{who} goes to the {x} every week.",
+        "Where does {who} go every week?",
+        "{who} goes to the {x} every week.",
+        PLACES,
+    ),
     ("{who} was born on a {x}.", "On which day was {who} born?", "{who} was born on a {x}.", DAYS),
 )
 

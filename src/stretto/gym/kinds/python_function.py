@@ -24,10 +24,14 @@ class PythonFunction:
 
     def make(self, rng: random.Random) -> Question:
         """A function on numbers, lists of numbers, lists of words, or text, with five test calls."""
-        kind, names, templates = rng.choice((
-            ("n", NUMBER_NAMES, _on_number), ("l", LIST_NAMES, _on_numbers),
-            ("w", WORDS_NAMES, _on_words), ("s", TEXT_NAMES, _on_text),
-        ))
+        kind, names, templates = rng.choice(
+            (
+                ("n", NUMBER_NAMES, _on_number),
+                ("l", LIST_NAMES, _on_numbers),
+                ("w", WORDS_NAMES, _on_words),
+                ("s", TEXT_NAMES, _on_text),
+            )
+        )
         given = rng.choice(names)
         about, body = rng.choice(templates(given, rng))
         function = f"{rng.choice(('get', 'find', 'make', 'compute', 'solve', 'do'))}_{rng.choice(COMMON)}"
@@ -67,11 +71,15 @@ def _on_number(x: str, rng: random.Random) -> list[tuple[str, list[str]]]:
         (f"returns True if {x} is divisible by {k}", [f"return {x} % {k} == 0"]),
         (f"returns the sum of the numbers from 1 to {x}", _loop(f"range(1, {x} + 1)", "0", "i", ["result += i"])),
         (f"returns the product of the numbers from 1 to {x}", _loop(f"range(1, {x} + 1)", "1", "i", ["result *= i"])),
-        (f"returns a list of the numbers below {x} that are divisible by {m}",
-         [f"return [i for i in range({x}) if i % {m} == 0]"]),
+        (
+            f"returns a list of the numbers below {x} that are divisible by {m}",
+            [f"return [i for i in range({x}) if i % {m} == 0]"],
+        ),
         (f"returns the square of {x} plus {k}", [f"return {x} * {x} + {k}"]),
-        (f'returns "big" if {x} is greater than {k}, otherwise "small"',
-         [f"if {x} > {k}:", '    return "big"', 'return "small"']),
+        (
+            f'returns "big" if {x} is greater than {k}, otherwise "small"',
+            [f"if {x} > {k}:", '    return "big"', 'return "small"'],
+        ),
         (f"returns the first {k} multiples of {x} as a list", [f"return [{x} * i for i in range(1, {k} + 1)]"]),
         (f"returns the sum of the digits of {x}", [f"return sum(int(digit) for digit in str({x}))"]),
         (f"counts down from {x} to 1 and returns the list", [f"return list(range({x}, 0, -1))"]),
@@ -86,21 +94,24 @@ def _on_numbers(x: str, rng: random.Random) -> list[tuple[str, list[str]]]:
         (f"multiplies every number in {x} by {k}", [f"return [item * {k} for item in {x}]"]),
         (f"returns the numbers in {x} greater than {k}", [f"return [item for item in {x} if item > {k}]"]),
         (f"returns the numbers in {x} less than {k}", [f"return [item for item in {x} if item < {k}]"]),
-        (f"counts the numbers in {x} greater than {k}",
-         _loop(x, "0", "item", [f"if item > {k}:", "    result += 1"])),
+        (f"counts the numbers in {x} greater than {k}", _loop(x, "0", "item", [f"if item > {k}:", "    result += 1"])),
         (f"returns the even numbers in {x}", [f"return [item for item in {x} if item % 2 == 0]"]),
-        (f"returns the largest number in {x}",
-         _loop(x, f"{x}[0]", "item", ["if item > result:", "    result = item"])),
-        (f"returns the smallest number in {x}",
-         _loop(x, f"{x}[0]", "item", ["if item < result:", "    result = item"])),
+        (f"returns the largest number in {x}", _loop(x, f"{x}[0]", "item", ["if item > result:", "    result = item"])),
+        (
+            f"returns the smallest number in {x}",
+            _loop(x, f"{x}[0]", "item", ["if item < result:", "    result = item"]),
+        ),
         (f"returns {x} sorted from large to small", [f"return sorted({x}, reverse=True)"]),
         (f"returns {x} in reverse order", [f"return {x}[::-1]"]),
-        (f"returns the difference between the largest and the smallest number in {x}",
-         [f"return max({x}) - min({x})"]),
-        (f"returns {x} without duplicates, in order",
-         _loop(x, "[]", "item", ["if item not in result:", "    result.append(item)"])),
-        (f"returns the running totals of {x}",
-         ["total = 0", *_loop(x, "[]", "item", ["total += item", "result.append(total)"])]),
+        (f"returns the difference between the largest and the smallest number in {x}", [f"return max({x}) - min({x})"]),
+        (
+            f"returns {x} without duplicates, in order",
+            _loop(x, "[]", "item", ["if item not in result:", "    result.append(item)"]),
+        ),
+        (
+            f"returns the running totals of {x}",
+            ["total = 0", *_loop(x, "[]", "item", ["total += item", "result.append(total)"])],
+        ),
     ]
 
 
@@ -108,19 +119,26 @@ def _on_words(x: str, rng: random.Random) -> list[tuple[str, list[str]]]:
     k, letter = rng.randint(2, 7), rng.choice("abcdefghilmnoprst")
     return [
         (f"returns the words in {x} longer than {k} letters", [f"return [word for word in {x} if len(word) > {k}]"]),
-        (f'returns the words in {x} that start with "{letter}"',
-         [f'return [word for word in {x} if word.startswith("{letter}")]']),
+        (
+            f'returns the words in {x} that start with "{letter}"',
+            [f'return [word for word in {x} if word.startswith("{letter}")]'],
+        ),
         (f"joins {x} with dashes", [f'return "-".join({x})']),
         (f"returns {x} in upper case", [f"return [word.upper() for word in {x}]"]),
         (f"returns the length of every word in {x}", [f"return [len(word) for word in {x}]"]),
-        (f"counts how often each word occurs in {x}",
-         _loop(x, "{}", "word", ["result[word] = result.get(word, 0) + 1"])),
-        (f"returns the longest word in {x}",
-         _loop(x, f"{x}[0]", "word", ["if len(word) > len(result):", "    result = word"])),
-        (f"returns a dictionary from each word in {x} to its length",
-         [f"return {{word: len(word) for word in {x}}}"]),
-        (f'counts the words in {x} that contain "{letter}"',
-         _loop(x, "0", "word", [f'if "{letter}" in word:', "    result += 1"])),
+        (
+            f"counts how often each word occurs in {x}",
+            _loop(x, "{}", "word", ["result[word] = result.get(word, 0) + 1"]),
+        ),
+        (
+            f"returns the longest word in {x}",
+            _loop(x, f"{x}[0]", "word", ["if len(word) > len(result):", "    result = word"]),
+        ),
+        (f"returns a dictionary from each word in {x} to its length", [f"return {{word: len(word) for word in {x}}}"]),
+        (
+            f'counts the words in {x} that contain "{letter}"',
+            _loop(x, "0", "word", [f'if "{letter}" in word:', "    result += 1"]),
+        ),
     ]
 
 
@@ -134,10 +152,11 @@ def _on_text(x: str, rng: random.Random) -> list[tuple[str, list[str]]]:
         (f'counts how often "{letter}" occurs in {x}', [f'return {x}.count("{letter}")']),
         (f"returns True if {x} is the same backwards", [f"return {x} == {x}[::-1]"]),
         (f"returns the number of words in {x}", [f"return len({x}.split())"]),
-        (f"returns {x} with every word capitalized",
-         [f'return " ".join(word.capitalize() for word in {x}.split())']),
-        (f'returns {x} without the letter "{letter}"',
-         _loop(x, '""', "letter", [f'if letter != "{letter}":', "    result += letter"])),
+        (f"returns {x} with every word capitalized", [f'return " ".join(word.capitalize() for word in {x}.split())']),
+        (
+            f'returns {x} without the letter "{letter}"',
+            _loop(x, '""', "letter", [f'if letter != "{letter}":', "    result += letter"]),
+        ),
     ]
 
 

@@ -17,9 +17,8 @@ SHAPES = (
     "def {f}({a}, {b}):\n    while {a} < {b}:\n        {a} = {a} * 2 + {n}\n    {c} = {a} - {b}\n    return {c}",
     "class {f}:\n    def __init__(self, {a}, {b}={n}):\n        self.{a} = {a}\n        self.{b} = {b}\n\n"
     "    def total(self):\n        return self.{a} + self.{b}",
-    "{a} = load(\"{f}\")\n{b} = [{c} for {c} in {a} if {c}.size > {n}]\nprint(len({b}), {a})",
-    "try:\n    {a} = open({b}).read()\nexcept OSError as {c}:\n    print(\"{f}\", {c})\n    {a} = \"\"\n"
-    "print({a}, {n})",
+    '{a} = load("{f}")\n{b} = [{c} for {c} in {a} if {c}.size > {n}]\nprint(len({b}), {a})',
+    'try:\n    {a} = open({b}).read()\nexcept OSError as {c}:\n    print("{f}", {c})\n    {a} = ""\nprint({a}, {n})',
 )
 
 

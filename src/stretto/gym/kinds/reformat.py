@@ -20,8 +20,10 @@ class Reformat:
     def make(self, rng: random.Random) -> Question:
         """Two to four rows of two to four columns of words and numbers."""
         head = rng.sample([*COLUMNS, "age", "count"], rng.randint(2, 4))
-        rows = [[rng.choice(COLUMNS[key]) if key in COLUMNS else str(rng.randint(1, 99)) for key in head]
-                for _ in range(rng.randint(2, 4))]
+        rows = [
+            [rng.choice(COLUMNS[key]) if key in COLUMNS else str(rng.randint(1, 99)) for key in head]
+            for _ in range(rng.randint(2, 4))
+        ]
         table = "\n".join(",".join(row) for row in [head, *rows])
         if rng.random() < 0.5:
             lines = [head, ["---"] * len(head), *rows]

@@ -56,16 +56,18 @@ class Sql:
 def _wish(rng: random.Random, words: list[str], number: str) -> tuple[str, str, str]:
     """What is asked, the selected expression, and the GROUP BY clause."""
     word = rng.choice(words)
-    return rng.choice((
-        (f"the {word} of all rows", word, ""),
-        ("all columns of the rows", "*", ""),
-        (f"the {word} and {number} of the rows", f"{word}, {number}", ""),
-        ("the number of rows", "COUNT(*)", ""),
-        (f"the highest {number}", f"MAX({number})", ""),
-        (f"the average {number}", f"AVG({number})", ""),
-        (f"the total {number} for each {word}", f"{word}, SUM({number})", f" GROUP BY {word}"),
-        (f"the number of rows for each {word}", f"{word}, COUNT(*)", f" GROUP BY {word}"),
-    ))
+    return rng.choice(
+        (
+            (f"the {word} of all rows", word, ""),
+            ("all columns of the rows", "*", ""),
+            (f"the {word} and {number} of the rows", f"{word}, {number}", ""),
+            ("the number of rows", "COUNT(*)", ""),
+            (f"the highest {number}", f"MAX({number})", ""),
+            (f"the average {number}", f"AVG({number})", ""),
+            (f"the total {number} for each {word}", f"{word}, SUM({number})", f" GROUP BY {word}"),
+            (f"the number of rows for each {word}", f"{word}, COUNT(*)", f" GROUP BY {word}"),
+        )
+    )
 
 
 def _filled(rng: random.Random, columns: dict[str, Any], fixed: dict[str, str]) -> list[list[str | int]]:

@@ -27,10 +27,10 @@ TROUBLES = (
     "But the {thing} belonged to someone else.",
 )
 HELPS = (
-    "{friend} came by and said, \"Let me help you.\"",
+    '{friend} came by and said, "Let me help you."',
     "{hero} called {friend}, and together they had an idea.",
     "{hero} asked {friend} for help, and {friend} smiled.",
-    "\"We can do it together,\" said {friend}.",
+    '"We can do it together," said {friend}.',
 )
 ENDS = (
     "In the end {hero} and {friend} took the {thing} home and were happy.",
@@ -49,8 +49,15 @@ class Story:
     def make(self, rng: random.Random) -> Question:
         """Hero, animal, place and thing are asked for; the rest is free."""
         hero, friend = rng.sample(NAMES, 2)
-        cast = {"hero": hero, "friend": friend, "animal": rng.choice(ANIMALS), "place": rng.choice(PLACES),
-                "thing": rng.choice(THINGS), "color": rng.choice(COLORS), "adjective": rng.choice(ADJECTIVES)}
+        cast = {
+            "hero": hero,
+            "friend": friend,
+            "animal": rng.choice(ANIMALS),
+            "place": rng.choice(PLACES),
+            "thing": rng.choice(THINGS),
+            "color": rng.choice(COLORS),
+            "adjective": rng.choice(ADJECTIVES),
+        }
         cast["a_adjective"] = a(cast["adjective"])
         scenes = [rng.choice(scene).format(**cast) for scene in (MORNINGS, FINDS, TROUBLES, HELPS, ENDS)]
         prompt = f"Write a short story about {hero} the {cast['animal']}, {a(cast['thing'])} and the {cast['place']}."

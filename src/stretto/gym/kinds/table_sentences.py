@@ -15,8 +15,15 @@ TABLES = (
     ("city,day,degrees", "In {0} it was {2} degrees on {1}.", ("cities", "days", "number")),
     ("name,item,count", "{0} has {2} of the {1}.", ("names", "things", "number")),
 )
-WORDS = {"names": NAMES, "cities": CITIES, "things": THINGS, "colors": COLORS, "jobs": JOBS, "places": PLACES,
-         "days": DAYS}
+WORDS = {
+    "names": NAMES,
+    "cities": CITIES,
+    "things": THINGS,
+    "colors": COLORS,
+    "jobs": JOBS,
+    "places": PLACES,
+    "days": DAYS,
+}
 
 
 class TableSentences:
@@ -31,8 +38,9 @@ class TableSentences:
         rows = [[_cell(rng, column) for column in columns] for _ in range(rng.randint(2, 5))]
         lines = "\n".join(",".join(row) for row in rows)
         sentences = [pattern.format(*row) for row in rows]
-        return Question(self.name, f"Write each row as a sentence.\n{head}\n{lines}", "\n".join(sentences),
-                        {"sentences": sentences})
+        return Question(
+            self.name, f"Write each row as a sentence.\n{head}\n{lines}", "\n".join(sentences), {"sentences": sentences}
+        )
 
     def check(self, question: Question, reply: str) -> bool:
         """Sentence by sentence."""

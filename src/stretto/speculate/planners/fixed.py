@@ -29,6 +29,8 @@ class Fixed(Planner):
 
 
 class FixedPlanning(Planning):
+    """Has learnt all it will."""
+
     def __init__(self, room: Room) -> None:
         self._room = room
 
