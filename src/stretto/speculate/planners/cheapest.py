@@ -18,6 +18,9 @@ FADE = 0.97  # weight of the past at each new observation: about the last 33 cou
 PRIOR = (0.7, 1.0)  # accepted and tried before anything was seen: hopeful, so that everything is tried
 LONGEST_PAUSE = 64  # rounds between two trials of a drafter that does not pay
 TRIAL = 2  # depth of such a trial
+CREEP = 1.05  # by how much at most the cost of a drafted node is believed to have risen at once
+MARGIN = 1.04  # what a draft must promise, relative to none: proposing and learning cost a little
+HOPELESS = 0.01  # nodes that are reached more rarely are not looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Knowledge:
 
     tallies: dict[Kind, Tally] = field(default_factory=dict)
     source: tuple[str, int] = ("", 5)  # of a costly drafter's nodes, with their score class
-    seconds_per_node: float | None = None  # of a costly drafter, fading average; None: not tried yet
+    seconds_per_node: float | None = None  # of a costly drafter, the least of late; None: not tried yet
     pause: int = 1  # rounds that a costly drafter sits out next time
     pause_left: int = 0
 
@@ -109,7 +112,7 @@ class CheapestPlanning(Planning):
 
     def _best_size(self, rows: int, seconds_per_node: float) -> int:
         """The chain length with the highest expected yield per second, drafting included."""
-        best, best_yield = 0, 1.0 / self._cost(1, rows)
+        best, best_yield = 0, MARGIN / self._cost(1, rows)
         expected, reach = 1.0, 1.0
         for depth in range(1, self._settings.most + 1):
             reach *= self._known.rate((*self._known.source, 0, depth_class(depth)))
@@ -125,7 +128,7 @@ class CheapestPlanning(Planning):
             return trees
         reaches = [self._reaches(tree) for tree in trees]
         orders = [sorted(range(len(tree)), key=lambda node: -r[node]) for tree, r in zip(trees, reaches, strict=True)]
-        best, best_yield = 0, len(trees) / self._cost(1, len(trees))
+        best, best_yield = 0, MARGIN * len(trees) / self._cost(1, len(trees))
         expected = float(len(trees))
         for size in range(1, max(map(len, trees)) + 1):
             expected += sum(r[o[size - 1]] for r, o in zip(reaches, orders, strict=True) if size <= len(o))
@@ -142,7 +145,7 @@ class CheapestPlanning(Planning):
         reaches: list[float] = []
         for node, parent in enumerate(tree.parents):
             above = 1.0 if parent == ROOT else reaches[parent]
-            reaches.append(above * self.rate_of(tree, node))
+            reaches.append(above * self.rate_of(tree, node) if above > HOPELESS else 0.0)
         return reaches
 
     def rate_of(self, tree: Tree, node: int) -> float:
@@ -174,7 +177,7 @@ class CheapestPlanning(Planning):
             known.source = kind_of(proposed, 0)[:2]
             seconds = draft_seconds / len(proposed)
             before = seconds if known.seconds_per_node is None else known.seconds_per_node
-            known.seconds_per_node = min(0.8 * before + 0.2 * seconds, 2.0 * before)  # one hiccup is no habit
+            known.seconds_per_node = min(seconds, CREEP * before)  # reading a prompt, or a hiccup, is no habit
 
 
 def kind_of(tree: Tree, node: int) -> Kind:
