@@ -14,12 +14,12 @@ from ..contract import Context, Drafting, Outcome, Planner, Planning, Room
 
 Kind = tuple[str, int, int, int]  # what nodes are alike: source, score in tenths, rank, depth class
 
-FADE = 0.97  # weight of the past at each new observation: about the last 33 count
-PRIOR = (0.7, 1.0)  # accepted and tried before anything was seen: hopeful, so that everything is tried
+FADE = 0.93  # weight of the past at each new observation: about the last 14 count
+PRIOR = 0.7  # acceptance before anything was seen: hopeful, so that everything is tried
 LONGEST_PAUSE = 64  # rounds between two trials of a drafter that does not pay
 TRIAL = 2  # depth of such a trial
 CREEP = 1.05  # by how much at most the cost of a drafted node is believed to have risen at once
-MARGIN = 1.04  # what a draft must promise, relative to none: proposing and learning cost a little
+MARGIN = 1.06  # what a draft must promise, relative to none: proposing and learning cost a little
 HOPELESS = 0.01  # nodes that are reached more rarely are not looked at
 
 
@@ -52,8 +52,8 @@ class Cheapest(Planner):
 class Tally:
     """A fading acceptance rate."""
 
-    accepted: float = PRIOR[0]
-    tried: float = PRIOR[1]
+    accepted: float
+    tried: float
 
     @property
     def rate(self) -> float:
@@ -73,13 +73,21 @@ class Knowledge:
     tallies: dict[Kind, Tally] = field(default_factory=dict)
     source: tuple[str, int] = ("", 5)  # of a costly drafter's nodes, with their score class
     seconds_per_node: float | None = None  # of a costly drafter, the least of late; None: not tried yet
-    pause: int = 1  # rounds that a costly drafter sits out next time
-    pause_left: int = 0
 
     def rate(self, kind: Kind) -> float:
-        """How often nodes of this kind were accepted when their parent was."""
-        tally = self.tallies.get(kind)
-        return tally.rate if tally else PRIOR[0] / PRIOR[1]
+        """How often nodes of this kind were accepted when their parent was; unseen depths are like shallower ones."""
+        source, score, rank, depth = kind
+        for shallower in range(depth, 0, -1):
+            tally = self.tallies.get((source, score, rank, shallower))
+            if tally is not None:
+                return tally.rate
+        return PRIOR
+
+    def tally(self, kind: Kind) -> Tally:
+        """The tally of a kind; a new one begins with one observation's weight of what was believed."""
+        if kind not in self.tallies:
+            self.tallies[kind] = Tally(self.rate(kind), 1.0)
+        return self.tallies[kind]
 
 
 class CheapestPlanning(Planning):
@@ -91,6 +99,8 @@ class CheapestPlanning(Planning):
         self._free = free
         self._known = knowledge
         self._costs: dict[tuple[int, int], float] = {}
+        self._pause = 1  # rounds that a costly drafter sits out next time it does not pay
+        self._pause_left = 0
 
     # -- how much -----------------------------------------------------------------------------
 
@@ -102,11 +112,11 @@ class CheapestPlanning(Planning):
         known = self._known
         size = self._best_size(rows, known.seconds_per_node) if known.seconds_per_node is not None else 0
         if size > 0:
-            known.pause, known.pause_left = 1, 0
-        elif known.pause_left > 0:
-            known.pause_left -= 1
+            self._pause, self._pause_left = 1, 0
+        elif self._pause_left > 0:
+            self._pause_left -= 1
         else:
-            known.pause = known.pause_left = min(2 * known.pause, LONGEST_PAUSE)
+            self._pause = self._pause_left = min(2 * self._pause, LONGEST_PAUSE)
             size = min(TRIAL, self._settings.most)
         return size
 
@@ -166,7 +176,7 @@ class CheapestPlanning(Planning):
             follow = None
             for child in proposed.children(parent):
                 hit = proposed.tokens[child] == token
-                self._known.tallies.setdefault(kind_of(proposed, child), Tally()).add(hit)
+                self._known.tally(kind_of(proposed, child)).add(hit)
                 if hit:
                     follow = child
             if follow is None:
