@@ -72,6 +72,7 @@ class Knowledge:
 
     tallies: dict[Kind, Tally] = field(default_factory=dict)
     source: tuple[str, int] = ("", 5)  # of a costly drafter's nodes, with their score class
+    pause: int = 1  # rounds that a costly drafter last sat out; a new decode tries at once, then begins at a quarter
     seconds_per_node: float | None = None  # of a costly drafter, the least of late; None: not tried yet
 
     def rate(self, kind: Kind) -> float:
@@ -99,7 +100,7 @@ class CheapestPlanning(Planning):
         self._free = free
         self._known = knowledge
         self._costs: dict[tuple[int, int], float] = {}
-        self._pause = 1  # rounds that a costly drafter sits out next time it does not pay
+        self._pause = max(1, knowledge.pause // 4)  # half of what a costly drafter sits out when it does not pay
         self._pause_left = 0
 
     # -- how much -----------------------------------------------------------------------------
@@ -112,11 +113,13 @@ class CheapestPlanning(Planning):
         known = self._known
         size = self._best_size(rows, known.seconds_per_node) if known.seconds_per_node is not None else 0
         if size > 0:
-            self._pause, self._pause_left = 1, 0
+            self._pause = known.pause = 1
+            self._pause_left = 0
         elif self._pause_left > 0:
             self._pause_left -= 1
         else:
             self._pause = self._pause_left = min(2 * self._pause, LONGEST_PAUSE)
+            known.pause = max(known.pause, self._pause)
             size = min(TRIAL, self._settings.most)
         return size
 
