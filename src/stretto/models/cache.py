@@ -32,7 +32,6 @@ class CacheShape:
     value_size: int
     dtype: torch.dtype
     device: torch.device
-    max_slots: int | None = None  # the model's positions plus what a tree may need; None: no bound
 
     @property
     def bytes_per_slot(self) -> int:

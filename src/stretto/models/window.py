@@ -32,10 +32,6 @@ class Window:
     edits: dict[int, Tensor] = field(default_factory=dict)  # layer -> [B, T, C] added to what leaves it;
     # layer 0 is the embedding, layer l the output of the l-th decoder layer
 
-    @property
-    def is_chain(self) -> bool:
-        return self.visible is None
-
     @classmethod
     def chain(
         cls, rows: Sequence[int], tokens: Sequence[Sequence[int]], starts: Sequence[int], device: torch.device

@@ -39,11 +39,6 @@ class Speculate:
     accept: Acceptor
     plan: Planner
 
-    def __str__(self) -> str:
-        if self.draft is None:
-            return "plain"
-        return "+".join(part.name for part in (self.draft, self.accept, self.plan))
-
 
 @dataclass(slots=True)
 class Commit:
