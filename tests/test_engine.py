@@ -191,7 +191,14 @@ def test_the_trace_tells_who_guessed_what(engine, tmp_path):
     assert record["tokens"] == answer.tokens and len(record["steps"]) == answer.counters.rounds
 
 
-def test_the_limit_of_positions_is_kept(engine):
+def test_the_limit_of_positions_is_kept(engine, monkeypatch):
     engine.model.max_positions = 12
-    answer = engine.generate([1] * 9, "lookup+fixed(8)", max_new_tokens=50)
+    evaluate = engine.model.evaluate
+
+    def bounded(window, *args):
+        assert int(window.positions.max()) < 12
+        return evaluate(window, *args)
+
+    monkeypatch.setattr(engine.model, "evaluate", bounded)
+    answer = engine.generate([0, 1, 2, 3, 4, 5, 0, 1, 2], "lookup+fixed(8)", max_new_tokens=50)
     assert len(answer.tokens) == 3 and answer.finish == "length"

@@ -59,7 +59,7 @@ class Row:
     def advance(self, tokens: Sequence[int]) -> list[int]:
         """Commit `tokens` up to the first end token, stop string or the limit; return those kept."""
         kept: list[int] = []
-        for token in tokens[: self.remaining]:
+        for token in tokens:
             kept.append(token)
             if token in self.limits.ends:
                 self.finish = "end"

@@ -25,6 +25,7 @@ from stretto.models.window import Window
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.contract import Context, Drafter, Outcome, Room
+from stretto.speculate.drafters.model import DraftModel
 from stretto.speculate.loop import Loop, Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.ban import Ban
@@ -175,6 +176,8 @@ def test_rows_end_at_the_first_end_token_and_at_their_limit(drafter):
         for row in fast:
             assert all(token not in ends for token in row.new_tokens[:-1])
             assert (row.finish == "end") == (row.new_tokens[-1] in ends)
+            for step in row.steps:
+                assert len(step.sources) == len(step.committed) >= len(step.accepted)
 
 
 def test_a_perfect_drafter_commits_its_whole_chain_every_round():
@@ -186,6 +189,23 @@ def test_a_perfect_drafter_commits_its_whole_chain_every_round():
     assert counters.new_tokens == 12 == counters.accepted + counters.rounds
     assert counters.drafted == counters.accepted == 10
     assert counters.token_forwards == 12
+
+
+def test_a_draft_model_reads_what_was_committed():
+    """After every round its cache holds a beginning of the row's tokens, whatever of its draft was rejected."""
+    model = TableModel.random(V, seed=2)
+    drafter = DraftModel(model)
+    drafting = drafter.begin(Context(TARGET, SimulatedClock(), lambda name: TARGET))
+    row = Row(History(PROMPTS[0]), -1, Rule(GREEDY, 0, 0), Limits(99))
+    session = drafting.open(row)
+    for agreed in (0, 1, 3, 4, 2, 0):
+        tree = session.propose(Room(4, 4))
+        committed = [*tree.tokens[:agreed], *([] if agreed == 4 else [(tree.tokens[agreed] + 1) % V])]
+        committed += [3, 3] if agreed == 1 else []  # as when another drafter's branch was accepted
+        row.history.extend(committed)
+        session.advance(Outcome(tree, list(range(agreed)), committed))
+        held = [int(key) for key in drafting.cache.keys(session.cache_row, 0)[0, :, 0]]
+        assert held == row.history.tokens[: len(held)] and len(held) < len(row.history.tokens)
 
 
 def test_a_fork_goes_on_like_its_source():
