@@ -69,7 +69,7 @@ def compare(
     Raises what `Engine.generate` raises, and KeyboardInterrupt where a decode was stopped: half of an
     answer proves nothing.
     """
-    request = Request(**settings)
+    request = Request.of(settings)
     if request.samples != 1:
         raise InvalidRequest("two methods are compared on one sample at a time", hint="leave out samples")
     answers = [engine.generate(prompt, method, **settings) for method in (first, second)]

@@ -72,7 +72,7 @@ class Knowledge:
 
     tallies: dict[Kind, Tally] = field(default_factory=dict)
     source: tuple[str, int] = ("", 5)  # of a costly drafter's nodes, with their score class
-    pause: int = 1  # rounds that a costly drafter last sat out; a new decode tries at once, then begins at a quarter
+    pause: int = 1  # rounds that a costly drafter last sat out; a new decode tries at once, then sits out half
     seconds_per_node: float | None = None  # of a costly drafter, the least of late; None: not tried yet
 
     def rate(self, kind: Kind) -> float:
@@ -100,7 +100,7 @@ class CheapestPlanning(Planning):
         self._free = free
         self._known = knowledge
         self._costs: dict[tuple[int, int], float] = {}
-        self._pause = max(1, knowledge.pause // 4)  # half of what a costly drafter sits out when it does not pay
+        self._pause = max(1, knowledge.pause // 4)  # doubled before a costly drafter sits it out
         self._pause_left = 0
 
     # -- how much -----------------------------------------------------------------------------
