@@ -4,6 +4,7 @@ plain                                   no drafting
 lookup                                  a drafter; acceptor and planner are the defaults
 draft(model=zoo/draft)+fixed(8)         parts joined by "+", settings in parentheses
 prompt-lookup                           a system of the catalogue by its name
+fuse(lookup(5),draft)                   parts that hold parts
 """
 
 from __future__ import annotations
@@ -89,12 +90,19 @@ def describe(method: Method) -> str:
 
 
 def _describe_part(part: Any) -> str:
-    changed = [
-        f"{field.name}={getattr(part, field.name)}"
-        for field in fields(part)
-        if getattr(part, field.name) != field.default
-    ]
+    changed = []
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if value != field.default:
+            many = isinstance(value, tuple)  # stands first, without its name
+            changed.append(_describe_value(value) if many else f"{field.name}={_describe_value(value)}")
     return f"{part.name}({','.join(changed)})" if changed else str(part.name)
+
+
+def _describe_value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_describe_value, value))
+    return _describe_part(value) if hasattr(type(value), "kind") else str(value)
 
 
 def _names(ability: Any) -> str:
@@ -121,6 +129,8 @@ def _part(piece: str) -> Any:
             named[key.strip()] = _value(value)
         else:
             raise InvalidRequest(f"{name!r} has no setting {key.strip()!r}", hint=closest(key.strip(), known_fields))
+    if positional and str(fields(part)[0].type).startswith("tuple"):  # it takes all that stand without a name
+        positional = [tuple(positional)]
     try:
         return part(*positional, **named)
     except TypeError as error:
@@ -130,7 +140,10 @@ def _part(piece: str) -> Any:
 
 
 def _value(text: str) -> Any:
+    """A number, a truth value, a part that a part holds, or the text itself (a model's name, say)."""
     text = text.strip()
+    if (match := _PART.fullmatch(text)) and match[1] in catalogue.parts():
+        return _part(text)
     for convert in (int, float):
         try:
             return convert(text)

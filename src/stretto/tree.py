@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 ROOT = -1
@@ -37,7 +38,8 @@ class Tree:
 
     `tokens[i]` is -1 for a rider that enters as a raw embedding row, found in `embeds[i]`  [C].
     `scores[i]` is the drafter's own estimate in [0, 1] that the node is accepted when its parent is.
-    `drawn_from[i]` is the vector [V] that a sampled node was drawn from.
+    `drawn_from[i]` is the vector [V] of probabilities, float64, that a sampled node was drawn from: after all steers,
+    and, where siblings do not repeat, before the earlier ones were taken out.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -47,7 +49,7 @@ class Tree:
     sources: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     proposals: list[Proposal] = field(default_factory=list)
-    drawn_from: dict[int, Tensor] = field(default_factory=dict)
+    drawn_from: dict[int, NDArray[Any]] = field(default_factory=dict)
     embeds: dict[int, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -61,7 +63,7 @@ class Tree:
         source: str = "",
         score: float = 0.5,
         proposal: Proposal = Proposal.POINT,
-        drawn_from: Tensor | None = None,
+        drawn_from: NDArray[Any] | None = None,
         embed: Tensor | None = None,
     ) -> int:
         """Append a node and return its index. The parent must exist already."""

@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from stretto.train.induction import seed_induction
 
 V = 512
+WORDS = [f"word{index}" for index in range(V)]
 
 
 def fresh(hidden: int, heads: int, key_heads: int) -> LlamaForCausalLM:
@@ -43,10 +44,10 @@ def copied(model: LlamaForCausalLM, length: int) -> float:
 def test_a_seeded_network_copies(hidden, heads, key_heads, least):
     model = fresh(hidden, heads, key_heads)
     assert copied(model, 40) < 0.1
-    seed_induction(model)
+    seed_induction(model, WORDS)
     assert copied(model, 40) > least
 
 
 def test_too_few_key_heads_are_refused():
     with pytest.raises(AssertionError, match="cannot carry"):
-        seed_induction(fresh(256, 4, 1))
+        seed_induction(fresh(256, 4, 1), WORDS)

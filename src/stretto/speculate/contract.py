@@ -9,10 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ..entry import Guarantee
 from ..models.clock import Clock
 from ..models.contract import Ability, Evaluation, Model
 from ..row import Row
@@ -33,10 +36,16 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much a drafter may propose for one row; 0 nodes: nothing."""
+    """How much a drafter may propose for one row; 0 nodes: nothing.
+
+    `shape` and `more` are for drafters that grow a tree by evaluating a model; others leave them aside. Neither may
+    depend on the target's answer to this round, or a sampled draft would no longer be one.
+    """
 
     nodes: int
     depth: int
+    shape: tuple[int, ...] | None = None  # parents of the tree to fill, `ROOT` = -1, each before its children
+    more: Callable[[Tree], bool] | None = None  # asked after each level: is another one worth drafting?
 
 
 NO_ROOM = Room(0, 0)
@@ -138,6 +147,15 @@ class Target:
             self._steered[at] = steered
         return choices.tokens
 
+    def probabilities(self, row: int, node: int) -> NDArray[Any]:
+        """The distribution [V] that the row's rule draws from after a node, float64; at temperature 0 one token's."""
+        steered = self.steered(row, node)
+        if self.rows[row].rule.pipeline.greedy:
+            certain = np.zeros(steered.shape[-1])
+            certain[self.choose([(row, node)])[0]] = 1.0
+            return certain
+        return np.asarray(steered.double().softmax(-1).cpu().numpy())
+
     def raw(self, row: int, node: int) -> Tensor:
         """The model's own logits after a node, [V]."""
         return self.logits[row, slot_of(node)]
@@ -165,6 +183,7 @@ class Acceptor(ABC):
     name: ClassVar[str]
     kind: ClassVar[str] = "acceptor"
     accepts: ClassVar[frozenset[Proposal]]  # proposal kinds for which it keeps its guarantee
+    guarantee: ClassVar[Guarantee] = Guarantee.EXACT
 
     @abstractmethod
     def accept(self, target: Target) -> list[Verdict]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from ..generation import LogProbability, Step
@@ -143,7 +143,7 @@ class Loop:
     def _fitting(self, row: Row, room: Room) -> Room:
         """No deeper than the row can still commit, nor than the model has positions."""
         depth = min(room.depth, row.remaining - 1, self.model.max_positions - len(row.history.tokens))
-        return Room(room.nodes, depth) if depth > 0 and room.nodes > 0 else NO_ROOM
+        return replace(room, depth=depth) if depth > 0 and room.nodes > 0 else NO_ROOM
 
     def _evaluate(self, trees: Sequence[Tree]) -> Evaluation:
         """One window for all rows, trees padded side by side: logits [B, 1 + D, V]."""

@@ -15,7 +15,7 @@ from stretto.gym.mixture import Chat, Mixture
 from stretto.train.tokenizer import ASSISTANT, BOS, END, SYSTEM, USER
 
 PROMPT_SAMPLE = 0.1  # questions hold random words that nothing could foretell: learn from one in ten of their tokens
-CHAT_PART = 0.72  # a row takes chats until this part is full (on average they fill more)
+CHAT_PART = 0.84  # a row takes chats until this part is full (on average they fill more)
 CHATS_AT_ONCE = 32
 TEXT_SHARES = {"prose": 0.4, "code": 0.6}
 KINDS = (*tasks(), "gsm8k", "prose", "code")

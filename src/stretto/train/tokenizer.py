@@ -56,6 +56,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
+def token_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """The text of each token, by id; bytes that are no text alone come as replacement characters."""
+    return [tokenizer.decode([index]) for index in range(len(tokenizer))]
+
+
 def _sample(mixture: Mixture, seed: int, chats: int) -> Iterator[str]:
     for chat in itertools.islice(mixture.chats(f"tokenizer/{seed}"), chats):
         yield chat.prompt

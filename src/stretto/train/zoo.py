@@ -12,7 +12,7 @@ from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreT
 from stretto.gym.mixture import Mixture
 from stretto.train.batches import Batch, Batches
 from stretto.train.induction import seed_induction
-from stretto.train.tokenizer import BOS, END, PAD, VOCABULARY, load_tokenizer, train_tokenizer
+from stretto.train.tokenizer import BOS, END, PAD, VOCABULARY, load_tokenizer, token_texts, train_tokenizer
 from stretto.train.trainer import Settings, TokenLosses, Trainer
 
 POSITIONS = 1024
@@ -68,7 +68,7 @@ def train_target(out: Path, mixture: Mixture, settings: Settings, seed: int = 0)
     tokenizer = zoo_tokenizer(out, mixture)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(target_config(tokenizer))
-    seed_induction(model, seed)
+    seed_induction(model, token_texts(tokenizer), seed)
     trainer = Trainer(model, Batches(mixture, tokenizer, seed), text_losses, settings, out / "target")
     return _trained(trainer, model, tokenizer, out / "target")
 
@@ -80,7 +80,7 @@ def train_draft(out: Path, mixture: Mixture, settings: Settings, seed: int = 1) 
     teacher = LlamaForCausalLM.from_pretrained(finished, dtype=torch.float32, attn_implementation=ATTENTION).eval()
     torch.manual_seed(seed)
     model = LlamaForCausalLM(draft_config(tokenizer))
-    seed_induction(model, seed)
+    seed_induction(model, token_texts(tokenizer), seed)
     trainer = Trainer(model, Batches(mixture, tokenizer, seed), distilled_from(teacher), settings, out / "draft")
     return _trained(trainer, model, tokenizer, out / "draft")
 

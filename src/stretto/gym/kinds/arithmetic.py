@@ -11,7 +11,7 @@ class Arithmetic:
     """Sums, differences and products of numbers with one to three digits."""
 
     name = "arithmetic"
-    share = 2.6
+    share = 3.0
 
     def make(self, rng: random.Random) -> Question:
         """One to four lines such as `12 + 7`; the answer repeats each and gives its result."""

@@ -13,7 +13,7 @@ class CopyEdit:
     """“Copy the text and replace X by Y”; right when every X and nothing else has changed."""
 
     name = "copy_edit"
-    share = 1.6
+    share = 2.0
 
     def make(self, rng: random.Random) -> Question:
         """One to five sentences, a quarter of them to be copied unchanged."""

@@ -14,7 +14,7 @@ class ExtractJson:
     """Sentences about people, orders or meetings, to be returned as a JSON list of objects."""
 
     name = "extract_json"
-    share = 1.6
+    share = 2.4
 
     def make(self, rng: random.Random) -> Question:
         """One to three records, each told in one of several ways."""

@@ -12,7 +12,7 @@ class ListEdit:
     """One or two edits of a list of words; right when the resulting list is."""
 
     name = "list_edit"
-    share = 1.8
+    share = 2.2
 
     def make(self, rng: random.Random) -> Question:
         """Five to twelve different words and one or two edits."""
