@@ -6,12 +6,14 @@ import itertools
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from laws.worlds import Guesser, decode
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Context, Drafting, Outcome, Room
-from stretto.speculate.planners.cheapest import Cheapest, depth_class
+from stretto.speculate.planners.cheapest import Cheapest, Tally, depth_class, kind_of
 from stretto.tree import ROOT, Tree
 
 V = 4
@@ -140,3 +142,23 @@ def test_depth_classes_grow():
 
 def test_rooms_are_within_the_setting():
     assert planning(1.0, 0.1, most=3).rooms([None, None]) == [Room(3, 3)] * 2
+
+
+@given(
+    rates=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8),
+    start=st.floats(0.1, 5.0),
+    per_token=st.floats(0.0, 2.0),
+)
+def test_a_single_chain_is_cut_as_a_tree_would_be_trimmed(rates, start, per_token):
+    plan = planning(start, per_token)
+    tree = Tree.chain(range(len(rates)), source="s")
+    for node, rate in enumerate(rates):
+        tree.scores[node] = node / 10  # each node is of its own kind
+        plan._known.tallies[kind_of(tree, node)] = Tally(rate, 1.0)
+    (alone,) = plan.trim([None], [tree])
+    reaches = plan._reaches(tree)
+    yields = [1.06 / start] + [
+        (1 + sum(reaches[:size])) / (start + per_token * size) for size in range(1, len(rates) + 1)
+    ]
+    best = max(yields)
+    assert yields[len(alone)] == pytest.approx(best)

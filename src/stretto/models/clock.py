@@ -21,7 +21,7 @@ from .window import Window
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # windows that are measured, in tokens
 CONTEXT = 128  # tokens in the cache before each measured window
-TURNS = 21  # windows of each size, at most; their lower quartile counts: what else the machine does only adds
+TURNS = 21  # windows of each size, at most
 BUDGET = 0.7  # seconds after which no further turn begins; two are always taken
 
 
@@ -95,7 +95,11 @@ class MeasuredClock:
 
 
 def measure(model: Model) -> list[tuple[int, float]]:
-    """Seconds of windows of each size, (tokens, seconds) ascending: never falling, never more than doubling."""
+    """Seconds of windows of each size, (tokens, seconds) ascending: never falling, never more than doubling.
+
+    Each is timed between windows of one token, whose kernels hold the weights in another form, and what it costs
+    the next of these counts as its own: so a window costs when it interrupts plain decoding.
+    """
     context = min(CONTEXT, model.max_positions // 2)
     sizes = [size for size in SIZES if context + size <= model.max_positions] or [1]
     tokens = [index % model.vocabulary for index in range(context + sizes[-1])]
@@ -103,23 +107,28 @@ def measure(model: Model) -> list[tuple[int, float]]:
     row = cache.open()
     model.evaluate(Window.chain([row], [tokens[:context]], [0], model.device), cache, Want(logits=False))
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
+    after: dict[int, list[float]] = {size: [] for size in sizes}  # a window of one token after one of that size
     begun = time.perf_counter()
     for turn in range(TURNS + 1):
         for size in sizes:
-            for _ in range(2):  # the first brings this size's weights and code back into the processor's caches
-                window = Window.chain([row], [tokens[-size:]], [context], model.device)
-                taken = _time(model, window, cache)
+            for taken, slots in ((seconds, size), (after, 1)):
+                window = Window.chain([row], [tokens[-slots:]], [context], model.device)
+                taken[size].append(_time(model, window, cache))
                 cache.truncate(row, context)
-            seconds[size].append(taken)
         if turn >= 2 and time.perf_counter() > begun + BUDGET:
             break
     points: list[tuple[int, float]] = []
-    for size, times in seconds.items():
-        cost = sorted(times[1:])[(len(times) - 1) // 4]  # the first turn warms up
+    for size in sizes:
+        cost = _quartile(seconds[size][1:]) + max(0.0, _quartile(after[size][1:]) - _quartile(seconds[1][1:]))
         if points:  # sizes double, and a window can be evaluated as two halves
             cost = min(max(cost, points[-1][1]), 2 * points[-1][1])
         points.append((size, cost))
     return points
+
+
+def _quartile(times: list[float]) -> float:
+    """The lower one, as what else the machine does only adds; the first turn, which warms up, is left out before."""
+    return sorted(times)[len(times) // 4]
 
 
 def describe(model: Model) -> str:
@@ -135,11 +144,14 @@ def describe(model: Model) -> str:
 
 
 def _time(model: Model, window: Window, cache: Cache) -> float:
-    start = time.perf_counter()
+    """Seconds of one evaluation. On a CPU this thread's own: the others do as much, and what else runs counts not."""
+    on_cpu = model.device.type == "cpu"
+    now = time.thread_time if on_cpu else time.perf_counter
+    start = now()
     evaluation = model.evaluate(window, cache)
-    if evaluation.logits is not None and model.device.type != "cpu":
+    if evaluation.logits is not None and not on_cpu:
         evaluation.logits[0, 0, 0].item()  # the device works on its own until it is asked
-    return time.perf_counter() - start
+    return now() - start
 
 
 def _processor(device: torch.device) -> str:

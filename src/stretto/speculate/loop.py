@@ -143,7 +143,9 @@ class Loop:
     def _fitting(self, row: Row, room: Room) -> Room:
         """No deeper than the row can still commit, nor than the model has positions."""
         depth = min(room.depth, row.remaining - 1, self.model.max_positions - len(row.history.tokens))
-        return replace(room, depth=depth) if depth > 0 and room.nodes > 0 else NO_ROOM
+        if depth <= 0 or room.nodes <= 0:
+            return NO_ROOM
+        return room if depth == room.depth else replace(room, depth=depth)
 
     def _evaluate(self, trees: Sequence[Tree]) -> Evaluation:
         """One window for all rows, trees padded side by side: logits [B, 1 + D, V]."""

@@ -16,7 +16,7 @@ Kind = tuple[str, int, int, int]  # what nodes are alike: source, score in tenth
 
 FADE = 0.93  # weight of the past at each new observation: about the last 14 count
 PRIOR = 0.7  # acceptance before anything was seen: hopeful, so that everything is tried
-LONGEST_PAUSE = 64  # rounds between two trials of a drafter that does not pay
+LONGEST_PAUSE = 128  # rounds between two trials of a drafter that does not pay
 TRIAL = 2  # depth of such a trial
 CREEP = 1.05  # by how much at most the cost of a drafted node is believed to have risen at once
 MARGIN = 1.06  # what a draft must promise, relative to none: proposing and learning cost a little
@@ -72,7 +72,8 @@ class Knowledge:
 
     tallies: dict[Kind, Tally] = field(default_factory=dict)
     source: tuple[str, int] = ("", 5)  # of a costly drafter's nodes, with their score class
-    pause: int = 1  # rounds that a costly drafter last sat out; a new decode tries at once, then sits out half
+    pause: int = 1  # rounds that a costly drafter sits out after its last trial, over all decodes
+    left: int = 0  # of these, still to come
     seconds_per_node: float | None = None  # of a costly drafter, the least of late; None: not tried yet
 
     def rate(self, kind: Kind) -> float:
@@ -100,26 +101,25 @@ class CheapestPlanning(Planning):
         self._free = free
         self._known = knowledge
         self._costs: dict[tuple[int, int], float] = {}
-        self._pause = max(1, knowledge.pause // 4)  # doubled before a costly drafter sits it out
-        self._pause_left = 0
+        self._room = Room(settings.most, settings.most)
 
     # -- how much -----------------------------------------------------------------------------
 
     def rooms(self, rows: Sequence[Row]) -> list[Room]:
-        size = self._settings.most if self._free else self._costly_size(len(rows))
+        if self._free:
+            return [self._room] * len(rows)
+        size = self._costly_size(len(rows))
         return [Room(size, size)] * len(rows)
 
     def _costly_size(self, rows: int) -> int:
         known = self._known
         size = self._best_size(rows, known.seconds_per_node) if known.seconds_per_node is not None else 0
         if size > 0:
-            self._pause = known.pause = 1
-            self._pause_left = 0
-        elif self._pause_left > 0:
-            self._pause_left -= 1
+            known.pause, known.left = 1, 0
+        elif known.left > 0:
+            known.left -= 1
         else:
-            self._pause = self._pause_left = min(2 * self._pause, LONGEST_PAUSE)
-            known.pause = max(known.pause, self._pause)
+            known.pause = known.left = min(2 * known.pause, LONGEST_PAUSE)
             size = min(TRIAL, self._settings.most)
         return size
 
@@ -137,13 +137,15 @@ class CheapestPlanning(Planning):
 
     def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
         """The nodes most likely to be accepted, as many for each row as pay for the batch as a whole."""
-        if not self._free or not any(map(len, trees)):
+        if not self._free or not any(trees):
             return trees
+        if len(trees) == 1 and trees[0].is_chain:
+            return [self._cut(trees[0])]
         reaches = [self._reaches(tree) for tree in trees]
-        orders = [sorted(range(len(tree)), key=lambda node: -r[node]) for tree, r in zip(trees, reaches, strict=True)]
+        orders = [sorted(range(len(r)), key=r.__getitem__, reverse=True) for r in reaches]
         best, best_yield = 0, MARGIN * len(trees) / self._cost(1, len(trees))
         expected = float(len(trees))
-        for size in range(1, max(map(len, trees)) + 1):
+        for size in range(1, max(map(len, orders)) + 1):
             expected += sum(r[o[size - 1]] for r, o in zip(reaches, orders, strict=True) if size <= len(o))
             gain = expected / self._cost(1 + size, len(trees))
             if gain > best_yield:
@@ -152,6 +154,21 @@ class CheapestPlanning(Planning):
             tree if best >= len(tree) else tree.prune(order[:best]) if best else Tree()
             for tree, order in zip(trees, orders, strict=True)
         ]
+
+    def _cut(self, chain: Tree) -> Tree:
+        """The same for the chain of a single row, without looking at nodes beyond which nothing can pay."""
+        size = len(chain)
+        best, best_yield = 0, MARGIN / self._cost(1, 1)
+        expected, reach = 1.0, 1.0
+        for node in range(size):
+            reach *= self.rate_of(chain, node)
+            expected += reach
+            cost = self._cost(2 + node, 1)
+            if expected > best_yield * cost:
+                best, best_yield = node + 1, expected / cost
+            elif expected + reach * (size - 1 - node) <= best_yield * cost:  # were all others certain, and free
+                break
+        return chain if best == size else chain.prune(range(best))
 
     def _reaches(self, tree: Tree) -> list[float]:
         """Probability that each node is accepted: a child's never exceeds its parent's, so the best n are a tree."""
