@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from stretto import gym
+from stretto.cli import main
 from stretto.errors import ModelError
-from stretto.train import main
 from stretto.train.batches import Batches
 from stretto.train.export import export_zoo
 from stretto.train.measure import answers
@@ -77,7 +77,7 @@ def test_a_batch_of_replies_equals_one_by_one(tokenizer) -> None:
 
 
 def test_the_command_reports_mistakes_in_one_line(tmp_path: Path, capsys) -> None:
-    assert main(["zoo", "export", "--out", str(tmp_path)]) == 2
+    assert main(["train", "zoo", "export", "--out", str(tmp_path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 

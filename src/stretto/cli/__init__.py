@@ -25,7 +25,10 @@ COMMANDS = {
     "train": "train the models that ship with stretto",
     "demo": "a short show: drafting, its speed, and that it changes no token",
 }
-ELSEWHERE = {"bench": "stretto.bench.command"}  # commands that stand beside what they command
+ELSEWHERE = {
+    "bench": "stretto.bench.command",
+    "train": "stretto.train.command",
+}  # commands that stand beside what they command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,8 +57,6 @@ def _run(given: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"stretto {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     called = given[0] if given else "--help"
-    if called == "train":  # it parses its own arguments
-        return int(importlib.import_module("stretto.train").main(given[1:]))
     if not called.startswith("-") and called not in COMMANDS:
         raise UnknownName(f"there is no command {called!r}", hint=closest(called, COMMANDS))
     for name, summary in COMMANDS.items():

@@ -3,43 +3,42 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-import torch
-
-from stretto.errors import StrettoError
-from stretto.gym.mixture import load_mixture
-from stretto.train.export import export_zoo, measure_zoo
-from stretto.train.trainer import Budget, Settings
-from stretto.train.zoo import train_draft, train_target
+from stretto.errors import InvalidRequest
 
 TARGET_MINUTES, DRAFT_MINUTES = 95.0, 18.0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse and run; returns 0, or 2 after a user's mistake."""
-    parser = argparse.ArgumentParser(prog="stretto train", description="Train the models that ship with stretto.")
-    recipes = parser.add_subparsers(dest="recipe", required=True)
-    zoo = recipes.add_parser("zoo", help="the causal target and its draft")
-    zoo.add_argument("part", choices=["target", "draft", "measure", "export", "all"])
-    zoo.add_argument("--out", type=Path, required=True, help="folder for checkpoints, logs and models")
-    zoo.add_argument("--data", type=Path, help="folder with bench/gsm8k and corpora/books (default: without them)")
-    zoo.add_argument("--minutes", type=float, help="training time of the target, or of the draft if that is the part")
-    zoo.add_argument("--draft-minutes", type=float, default=DRAFT_MINUTES, help="training time of the draft in `all`")
-    zoo.add_argument("--steps", type=int, help="stop after so many steps at the latest")
-    zoo.add_argument("--threads", type=int, default=torch.get_num_threads())
-    given = parser.parse_args(argv)
-    torch.set_num_threads(given.threads)
-    try:
-        _run(given)
-    except StrettoError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The recipe, its parts, where to put what comes of it, and how long it may take."""
+    parser.add_argument("recipe", choices=["zoo"], help="zoo: the causal target and its draft")
+    parser.add_argument("part", choices=["target", "draft", "measure", "export", "all"])
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, logs and models")
+    parser.add_argument("--data", type=Path, help="folder with bench/gsm8k and corpora/books (default: without them)")
+    parser.add_argument(
+        "--minutes", type=float, help="training time of the target, or of the draft if that is the part"
+    )
+    parser.add_argument(
+        "--draft-minutes", type=float, default=DRAFT_MINUTES, help="training time of the draft in `all`"
+    )
+    parser.add_argument("--steps", type=int, help="stop after so many steps at the latest")
+    parser.add_argument("--threads", type=int, help="processor threads (default: torch's own choice)")
 
 
-def _run(given: argparse.Namespace) -> None:
+def run(given: argparse.Namespace) -> int:
+    """Run the part asked for; what is there already is gone on with."""
+    for name in ("minutes", "draft_minutes", "steps", "threads"):
+        if (value := getattr(given, name)) is not None and value <= 0:
+            raise InvalidRequest(f"{name.replace('_', ' ')} {value} cannot be", hint="more than 0")
+    import torch
+
+    from stretto.gym.mixture import load_mixture
+    from stretto.train.export import export_zoo, measure_zoo
+    from stretto.train.trainer import Budget, Settings
+    from stretto.train.zoo import train_draft, train_target
+
+    torch.set_num_threads(given.threads or torch.get_num_threads())
     if given.part in ("target", "all"):
         budget = Budget(given.minutes or TARGET_MINUTES, given.steps)
         train_target(given.out, load_mixture(given.data), Settings(budget))
@@ -50,3 +49,4 @@ def _run(given: argparse.Namespace) -> None:
         measure_zoo(given.out)
     if given.part in ("export", "all"):
         print(export_zoo(given.out))
+    return 0

@@ -48,7 +48,8 @@ def seed_induction(model: LlamaForCausalLM, texts: Sequence[str], seed: int = 0)
     with torch.no_grad():
         table = model.model.embed_tokens.weight
         table.zero_()
-        table[:, :width] = TOKEN * _vectors(texts, width, generator)
+        spare = [""] * (len(table) - len(texts))  # rows that no token uses
+        table[:, :width] = TOKEN * _vectors([*texts, *spare], width, generator)
         table[:, -1] = CONSTANT
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight.zero_()
