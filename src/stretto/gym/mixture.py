@@ -19,6 +19,8 @@ SYSTEM_LINES = (
     "Answer exactly and keep to the format.",
 )
 SYSTEM_SHARE = 0.04
+LATE = {"list_edit": 3.0, "copy_edit": 2.0, "json_edit": 2.5, "python_rename": 2.5, "arithmetic": 2.5}
+# by how much these kinds are drawn more late in training: what a small model learns last
 PROBLEM_SHARE = 0.03
 SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "__pycache__", "lib2to3", "pydoc_data"}
 
@@ -41,11 +43,12 @@ class Mixture:
     prose: tuple[str, ...]
     code: tuple[str, ...]
 
-    def chats(self, key: str) -> Iterator[Chat]:
-        """An endless stream of training chats; the same key gives the same stream."""
+    def chats(self, key: str, late: bool = False) -> Iterator[Chat]:
+        """An endless stream of training chats; the same arguments give the same stream."""
         rng = random.Random(key)
         kinds = tasks()
-        names, shares = list(kinds), [task.share for task in kinds.values()]
+        names = list(kinds)
+        shares = [task.share * (LATE.get(name, 1.0) if late else 1.0) for name, task in kinds.items()]
         index = 0
         while True:
             index += 1

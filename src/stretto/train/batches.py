@@ -17,6 +17,7 @@ from stretto.train.tokenizer import ASSISTANT, BOS, END, SYSTEM, USER
 PROMPT_SAMPLE = 0.1  # questions hold random words that nothing could foretell: learn from one in ten of their tokens
 CHAT_PART = 0.84  # a row takes chats until this part is full (on average they fill more)
 CHATS_AT_ONCE = 32
+FIRST_LENGTH = 256  # of a row in the first part of training
 TEXT_SHARES = {"prose": 0.4, "code": 0.6}
 KINDS = (*tasks(), "gsm8k", "prose", "code")
 
@@ -47,7 +48,9 @@ class Batches:
         """Batch `number`: `rows` rows of `length` tokens; a pure function of the seed and these three."""
         key = f"{self._seed}/{number}/{length}"
         rng = random.Random(key)
-        chats = self._encoded(self._mixture.chats(f"train/{key}"), np.random.default_rng(rng.getrandbits(64)))
+        chats = self._encoded(
+            self._mixture.chats(f"train/{key}", late=length > FIRST_LENGTH), np.random.default_rng(rng.getrandbits(64))
+        )
         tokens, weights, kinds = (np.zeros((rows, length), kind) for kind in (np.int64, np.float32, np.int64))
         waiting = next(chats)
         for row in range(rows):

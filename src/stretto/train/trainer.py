@@ -19,7 +19,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from stretto.errors import InvalidRequest
-from stretto.train.batches import KINDS, Batch, Batches
+from stretto.train.batches import FIRST_LENGTH, KINDS, Batch, Batches
 
 TokenLosses = Callable[[PreTrainedModel, Batch], torch.Tensor]  # losses of tokens 1… of each row: [B, T - 1]
 
@@ -57,7 +57,11 @@ class Settings:
     hold: float = 0.45  # fraction of the budget with the full rate
     last_rate: float = 0.02  # of the full rate, at the very end
     clip: float = 1.0  # gradient norm
-    lengths: tuple[tuple[float, int], ...] = ((0.7, 256), (0.93, 512), (1.0, 1024))  # (until fraction, row length)
+    lengths: tuple[tuple[float, int], ...] = (
+        (0.7, FIRST_LENGTH),
+        (0.93, 512),
+        (1.0, 1024),
+    )  # (until fraction, row length)
     checkpoint_seconds: float = 240.0
     log_steps: int = 25
 
