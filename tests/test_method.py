@@ -37,7 +37,7 @@ def test_text_form(text, draft, plan):
     [
         ("lokup", UnknownName, "did you mean 'lookup'"),
         ("lookup(longst=2)", InvalidRequest, "did you mean 'longest'"),
-        ("lookup(1,2,3,4,5)", InvalidRequest, "its settings: longest"),
+        ("lookup(1,2,3,4,5,6)", InvalidRequest, "its settings: longest"),
         ("lookup(longest=0)", InvalidRequest, "1 <= shortest"),
         ("lookup+draft", InvalidRequest, "two drafters"),
         ("fixed(3)", InvalidRequest, "no drafter"),
@@ -75,8 +75,29 @@ def test_parts_that_do_not_fit_are_refused():
 
 def test_every_entry_parses_and_every_part_is_reachable():
     for entry in catalogue.entries().values():
-        method.parse(entry.parts)
+        if entry.command:  # no way of decoding
+            with pytest.raises(InvalidRequest, match=f"no way of decoding .hint: see `{entry.command}`"):
+                method.parse(entry.name)
+        else:
+            method.parse(entry.parts)
         assert entry.source and entry.summary and isinstance(entry.guarantee, Guarantee)
     for name, part in catalogue.parts().items():
-        assert part.name == name and part.kind in {"drafter", "acceptor", "planner"}
+        assert part.name == name and part.kind in {"drafter", "acceptor", "planner", "route", "search"}
         assert (part.__doc__ or "").strip()
+
+
+def test_auto_fuses_what_suits_the_model_and_a_draft_that_lies_beside_it(tmp_path):
+    target, draft = tmp_path / "target", tmp_path / "draft"
+    for folder in (target, draft):
+        folder.mkdir()
+        (folder / "tokenizer.json").write_text("{}")
+    model = TableModel.random(4, seed=0)
+    names = lambda found: [part.name for part in found.draft.parts]  # noqa: E731
+    assert names(method.complete(method.parse("auto"), model)) == ["lookup", "recycle"]
+    model.name = str(target)
+    assert names(method.complete(method.parse("auto"), model)) == ["lookup", "recycle", "draft"]
+    (draft / "tokenizer.json").write_text("{ }")  # another one
+    assert method.beside(target) is None
+    chosen = method.parse("auto(lookup,draft)")
+    assert method.complete(chosen, model) is chosen
+    assert method.complete(method.PLAIN, model) is method.PLAIN

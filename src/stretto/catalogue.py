@@ -17,7 +17,14 @@ from typing import Any
 from .entry import Entry, Guarantee
 from .errors import UnknownName, closest
 
-FOLDERS = ("speculate.drafters", "speculate.acceptors", "speculate.planners")  # where parts of methods stand
+FOLDERS = (  # where parts of methods and diagnostics stand
+    "speculate.drafters",
+    "speculate.acceptors",
+    "speculate.planners",
+    "route",
+    "search",
+    "diagnose",
+)
 
 PLAIN = Entry(
     name="plain",
@@ -31,7 +38,7 @@ PLAIN = Entry(
 
 @cache
 def parts() -> dict[str, Any]:
-    """Every drafter, acceptor and planner by its name."""
+    """Every drafter, acceptor, planner, route and search by its name."""
     found: dict[str, Any] = {}
     for module in _modules():
         part: Any

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from . import method as methods
 from .errors import InvalidRequest, StrettoError, Unsupported
 from .generation import Finish, Generation
-from .method import Method
+from .method import Loop, Method
 from .models.clock import Clock, MeasuredClock
 from .models.contract import Model
 from .models.load import load
@@ -17,9 +17,9 @@ from .models.memory import require_memory
 from .request import Request
 from .row import Limits, Row
 from .speculate.contract import Context
-from .speculate.loop import Loop
 from .steer.choice import Rule
 from .steer.path import History
+from .steer.pipeline import Pipeline
 from .text import Codec, Prompt, is_one
 
 if TYPE_CHECKING:
@@ -74,14 +74,14 @@ class Stream(Iterator[Piece]):
 
 
 class _Decode:
-    """One call's rows on their way: an own loop over an own cache."""
+    """One call's rows on their way: an own loop of the method's family, over an own cache."""
 
-    def __init__(self, loop: Loop, request: Request, method: Method, ends: frozenset[int]) -> None:
+    def __init__(self, loop: Loop, request: Request, method: Method, ends: frozenset[int], pipeline: Pipeline) -> None:
         self.loop = loop
         self.request = request
         self.method = method
         self.ends = ends
-        self.pipeline = request.pipeline(ends)
+        self.pipeline = pipeline
         self.rows: list[Row] = []
 
     def run(self) -> None:
@@ -184,7 +184,10 @@ class Engine:
         self, prompts: Sequence[Prompt], request: Request, method: Method, *, strict: bool
     ) -> tuple[_Decode, list[Row | StrettoError]]:
         """Check everything, then evaluate the prompts. One row or error per prompt and sample, in order."""
-        methods.check(method, self.model)
+        ends = self.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
+        pipeline = request.pipeline(ends)
+        method = methods.complete(method, self.model)
+        methods.check(method, self.model, pipeline, request.samples)
         request.check(self.model.vocabulary)
         if not prompts:
             raise InvalidRequest("there is no prompt", hint="give at least one")
@@ -200,16 +203,31 @@ class Engine:
         slots = min(max(lengths, default=1) + request.max_new_tokens + 64, self.model.max_positions + 64)
         cache = self.model.new_cache(max(1, len(lengths) * request.samples), min(slots, 1024))
         require_memory(cache.shape.bytes_per_slot * slots * max(1, len(lengths) * request.samples), self.model.device)
-        loop = Loop(Context(self.model, self.clock, self._load_draft, self._memory), method, cache)
-        ends = self.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
-        decode = _Decode(loop, request, method, ends)
+        decode = _Decode(method.loop(self._context(), cache), request, method, ends, pipeline)
         placed: list[Row | StrettoError] = []
         for tokens in encoded:
-            if isinstance(tokens, StrettoError):
-                placed.extend([tokens] * request.samples)
-            else:
+            try:
+                if isinstance(tokens, StrettoError):
+                    raise tokens
                 placed.extend(self._open(decode, tokens))
+            except StrettoError as error:  # also where it fits this model, but not another that reads along
+                if strict:
+                    raise
+                placed.extend([error] * request.samples)
         return decode, placed
+
+    def _context(self) -> Context:
+        """What the parts of a method may use."""
+        codec = self.codec
+        return Context(
+            self.model,
+            self.clock,
+            self._load_draft,
+            self._memory,
+            tokenizer=codec.fingerprint,
+            encode=codec.encode_piece,
+            decode=codec.decode,
+        )
 
     def _open(self, decode: _Decode, tokens: list[int]) -> list[Row]:
         """One row per sample: the prompt is evaluated once and forked."""
@@ -217,13 +235,13 @@ class Engine:
         rows: list[Row] = []
         for sample in range(request.samples):
             row = self._row(decode, History(tokens), sample)
-            decode.rows.append(row)
-            rows.append(row)
             if sample == 0:
                 row.cache_row = loop.cache.open()
                 loop.add(row)
             else:
                 loop.fork(rows[0], row)
+            decode.rows.append(row)
+            rows.append(row)
         return rows
 
     def _row(self, decode: _Decode, history: History, sample: int) -> Row:

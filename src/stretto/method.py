@@ -4,26 +4,44 @@ plain                                   no drafting
 lookup                                  a drafter; acceptor and planner are the defaults
 draft(model=zoo/draft)+fixed(8)         parts joined by "+", settings in parentheses
 prompt-lookup                           a system of the catalogue by its name
+entropy(small=zoo/draft)                a route or a search, which decodes by itself
 fuse(lookup(5),draft)                   parts that hold parts
 """
 
 from __future__ import annotations
 
+import filecmp
 import re
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, cast
 
 from . import catalogue
 from .errors import InvalidRequest, UnknownName, Unsupported, closest
-from .models.contract import Model
+from .models.contract import Ability, Model
+from .route import loop as route
+from .route.loop import Routed
+from .search import loop as search
+from .search.loop import Searched
+from .speculate import loop as speculate
 from .speculate.acceptors.exact import Exact
 from .speculate.contract import Drafter
+from .speculate.drafters.fuse import Auto
+from .speculate.drafters.lookup import Lookup
+from .speculate.drafters.model import DraftModel
+from .speculate.drafters.recycle import Recycle
 from .speculate.loop import Speculate
 from .speculate.planners.cheapest import Cheapest
+from .steer.pipeline import Pipeline
+from .steer.temperature import Temperature
 
-Method = Speculate
+Method = Speculate | Routed | Searched  # each gives its family's loop
+Loop = speculate.Loop | route.Loop | search.Loop
 
+ALONE: dict[str, Any] = {"route": Routed, "search": Searched}  # kinds of part that are a method by themselves
+GREEDY = Pipeline([Temperature(0.0)])
 PLAIN = Speculate(draft=None, accept=Exact(), plan=Cheapest())
+_SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
 _PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
@@ -32,12 +50,14 @@ def parse(text: str | Method) -> Method:
 
     Raises UnknownName for an unknown part or system, InvalidRequest for settings it does not take.
     """
-    if isinstance(text, Speculate):
+    if not isinstance(text, str):
         return text
     pieces = _split(text, "+")
     if not pieces:
         raise InvalidRequest("the method is empty", hint="for example 'lookup', or 'plain' for no drafting")
     if len(pieces) == 1 and (entry := catalogue.entries().get(pieces[0])):
+        if entry.command:
+            raise InvalidRequest(f"{entry.name!r} is no way of decoding", hint=f"see `{entry.command}`")
         pieces = _split(entry.parts, "+")
     chosen: dict[str, Any] = {}
     for piece in pieces:
@@ -52,6 +72,11 @@ def parse(text: str | Method) -> Method:
         chosen[part.kind] = part
     if "plain" in pieces and chosen:
         raise InvalidRequest(f"method {text!r}: 'plain' drafts nothing", hint="leave out 'plain' or the rest")
+    for kind, alone in ALONE.items():
+        if kind in chosen:
+            if len(chosen) > 1:
+                raise InvalidRequest(f"the {kind} {chosen[kind].name!r} decodes by itself", hint="leave out the rest")
+            return cast(Method, alone(chosen[kind]))
     if chosen and "drafter" not in chosen:
         raise InvalidRequest(f"method {text!r} has no drafter", hint=f"for example 'lookup+{text}'")
     return Speculate(
@@ -61,8 +86,11 @@ def parse(text: str | Method) -> Method:
     )
 
 
-def check(method: Method, model: Model) -> None:
+def check(method: Method, model: Model, pipeline: Pipeline = GREEDY, samples: int = 1) -> None:
     """Refuse, before any work, what cannot be exact. Raises Unsupported with a hint."""
+    if not isinstance(method, Speculate):
+        method.check(model, pipeline, samples)
+        return
     drafter = method.draft
     if drafter is None:
         return
@@ -71,7 +99,12 @@ def check(method: Method, model: Model) -> None:
         kinds = ", ".join(sorted(kind.value for kind in foreign))
         raise Unsupported(
             f"acceptor {method.accept.name!r} cannot judge the {kinds} proposals of drafter {drafter.name!r}",
-            hint="use the acceptor 'exact', which judges all",
+            hint=f"use {_judges(drafter)}",
+        )
+    if not method.accept.judges_siblings(drafter):
+        raise Unsupported(
+            f"acceptor {method.accept.name!r} cannot judge the {drafter.siblings.value} of drafter {drafter.name!r}",
+            hint=f"use {_judges(drafter)}",
         )
     missing = drafter.needs & ~model.abilities
     if missing:
@@ -81,8 +114,32 @@ def check(method: Method, model: Model) -> None:
         )
 
 
+def complete(method: Method, model: Model) -> Method:
+    """The method with what `auto` leaves to the engine: which drafters to fuse for this model."""
+    if not (isinstance(method, Speculate) and isinstance(method.draft, Auto) and not method.draft.parts):
+        return method
+    parts: list[Drafter] = [Lookup()]
+    if Ability.TREE in model.abilities:
+        parts.append(Recycle(prompt=False))
+    if (draft := beside(Path(model.name))) is not None:
+        parts.append(DraftModel(str(draft)))
+    return replace(method, draft=Auto(tuple(parts)))
+
+
+def beside(folder: Path) -> Path | None:
+    """The draft model that lies in or beside a checkpoint's folder under the name `draft`, with the same tokenizer."""
+    tokenizer = folder / "tokenizer.json"
+    for place in (folder / "draft", folder.parent / "draft"):
+        twin = place / "tokenizer.json"
+        if place != folder and tokenizer.is_file() and twin.is_file() and filecmp.cmp(tokenizer, twin, shallow=False):
+            return place
+    return None
+
+
 def describe(method: Method) -> str:
     """The text form that gives this method again, defaults left out."""
+    if not isinstance(method, Speculate):
+        return _describe_part(method.route if isinstance(method, Routed) else method.search)
     if method.draft is None:
         return "plain"
     parts = [method.draft, *(p for p in (method.accept, method.plan) if p not in (PLAIN.accept, PLAIN.plan))]
@@ -105,6 +162,16 @@ def _describe_value(value: Any) -> str:
     return _describe_part(value) if hasattr(type(value), "kind") else str(value)
 
 
+def _judges(drafter: Drafter) -> str:
+    """The acceptors that may judge what a drafter proposes, by name."""
+    acceptors = [part for part in catalogue.parts().values() if part.kind == "acceptor"]
+    return ", ".join(
+        repr(part.name)
+        for part in sorted(acceptors, key=lambda part: (part.name != PLAIN.accept.name, part.name))
+        if drafter.proposals <= part.accepts and part.judges_siblings(drafter)
+    )
+
+
 def _names(ability: Any) -> str:
     return ", ".join(member.name.lower() for member in ability)
 
@@ -122,13 +189,13 @@ def _part(piece: str) -> Any:
     known_fields = [field.name for field in fields(part)]
     positional, named = [], {}
     for setting in _split(inside, ","):
-        key, equals, value = setting.partition("=")
-        if not equals:
+        assigned = _SETTING.fullmatch(setting)
+        if not assigned:
             positional.append(_value(setting))
-        elif key.strip() in known_fields:
-            named[key.strip()] = _value(value)
+        elif assigned[1] in known_fields:
+            named[assigned[1]] = _value(assigned[2])
         else:
-            raise InvalidRequest(f"{name!r} has no setting {key.strip()!r}", hint=closest(key.strip(), known_fields))
+            raise InvalidRequest(f"{name!r} has no setting {assigned[1]!r}", hint=closest(assigned[1], known_fields))
     if positional and str(fields(part)[0].type).startswith("tuple"):  # it takes all that stand without a name
         positional = [tuple(positional)]
     try:

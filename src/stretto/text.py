@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -79,17 +80,30 @@ def is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
     return isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], int | Mapping))
 
 
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Tells tokenizers apart by what their ids stand for."""
+    ids = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return hashlib.sha256(repr(ids).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 class Codec:
     """A model's tokenizer and chat template, or neither: then prompts are token ids."""
 
     def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase | None) -> None:
         self.name = name  # of the model, for messages
         self.tokenizer = tokenizer
+        self._fingerprint: str | None = None
 
     @property
     def has_template(self) -> bool:
         """Whether the checkpoint brings a chat template."""
         return self.tokenizer is not None and bool(self.tokenizer.chat_template)
+
+    def fingerprint(self) -> str | None:
+        """Of the tokenizer; None without one. Found when it is first asked for."""
+        if self._fingerprint is None and self.tokenizer is not None:
+            self._fingerprint = fingerprint(self.tokenizer)
+        return self._fingerprint
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids. Raises InvalidRequest where there are none, or nothing to make them with."""
@@ -108,6 +122,16 @@ class Codec:
         if self.tokenizer is None:
             return " ".join(map(str, tokens))
         return cast(str, self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def encode_piece(self, text: str) -> list[int]:
+        """Token ids of a piece of text, without special ones; without a tokenizer, of what `decode` writes."""
+        if self.tokenizer is not None:
+            return cast(list[int], self.tokenizer.encode(text, add_special_tokens=False))
+        try:
+            return [int(word) for word in text.split()]
+        except ValueError:
+            self._tokenizer()  # raises
+            raise
 
     def text(self, prompt: Sequence[int], stop: Sequence[str] = ()) -> Text:
         """An empty text that goes on after a prompt."""

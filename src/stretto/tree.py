@@ -32,6 +32,14 @@ class Proposal(Enum):
     RIDER = "rider"  # an auxiliary row: evaluated, seen by its own chain only, never committed
 
 
+class Siblings(Enum):
+    """How committable siblings relate; it decides which acceptors may judge sampled ones."""
+
+    NONE = "no siblings"  # a chain
+    DISTINCT = "distinct siblings"  # sampled ones were drawn in order, each without the ones before; points differ
+    REPEATED = "repeated siblings"  # sampled ones were drawn independently, so that tokens may repeat
+
+
 @dataclass(slots=True)
 class Tree:
     """Parallel lists, one entry per node; parents come before their children.
@@ -39,7 +47,9 @@ class Tree:
     `tokens[i]` is -1 for a rider that enters as a raw embedding row, found in `embeds[i]`  [C].
     `scores[i]` is the drafter's own estimate in [0, 1] that the node is accepted when its parent is.
     `drawn_from[i]` is the vector [V] of probabilities, float64, that a sampled node was drawn from: after all steers,
-    and, where siblings do not repeat, before the earlier ones were taken out.
+    and, where siblings do not repeat, before the earlier sampled ones were taken out (once they hold all of its
+    mass, further ones are drawn uniformly from the tokens not yet taken).
+    `beliefs[i]` is the drafter's own vector [V] there before any steer, for acceptors that compare confidences.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -50,6 +60,7 @@ class Tree:
     scores: list[float] = field(default_factory=list)
     proposals: list[Proposal] = field(default_factory=list)
     drawn_from: dict[int, NDArray[Any]] = field(default_factory=dict)
+    beliefs: dict[int, NDArray[Any]] = field(default_factory=dict)
     embeds: dict[int, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -64,6 +75,7 @@ class Tree:
         score: float = 0.5,
         proposal: Proposal = Proposal.POINT,
         drawn_from: NDArray[Any] | None = None,
+        belief: NDArray[Any] | None = None,
         embed: Tensor | None = None,
     ) -> int:
         """Append a node and return its index. The parent must exist already."""
@@ -81,6 +93,8 @@ class Tree:
         self.proposals.append(proposal)
         if drawn_from is not None:
             self.drawn_from[index] = drawn_from
+        if belief is not None:
+            self.beliefs[index] = belief
         if embed is not None:
             self.embeds[index] = embed
         return index
@@ -134,16 +148,6 @@ class Tree:
         """Tokens from the root's child down to `node`, both included."""
         return [self.tokens[index] for index in self.path(node)]
 
-    def ancestors(self) -> list[list[bool]]:
-        """Who sees whom, self included, the root left out: [D][D]."""
-        size = len(self.tokens)
-        table = [[False] * size for _ in range(size)]
-        for index, parent in enumerate(self.parents):
-            if parent != ROOT:
-                table[index] = table[parent].copy()
-            table[index][index] = True
-        return table
-
     def prune(self, keep: Sequence[int]) -> Tree:
         """The tree of the nodes in `keep` only; a node whose parent goes, goes as well."""
         kept = Tree()
@@ -158,6 +162,7 @@ class Tree:
                 score=self.scores[index],
                 proposal=self.proposals[index],
                 drawn_from=self.drawn_from.get(index),
+                belief=self.beliefs.get(index),
                 embed=self.embeds.get(index),
             )
         return kept

@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 
+from laws.stores import random_store
 from laws.worlds import (
     GREEDY,
     Guesser,
@@ -19,13 +20,20 @@ from laws.worlds import (
     random_tree,
 )
 from stretto import catalogue
+from stretto.entry import Guarantee
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.models.window import Window
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.contract import Context, Drafter, Outcome, Room
+from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.drafters.model import DraftModel
+from stretto.speculate.drafters.recycle import Recycle
+from stretto.speculate.drafters.sampled import Sampled
+from stretto.speculate.drafters.specinfer import Independent
+from stretto.speculate.drafters.tree import DraftTree
+from stretto.speculate.forcing import HOLE, Template
 from stretto.speculate.loop import Loop, Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.ban import Ban
@@ -40,6 +48,7 @@ from stretto.steer.top_p import TopP
 
 V = 4
 TARGET = TableModel.random(V, seed=1)
+DRAFT = TableModel.random(V, seed=2)
 PROMPTS = [[0, 1, 2], [3], [2, 2, 1, 0, 3, 1]]
 PIPELINES = {
     "greedy": GREEDY,
@@ -53,8 +62,42 @@ PIPELINES = {
 def registered() -> dict[str, Drafter]:
     """Every registered drafter with settings for this world."""
     settings = {
-        "draft": {"": {"model": TableModel.random(V, seed=2)}, " (itself)": {"model": TARGET}},
-        "lookup": {"": {}, " (tree)": {"matches": 3}},
+        "draft": {"": {"model": DRAFT}, " (itself)": {"model": TARGET}},
+        "draft-tree": {"": {"width": 2, "model": DRAFT}, " (coupled)": {"coupled": True, "model": TARGET}},
+        "sampled": {"": {"model": DRAFT}},
+        "iid": {"": {"branches": (2, 2, 1), "model": DRAFT}},
+        "rsd-c": {"": {"branches": (2, 1, 2), "model": DRAFT}},
+        "rsd-s": {"": {"width": 3, "model": DRAFT}},
+        "dyspec": {"": {"model": DRAFT}, " (heap)": {"layered": False, "model": DRAFT}},
+        "merged": {"": {"drafters": (Sampled(DRAFT), Independent((2, 2), TableModel.random(V, seed=3)))}},
+        "hierarchy": {
+            "": {"drafter": Lookup(matches=2), "model": DRAFT, "nodes": 4},
+            " (trees)": {"drafter": DraftTree(2, model=TableModel.random(V, seed=3)), "model": TARGET, "least": 3},
+            " (observing)": {"drafter": Recycle(), "model": DRAFT, "least": 9},
+        },
+        "jacobi": {"": {"block": 4}, " (recycled)": {"block": 3, "blocks": 2, "ready": 0.5, "pool": 3, "quorum": 1}},
+        "lookahead": {"": {"level": 3, "window": 3, "guesses": 2}, " (prompt)": {"level": 2, "prompt": True}},
+        "lookup": {"": {}, " (tree)": {"matches": 3}, " (first)": {"newest": False, "whole": True}},
+        "suffix": {"": {}, " (tree)": {"matches": 3, "newest": False}, " (shared)": {"shared": True, "bias": 0}},
+        "store": {"": {"path": random_store(V), "shortest": 1}},
+        "rasd": {"": {"drafter": DraftModel(DRAFT), "retriever": Lookup(matches=3), "rank": 2}},
+        "codeswift": {
+            "": {"path": random_store(V), "repository": random_store(V, 1), "cached": 6, "threshold": 0.6, "retry": 2},
+            " (cache)": {"path": random_store(V), "cached": 2, "depth": 3, "capacity": 9},
+        },
+        "copy": {"": {}, " (of a source)": {"source": (0, 1, 2, 3, 1, 1, 0), "eager": False}},
+        "consensus": {"": {"least": 0.0}, " (counted)": {"weighted": False, "longest": 2}},
+        "forced": {"": {"forcing": Template((1, 2, HOLE, 0, 3))}},
+        "template": {"": {"pattern": (3, HOLE, 1, 2)}},
+        "recycle": {"": {}, " (own)": {"shared": False, "rejected": False, "ranks": 2}},
+        "pearl": {"": {"model": DRAFT, "ahead": 3}, " (measured)": {"model": TableModel.random(V, seed=1)}},
+        "sjd": {"": {"window": 4}, " (repeat)": {"start": "repeat"}},
+        "graft": {"": {"drafter": DraftTree(2, model=DRAFT), "filler": Recycle()}},
+        "auto": {"": {"parts": (Lookup(), Recycle(prompt=False))}},
+        "fuse": {
+            "": {"parts": (Lookup(matches=2), Recycle())},
+            " (with a model)": {"parts": (DraftModel(TableModel.random(V, seed=2)), Lookup())},
+        },
     }
     return {
         f"{name}{variant}": part(**chosen)
@@ -73,7 +116,9 @@ def planners() -> dict[str, object]:
 
 
 def exact_acceptors() -> dict[str, object]:
-    return {name: part() for name, part in catalogue.parts().items() if part.kind == "acceptor"}
+    """Those that give plain decoding's tokens; what is exact in distribution has its laws in test_acceptors.py."""
+    acceptors = (part for part in catalogue.parts().values() if part.kind == "acceptor")
+    return {part.name: part() for part in acceptors if part.guarantee is Guarantee.EXACT}
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES.values(), ids=PIPELINES)
@@ -164,7 +209,11 @@ def test_proposals_keep_to_their_room_and_have_distinct_siblings(drafter):
     twins = [Row(row.history.fork(), -1, row.rule, row.limits) for row in rows]
     copies = [session.fork(twin) for session, twin in zip(sessions, twins, strict=True)]
     again = drafting.propose(copies, [Room(6, 6)] * len(rows))
-    assert again == drafting.propose(sessions, [Room(6, 6)] * len(rows))
+    for twin, tree in zip(again, drafting.propose(sessions, [Room(6, 6)] * len(rows)), strict=True):
+        assert (twin.tokens, twin.parents, twin.scores) == (tree.tokens, tree.parents, tree.scores)
+        assert {n: q.tolist() for n, q in twin.drawn_from.items()} == {
+            n: q.tolist() for n, q in tree.drawn_from.items()
+        }
 
 
 @pytest.mark.parametrize("drafter", drafters().values(), ids=drafters())
@@ -204,7 +253,8 @@ def test_a_draft_model_reads_what_was_committed():
         committed += [3, 3] if agreed == 1 else []  # as when another drafter's branch was accepted
         row.history.extend(committed)
         session.advance(Outcome(tree, list(range(agreed)), committed))
-        held = [int(key) for key in drafting.cache.keys(session.cache_row, 0)[0, :, 0]]
+        reader = session.reader
+        held = [int(key) for key in reader.second.cache.keys(reader.cache_row, 0)[0, :, 0]]
         assert held == row.history.tokens[: len(held)] and len(held) < len(row.history.tokens)
 
 

@@ -26,9 +26,11 @@ class Counting(TableModel):
     def __init__(self, max_positions: int = 4096) -> None:
         super().__init__(3, flat, max_positions)
         self.sizes: list[int] = []
+        self.rows: list[int] = []
 
     def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
         self.sizes.append(window.tokens.shape[1])
+        self.rows.append(window.tokens.shape[0])
         assert int(window.positions.max()) < self.max_positions
         return super().evaluate(window, cache, Want(logits=False))
 
@@ -54,8 +56,31 @@ def test_costs_lie_on_straight_lines_between_the_points(tmp_path: Path) -> None:
     clock = MeasuredClock(model, tmp_path)
     costs = [clock.cost(tokens) for tokens in (1, 2, 3, 4, 34, 64, 74)]
     assert costs == pytest.approx([1.0, 1.5, 1.6, 1.7, 4.7, 7.7, 8.7])
-    assert clock.cost(2, rows=17) == pytest.approx(4.7)
     assert [(cost.tokens, cost.windows) for cost in clock.curve()] == [(1, 1.0), (2, 1.5), (4, 1.7), (64, 7.7)]
+
+
+def test_batches_have_curves_of_their_own(tmp_path: Path) -> None:
+    model = Counting()
+    clock = MeasuredClock(model, tmp_path)
+    clock.cost(1)
+    assert len(list(tmp_path.iterdir())) == 1  # no batch was asked for
+    clock.cost(1, rows=3)
+    assert set(model.rows) == {1, 2, 4}
+    for path in tmp_path.iterdir():
+        rows = json.loads(path.read_text())["rows"]
+        path.write_text(json.dumps({"points": [[1, 1.0 * rows], [2, 1.5 * rows]]}))
+    clock = MeasuredClock(model, tmp_path)
+    assert [clock.cost(2, rows) for rows in (1, 2, 3, 4)] == pytest.approx([1.5, 3.0, 4.5, 6.0])
+    assert clock.cost(3, rows=4) == pytest.approx(8.0)
+
+
+def test_windows_of_many_rows_stay_small_and_larger_batches_cost_in_proportion(tmp_path: Path) -> None:
+    model = Counting()
+    clock = MeasuredClock(model, tmp_path)
+    clock.cost(1, rows=32)
+    windows = [(size, rows) for size, rows in zip(model.sizes, model.rows, strict=True) if size <= max(SIZES)]
+    assert max(size * rows for size, rows in windows) <= 128
+    assert clock.cost(1, rows=96) == pytest.approx(3 * clock.cost(1, rows=32))
 
 
 def test_it_measures_when_asked_and_once_per_model(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import inspect
 import json
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UnknownName, closest
@@ -13,6 +14,7 @@ from .fields import settings_of
 from .paint import on_terminal
 
 if TYPE_CHECKING:
+    from ..diagnose.taxonomy import Flags
     from ..entry import Entry
 
 COLUMNS = ("name", "number", "family", "guarantee", "parts", "needs", "summary")
@@ -22,12 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--family", metavar="F", help="only this family")
-    group.add_argument("--parts", action="store_true", help="drafters, acceptors and planners with their settings")
+    group.add_argument("--parts", action="store_true", help="drafters, acceptors and so on, with their settings")
+    group.add_argument("--taxonomy", action="store_true", help="the map of the methods, as a page in Markdown")
     parser.add_argument("--json", action="store_true", help="a list of objects")
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print the catalogue, or the parts."""
+    """Print the catalogue, the parts, or the map."""
+    if given.taxonomy:
+        print(taxonomy(), end="")
+        return 0
     records = parts() if given.parts else [record(entry) for entry in _entries(given.family)]
     if given.json:
         print(json.dumps(records, indent=1, ensure_ascii=False))
@@ -45,6 +51,7 @@ def record(entry: Entry) -> dict[str, Any]:
         "number": entry.number,
         "family": entry.family,
         "parts": entry.parts,
+        "command": entry.command,
         "guarantee": entry.guarantee.value,
         "needs": list(entry.needs),
         "source": entry.source,
@@ -56,7 +63,7 @@ def parts() -> list[dict[str, Any]]:
     """Every part as plain data: kind, name, summary, settings; drafters first."""
     from .. import catalogue
 
-    kinds = ("drafter", "acceptor", "planner")
+    kinds = ("drafter", "acceptor", "planner", "route", "search")
     found: list[Any] = sorted(catalogue.parts().values(), key=lambda part: (kinds.index(part.kind), part.name))
     return [
         {
@@ -72,6 +79,46 @@ def parts() -> list[dict[str, Any]]:
     ]
 
 
+def taxonomy() -> str:
+    """The map of the methods in Markdown."""
+    from ..diagnose.taxonomy import page
+
+    entries = _entries(None)
+    return page(
+        [(entry, flags_of(entry)) for entry in entries if not entry.command],
+        [entry for entry in entries if entry.command],
+    )
+
+
+def flags_of(entry: Entry) -> Flags:
+    """Where an entry stands among the methods."""
+    from .. import method
+    from ..diagnose.taxonomy import classify
+    from ..speculate.loop import Speculate
+
+    parsed = method.parse(entry.parts)
+    if not isinstance(parsed, Speculate) or parsed.draft is None:
+        return classify(entry, None, (), "")
+    drafters = _drafters(parsed.draft)
+    principal = [found for drafter in drafters for found in _principal(drafter)]
+    return classify(entry, parsed.draft, principal, parsed.accept.name)
+
+
+def _drafters(drafter: Any) -> list[Any]:
+    """A drafter, then those that it holds."""
+    held = [getattr(drafter, each.name) for each in settings_of(type(drafter))]
+    flat = [part for value in held for part in (value if isinstance(value, tuple) else (value,))]
+    return [drafter, *(each for part in flat if getattr(part, "kind", "") == "drafter" for each in _drafters(part))]
+
+
+def _principal(drafter: Any) -> list[Entry]:
+    """The entry that stands beside a drafter, if any; of several the one that begins with its name."""
+    module = sys.modules[type(drafter).__module__]
+    declared: list[Entry] = [module.ENTRY] if hasattr(module, "ENTRY") else list(getattr(module, "ENTRIES", ()))
+    named = [entry for entry in declared if entry.parts.startswith(drafter.name)]
+    return (named or declared)[:1]
+
+
 def _entries(family: str | None) -> list[Entry]:
     from .. import catalogue
 
@@ -84,7 +131,8 @@ def _entries(family: str | None) -> list[Entry]:
 
 def _print_table(records: list[dict[str, Any]]) -> None:
     """One line for each entry, cut at the edge of a terminal."""
-    rows = [COLUMNS, *(tuple(_cell(record[column]) for column in COLUMNS) for record in records)]
+    shown = [record | {"parts": record["parts"] or record["command"]} for record in records]
+    rows = [COLUMNS, *(tuple(_cell(record[column]) for column in COLUMNS) for record in shown)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     edge = shutil.get_terminal_size().columns if on_terminal() else None
     for row in rows:

@@ -20,6 +20,8 @@ from .contract import Model, Want
 from .window import Window
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # windows that are measured, in tokens
+MOST_SLOTS = 128  # in all rows of a measured window together
+MOST_ROWS = 32  # of a measured batch; larger ones cost in proportion
 CONTEXT = 128  # tokens in the cache before each measured window
 TURNS = 21  # windows of each size, at most
 BUDGET = 0.7  # seconds after which no further turn begins; two are always taken
@@ -58,7 +60,8 @@ class MeasuredClock:
     """Measures windows of 1 to 64 tokens when it is first asked, and remembers the costs on disk.
 
     Costs never fall as windows grow, nor more than double with their size. Between the measured sizes, and
-    beyond the last, they follow straight lines; several rows cost what as many tokens in one row do.
+    beyond the last, they follow straight lines. Batches of 2, 4, 8 … rows have curves of their own, measured when such
+    a batch is first asked for; numbers of rows in between lie between them.
     """
 
     def __init__(self, model: Model, folder: Path | None = None, *, fresh: bool = False) -> None:
@@ -66,56 +69,66 @@ class MeasuredClock:
         self._model = model
         self._folder = folder or _user_cache()
         self._fresh = fresh
-        self._points: list[tuple[int, float]] = []  # (tokens, seconds), ascending
+        self._curves: dict[int, list[tuple[int, float]]] = {}  # rows -> (tokens in each, seconds), ascending
 
     def cost(self, tokens: int, rows: int = 1) -> float:
         """Seconds for one window of `tokens` slots in each of `rows` rows."""
-        points = self._curve()
-        total = tokens * rows
-        if len(points) == 1:
-            return points[0][1] * total
-        index = min(max(bisect_left(points, (total, 0.0)), 1), len(points) - 1)
-        (left, low), (right, high) = points[index - 1], points[index]
-        return low + (high - low) * (total - left) / (right - left)
+        fewer = min(1 << (rows.bit_length() - 1), MOST_ROWS)
+        low = self._on(self._curve(fewer), tokens)
+        if rows == fewer:
+            return low
+        if fewer == MOST_ROWS:
+            return low * rows / fewer
+        return low + (self._on(self._curve(2 * fewer), tokens) - low) * (rows - fewer) / fewer
 
     def curve(self) -> list[Cost]:
-        """The measured points, for showing."""
-        points = self._curve()
+        """The measured points for a single row, for showing."""
+        points = self._curve(1)
         return [Cost(tokens, seconds, seconds / points[0][1]) for tokens, seconds in points]
 
-    def _curve(self) -> list[tuple[int, float]]:
-        if not self._points:
-            key = describe(self._model)
+    def _on(self, points: list[tuple[int, float]], tokens: int) -> float:
+        if len(points) == 1:
+            return points[0][1] * tokens
+        index = min(max(bisect_left(points, (tokens, 0.0)), 1), len(points) - 1)
+        (left, low), (right, high) = points[index - 1], points[index]
+        return low + (high - low) * (tokens - left) / (right - left)
+
+    def _curve(self, rows: int) -> list[tuple[int, float]]:
+        if rows not in self._curves:
+            key = describe(self._model, rows)
             path = self._folder / f"clock-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
             remembered = None if self._fresh else _recall(path)
-            self._points = remembered or measure(self._model)
+            self._curves[rows] = remembered or measure(self._model, rows)
             if not remembered:
-                _remember(path, key, self._points)
-        return self._points
+                _remember(path, key, self._curves[rows])
+        return self._curves[rows]
 
 
-def measure(model: Model) -> list[tuple[int, float]]:
-    """Seconds of windows of each size, (tokens, seconds) ascending: never falling, never more than doubling.
+def measure(model: Model, rows: int = 1) -> list[tuple[int, float]]:
+    """Seconds of windows of each size in each of `rows` rows: (tokens, seconds) ascending, no more than doubling.
 
     Each is timed between windows of one token, whose kernels hold the weights in another form, and what it costs
     the next of these counts as its own: so a window costs when it interrupts plain decoding.
     """
     context = min(CONTEXT, model.max_positions // 2)
-    sizes = [size for size in SIZES if context + size <= model.max_positions] or [1]
+    fitting = [size for size in SIZES if context + size <= model.max_positions and rows * size <= MOST_SLOTS]
+    sizes = fitting or [1]
     tokens = [index % model.vocabulary for index in range(context + sizes[-1])]
-    cache = model.new_cache(rows=1, slots=len(tokens))
-    row = cache.open()
-    model.evaluate(Window.chain([row], [tokens[:context]], [0], model.device), cache, Want(logits=False))
+    cache = model.new_cache(rows=rows, slots=len(tokens))
+    places = [cache.open() for _ in range(rows)]
+    prompt = Window.chain(places, [tokens[:context]] * rows, [0] * rows, model.device)
+    model.evaluate(prompt, cache, Want(logits=False))
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
     after: dict[int, list[float]] = {size: [] for size in sizes}  # a window of one token after one of that size
     begun = time.perf_counter()
     for turn in range(TURNS + 1):
         for size in sizes:
             for taken, slots in ((seconds, size), (after, 1)):
-                window = Window.chain([row], [tokens[-slots:]], [context], model.device)
+                window = Window.chain(places, [tokens[-slots:]] * rows, [context] * rows, model.device)
                 taken[size].append(_time(model, window, cache))
-                cache.truncate(row, context)
-        if turn >= 2 and time.perf_counter() > begun + BUDGET:
+                for place in places:
+                    cache.truncate(place, context)
+        if turn >= 2 and time.perf_counter() > begun + (BUDGET if rows == 1 else BUDGET / 3):
             break
     points: list[tuple[int, float]] = []
     for size in sizes:
@@ -131,14 +144,15 @@ def _quartile(times: list[float]) -> float:
     return sorted(times)[len(times) // 4]
 
 
-def describe(model: Model) -> str:
-    """What the costs depend on: the model's shape and kind, the machine, the threads, the version of torch."""
+def describe(model: Model, rows: int = 1) -> str:
+    """What the costs depend on: the model's shape and kind, the machine, the threads, the version of torch, rows."""
     facts = {
         "model": [type(model).__name__, model.name, model.layers, model.channels, model.vocabulary],
         "numbers": [str(model.dtype), str(model.device)],
         "processor": _processor(model.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "rows": rows,
     }
     return json.dumps(facts)
 

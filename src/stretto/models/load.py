@@ -81,6 +81,13 @@ def load(
     return Loaded(model, tokenizer, end_tokens, module.config, slow_because)
 
 
+def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of a checkpoint, without its weights; None where the checkpoint has none."""
+    folder = find(name)
+    with _quiet():
+        return _tokenizer(folder)
+
+
 def find(name: str | Path) -> Path:
     """The folder of a checkpoint: as named, in the zoo, or fetched from the hub."""
     folder = Path(name).expanduser()

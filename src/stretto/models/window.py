@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..tree import Proposal, Tree
+from ..tree import Proposal, Tree, slot_of
 
 RAW = -1  # in `Window.tokens`: this slot enters as the raw embedding row in `Window.embeds`
 
@@ -63,22 +64,24 @@ class Window:
             return cls.chain(rows, chains, starts, device)
         lengths = [1 + len(tree) for tree in trees]
         size = max(lengths)
-        tokens = torch.zeros(len(rows), size, dtype=torch.int64)
-        positions = torch.zeros(len(rows), size, dtype=torch.int64)
-        visible = torch.eye(size, dtype=torch.bool).repeat(len(rows), 1, 1)  # padding sees itself
+        tokens = np.zeros((len(rows), size), dtype=np.int64)  # filled by numpy: it is quicker with what is this small
+        positions = np.zeros((len(rows), size), dtype=np.int64)
+        visible = np.zeros((len(rows), size, size), dtype=np.bool_)
+        visible[:, range(size), range(size)] = True  # padding sees itself
         visible[:, :, 0] = True  # everyone sees the root
         for r, (root, tree, start) in enumerate(zip(roots, trees, starts, strict=True)):
-            length = lengths[r]
-            tokens[r, :length] = torch.tensor([root, *tree.tokens])
-            positions[r, :length] = start + torch.tensor([0, *tree.depths])
-            if len(tree):
-                visible[r, 1:length, 1:length] = torch.tensor(tree.ancestors())
+            tokens[r, : lengths[r]] = [root, *tree.tokens]
+            positions[r, : lengths[r]] = [0, *tree.depths]
+            positions[r, : lengths[r]] += start
+            seen = visible[r]
+            for slot, parent in enumerate(tree.parents, start=1):
+                seen[slot] |= seen[slot_of(parent)]
         return cls(
             rows=list(rows),
-            tokens=tokens.to(device),
-            positions=positions.to(device),
+            tokens=torch.from_numpy(tokens).to(device),
+            positions=torch.from_numpy(positions).to(device),
             lengths=lengths,
-            visible=visible.to(device),
+            visible=torch.from_numpy(visible).to(device),
             embeds=_raw_rows(trees, size, device),
         )
 

@@ -8,17 +8,19 @@ the seed, the stream, the position of the round's root and a counter.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..entry import Guarantee
+from ..errors import Unsupported
 from ..noise import key, split, uniform_one
 from ..row import Row
 from ..steer.choice import Rule
-from ..tree import Tree
+from ..tree import ROOT, Proposal, Siblings, Tree
 from .contract import Acceptor, Target, Verdict
 
 # Probabilities [V], float64. The same arithmetic runs on exact fractions (dtype object), and the laws do so.
@@ -56,6 +58,7 @@ class KeyedChance:
 
     def draw(self, weights: Vector) -> int:
         sums = np.cumsum(weights)
+        assert sums[-1] > 0, "there is nothing to draw"
         return int(np.searchsorted(sums, self.uniform() * sums[-1], side="right"))
 
 
@@ -71,11 +74,13 @@ class SamplingAcceptor(Acceptor):
     numpy, so that the laws can enumerate it with exact fractions.
     """
 
-    guarantee = Guarantee.DISTRIBUTION
+    accepts: ClassVar[frozenset[Proposal]] = frozenset(Proposal)
+    siblings: ClassVar[frozenset[Siblings]] = frozenset({Siblings.NONE})
+    guarantee: ClassVar[Guarantee] = Guarantee.DISTRIBUTION
 
     def accept(self, target: Target) -> list[Verdict]:
         return [
-            self.walk(tree, lambda node, at=at: target.probabilities(at, node), chance_of(row, ACCEPTING))  # type: ignore[misc]
+            self.walk(tree, partial(target.probabilities, at), chance_of(row, ACCEPTING))
             for at, (row, tree) in enumerate(zip(target.rows, target.trees, strict=True))
         ]
 
@@ -85,3 +90,118 @@ class SamplingAcceptor(Acceptor):
 
         A sampled node was drawn from `tree.drawn_from[node]`; a point node came without chance.
         """
+
+
+class TopDownAcceptor(SamplingAcceptor):
+    """From the root down: one of a node's children is accepted, or the round ends with a draw from what is left.
+
+    Where siblings repeat, those that bear the accepted token are one place: the children of all of them, drawn
+    independently, are judged together at the next depth.
+    """
+
+    def walk(self, tree: Tree, target: Callable[[int], Vector], chance: Chance) -> Verdict:
+        place = [ROOT]  # nodes with the same path of tokens
+        while True:
+            children = candidates(tree, place)
+            child, left = self.pick(tree, children, target(place[0]), chance)
+            if child is None:
+                return Verdict(tree.path(place[0]), chance.draw(left))
+            place = [child]
+            if Siblings.REPEATED in self.siblings:
+                place += [node for node in children if node != child and tree.tokens[node] == tree.tokens[child]]
+
+    @abstractmethod
+    def pick(self, tree: Tree, children: Sequence[int], p: Vector, chance: Chance) -> tuple[int | None, Vector]:
+        """The accepted one of `children`, or None, and what is left of p [V] if it is None."""
+
+
+# -- groundwork of the rules --------------------------------------------------------------------
+
+
+def candidates(tree: Tree, parents: Sequence[int]) -> list[int]:
+    """Committable children of any of `parents`, in the order of judging: sampled ones as drawn, then point ones.
+
+    Point ones come last because which of them stand there may depend on what was drawn (a guess that a drawn node
+    bears already is not added a second time), never the other way round.
+    """
+    sampled: list[int] = []
+    points: list[int] = []
+    for node, (parent, proposal) in enumerate(zip(tree.parents, tree.proposals, strict=True)):
+        if parent in parents and proposal is not Proposal.RIDER:
+            (sampled if proposal is Proposal.SAMPLED else points).append(node)
+    return sampled + points
+
+
+def chain_of(tree: Tree) -> list[int]:
+    """The committable nodes of a chain from the root down. Raises Unsupported where one has a sibling."""
+    chain: list[int] = []
+    for node, (parent, proposal) in enumerate(zip(tree.parents, tree.proposals, strict=True)):
+        if proposal is Proposal.RIDER:
+            continue
+        if parent != (chain[-1] if chain else ROOT):
+            raise Unsupported("the draft is no chain", hint="use an acceptor that judges trees, such as 'exact'")
+        chain.append(node)
+    return chain
+
+
+def drawn_from(tree: Tree, node: int) -> Vector | None:
+    """The vector [V] that a sampled node was drawn from; None for a point, which stands for certainty."""
+    if tree.proposals[node] is not Proposal.SAMPLED:
+        return None
+    q = tree.drawn_from[node]
+    assert q[tree.tokens[node]] > 0, f"node {node} bears a token that its own distribution excludes"
+    return q
+
+
+def drawn_after(tree: Tree, node: int, taken: Sequence[int]) -> Vector | None:
+    """The same where siblings do not repeat: without the tokens `taken` by those drawn before.
+
+    Once these hold all of its mass, it is uniform over the rest.
+    """
+    if tree.proposals[node] is not Proposal.SAMPLED or not taken:
+        return drawn_from(tree, node)
+    q: Vector = tree.drawn_from[node].copy()
+    q[taken] = 0
+    if not q.any():
+        q[:] = tree.drawn_from[node].sum()
+        q[taken] = 0
+    assert q[tree.tokens[node]] > 0, f"node {node} bears a token that a sibling drawn before it took"
+    q /= q.sum()
+    return q
+
+
+def likelihood(q: Vector | None, token: int) -> Any:
+    """How probable it was that the token was proposed."""
+    return 1 if q is None else q[token]
+
+
+def excess(weights: Vector, q: Vector | None, token: int) -> Vector:
+    """What the weights [V] have more of than the proposal of `token` that q stands for."""
+    if q is None:
+        rest = weights.copy()
+        rest[token] = 0
+        return rest
+    return np.asarray(np.maximum(weights - q, 0))
+
+
+def normalised(weights: Vector, otherwise: Vector) -> Vector:
+    """Weights [V] to the sum 1; `otherwise` where they are all 0, which rounding alone can bring about."""
+    total = weights.sum()
+    return np.asarray(weights / total) if total > 0 else otherwise
+
+
+def rejected(p: Vector, q: Vector | None, token: int, chance: Chance) -> Vector | None:
+    """Accept with probability p/q, which is None; else what is left of p [V] when `token` is rejected."""
+    if chance.accept(p[token] / likelihood(q, token)):
+        return None
+    return normalised(excess(p, q, token), p)
+
+
+def one_by_one(tree: Tree, children: Sequence[int], p: Vector, chance: Chance) -> tuple[int | None, Vector]:
+    """Judge children in their order, each by the vector it was drawn from; what is left goes to the next."""
+    for child in children:
+        left = rejected(p, drawn_from(tree, child), tree.tokens[child], chance)
+        if left is None:
+            return child, p
+        p = left
+    return None, p

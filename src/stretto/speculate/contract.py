@@ -12,16 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..entry import Guarantee
 from ..models.clock import Clock
 from ..models.contract import Ability, Evaluation, Model
+from ..noise import gumbel, key
 from ..row import Row
 from ..steer.choice import choose
 from ..steer.path import Path
-from ..tree import ROOT, Proposal, Tree, slot_of
+from ..tree import ROOT, Proposal, Siblings, Tree, slot_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +34,24 @@ class Context:
     clock: Clock
     load: Callable[[str], Model]  # a second model by name, on the target's device
     memory: dict[object, object] = field(default_factory=dict)  # what parts remember from one decode to the next
+    tokenizer: Callable[[], str | None] = lambda: None  # fingerprint of the target's; None: it has none
+    encode: Callable[[str], list[int]] | None = None  # tokens of a piece of text, without special ones
+    decode: Callable[[Sequence[int]], str] | None = None  # its inverse; special tokens give no text
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
     """How much a drafter may propose for one row; 0 nodes: nothing.
 
-    `shape` and `more` are for drafters that grow a tree by evaluating a model; others leave them aside. Neither may
-    depend on the target's answer to this round, or a sampled draft would no longer be one.
+    The others are for drafters that evaluate a model, or several drafters at once. They may not depend on the target's
+    answer to this round, or a sampled draft would no longer be one.
     """
 
     nodes: int
     depth: int
     shape: tuple[int, ...] | None = None  # parents of the tree to fill, `ROOT` = -1, each before its children
     more: Callable[[Tree], bool] | None = None  # asked after each level: is another one worth drafting?
+    paid: Callable[[Tree], int] | None = None  # levels worth a forward each, beside what free drafters proposed
 
 
 NO_ROOM = Room(0, 0)
@@ -87,6 +93,7 @@ class Drafting:
     """A drafter at work in one decode. The base serves drafters that treat each row by itself."""
 
     free = True  # proposing costs next to nothing beside the target's forward
+    mixed = False  # not free, but only for `Room.paid` levels
     observes = False  # wants the target's logits of every node, and the prompt's
     hidden: tuple[int, ...] = ()  # layers whose hidden rows it wants in `Outcome`
 
@@ -118,6 +125,11 @@ class Drafter(ABC):
         """What the target must be able to do; trees that are no chains need `Ability.TREE`."""
         return Ability.NONE
 
+    @property
+    def siblings(self) -> Siblings:
+        """How its committable siblings relate; the default is a chain, riders left out."""
+        return Siblings.NONE
+
     @abstractmethod
     def begin(self, context: Context) -> Drafting:
         """Start work in one decode. Raises Unsupported where it cannot serve this target."""
@@ -140,7 +152,7 @@ class Target:
         """The one rule at (row, node) pairs: argmax of steered logits plus the row's noise."""
         if self._best is not None:
             return [self._best[r][slot_of(node)] for r, node in nodes]
-        paths = [Path(self.rows[r].history, tuple(self.trees[r].path_tokens(node))) for r, node in nodes]
+        paths = [self._path(r, node) for r, node in nodes]
         logits = self.logits[[r for r, _ in nodes], [slot_of(node) for _, node in nodes]]  # [N, V]
         choices = choose(logits, paths, [self.rows[r].rule for r, _ in nodes])
         for at, steered in zip(nodes, choices.steered, strict=True):
@@ -149,12 +161,19 @@ class Target:
 
     def probabilities(self, row: int, node: int) -> NDArray[Any]:
         """The distribution [V] that the row's rule draws from after a node, float64; at temperature 0 one token's."""
-        steered = self.steered(row, node)
         if self.rows[row].rule.pipeline.greedy:
-            certain = np.zeros(steered.shape[-1])
+            certain = np.zeros(self.logits.shape[-1])
             certain[self.choose([(row, node)])[0]] = 1.0
             return certain
-        return np.asarray(steered.double().softmax(-1).cpu().numpy())
+        return np.asarray(self.steered(row, node).cpu().double().softmax(-1).numpy())
+
+    def scores(self, row: int, node: int) -> NDArray[Any]:
+        """What the rule compares after a node, [V]: steered log-weights, plus the row's noise where it samples."""
+        steered, rule = self.steered(row, node), self.rows[row].rule
+        if not rule.pipeline.greedy:
+            place = torch.tensor(key(rule.seed, rule.stream, len(self._path(row, node))), device=steered.device)
+            steered = steered + gumbel(place, torch.arange(len(steered), device=steered.device))
+        return np.asarray(steered.cpu().double().numpy())
 
     def raw(self, row: int, node: int) -> Tensor:
         """The model's own logits after a node, [V]."""
@@ -164,9 +183,13 @@ class Target:
         """The steered log-weights after a node, [V]; −inf where a token is excluded."""
         if self._best is not None:
             return self.raw(row, node)
-        if (row, node) not in self._steered:
-            self.choose([(row, node)])
+        if (row, node) not in self._steered:  # without the noise that a choice would draw
+            pipeline = self.rows[row].rule.pipeline
+            self._steered[row, node] = pipeline(self.raw(row, node)[None], [self._path(row, node)])[0]
         return self._steered[row, node]
+
+    def _path(self, row: int, node: int) -> Path:
+        return Path(self.rows[row].history, tuple(self.trees[row].path_tokens(node)))
 
 
 @dataclass(slots=True)
@@ -183,7 +206,15 @@ class Acceptor(ABC):
     name: ClassVar[str]
     kind: ClassVar[str] = "acceptor"
     accepts: ClassVar[frozenset[Proposal]]  # proposal kinds for which it keeps its guarantee
+    siblings: ClassVar[frozenset[Siblings]] = frozenset(Siblings)  # and how sampled siblings may relate
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
+
+    @classmethod
+    def judges_siblings(cls, drafter: Drafter) -> bool:
+        """Whether it may judge siblings such as this drafter's; distinct points suit all that judge trees."""
+        if drafter.siblings is Siblings.DISTINCT and Proposal.SAMPLED not in drafter.proposals:
+            return bool(cls.siblings - {Siblings.NONE})
+        return drafter.siblings in cls.siblings
 
     @abstractmethod
     def accept(self, target: Target) -> list[Verdict]:
@@ -198,7 +229,7 @@ class Planning(ABC):
         """How much may be proposed for each row of the coming round."""
 
     def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
-        """What of the proposals is worth verifying."""
+        """What of the proposals is worth verifying. A drawn node is never left out for the token it bears."""
         return trees
 
     def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
@@ -229,6 +260,7 @@ __all__ = [
     "Proposal",
     "Room",
     "Session",
+    "Siblings",
     "Target",
     "Tree",
     "Verdict",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from ..entry import Guarantee
 from ..generation import LogProbability, Step
 from ..models.cache import Cache
 from ..models.contract import NOTHING, Evaluation, Want
@@ -38,6 +39,15 @@ class Speculate:
     draft: Drafter | None
     accept: Acceptor
     plan: Planner
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What holds between its output and plain decoding."""
+        return Guarantee.EXACT if self.draft is None else self.accept.guarantee
+
+    def loop(self, context: Context, cache: Cache) -> Loop:
+        """The loop of one decode."""
+        return Loop(context, self, cache)
 
 
 @dataclass(slots=True)

@@ -9,8 +9,9 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
-from ...tree import ROOT, Tree
+from ...tree import Siblings, Tree
 from ..contract import Context, Drafter, Drafting, Room, Session
+from ..graft import bundle
 
 ENTRY = Entry(
     name="prompt-lookup",
@@ -28,11 +29,14 @@ class Lookup(Drafter):
 
     Of several matches of the longest length that matches at all, the `matches` newest are merged into one
     tree. Chains may be cut short by the end of the text. Score: the length matched, relative to `longest`.
+    The published code is `lookup(newest=false,whole=true)+fixed(10)`.
     """
 
     longest: int = 3  # tokens, ≥ shortest
     shortest: int = 1  # tokens, ≥ 1
     matches: int = 1  # earlier places to copy from, ≥ 1
+    newest: bool = True  # false: the first place instead of the newest; needs matches = 1
+    whole: bool = False  # true: only places whose continuation fills the room
 
     name: ClassVar[str] = "lookup"
 
@@ -43,62 +47,82 @@ class Lookup(Drafter):
             )
         if self.matches < 1:
             raise InvalidRequest(f"lookup copies from {self.matches} places", hint="matches >= 1")
+        if self.matches > 1 and not self.newest:
+            raise InvalidRequest(f"lookup copies from the first {self.matches} places", hint="newest=true or matches=1")
 
     @property
     def needs(self) -> Ability:
         return Ability.TREE if self.matches > 1 else Ability.NONE
+
+    @property
+    def siblings(self) -> Siblings:
+        return Siblings.DISTINCT if self.matches > 1 else Siblings.NONE
 
     def begin(self, context: Context) -> Drafting:
         return Drafting(self, lambda row: LookupSession(self, row))
 
 
 class LookupSession(Session):
-    """An index from every n-gram to the places after which it ended, kept up with the row's tokens."""
+    """An index from every n-gram to the places after which it ended, kept up with the row's tokens.
+
+    Places are linked from the newest back: a list for each n-gram would cost an object for each.
+    """
 
     def __init__(self, settings: Lookup, row: Row) -> None:
         self.settings = settings
         self.tokens = row.history.tokens
-        self._places: dict[tuple[int, ...], list[int]] = {}  # n-gram -> indices of the token that followed
         self._indexed = 0  # n-grams that end before this token are in the index
+        self._places: dict[tuple[int, ...], int] = {}  # n-gram -> index of the token that followed it last (or first)
+        # For each length n, by place - n: the place before it of the same n-gram, 0 where it was the first.
+        self._before: list[list[int]] = [[] for _ in range(settings.longest + 1)]
+        self._linked = settings.matches > 1 or (settings.whole and settings.newest)
 
     def propose(self, room: Room) -> Tree:
         self._index()
         tokens, settings = self.tokens, self.settings
         for length in range(min(settings.longest, len(tokens) - 1), settings.shortest - 1, -1):
-            places = self._places.get(tuple(tokens[-length:]))
+            places = self._find(length, room)
             if places:
                 score = length / settings.longest
-                newest = places[: -settings.matches - 1 : -1]
-                return merge([tokens[at : at + room.depth] for at in newest], room.nodes, self.settings.name, score)
+                chains = [tokens[place : place + room.depth] for place in places]
+                if len(chains) == 1:
+                    return Tree.chain(chains[0][: room.nodes], source=settings.name, score=score)
+                return bundle(chains, room.nodes, settings.name, score)
         return Tree()
+
+    def _find(self, length: int, room: Room) -> list[int]:
+        """The places to copy from after the last `length` tokens, the preferred first."""
+        place = self._places.get(tuple(self.tokens[-length:]), 0)
+        latest = len(self.tokens)
+        if self.settings.whole:
+            latest -= min(room.depth, room.nodes)  # places up to here fill the room
+        if not self._linked:
+            return [place] if 0 < place <= latest else []
+        found: list[int] = []
+        while place and len(found) < self.settings.matches:
+            if place <= latest:
+                found.append(place)
+            place = self._before[length][place - length]
+        return found
 
     def fork(self, row: Row) -> Session:
         copy = LookupSession(self.settings, row)
-        copy._places = {gram: places.copy() for gram, places in self._places.items()}
+        copy._places = self._places.copy()
+        copy._before = [links.copy() for links in self._before]
         copy._indexed = self._indexed
         return copy
 
     def _index(self) -> None:
         """Enter n-grams by the token that followed them; the text's own end has no follower, so no self match."""
-        tokens = self.tokens
-        for follower in range(max(self._indexed, self.settings.shortest), len(tokens)):
-            for length in range(self.settings.shortest, min(self.settings.longest, follower) + 1):
-                self._places.setdefault(tuple(tokens[follower - length : follower]), []).append(follower)
+        tokens, places, settings = self.tokens, self._places, self.settings
+        for follower in range(max(self._indexed, settings.shortest), len(tokens)):
+            gram = tuple(tokens[max(0, follower - settings.longest) : follower])
+            for length in range(len(gram), settings.shortest - 1, -1):
+                key = gram[-length:]
+                if self._linked:
+                    self._before[length].append(places.get(key, 0))
+                if settings.newest:
+                    places[key] = follower
+                else:
+                    places.setdefault(key, follower)
         self._indexed = len(tokens)
-
-
-def merge(chains: list[list[int]], nodes: int, source: str, score: float) -> Tree:
-    """One tree that holds each chain as a path, at most `nodes` nodes, the first chains first."""
-    if len(chains) == 1:
-        return Tree.chain(chains[0][:nodes], source=source, score=score)
-    tree = Tree()
-    for chain in chains:
-        parent = ROOT
-        for token in chain:
-            child = tree.child_bearing(parent, token)
-            if child is None:
-                if len(tree) == nodes:
-                    break
-                child = tree.add(token, parent, source=source, score=score)
-            parent = child
-    return tree

@@ -11,6 +11,7 @@ from ...models.clock import Clock
 from ...row import Row
 from ...tree import ROOT, Tree
 from ..contract import Context, Drafting, Outcome, Planner, Planning, Room
+from ..estimate import holds_draws
 
 Kind = tuple[str, int, int, int]  # what nodes are alike: source, score in tenths, rank, depth class
 
@@ -18,7 +19,7 @@ FADE = 0.93  # weight of the past at each new observation: about the last 14 cou
 PRIOR = 0.7  # acceptance before anything was seen: hopeful, so that everything is tried
 LONGEST_PAUSE = 128  # rounds between two trials of a drafter that does not pay
 TRIAL = 2  # depth of such a trial
-CREEP = 1.05  # by how much at most the cost of a drafted node is believed to have risen at once
+CHEAPER, DEARER = 0.3, 0.05  # weight of a new observation of what a drafted level takes, by its direction
 MARGIN = 1.06  # what a draft must promise, relative to none: proposing and learning cost a little
 HOPELESS = 0.01  # nodes that are reached more rarely are not looked at
 
@@ -45,7 +46,7 @@ class Cheapest(Planner):
     def begin(self, context: Context, drafting: Drafting) -> Planning:
         knowledge = context.memory.setdefault((self, drafting.identity), Knowledge())
         assert isinstance(knowledge, Knowledge)
-        return CheapestPlanning(self, context.clock, drafting.free, knowledge)
+        return CheapestPlanning(self, context.clock, drafting, knowledge)
 
 
 @dataclass(slots=True)
@@ -74,7 +75,7 @@ class Knowledge:
     source: tuple[str, int] = ("", 5)  # of a costly drafter's nodes, with their score class
     pause: int = 1  # rounds that a costly drafter sits out after its last trial, over all decodes
     left: int = 0  # of these, still to come
-    seconds_per_node: float | None = None  # of a costly drafter, the least of late; None: not tried yet
+    seconds_per_level: float | None = None  # of a costly drafter and a row, rather low of late; None: not tried yet
 
     def rate(self, kind: Kind) -> float:
         """How often nodes of this kind were accepted when their parent was; unseen depths are like shallower ones."""
@@ -95,65 +96,83 @@ class Knowledge:
 class CheapestPlanning(Planning):
     """The planner at work."""
 
-    def __init__(self, settings: Cheapest, clock: Clock, free: bool, knowledge: Knowledge) -> None:
-        self._settings = settings
+    def __init__(self, settings: Cheapest, clock: Clock, drafting: Drafting, knowledge: Knowledge) -> None:
+        self._most = settings.most
         self._clock = clock
-        self._free = free
+        self._free, self._mixed = drafting.free, drafting.mixed
         self._known = knowledge
         self._costs: dict[tuple[int, int], float] = {}
-        self._room = Room(settings.most, settings.most)
+        self._room = Room(self._most, self._most, paid=self._paid if self._mixed else None)
+        self._rows = 1  # in this round
+        self._due = False  # whether a costly drafter is tried in this round even if it does not seem to pay
+        self._levels = 0  # asked of it in this round
+        self._unpaid: set[str] = set()  # sources of what free drafters propose beside it
 
     # -- how much -----------------------------------------------------------------------------
 
     def rooms(self, rows: Sequence[Row]) -> list[Room]:
-        if self._free:
-            return [self._room] * len(rows)
-        size = self._costly_size(len(rows))
-        return [Room(size, size)] * len(rows)
+        if not self._free:
+            self._rows, self._levels = len(rows), 0
+            self._due = self._known.left == 0
+            self._known.left = max(0, self._known.left - 1)
+            if not self._mixed:
+                size = self._paid(Tree())
+                return [Room(size, size)] * len(rows)
+        return [self._room] * len(rows)
 
-    def _costly_size(self, rows: int) -> int:
+    def _paid(self, tree: Tree) -> int:
+        """Levels that a costly drafter may add to what free ones proposed for a row."""
         known = self._known
-        size = self._best_size(rows, known.seconds_per_node) if known.seconds_per_node is not None else 0
-        if size > 0:
+        self._unpaid.update(tree.sources)
+        levels = self._best_levels(tree, known.seconds_per_level) if known.seconds_per_level is not None else 0
+        if levels > 0:
             known.pause, known.left = 1, 0
-        elif known.left > 0:
-            known.left -= 1
-        else:
+        elif self._due:
+            self._due = False
             known.pause = known.left = min(2 * known.pause, LONGEST_PAUSE)
-            size = min(TRIAL, self._settings.most)
-        return size
+            levels = min(TRIAL, self._most)
+        self._levels = max(self._levels, levels)
+        return levels
 
-    def _best_size(self, rows: int, seconds_per_node: float) -> int:
-        """The chain length with the highest expected yield per second, drafting included."""
-        best, best_yield = 0, MARGIN / self._cost(1, rows)
-        expected, reach = 1.0, 1.0
-        for depth in range(1, self._settings.most + 1):
+    def _best_levels(self, tree: Tree, seconds_per_level: float) -> int:
+        """The chain length with the highest expected yield per second beside `tree`, drafting included."""
+        reaches = self._reaches(tree)
+        missed = 1.0 - sum(reach for reach, parent in zip(reaches, tree.parents, strict=True) if parent == ROOT)
+        nodes, best_yield = self._best_size([sorted(reaches, reverse=True)], self._rows)
+        expected, reach, best = 1.0 + sum(sorted(reaches, reverse=True)[:nodes]), max(0.0, missed), 0
+        for depth in range(1, self._most - nodes + 1):
             reach *= self._known.rate((*self._known.source, 0, depth_class(depth)))
             expected += reach
-            gain = expected / (self._cost(1 + depth, rows) + depth * rows * seconds_per_node)
+            gain = expected / (self._cost(1 + nodes + depth, self._rows) + depth * self._rows * seconds_per_level)
             if gain > best_yield:
                 best, best_yield = depth, gain
         return best
 
+    def _best_size(self, orders: Sequence[Sequence[float]], rows: int) -> tuple[int, float]:
+        """How many nodes a row pay for the batch, and the tokens per second and row: `orders` are reaches, falling."""
+        best, best_yield = 0, MARGIN / self._cost(1, rows)
+        expected = 1.0
+        for size in range(1, max(map(len, orders)) + 1):
+            expected += sum(order[size - 1] for order in orders if size <= len(order)) / len(orders)
+            gain = expected / self._cost(1 + size, rows)
+            if gain > best_yield:
+                best, best_yield = size, gain
+        return best, best_yield
+
     def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
         """The nodes most likely to be accepted, as many for each row as pay for the batch as a whole."""
-        if not self._free or not any(trees):
+        if not (self._free or self._mixed) or not any(trees) or any(map(holds_draws, trees)):
             return trees
         if len(trees) == 1 and trees[0].is_chain:
             return [self._cut(trees[0])]
         reaches = [self._reaches(tree) for tree in trees]
-        orders = [sorted(range(len(r)), key=r.__getitem__, reverse=True) for r in reaches]
-        best, best_yield = 0, MARGIN * len(trees) / self._cost(1, len(trees))
-        expected = float(len(trees))
-        for size in range(1, max(map(len, orders)) + 1):
-            expected += sum(r[o[size - 1]] for r, o in zip(reaches, orders, strict=True) if size <= len(o))
-            gain = expected / self._cost(1 + size, len(trees))
-            if gain > best_yield:
-                best, best_yield = size, gain
-        return [
-            tree if best >= len(tree) else tree.prune(order[:best]) if best else Tree()
-            for tree, order in zip(trees, orders, strict=True)
-        ]
+        best, _ = self._best_size([sorted(each, reverse=True) for each in reaches], len(trees))
+        return [self._kept(tree, each, best) for tree, each in zip(trees, reaches, strict=True)]
+
+    def _kept(self, tree: Tree, reaches: Sequence[float], size: int) -> Tree:
+        if size >= len(tree):
+            return tree
+        return tree.prune(sorted(range(len(tree)), key=reaches.__getitem__, reverse=True)[:size]) if size else Tree()
 
     def _cut(self, chain: Tree) -> Tree:
         """The same for the chain of a single row, without looking at nodes beyond which nothing can pay."""
@@ -202,12 +221,21 @@ class CheapestPlanning(Planning):
             if follow is None:
                 break
             parent = follow
-        if not self._free and len(proposed):
-            known = self._known
-            known.source = kind_of(proposed, 0)[:2]
-            seconds = draft_seconds / len(proposed)
-            before = seconds if known.seconds_per_node is None else known.seconds_per_node
-            known.seconds_per_node = min(seconds, CREEP * before)  # reading a prompt, or a hiccup, is no habit
+        if self._levels:
+            self._learn_price(proposed, draft_seconds)
+
+    def _learn_price(self, proposed: Tree, draft_seconds: float) -> None:
+        """What a level of a costly drafter takes, and what its nodes are called."""
+        known = self._known
+        own = next((node for node, source in enumerate(proposed.sources) if source not in self._unpaid), None)
+        if own is not None:
+            known.source = kind_of(proposed, own)[:2]
+        seconds = draft_seconds / self._levels
+        before = seconds if known.seconds_per_level is None else known.seconds_per_level
+        if seconds < before:
+            known.seconds_per_level = before + CHEAPER * (seconds - before)
+        else:  # reading a prompt, or a hiccup, is no habit
+            known.seconds_per_level = before + DEARER * (min(seconds, 2 * before) - before)
 
 
 def kind_of(tree: Tree, node: int) -> Kind:

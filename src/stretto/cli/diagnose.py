@@ -1,0 +1,137 @@
+"""`stretto diagnose`: what traces say about drafting, or how far ahead a model's hidden states see."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidRequest
+from .arguments import add_model, load_engine, token_ids
+
+if TYPE_CHECKING:
+    from ..diagnose.metrics import Metrics
+    from ..diagnose.survey import Layer
+    from ..engine import Engine
+
+QUESTIONS = 40  # of each kind of the gym, at most, where no text is given
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    parser.add_argument("--trace", nargs="+", type=Path, metavar="FILE", help="measure these saved traces, together")
+    parser.add_argument("--file", type=Path, help="the text to read a model over (questions and answers of the gym)")
+    parser.add_argument("--layers", type=token_ids, metavar="L,…", help="0 is the embedding (first, middle and last)")
+    parser.add_argument("--ahead", type=int, default=3, metavar="N", help="tokens that follow a position, >= 2 (3)")
+    parser.add_argument("--positions", type=int, default=2000, metavar="N", help="positions to read (2000)")
+    parser.add_argument("--epochs", type=int, default=30, metavar="N", help="passes that probes train (30)")
+    parser.add_argument("--json", action="store_true", help="plain data")
+    add_model(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Print metrics of traces, or what a model's layers know."""
+    if given.trace:
+        from ..diagnose.metrics import metrics_of_records
+
+        found = metrics_of_records(map(_record, given.trace))
+        print(json.dumps(found.record(), indent=1) if given.json else of_traces(found))
+        return 0
+    layers = _survey(given)
+    if given.json:
+        print(json.dumps([asdict(layer) | {"surplus_total": layer.surplus.total} for layer in layers], indent=1))
+    else:
+        print(of_layers(layers))
+    return 0
+
+
+def of_traces(found: Metrics) -> str:
+    """The metrics as lines."""
+    ratios = ", ".join(f"{value:.2f} at {cost}" for cost, value in found.record()["simulated_ratio"].items())
+    lines = [
+        f"{found.new_tokens} tokens in {found.rounds} rounds of {found.answers} answers",
+        f"tokens per forward (τ)     {found.block_efficiency:.3f}",
+        f"accepted per drafted node  {found.acceptance:.3f}, {found.nodes_per_token:.2f} nodes per token",
+        f"simulated ratio            {ratios} (cost of a drafted level, in forwards)",
+    ]
+    lines += [
+        f"depth {depth:2}                   {share.rate:.3f} of {share.tried}"
+        for depth, share in sorted(found.by_depth.items())
+    ]
+    if found.accepted:
+        shares = (f"{rank}: {count / found.accepted:.2f}" for rank, count in sorted(found.by_rank.items()))
+        lines.append(f"accepted by rank           {', '.join(shares)}")
+    for source, share in sorted(found.by_source.items()):
+        lines.append(f"from {source:22}{share.rate:.3f} of {share.tried} nodes")
+    written = (f"{source or 'the model itself'} {count}" for source, count in sorted(found.written_by.items()))
+    lines.append(f"written by                 {', '.join(written)}")
+    return "\n".join(lines)
+
+
+def of_layers(layers: Sequence[Layer]) -> str:
+    """A line for each layer; all figures in nats but the overlaps."""
+    lines = ["layer  surplus  by token ahead (95 %)"]
+    for layer in layers:
+        terms = (
+            f"+{term.offset}: {term.difference:.3f} [{term.interval[0]:.3f}, {term.interval[1]:.3f}]"
+            for term in layer.surplus.terms
+        )
+        lines.append(f"{layer.layer:5}  {layer.surplus.total:7.3f}  {'  '.join(terms)}")
+    lines += ["", "layer  entropy      gap  overlap of the first directions"]
+    for layer in layers:
+        overlaps = "  ".join(f"{size}: {value:.2f}" for size, value in layer.overlaps.items())
+        lines.append(f"{layer.layer:5}  {layer.entropy:7.3f}  {layer.gap:7.3f}  {overlaps}")
+    return "\n".join(lines)
+
+
+def _record(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidRequest(f"{file} is no JSON", hint="save a trace with `stretto generate --trace FILE`") from error
+    if not isinstance(record, dict):
+        raise InvalidRequest(f"{file} holds no trace", hint="save one with `stretto generate --trace FILE`")
+    return record
+
+
+def _survey(given: argparse.Namespace) -> list[Layer]:
+    from tqdm import tqdm
+
+    from ..diagnose.surplus import Probe
+    from ..diagnose.survey import survey
+
+    probe = Probe(epochs=given.epochs)
+    if given.positions < 1:
+        raise InvalidRequest(f"{given.positions} positions", hint="--positions >= 50")
+    engine = load_engine(given)
+    last = engine.model.layers
+    return survey(
+        engine.model,
+        _texts(engine, given.file),
+        given.layers or sorted({0, last // 2, last}),
+        ahead=given.ahead,
+        positions=given.positions,
+        probe=probe,
+        each=lambda layers: tqdm(list(layers), unit="layer", leave=False, disable=None, delay=2),
+    )
+
+
+def _texts(engine: Engine, file: Path | None) -> Iterator[list[int]]:
+    """Token lists that fit the model: pieces of the file, or questions of the gym with their answers."""
+    from .. import gym
+
+    if file is None:
+        for number in range(QUESTIONS):
+            for kind in gym.tasks():
+                question = gym.written(kind, "test", f"diagnose/{number}")
+                yield engine.codec.encode_piece(f"{question.prompt}\n{question.answer}")
+        return
+    try:
+        tokens = engine.codec.encode_piece(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{file} is not UTF-8 text", hint="convert it first") from error
+    size = min(512, engine.model.max_positions)
+    yield from (tokens[start : start + size] for start in range(0, len(tokens), size))

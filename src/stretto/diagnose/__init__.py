@@ -1,0 +1,9 @@
+"""What decoding did and could do: measures of traces and of models, and the map of the methods.
+
+metrics.py   what a trace says: tokens per round, acceptance by depth, rank and source
+theory.py    what drafting can give at best
+surplus.py   how much a hidden state knows beyond the next token
+spectrum.py  entropy of heads, gaps between them, and which contexts lie together
+survey.py    a model read over a text: all of these layer by layer
+taxonomy.py  the catalogue under the flags of two surveys, as a page
+"""

@@ -1,0 +1,74 @@
+"""What a route must do: of several models that read the same text, say who writes the next tokens.
+
+Settings are frozen dataclasses (`Route`); what a decode remembers lives in the object they begin (`Routing`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..entry import Guarantee
+from ..models.cache import Cache
+from ..models.contract import Model
+from ..row import Row
+from ..speculate.contract import Context
+from ..steer.pipeline import Pipeline
+from ..tree import Tree
+
+
+@dataclass(slots=True)
+class Writing:
+    """What one round adds to one row, before it is cut where the row ends. Lists run parallel to `tokens`."""
+
+    tokens: list[int]
+    sources: list[str]  # who wrote each; "" for the engine's own model where nothing was proposed
+    raw: list[Tensor]  # [V] logits of the model that wrote it
+    steered: list[Tensor]  # [V] log-weights that it was chosen from; −inf where a token was excluded
+    proposed: Tree = field(default_factory=Tree)  # what one model put before another, for the trace
+    accepted: list[int] = field(default_factory=list)  # nodes of it that are the first of `tokens`
+    forwards: list[int] = field(default_factory=list)  # slots of each evaluation of the engine's own model
+    calls: int = 0  # evaluations of other models
+
+
+class Routing(ABC):
+    """A route at work in one decode."""
+
+    @abstractmethod
+    def open(self, row: Row) -> int:
+        """Let every model read the prompt up to its last token; how many new tokens their positions allow."""
+
+    @abstractmethod
+    def fork(self, row: Row, copy: Row) -> None:
+        """Let `copy` go on as `row`; its history is a copy of the row's, its cache row a fork already."""
+
+    @abstractmethod
+    def close(self, row: Row) -> None:
+        """Give back what the row holds, but its row of the engine's own cache."""
+
+    @abstractmethod
+    def write(self, rows: Sequence[Row]) -> list[Writing]:
+        """At least one token for each row; histories are read and never written."""
+
+    @abstractmethod
+    def settle(self, row: Row) -> None:
+        """The row has committed what it kept of its writing: forget what it did not."""
+
+
+class Route(ABC):
+    """Chooses among models. The engine's own model is one of them; which part it has, the route says."""
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "route"
+    guarantee: ClassVar[Guarantee] = Guarantee.NONE
+
+    def check(self, model: Model, pipeline: Pipeline) -> None:
+        """Raise Unsupported or InvalidRequest for a model, steers or settings that it cannot serve."""
+
+    @abstractmethod
+    def begin(self, context: Context, cache: Cache) -> Routing:
+        """Start work in one decode; `cache` is the engine's own model's. Raises Unsupported where models do not fit."""

@@ -1,0 +1,173 @@
+"""Reverse speculative decoding: the large model proposes, the small one vetoes what it would never have written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..entry import Entry, Guarantee
+from ..errors import InvalidRequest
+from ..models.cache import Cache
+from ..models.contract import Model
+from ..noise import split
+from ..row import Row
+from ..speculate.contract import Context
+from ..steer.choice import Choices, Rule, choose
+from ..steer.path import Path
+from ..tree import Tree
+from .contract import Route, Routing, Writing
+from .reader import Reader, Reading, second_model
+
+ENTRY = Entry(
+    name="reverse-speculative-traces",
+    family="route",
+    source="arXiv 2509.22230 (reasoning traces tailored for small models)",
+    parts="reverse",
+    guarantee=Guarantee.NONE,
+    number=149,
+    needs=("student model",),
+    confirmed=False,
+    summary="a teacher's text without the tokens that its student finds too improbable, to train the student on",
+    generation="own model",
+    refinement="chain",
+    training="target",
+    branch="none",
+)
+
+TEACHER, STUDENT = "teacher", "student"  # what the trace calls them
+SUBSTITUTE = (1 << 40) + 2  # splits a stream: a student that drew with the teacher's noise would know of the veto
+
+
+@dataclass(frozen=True, slots=True)
+class Reverse(Route):
+    """The engine's own model is the teacher. Where the student gives its token less than `tau`, the student writes.
+
+    A data generator, no acceleration. `tau=0` is the teacher alone, above 1 the student alone (greedily its very
+    text; when sampling, with a stream of its own). The student judges by its raw softmax at temperature 1; its own
+    tokens go through the request's steers. The published value of `tau` and kind of substitute are not certain.
+    `block` changes what a round costs, never a token.
+    """
+
+    student: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
+    tau: float = 0.01  # least probability that a token needs, ≥ 0
+    block: int = 8  # tokens that the teacher proposes at a time, ≥ 1
+    substitute: str = "sample"  # "sample": by the request's rule; "argmax": the likeliest
+
+    name: ClassVar[str] = "reverse"
+
+    def __post_init__(self) -> None:
+        if not (self.tau >= 0 and math.isfinite(self.tau)):
+            raise InvalidRequest(f"reverse vetoes below {self.tau}", hint="a probability, or above 1 for all")
+        if self.block < 1:
+            raise InvalidRequest(f"reverse proposes {self.block} tokens at a time", hint="block >= 1")
+        if self.substitute not in ("sample", "argmax"):
+            raise InvalidRequest(f"reverse substitutes by {self.substitute!r}", hint="'sample' or 'argmax'")
+
+    def begin(self, context: Context, cache: Cache) -> Routing:
+        return ReverseRouting(self, context, cache)
+
+
+@dataclass(slots=True)
+class Proposal:
+    """What the teacher proposes for one row, with where each token came from."""
+
+    tokens: list[int]
+    raw: list[Tensor]  # [V] each
+    steered: list[Tensor]  # [V] each
+    forwards: list[int]  # slots of the teacher's evaluations
+
+
+class ReverseRouting(Routing):
+    """Teacher and student at work."""
+
+    def __init__(self, settings: Reverse, context: Context, cache: Cache) -> None:
+        self.settings = settings
+        vocabulary = context.target.vocabulary
+        student = second_model(context, settings.student)
+        self.teacher = Reader(context.target, cache, vocabulary)
+        self.student = Reader(student, student.new_cache(), vocabulary)
+        self.readings: dict[Row, tuple[Reading, Reading]] = {}
+
+    def open(self, row: Row) -> int:
+        readings = self.teacher.open(row, row.cache_row), self.student.open(row)
+        self.readings[row] = readings
+        return min(self.teacher.room(readings[0]), self.student.room(readings[1]))
+
+    def fork(self, row: Row, copy: Row) -> None:
+        taught, learning = self.readings[row]
+        self.readings[copy] = self.teacher.fork(taught, copy, copy.cache_row), self.student.fork(learning, copy)
+
+    def close(self, row: Row) -> None:
+        self.student.close(self.readings.pop(row)[1])
+
+    def settle(self, row: Row) -> None:
+        taught, learning = self.readings[row]
+        self.teacher.rewind(taught)
+        self.student.rewind(learning)
+
+    def write(self, rows: Sequence[Row]) -> list[Writing]:
+        proposals = self._propose(rows)
+        read = self.student.read(
+            [self.readings[row][1] for row in rows],
+            [proposal.tokens[:-1] for proposal in proposals],
+            [len(proposal.tokens) for proposal in proposals],
+        )
+        return [
+            self._judge(row, proposal, logits)
+            for row, proposal, logits in zip(rows, proposals, read.logits, strict=True)
+        ]
+
+    def _propose(self, rows: Sequence[Row]) -> list[Proposal]:
+        """The teacher's next tokens by the rows' own rules, one at a time, all rows together."""
+        proposals = {row: Proposal([], [], [], []) for row in rows}
+        active = list(rows)
+        while active:
+            drafts = [proposals[row].tokens for row in active]
+            read = self.teacher.read([self.readings[row][0] for row in active], drafts)
+            logits = read.logits[:, 0]  # [B, V]
+            paths = [Path(row.history, tuple(draft)) for row, draft in zip(active, drafts, strict=True)]
+            choices = choose(logits, paths, [row.rule for row in active])
+            for at, row in enumerate(active):
+                proposal = proposals[row]
+                proposal.tokens.append(choices.tokens[at])
+                proposal.raw.append(logits[at])
+                proposal.steered.append(choices.steered[at])
+                proposal.forwards.append(read.slots[at])
+            active = [row for row in active if self._goes_on(row, proposals[row].tokens)]
+        return [proposals[row] for row in rows]
+
+    def _goes_on(self, row: Row, drafted: Sequence[int]) -> bool:
+        return len(drafted) < min(self.settings.block, row.remaining) and drafted[-1] not in row.limits.ends
+
+    def _judge(self, row: Row, proposal: Proposal, logits: Tensor) -> Writing:
+        """The proposal up to the first veto, and there the student's own token: logits [n, V] of the student."""
+        tokens, judged = proposal.tokens, logits[: len(proposal.tokens)]
+        found = judged.double().softmax(-1)[range(len(tokens)), tokens].tolist()
+        kept = next((at for at, value in enumerate(found) if value < self.settings.tau), len(tokens))
+        writing = Writing(
+            tokens[:kept],
+            [TEACHER] * kept,
+            proposal.raw[:kept],
+            proposal.steered[:kept],
+            Tree.chain(tokens, source=TEACHER),
+            list(range(kept)),
+            proposal.forwards,
+            calls=1,
+        )
+        if kept < len(tokens):
+            own = self._substitute(row, tokens[:kept], judged[kept])
+            writing.tokens.append(own.tokens[0])
+            writing.sources.append(STUDENT)
+            writing.raw.append(judged[kept])
+            writing.steered.append(own.steered[0])
+        return writing
+
+    def _substitute(self, row: Row, before: Sequence[int], logits: Tensor) -> Choices:
+        """The student's own token after `before`, from its logits [V], by noise of its own."""
+        rule = Rule(row.rule.pipeline, row.rule.seed, split(row.rule.stream, SUBSTITUTE))
+        own = choose(logits[None], [Path(row.history, tuple(before))], [rule])
+        return replace(own, tokens=own.steered.argmax(-1).tolist()) if self.settings.substitute == "argmax" else own

@@ -1,0 +1,84 @@
+"""Tokens that are known in advance: those of a template, or those that a constraint forces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...entry import Entry, Guarantee
+from ...errors import InvalidRequest, Unsupported
+from ...row import Row
+from ...tree import Tree
+from ..contract import Context, Drafter, Drafting, Room, Session
+from ..forcing import HOLE, Forcing, ForcingState, Template
+
+ENTRY = Entry(
+    name="forced-tokens",
+    family="speculate",
+    source="arXiv 2312.07104 (jumping over what a grammar forces); here the jump is a guess that is verified",
+    parts="template",
+    guarantee=Guarantee.EXACT,
+    summary="drafts the fixed parts of an answer whose form is known, such as the keys of a JSON object",
+    generation="constraint",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Forced(Drafter):
+    """Draft what `forcing` says must follow. Guesses only: steers and constraints decide what is chosen."""
+
+    forcing: Forcing  # a template, or a constraint
+
+    name: ClassVar[str] = "forced"
+
+    def __post_init__(self) -> None:
+        if not callable(getattr(self.forcing, "open", None)):
+            raise InvalidRequest(
+                f"{self.forcing!r} forces nothing", hint="give a constraint or a Template; in text form use 'template'"
+            )
+
+    def begin(self, context: Context) -> Drafting:
+        return Drafting(self, lambda row: ForcedSession(self.name, self.forcing.open(), row))
+
+
+@dataclass(frozen=True, slots=True)
+class FromTemplate(Drafter):
+    """Draft the fixed parts of a template: token ids, and -1 for a hole of any tokens."""
+
+    pattern: tuple[int, ...] = ()  # a hole ends with the first token after it
+
+    name: ClassVar[str] = "template"
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(token, int) and token >= HOLE for token in self.pattern):
+            raise InvalidRequest("the template holds something else than token ids", hint="template(5,17,-1,3)")
+        if any(a == b == HOLE for a, b in zip(self.pattern, self.pattern[1:], strict=False)):
+            raise InvalidRequest("the template has two holes in a row", hint="one hole takes any number of tokens")
+
+    def begin(self, context: Context) -> Drafting:
+        if max(self.pattern, default=0) >= context.target.vocabulary:
+            raise Unsupported(
+                f"the template holds token {max(self.pattern)}, the target has {context.target.vocabulary}",
+                hint="give token ids of the target's own tokenizer",
+            )
+        template = Template(self.pattern)
+        return Drafting(self, lambda row: ForcedSession(self.name, template.open(), row))
+
+
+class ForcedSession(Session):
+    """The state of what is forced, kept up with the row's answer."""
+
+    def __init__(self, source: str, state: ForcingState, row: Row, read: int | None = None) -> None:
+        self.source = source
+        self.state = state
+        self.tokens = row.history.tokens
+        self._read = row.history.prompt_length if read is None else read  # tokens that the state has taken
+
+    def propose(self, room: Room) -> Tree:
+        for token in self.tokens[self._read :]:
+            self.state.advance(token)
+        self._read = len(self.tokens)
+        return Tree.chain(self.state.forced()[: min(room.depth, room.nodes)], source=self.source, score=1.0)
+
+    def fork(self, row: Row) -> Session:
+        return ForcedSession(self.source, self.state.fork(), row, self._read)

@@ -1,0 +1,216 @@
+"""Several drafters at once: one tree that holds what each of them guesses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import thread_time
+from typing import ClassVar, cast
+
+from torch import Tensor
+
+from ...entry import Entry, Guarantee
+from ...errors import InvalidRequest
+from ...models.contract import Ability
+from ...row import Row
+from ...tree import Proposal, Siblings, Tree
+from ..contract import NO_ROOM, Context, Drafter, Drafting, Outcome, Room, Session
+from ..graft import union
+
+TRIAL = 12.0  # rounds before a drafter is judged
+FADE = 0.97  # weight of the past in each new round: about the last 33 count
+LONGEST_PAUSE = 128  # rounds
+
+ENTRIES = (
+    Entry(
+        name="auto",
+        family="speculate",
+        source="stretto's own: several drafters, of which the planner keeps what earns its time here",
+        parts="auto",
+        guarantee=Guarantee.EXACT,
+        needs=("tree windows",),
+        summary="copies, recycles, and drafts with a small model if one lies beside the target; off where nothing pays",
+        generation="mixed",
+    ),
+    Entry(
+        name="fused-drafts",
+        family="speculate",
+        source="arXiv 2305.09781 (merged trees), arXiv 2503.03434 (a model and retrieval)",
+        parts="fuse(lookup,recycle)",
+        guarantee=Guarantee.EXACT,
+        needs=("tree windows",),
+        summary="merges the guesses of several drafters into one tree; those that do not earn their time sit out",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fuse(Drafter):
+    """The union of the trees of `parts`; a token that several propose at one place is one node, named by all.
+
+    Drafters that cost next to nothing come first, in their order: each may fill its share of the room that is left,
+    and sits out for 2, 4, 8 … rounds when the tokens that it alone guessed were not worth its time. One that costs
+    a forward is asked afterwards, for as much as the planner finds worth paying beside their tree.
+    """
+
+    parts: tuple[Drafter, ...] = ()  # two or more that guess without chance and without riders
+
+    name: ClassVar[str] = "fuse"
+
+    def __post_init__(self) -> None:
+        if len(self.parts) < 2:
+            raise InvalidRequest("fuse merges drafters", hint="name two or more: fuse(lookup,recycle)")
+        _check(self.parts)
+
+    @property
+    def needs(self) -> Ability:
+        needs = Ability.TREE
+        for part in self.parts:
+            needs |= part.needs
+        return needs
+
+    @property
+    def siblings(self) -> Siblings:
+        return Siblings.DISTINCT
+
+    def begin(self, context: Context) -> Drafting:
+        ledgers = context.memory.setdefault(self, [Ledger() for _ in self.parts])
+        assert isinstance(ledgers, list)
+        return FuseDrafting(self, [part.begin(context) for part in self.parts], ledgers, context)
+
+
+@dataclass(frozen=True, slots=True)
+class Auto(Fuse):
+    """The fusion that an engine chooses for its model; see `stretto.method.complete`."""
+
+    name: ClassVar[str] = "auto"
+
+    def __post_init__(self) -> None:
+        _check(self.parts)
+
+
+def _check(parts: Sequence[object]) -> None:
+    for part in parts:
+        if not isinstance(part, Drafter):
+            raise InvalidRequest("fuse merges drafters", hint="name two or more: fuse(lookup,recycle)")
+        if part.proposals != frozenset({Proposal.POINT}):
+            raise InvalidRequest(
+                f"fuse cannot merge {part.name!r}, which draws its guesses or adds riders",
+                hint="merge drafters that guess without chance; 'merged' merges drawn ones",
+            )
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What a free drafter cost and earned of late; one that earns less than it costs sits out for a while."""
+
+    seconds: float = 0.0  # for proposing and learning
+    tokens: float = 0.0  # accepted ones that no other drafter had
+    rounds: float = 0.0
+    pause: int = 1  # rounds that it last sat out
+    left: int = 0  # of these, still to come
+
+    def settle(self, seconds_per_token: float) -> None:
+        """One round is over."""
+        if self.left:
+            self.left -= 1
+            return
+        if self.rounds >= TRIAL:
+            if self.tokens * seconds_per_token < self.seconds:
+                self.pause = self.left = min(2 * self.pause, LONGEST_PAUSE)
+                self.seconds = self.tokens = self.rounds = 0.0
+                return
+            self.pause = 1
+        self.seconds, self.tokens, self.rounds = FADE * self.seconds, FADE * self.tokens, FADE * self.rounds + 1.0
+
+
+class FuseDrafting(Drafting):
+    """The drafters at work, the free ones first."""
+
+    def __init__(
+        self, settings: Fuse, draftings: Sequence[Drafting], ledgers: Sequence[Ledger], context: Context
+    ) -> None:
+        super().__init__(settings, self._open_session)
+        order = sorted(range(len(draftings)), key=lambda part: not draftings[part].free)
+        self.draftings = [draftings[part] for part in order]
+        self.ledgers = [ledgers[part] for part in order]
+        self.free = all(drafting.free for drafting in draftings)
+        self.mixed = not self.free and any(drafting.free or drafting.mixed for drafting in draftings)
+        self.observes = any(drafting.observes for drafting in draftings)
+        self.hidden = tuple(sorted({layer for drafting in draftings for layer in drafting.hidden}))
+        self.owners: dict[str, Ledger] = {}  # by source of a node
+        self._clock = context.clock
+
+    def _open_session(self, row: Row) -> Session:
+        return FuseSession(self, [drafting.open(row) for drafting in self.draftings])
+
+    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+        mine = [session.parts for session in cast(Sequence[FuseSession], sessions)]
+        trees = [Tree() for _ in sessions]
+        worth = self._clock.cost(1, len(sessions)) / len(sessions)
+        for index, (drafting, ledger) in enumerate(zip(self.draftings, self.ledgers, strict=True)):
+            if drafting.free:
+                ledger.settle(worth)
+                if ledger.left:
+                    continue
+            waiting = len(self.draftings) - index
+            asked = [_share(room, tree, drafting.free, waiting) for room, tree in zip(rooms, trees, strict=True)]
+            if any(room.nodes for room in asked):
+                begun = thread_time()
+                guesses = drafting.propose([parts[index] for parts in mine], asked)
+                self.owners.update((source, ledger) for guess in guesses for source in guess.sources[:1])
+                trees = [
+                    union([tree, guess]) if len(tree) and len(guess) else tree if len(tree) else guess
+                    for tree, guess in zip(trees, guesses, strict=True)
+                ]
+                ledger.seconds += thread_time() - begun
+        return trees
+
+    def learn(self, parts: Sequence[Session], outcome: Outcome) -> None:
+        """Let the sessions of a row learn the outcome of the whole tree, but for those that sit out."""
+        for node in outcome.path:
+            if (owner := self.owners.get(outcome.tree.sources[node])) is not None:
+                owner.tokens += 1.0
+        for part, drafting, ledger in zip(parts, self.draftings, self.ledgers, strict=True):
+            if not drafting.free:
+                part.advance(outcome)
+            elif not ledger.left:
+                begun = thread_time()
+                part.advance(outcome)
+                ledger.seconds += thread_time() - begun
+
+
+def _share(room: Room, tree: Tree, free: bool, waiting: int) -> Room:
+    """What one of the `waiting` drafters may add to the tree so far."""
+    left = room.nodes - len(tree)
+    nodes = -(-left // waiting)
+    if not free:
+        nodes = min(left, room.paid(tree)) if room.paid else nodes
+    depth = min(room.depth, nodes)
+    return replace(room, nodes=nodes, depth=depth, shape=None) if depth > 0 else NO_ROOM
+
+
+class FuseSession(Session):
+    """One row's sessions of all parts. Each learns the outcome of the whole tree."""
+
+    def __init__(self, drafting: FuseDrafting, parts: list[Session]) -> None:
+        self.drafting = drafting
+        self.parts = parts
+
+    def prime(self, logits: Tensor, start: int) -> None:
+        for part, drafting, ledger in zip(self.parts, self.drafting.draftings, self.drafting.ledgers, strict=True):
+            if drafting.observes and not ledger.left:
+                part.prime(logits, start)
+
+    def propose(self, room: Room) -> Tree:
+        return self.drafting.propose([self], [room])[0]
+
+    def advance(self, outcome: Outcome) -> None:
+        self.drafting.learn(self.parts, outcome)
+
+    def fork(self, row: Row) -> Session:
+        return FuseSession(self.drafting, [part.fork(row) for part in self.parts])
+
+    def close(self) -> None:
+        for part in self.parts:
+            part.close()

@@ -1,0 +1,76 @@
+"""Speculative sampling's own draft: a chain of tokens drawn from a smaller model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from ...entry import Entry, Guarantee
+from ...models.contract import Model
+from ...tree import Proposal
+from ..chance import KeyedChance, Vector
+from ..contract import Context, Drafter, Drafting, Room
+from ..growth import Growing, Growth, Urn, fill, probabilities, shape_of
+from ..second import Reader, Second
+
+ENTRY = Entry(
+    name="speculative-sampling",
+    family="speculate",
+    source="arXiv 2211.17192, arXiv 2302.01318",
+    parts="sampled+rejection",
+    guarantee=Guarantee.DISTRIBUTION,
+    needs=("draft model",),
+    summary="a smaller model draws a chain, rejection sampling corrects it",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled(Drafter):
+    """A chain in which each token is drawn from what the row's rule makes of the small model's logits.
+
+    The coins are the row's own, apart from its noise. Made for acceptors that weigh p against q; the acceptor `exact`
+    takes fewer of these tokens than of those that `draft` chooses with the row's noise. At temperature 0 the
+    distribution is certain: the likeliest token. Score: the small model's
+    probability of the token.
+    """
+
+    model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
+
+    name: ClassVar[str] = "sampled"
+    proposals: ClassVar[frozenset[Proposal]] = frozenset({Proposal.SAMPLED})
+
+    def begin(self, context: Context) -> Drafting:
+        return SampledDrafting(self, Second(context, self.model), self.grow)
+
+    def grow(self, reader: Reader, room: Room, chance: KeyedChance | None) -> Growth:
+        """Draw a chain as long as the room allows."""
+
+        def urns(lines: Sequence[tuple[Vector, Vector]], _: int) -> list[Urn]:
+            made = [Urn(line, chance) for line, _ in lines]
+            for urn, (line, belief) in zip(made, lines, strict=True):
+                urn.belief = belief
+                if chance is None:
+                    urn.proposal, urn.drawn_from = Proposal.SAMPLED, one_hot(line)
+            return made
+
+        return fill(reader, room, shape_of([1] * room.depth, room), urns, self.name)
+
+
+class SampledDrafting(Growing):
+    """Growths are sent the probabilities to draw from, and those of the small model before any steer."""
+
+    def digest(self, logits: Tensor, steered: Tensor) -> list[tuple[Vector, Vector]]:
+        drawn_from = probabilities(steered)
+        believed = drawn_from if steered is logits else probabilities(logits)
+        return list(zip(drawn_from, believed, strict=True))
+
+
+def one_hot(line: Vector) -> Vector:
+    """All probability on the likeliest token, of equals the first: [V]."""
+    certain = np.zeros_like(line)
+    certain[line.argmax()] = 1
+    return certain

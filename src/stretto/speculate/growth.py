@@ -1,0 +1,231 @@
+"""Growing trees with a second model: level by level, all rows at once.
+
+How one row's tree grows is a generator: it yields the nodes whose continuations it needs, is sent one line per node,
+and returns the tree. It sees nothing but its own row, so a row's tree is the same in any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
+
+import numpy as np
+from torch import Tensor
+
+from ..row import Row
+from ..tree import ROOT, Proposal, Tree
+from .chance import DRAFTING, Chance, KeyedChance, Vector, chance_of
+from .contract import Drafting, Outcome, Room, Session
+from .second import Reader, Second
+
+TOGETHER = 1 << 41  # beyond all purposes of coins that are not told apart by drafter
+
+Growth = Generator[Sequence[int], Any, Tree]  # yields nodes of the reader, is sent a line of `digest` for each
+Grow = Callable[[Reader, Room, KeyedChance | None], Growth]  # no chance: the row's temperature is 0
+
+
+class Drawing(Drafting):
+    """A drafter that draws tokens, at work in one decode.
+
+    Drafters that draft for one row together must not toss the same coins: what one drew would tell what another one
+    drew, and no acceptor is made for that. So `coins` says whose they are; 0: nobody else drafts.
+    """
+
+    coins = 0
+
+    def chance(self, row: Row) -> KeyedChance:
+        """The coins of the row's coming round."""
+        return chance_of(row, TOGETHER + self.coins if self.coins else DRAFTING)
+
+
+class Growing(Drawing):
+    """A drafter that grows trees, at work in one decode."""
+
+    free = False
+
+    def __init__(self, settings: object, second: Second, grow: Grow) -> None:
+        super().__init__(settings, self._open_session)
+        self.second = second
+        self._grow = grow
+
+    def _open_session(self, row: Row) -> Session:
+        return GrowingSession(self, self.second.open(row))
+
+    def digest(self, logits: Tensor, steered: Tensor) -> Any:
+        """What growths are sent, a line per node: here the probabilities [N, V] of the steered logits [N, V]."""
+        return probabilities(steered)
+
+    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+        trees = [Tree() for _ in sessions]
+        growing: list[Waiting] = []
+        for at, (session, room) in enumerate(zip(sessions, rooms, strict=True)):
+            reader = cast(GrowingSession, session).reader
+            depth = min(room.depth, reader.begin())
+            if room.nodes > 0 and depth > 0:
+                greedy = reader.row.rule.pipeline.greedy
+                chance = None if greedy else self.chance(reader.row)
+                growth = self._grow(reader, replace(room, depth=depth), chance)
+                wanted = next(growth, None)
+                if wanted is not None:  # else there is nothing to grow: the shape is empty
+                    growing.append(Waiting(at, reader, growth, wanted))
+        while growing:
+            readers, places = [one.reader for one in growing], [one.wanted for one in growing]
+            logits = self.second.read(readers, places)
+            lines = self.digest(logits, self.second.steer(logits, readers, places))
+            start, still = 0, []
+            for one in growing:
+                end = start + len(one.wanted)
+                try:
+                    one.wanted = one.growth.send(lines[start:end])
+                    still.append(one)
+                except StopIteration as grown:
+                    trees[one.at] = grown.value
+                start = end
+            growing = still
+        return trees
+
+
+@dataclass(slots=True)
+class Waiting:
+    """One row's tree, and what it waits for."""
+
+    at: int  # among the sessions
+    reader: Reader
+    growth: Growth
+    wanted: Sequence[int]
+
+
+class GrowingSession(Session):
+    """One row's reader."""
+
+    def __init__(self, drafting: Growing, reader: Reader) -> None:
+        self.drafting = drafting
+        self.reader = reader
+
+    def propose(self, room: Room) -> Tree:
+        return self.drafting.propose([self], [room])[0]
+
+    def advance(self, outcome: Outcome) -> None:
+        self.reader.advance(outcome.committed)
+
+    def fork(self, row: Row) -> Session:
+        return GrowingSession(self.drafting, self.reader.fork(row))
+
+    def close(self) -> None:
+        self.reader.close()
+
+
+class Giver(Protocol):
+    """Gives the children of one node, one by one."""
+
+    proposal: Proposal
+    drawn_from: Vector | None
+    belief: Vector | None
+    score: float  # of the token given last
+
+    def take(self) -> int | None:
+        """The next token; None when there is no further one."""
+        ...
+
+
+class Urn:
+    """The tokens that may follow one node, taken one by one.
+
+    With chance they are drawn, from `q` or, without replacement, from what is left of it: drawing like that orders
+    tokens as sorting log q + Gumbel noise would. Without chance the best one left is taken, of equals the first.
+    A token that q excludes is never taken.
+    """
+
+    def __init__(self, q: Vector, chance: Chance | None, *, replaced: bool = False) -> None:
+        """`q` [V], probabilities; `replaced`: a drawn token may be drawn again."""
+        self.q = q
+        self.replaced = replaced and chance is not None
+        self.proposal = Proposal.POINT if chance is None else Proposal.SAMPLED
+        self.drawn_from = None if chance is None else q
+        self.belief: Vector | None = None
+        self.score = 0.0  # of the token taken last: its probability in q
+        self.left = q  # [V], not normalised; read only
+        self._chance = chance
+
+    def take(self) -> int | None:
+        """The next token; None when all are taken."""
+        if self._chance is None:
+            token = int(self.left.argmax())
+            if not self.left[token] > 0:
+                return None
+        elif not self.left.any():
+            return None
+        else:
+            token = self._chance.draw(self.left)
+        if not self.replaced:
+            if self.left is self.q:
+                self.left = self.q.copy()
+            self.left[token] = 0
+        self.score = float(self.q[token])
+        return token
+
+
+def shape_of(branches: Sequence[int], room: Room) -> tuple[int, ...]:
+    """Parents of the tree in which a node at depth d has branches[d] children, level by level, as far as room is."""
+    parents: list[int] = []
+    level = [ROOT]
+    for count in branches[: room.depth]:
+        start = len(parents)
+        parents.extend([parent for parent in level for _ in range(count)][: room.nodes - start])
+        level = list(range(start, len(parents)))
+    return tuple(parents)
+
+
+def fill(
+    reader: Reader, room: Room, shape: Sequence[int], givers: Callable[[Any, int], Sequence[Giver]], source: str
+) -> Growth:
+    """Fill a tree of a given shape, level by level; children in the order of their ranks.
+
+    `givers(lines, depth)` makes of the lines for a level what its children, at `depth`, are taken from. Nodes
+    beyond the room are left out, and so are those below an end token or a node that had too few tokens to give. Of
+    siblings that bear one token the first stands for them all: what is drafted below any of them hangs there.
+    """
+    children: dict[int, list[int]] = {}
+    for node, parent in enumerate(shape[: room.nodes]):
+        children.setdefault(parent, []).append(node)
+    tree = Tree()
+    stands = {ROOT: ROOT}  # a node of the reader -> the node of the tree
+    level = [(ROOT, ROOT)] if children else []  # (node of the shape, node of the reader)
+    depth = 0
+    while level:
+        lines = yield [place for _, place in level]
+        depth += 1
+        below: list[tuple[int, int]] = []
+        for (node, above), giver in zip(level, givers(lines, depth), strict=True):
+            for child in children[node]:
+                token = giver.take()
+                if token is None:
+                    break
+                place = reader.node(token, above)
+                grown = add_taken(tree, token, stands[above], giver, source)
+                stands.setdefault(place, grown)
+                if child in children and depth < room.depth and not reader.ends(token):
+                    below.append((child, place))
+        level = below
+        if level and room.more is not None and not room.more(tree):
+            break
+    return tree
+
+
+def add_taken(tree: Tree, token: int, parent: int, giver: Giver, source: str) -> int:
+    """Append the token that was taken last; its node."""
+    return tree.add(
+        token,
+        parent,
+        source=source,
+        score=giver.score,
+        proposal=giver.proposal,
+        drawn_from=giver.drawn_from,
+        belief=giver.belief,
+    )
+
+
+def probabilities(logits: Tensor) -> Vector:
+    """Softmax over the last dimension, float64."""
+    return np.asarray(logits.double().softmax(-1).cpu().numpy())

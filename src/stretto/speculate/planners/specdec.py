@@ -1,0 +1,96 @@
+"""SpecDec++: stop drafting once it is likely that something of the draft will be rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+from ...entry import Entry, Guarantee
+from ...errors import InvalidRequest
+from ...row import Row
+from ...tree import ROOT, Tree
+from ..contract import Context, Drafting, Outcome, Planner, Planning, Room
+from ..estimate import ESTIMATORS, Estimator, cut_below
+
+ENTRY = Entry(
+    name="specdec-pp",
+    family="speculate",
+    source="arXiv 2405.19715; github.com/Kaffaljidhmah2/SpecDec_pp",
+    parts="draft+specdec",
+    guarantee=Guarantee.EXACT,
+    number=23,
+    needs=("draft model",),
+    summary="drafts until the probability that a drafted token is rejected exceeds a threshold",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SpecDec(Planner):
+    """Stop when 1 − Π a > h, a the estimated acceptance of each drafted token; the last one is verified too.
+
+    In a tree the likeliest path of the deepest level counts. The rule sees the draft alone, never the target, so that
+    drawn tokens stay fair draws. `h` is tuned, not a literal probability. The published estimate comes from a trained
+    head that reads the draft model's hidden state; a drafter that has one gives its estimates as scores.
+    """
+
+    h: float = 0.3  # [0, 1]; larger drafts longer; 1: always `most`
+    least: int = 2  # tokens before the rule is asked, ≥ 1
+    most: int = 20  # tokens, ≥ least
+    estimator: str | Estimator = "scores"  # scores: as they are; calibrated: against what was accepted; or an object
+
+    name: ClassVar[str] = "specdec"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.h <= 1:
+            raise InvalidRequest(f"specdec(h={self.h})", hint="0 <= h <= 1")
+        if not 1 <= self.least <= self.most:
+            raise InvalidRequest(f"specdec drafts {self.least} to {self.most} tokens", hint="1 <= least <= most")
+        if isinstance(self.estimator, str) and self.estimator not in ESTIMATORS:
+            raise InvalidRequest(f"specdec(estimator={self.estimator})", hint=f"one of {', '.join(ESTIMATORS)}")
+
+    def begin(self, context: Context, drafting: Drafting) -> Planning:
+        estimator = self.estimator
+        if isinstance(estimator, str):
+            made = context.memory.setdefault((self, drafting.identity), ESTIMATORS[estimator]())
+            estimator = cast(Estimator, made)
+        return SpecDecPlanning(self, estimator)
+
+
+class SpecDecPlanning(Planning):
+    """The threshold rule at work."""
+
+    def __init__(self, settings: SpecDec, estimator: Estimator) -> None:
+        self._settings = settings
+        self._estimator = estimator
+        self._room = Room(settings.most, settings.most, more=self._go_on)
+
+    def rooms(self, rows: Sequence[Row]) -> list[Room]:
+        return [self._room] * len(rows)
+
+    def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
+        """For drafters that did not ask on the way; those that did have stopped by the same rule."""
+        return [self._cut(tree) for tree in trees]
+
+    def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
+        if len(proposed):
+            self._estimator.learn(proposed, outcome)
+
+    def _go_on(self, tree: Tree) -> bool:
+        deepest = max(tree.depths, default=0)
+        if deepest < self._settings.least:
+            return True
+        intact = max(value for value, depth in zip(self._intact(tree), tree.depths, strict=True) if depth == deepest)
+        return 1.0 - intact <= self._settings.h
+
+    def _cut(self, tree: Tree) -> Tree:
+        intact, settings = self._intact(tree), self._settings
+        return cut_below(tree, lambda node: tree.depths[node] >= settings.least and 1.0 - intact[node] > settings.h)
+
+    def _intact(self, tree: Tree) -> list[float]:
+        """For each node, the probability that nothing on its path is rejected."""
+        values: list[float] = []
+        for node, parent in enumerate(tree.parents):
+            rate = self._estimator.rate(tree, node)
+            values.append(rate if parent == ROOT else rate * values[parent])
+        return values

@@ -1,0 +1,79 @@
+"""`stretto diagnose` and `stretto methods --taxonomy`, as they are called."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from models.families import build
+from stretto import cli
+from stretto.generation import Counters, Generation, Step
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        status = cli.main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def trace(folder):
+    step = Step(
+        position=1, committed=[6, 8], sources=["a", ""], drafted=[6], parents=[-1], drafters=["a"], accepted=[0]
+    )
+    file = folder / "trace.json"
+    Generation("", [6, 8], "length", [0], Counters(row_forwards=1), [step]).save_trace(file)
+    return file
+
+
+def test_traces(run, tmp_path):
+    file = trace(tmp_path)
+    status, printed, _ = run("diagnose", "--trace", file, file)
+    assert status == 0 and "tokens per forward (τ)     2.000" in printed and "depth  1" in printed
+    record = json.loads(run("diagnose", "--json", "--trace", file)[1])
+    assert record["block_efficiency"] == 2.0 and record["acceptance_by_depth"] == [
+        {"depth": 1, "tried": 1, "rate": 1.0}
+    ]
+
+
+def test_layers_of_a_model(run, tmp_path):
+    build("Llama", num_key_value_heads=2).save_pretrained(tmp_path / "model")
+    text = tmp_path / "text.txt"
+    text.write_text(" ".join(str(at * at % 97) for at in range(200)), encoding="utf-8")
+    asked = ("diagnose", "--model", tmp_path / "model", "--file", text, "--positions", 80, "--epochs", 1)
+    status, printed, _ = run(*asked, "--layers", "0,3")
+    assert status == 0 and printed.startswith("layer  surplus")
+    assert [line.split()[0] for line in printed.splitlines() if line[:5].strip().isdigit()] == ["0", "3"] * 2
+    layers = json.loads(run(*asked, "--json", "--ahead", 2)[1])
+    assert [layer["layer"] for layer in layers] == [0, 1, 3] and len(layers[0]["surplus"]["terms"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trace", "absent.json"], "absent.json"),
+        (["--trace", "torn.json"], "is no JSON"),
+        (["--trace", "list.json"], "holds no trace"),
+        (["--trace", "empty.json"], "this is no trace"),
+        (["--positions", "0"], "--positions >= 50"),
+        (["--epochs", "0"], "epochs and batch from 1"),
+        (["--layers", "one"], "no list of token ids"),
+    ],
+)
+def test_mistakes_are_one_line(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("torn", "{"), ("list", "[]"), ("empty", "{}")):
+        (tmp_path / f"{name}.json").write_text(content, encoding="utf-8")
+    status, printed, complaint = run("diagnose", *arguments)
+    assert status == 2 and not printed and message in complaint and complaint.count("\n") == 1
+
+
+def test_the_map_of_the_methods(run):
+    status, printed, _ = run("methods", "--taxonomy")
+    assert status == 0 and printed.startswith("# A map of the methods") and "| prompt-lookup |" in printed
+    assert run("methods", "--taxonomy", "--parts")[0] == 2
+    listed = run("methods", "--family", "diagnostics")[1]
+    assert "stretto diagnose --trace FILE" in listed and "stretto methods --taxonomy" in listed
