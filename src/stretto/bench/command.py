@@ -1,63 +1,110 @@
-"""`stretto bench`: measure, print the table, write JSON and a plot."""
+"""`stretto bench`: measure, print the table, write JSON and a plot; or show results as a page."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InvalidRequest
+
 if TYPE_CHECKING:
     from .lanes import Lane
+    from .results import Report
     from .subject import Subject
+    from .tasks import BenchTask
 
-METHODS = ("plain", "lookup", "draft")
+METHODS = ("plain", "auto", "lookup", "draft")
+SHAPE_METHODS = ("plain", "lookup")
 SPEED_REPEATS = 3
 SHAPE_REPEATS = 30
 PROGRESS_AFTER = 0.5  # seconds before the progress bar shows
 
+EPILOG = """\
+examples:
+  stretto bench --tasks all --data DATA --out results/zoo
+  stretto bench --tasks replay --batch 1 4 16 --temperature 0 1 --data DATA --out results/columns
+  stretto bench report results/zoo.json                     writes results/zoo.html
+  stretto bench --model CHECKPOINT --draft '' --tasks spec --data Spec-Bench/data --max-new-tokens 1024 \\
+                --repeats 1 --answers answers               one answer file per contestant
+  stretto bench shape --out results/shape
+
+tasks: gym, gym:KIND, replay, replay:SOURCE, all (gym and replay), spec, spec:CATEGORY (Spec-Bench), mt, mt:CATEGORY
+(MT-Bench). Text that repeats itself is left out; what else is left out, and why, stands under the table.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options; nothing heavy is imported for it."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "shape"),
+        choices=("speed", "shape", "report"),
         default="speed",
         help="speed: whole answers, against transformers' generate (default); "
-        "shape: single forwards, a batch of unequal rows, memory over 200 requests (not for random-134m)",
+        "shape: single forwards, a batch of unequal rows, memory over 200 requests (not for random-134m); "
+        "report: results as one HTML page",
     )
-    parser.add_argument(
+    parser.add_argument("files", nargs="*", type=Path, metavar="JSON", help="report: results of speed and shape")
+    _add_subject(parser.add_argument_group("what is measured"))
+    _add_measuring(parser.add_argument_group("how it is measured"))
+    written = parser.add_argument_group("what is written")
+    written.add_argument("--out", type=Path, help="speed writes OUT.json and OUT.png; shape OUT.json; report OUT.html")
+    written.add_argument(
+        "--answers", type=Path, metavar="FOLDER", help="answers to spec and mt at batch 1, in Spec-Bench's form"
+    )
+
+
+def _add_subject(group: Any) -> None:
+    group.add_argument(
         "--model",
         "--target",
         default="zoo/causal",
         help="checkpoint, or random-134m: a network of "
         "134 million random weights, whose replays show a draft that is cheap beside its target",
     )
-    parser.add_argument(
+    group.add_argument(
         "--draft", default="zoo/draft", help="draft model of both sides; '' for none (default %(default)s)"
     )
-    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="default: plain lookup draft")
-    parser.add_argument(
-        "--tasks",
-        nargs="+",
-        metavar="TASK",
-        help="gym, gym:KIND, replay, replay:SOURCE or all (default: gym; replay for random-134m)",
-    )
-    parser.add_argument("--data", type=Path, help="folder of the replay sources (default: $STRETTO_DATA)")
-    parser.add_argument("--count", type=_positive, default=2, help="prompts per task (default %(default)s)")
-    parser.add_argument("--max-new-tokens", type=_positive, default=128, help="default %(default)s")
-    parser.add_argument("--repeats", type=_positive, help="default 3; 30 for shape")
-    parser.add_argument("--batch", type=_positive, default=1, help="rows side by side (default %(default)s)")
-    parser.add_argument("--threads", type=_positive, help="of torch, on both sides (default: torch's own choice)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of prompts and of random weights")
-    parser.add_argument(
+    group.add_argument("--dtype", default="float32", help="float32, bfloat16, float16 or auto (default %(default)s)")
+    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … or auto (default)")
+    group.add_argument("--methods", nargs="+", metavar="METHOD", help="default: plain auto lookup draft")
+    group.add_argument("--tasks", nargs="+", metavar="TASK", help="see below (default: gym; replay for random-134m)")
+    group.add_argument("--data", type=Path, help="folder of the benchmark files (default: $STRETTO_DATA)")
+    group.add_argument(
         "--baselines",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="measure transformers' generate as well",
     )
-    parser.add_argument("--out", type=Path, help="write OUT.json and OUT.png")
+
+
+def _add_measuring(group: Any) -> None:
+    group.add_argument("--count", type=_positive, default=2, help="prompts per task, no fewer than rows (%(default)s)")
+    group.add_argument("--max-new-tokens", type=_positive, default=128, help="default %(default)s")
+    group.add_argument("--repeats", type=_positive, help="default 3; 30 for shape")
+    group.add_argument(
+        "--batch",
+        type=_positive,
+        nargs="+",
+        default=[1],
+        metavar="ROWS",
+        help="side by side; several: columns (1)",
+    )
+    group.add_argument(
+        "--temperature",
+        type=_temperature,
+        nargs="+",
+        default=[0.0],
+        metavar="T",
+        help="0: greedy; several: columns (0)",
+    )
+    group.add_argument("--threads", type=_positive, help="of torch, on both sides (default: torch's own choice)")
+    group.add_argument("--seed", type=int, default=0, help="of the choice of prompts, of random weights and of noise")
 
 
 def _positive(text: str) -> int:
@@ -67,8 +114,19 @@ def _positive(text: str) -> int:
     return value
 
 
+def _temperature(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return value
+
+
 def run(args: argparse.Namespace) -> int:
-    """Measure. Raises the typed errors of `stretto.errors`; 1 where there was nothing to measure."""
+    """Measure, or show. Raises the typed errors of `stretto.errors`; 1 where there was nothing to measure."""
+    if args.files and args.what != "report":
+        raise InvalidRequest(f"{args.what} takes no file", hint=f"stretto bench report {args.files[0]}")
+    if args.what == "report":
+        return _report(args)
     import torch
     from transformers.utils import logging
 
@@ -81,53 +139,26 @@ def run(args: argparse.Namespace) -> int:
     return _shape(args) if args.what == "shape" else _speed(args)
 
 
+# -- speed --------------------------------------------------------------------------------------------
+
+
 def _speed(args: argparse.Namespace) -> int:
     """Whole answers of all contestants."""
-    from tqdm import tqdm
-
     from . import tasks
-    from .harness import grouped, measure, prepare
     from .plot import plot, pyplot
-    from .provenance import provenance
-    from .replay import forcing_costs
     from .report import table
-    from .results import Report, means, summarise
     from .subject import RANDOM, load_subject
 
     picture = args.out and args.baselines
     if picture:
         pyplot()  # missing matplotlib is said before the work, not after it
+    if args.answers and 1 not in args.batch:
+        raise InvalidRequest("answer files are of single rows", hint="--batch 1, or leave out --answers")
     chosen = tasks.select(args.tasks or ["replay" if args.model == RANDOM else "gym"], _data(args))
-    subject = load_subject(args.model, args.draft, args.seed)
-    lanes = _lanes(args, subject)
-    repeats = args.repeats or SPEED_REPEATS
-    report = Report(
-        provenance(
-            model=args.model,
-            draft=args.draft,
-            dtype="float32",
-            batch=args.batch,
-            count=args.count,
-            repeats=repeats,
-            max_new_tokens=args.max_new_tokens,
-            seed=args.seed,
-            forcing_microseconds=forcing_costs(subject.replayed.vocabulary),
-        )
-    )
+    subject = load_subject(args.model, args.draft, args.seed, args.dtype, args.device)
+    report = _begun(args, subject)
     report.skipped = {task.name: task.absent for task in chosen if task.absent}
-    chosen = [task for task in chosen if not task.absent]
-    answers = (1 + repeats * -(-args.count // args.batch)) * len(lanes)  # of one task
-    with tqdm(total=answers * len(chosen), unit="answer", delay=PROGRESS_AFTER, disable=None, leave=False) as bar:
-        for at, task in enumerate(chosen):
-            bar.set_description(task.name)
-            prepared = prepare(subject, task, args.count, args.max_new_tokens, args.seed)
-            groups = grouped(prepared.cases, args.batch)
-            runs = measure(lanes, groups, repeats, progress=bar.update) if groups else []
-            report.tasks.append(summarise(prepared, groups, lanes, runs))
-            bar.update((at + 1) * answers - bar.n)
-            report.means = means(report.tasks)
-            if args.out:
-                report.save(args.out.with_suffix(".json"))
+    _measure(args, subject, [task for task in chosen if not task.absent], report)
     print(table(report))
     measured = any(task.lanes for task in report.tasks)
     if picture and measured:
@@ -135,15 +166,76 @@ def _speed(args: argparse.Namespace) -> int:
     return 0 if measured else 1
 
 
+def _begun(args: argparse.Namespace, subject: Subject) -> Report:
+    """A report without tasks: where its figures come from, and what our planners reckon with."""
+    from ..models.clock import SIZES
+    from .provenance import provenance
+    from .replay import forcing_costs
+    from .results import Report
+
+    vocabulary, clock = subject.replayed.vocabulary, subject.engine.clock
+    settings = provenance(
+        model=args.model,
+        draft=args.draft,
+        dtype=str(subject.replayed.dtype).removeprefix("torch."),
+        device=str(subject.replayed.device),
+        batch=_one_or_all(args.batch),
+        temperature=_one_or_all(args.temperature),
+        count=args.count,
+        repeats=args.repeats or SPEED_REPEATS,
+        max_new_tokens=args.max_new_tokens,
+        seed=args.seed,
+        forcing_microseconds=forcing_costs(vocabulary),
+        drawing_microseconds=forcing_costs(vocabulary, 1.0) if any(args.temperature) else None,
+    )
+    return Report(settings, clock=[[size, clock.cost(size)] for size in SIZES])
+
+
+def _one_or_all(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _measure(args: argparse.Namespace, subject: Subject, chosen: Sequence[BenchTask], report: Report) -> None:
+    """Every task in every column, into `report`, which is saved after each."""
+    from tqdm import tqdm
+
+    from .answers import write_answers
+    from .columns import Plan, measured, total
+    from .results import means
+
+    plan = Plan(
+        batches=tuple(dict.fromkeys(args.batch)),
+        temperatures=tuple(dict.fromkeys(args.temperature)),
+        count=args.count,
+        repeats=args.repeats or SPEED_REPEATS,
+        max_new_tokens=args.max_new_tokens,
+        seed=args.seed,
+    )
+    lanes = _lanes(args, subject)
+    answers = total(plan, len(lanes))  # of one task
+    with tqdm(total=answers * len(chosen), unit="answer", delay=PROGRESS_AFTER, disable=None, leave=False) as bar:
+        for at, task in enumerate(chosen):
+            bar.set_description(task.name)
+            for found in measured(subject, lanes, task, plan, bar.update):
+                report.tasks.append(found.result)
+                report.means = means(report.tasks)
+                if args.out:
+                    report.save(args.out.with_suffix(".json"))
+                if args.answers:
+                    write_answers(args.answers, args.model, report.provenance["settings"]["dtype"], subject, found)
+            bar.update((at + 1) * answers - bar.n)
+
+
 def _lanes(args: argparse.Namespace, subject: Subject) -> list[Lane]:
     """Our methods, then transformers' ways."""
     from .baselines import baselines
-    from .lanes import Ours, with_draft
+    from .lanes import Ours, with_models
 
     names = args.methods or (METHODS if args.draft else METHODS[:-1])
+    draft = None if subject.draft is None else (args.draft, subject.draft)
+    chosen = {name: with_models(name, subject.replayed, draft, subject.load) for name in names}
     lanes: list[Lane] = [
-        Ours(name, subject.engine, subject.replayed, with_draft(name, args.draft, subject.draft), args.max_new_tokens)
-        for name in dict.fromkeys(names)
+        Ours(name, subject.engine, subject.replayed, method, args.max_new_tokens) for name, method in chosen.items()
     ]
     if args.baselines:
         lanes += baselines(subject.watched, subject.draft_module, subject.ends, args.max_new_tokens)
@@ -155,6 +247,9 @@ def _data(args: argparse.Namespace) -> Path | None:
     return Path(folder) if folder else None
 
 
+# -- shape --------------------------------------------------------------------------------------------
+
+
 def _shape(args: argparse.Namespace) -> int:
     """Single forwards, batches, memory."""
     from tqdm import tqdm
@@ -163,10 +258,11 @@ def _shape(args: argparse.Namespace) -> int:
     from .provenance import provenance
     from .subject import RANDOM, load_subject
 
-    subject = load_subject(args.model, "", args.seed)
+    subject = load_subject(args.model, "", args.seed, args.dtype, args.device)
     repeats = args.repeats or SHAPE_REPEATS
-    methods = args.methods or METHODS[:-1]
-    found = shape.Shape(provenance(model=args.model, dtype="float32", repeats=repeats, seed=args.seed))
+    methods = args.methods or SHAPE_METHODS
+    dtype = str(subject.replayed.dtype).removeprefix("torch.")
+    found = shape.Shape(provenance(model=args.model, dtype=dtype, repeats=repeats, seed=args.seed))
 
     def bar(what: str, total: int) -> Any:
         return tqdm(total=total, desc=what, delay=PROGRESS_AFTER, disable=None, leave=False)
@@ -183,4 +279,29 @@ def _shape(args: argparse.Namespace) -> int:
     print(shape.table(found))
     if args.out:
         found.save(args.out.with_suffix(".json"))
+    return 0
+
+
+# -- report -------------------------------------------------------------------------------------------
+
+
+def _report(args: argparse.Namespace) -> int:
+    """Results as one page. Raises InvalidRequest where there are none to show."""
+    if not args.files:
+        raise InvalidRequest("there is no result to show", hint="stretto bench report RESULT.json …")
+    from .page import page
+    from .results import Report
+    from .shape import Shape
+
+    speeds, shapes = [], []
+    for file in args.files:
+        if Shape.is_in(file):
+            shapes.append((file.name, Shape.load(file)))
+        else:
+            speeds.append((file.name, Report.load(file)))
+    out = args.out or args.files[0]
+    target = out.with_suffix(".html")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page(speeds, shapes), encoding="utf-8")
+    print(target)
     return 0

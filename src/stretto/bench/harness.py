@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from ..errors import InvalidRequest
-from .lanes import Answer, Case, Lane
+from ..generation import Generation
+from .lanes import GREEDILY, Answer, Case, Draw, Lane
 from .repetition import LIMIT, repeated_share
 from .subject import Subject
 from .tasks import BenchTask, Exercise
 
 TRIES = 6  # exercises looked at for every one wanted
+WARMING = -1  # the repeat of a warm-up on measured text, of which nothing may be remembered
 SHORTEST = 8  # tokens of a reference: shorter ones are passed over
 
 
@@ -25,6 +27,20 @@ class Prepared:
     cases: list[Case] = field(default_factory=list)
     unsolved: int = 0  # the target's plain answer is wrong, or longer than allowed
     repeated: int = 0  # too much of the answer repeats itself
+    long: int = 0  # the model's positions are too few
+
+    def first(self, exercises: int) -> Prepared:
+        """The same with the cases of so many exercises at most; a conversation's turns stay together."""
+        return replace(self, cases=self.cases[: self._begin(exercises)])
+
+    def spare(self, exercises: int) -> list[Case]:
+        """The first turn of the exercise after so many, to warm up with; none where there is none."""
+        begin = self._begin(exercises)
+        return self.cases[begin : begin + 1]
+
+    def _begin(self, exercise: int) -> int:
+        begins = [at for at, case in enumerate(self.cases) if case.turn == 0]
+        return begins[exercise] if exercise < len(begins) else len(self.cases)
 
 
 @dataclass(slots=True)
@@ -38,37 +54,67 @@ class Run:
     answer: Answer
 
 
-def prepare(subject: Subject, task: BenchTask, count: int, max_new_tokens: int, seed: int) -> Prepared:
-    """The task's first `count` cases that count. What decides is never any contestant's speed."""
+def prepare(
+    subject: Subject, task: BenchTask, count: int, max_new_tokens: int, seed: int, *, temperature: float = 0.0
+) -> Prepared:
+    """The task's first `count` exercises that count, a case for each turn. No contestant's speed decides.
+
+    Exercises without a reference are answered plainly, at `temperature` with noise of `seed`.
+    """
     prepared = Prepared(task.name)
+    found = 0
     for exercise in itertools.islice(task.exercises(seed), TRIES * count):
-        if len(prepared.cases) == count:
+        if found == count:
             break
-        try:
-            prompt = subject.encode(exercise)
-        except InvalidRequest:  # longer than the model's positions
-            continue
-        if len(prompt) + max_new_tokens > subject.replayed.max_positions:
-            continue
-        expected = _expected(subject, exercise, prompt, max_new_tokens)
-        if expected is None:
-            prepared.unsolved += exercise.reference is None
-        elif repeated_share(expected) > LIMIT:
-            prepared.repeated += 1
-        else:
-            prepared.cases.append(Case(prompt, expected, exercise.reference is not None))
+        cases = _cases(subject, exercise, max_new_tokens, Draw(temperature, seed), prepared)
+        prepared.cases += cases
+        found += bool(cases)
     return prepared
 
 
-def _expected(subject: Subject, exercise: Exercise, prompt: list[int], limit: int) -> list[int] | None:
-    """The reference, or the target's plain answer if it is right; None where the exercise does not count."""
-    if exercise.reference is not None:
-        tokens = subject.encode_reference(exercise.reference)
-        return [*tokens, *subject.ends[:1]][:limit] if len(tokens) >= SHORTEST else None
+def _cases(subject: Subject, exercise: Exercise, limit: int, draw: Draw, prepared: Prepared) -> list[Case]:
+    """A case for each turn; none where the exercise does not count, which is noted in `prepared`."""
+    cases: list[Case] = []
+    for turn, (prompt, expected) in enumerate(_turns(subject, exercise, limit, draw, prepared)):
+        if repeated_share(expected) > LIMIT or any(expected == case.expected for case in cases):
+            prepared.repeated += 1  # in itself, or what was said in an earlier turn already
+            return []
+        forced = exercise.reference is not None
+        cases.append(Case(prompt, expected, forced, exercise.question, exercise.category, turn))
+    return cases if len(cases) == 1 + len(exercise.later) else []
+
+
+def _turns(
+    subject: Subject, exercise: Exercise, limit: int, draw: Draw, prepared: Prepared
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Prompt and answer of each turn, as long as they count; what was answered stands in the next one's prompt."""
+    said: list[str] = []  # after the first prompt, by the model and the user in turn
+    for later in (*exercise.later, None):
+        try:
+            prompt = subject.encode(exercise, said)
+        except InvalidRequest:  # longer than the model's positions
+            prompt = [0] * subject.replayed.max_positions
+        if len(prompt) + limit > subject.replayed.max_positions:
+            prepared.long += 1
+            return
+        if exercise.reference is not None:
+            tokens = subject.encode_reference(exercise.reference)
+            if len(tokens) >= SHORTEST:
+                yield prompt, [*tokens, *subject.ends[:1]][:limit]
+            return
+        answer = _plainly(subject, prompt, limit, draw)
+        if exercise.solved is not None and not (answer.finish == "end" and exercise.solved(answer.text)):
+            prepared.unsolved += 1
+            return
+        yield prompt, answer.tokens
+        if later is not None:
+            said += [answer.text, later]
+
+
+def _plainly(subject: Subject, prompt: list[int], limit: int, draw: Draw) -> Generation:
     subject.replayed.follow(None)
-    answer = subject.engine.generate(prompt, "plain", max_new_tokens=limit)
-    right = answer.finish == "end" and exercise.solved is not None and exercise.solved(answer.text)
-    return answer.tokens if right else None
+    settings = {"max_new_tokens": limit, "temperature": draw.temperature, "seed": draw.seed}
+    return subject.engine.generate(prompt, "plain", **settings)
 
 
 def grouped(cases: Sequence[Case], size: int) -> list[list[Case]]:
@@ -80,24 +126,29 @@ def measure(
     lanes: Sequence[Lane],
     groups: Sequence[Sequence[Case]],
     repeats: int,
+    draw: Draw = GREEDILY,
     *,
+    spare: Sequence[Case] = (),
     clock: Callable[[], float] = perf_counter,
     progress: Callable[[], object] = lambda: None,
 ) -> list[Run]:
-    """Every contestant answers every group `repeats` times, after a warm-up on the first group.
+    """Every contestant answers every group `repeats` times, after a warm-up.
 
     They take turns group by group, and who begins changes each time (A B C, B C A, …): whatever slows the
-    machine for a while slows all of them. `progress` is called after each answer.
+    machine for a while slows all of them. Contestants that learn from texts see each group once in a repeat; they
+    warm up on `spare`, which is not measured. `progress` is called after each answer.
     """
     for lane in lanes:
-        lane.prepare(groups[0])
-        lane.answer(groups[0])
+        warm = spare or groups[0]
+        for repeat in range(repeats) if lane.learns and spare else (WARMING,):
+            lane.prepare(warm, replace(draw, repeat=repeat))
+            lane.answer(warm)
         progress()
     runs: list[Run] = []
     for turn, (repeat, group) in enumerate(itertools.product(range(repeats), range(len(groups)))):
         first = turn % len(lanes)
         for lane in (*lanes[first:], *lanes[:first]):
-            lane.prepare(groups[group])
+            lane.prepare(groups[group], replace(draw, repeat=repeat))
             begun = clock()
             answer = lane.answer(groups[group])
             runs.append(Run(lane.name, repeat, group, clock() - begun, answer))

@@ -3,17 +3,58 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import Unsupported
-from .baselines import GREEDY
-from .provenance import machine_line
-from .results import LaneResult, Report, Spread, TaskResult
+from .baselines import GREEDY, way
+from .report import origin
+from .results import PLAIN, LaneResult, Report, TaskResult
 
-OURS = ("#7fc8e8", "#0077b6", "#03045e", "#2a9d8f", "#6a4c93")
-THEIRS = ("#e6b800", "#f4845f", "#c1121f", "#bc6c25")
-TICKS = (0.1, 0.125, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+OURS = ("#0077b6", "#2a9d8f", "#7b4fb0", "#80b918", "#22c3e6", "#d6409f", "#1d3557", "#7f5539")
+PLAINLY = "#8d99ae"
+THEIRS = {"hf lookup": "#e09f00", "hf assisted": "#c1121f"}
+TICKS = (0.06, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+FINER = (0.7, 1.4, 3.0, 6.0, 12.0)  # where there is room for them
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One mark in all figures: a method of ours, or one of transformers' ways with its best setting on each task."""
+
+    label: str
+    members: tuple[str, ...]  # lanes, of which the fastest stands for it
+    colour: str
+    marker: str
+    ours: bool
+
+    def on(self, task: TaskResult) -> LaneResult:
+        """Its figures on a task that it took part in."""
+        lanes = [lane for lane in task.lanes if lane.name in self.members]
+        return max(lanes, key=lambda lane: lane.speed.median)
+
+
+def contestants(tasks: Sequence[TaskResult]) -> list[Contestant]:
+    """Everyone but transformers' greedy way, which all are compared with; ours first."""
+    lanes = {lane.name: lane.ours for task in tasks for lane in task.lanes if lane.name != GREEDY}
+    ours = [name for name, is_ours in lanes.items() if is_ours]
+    colours = iter(OURS * len(ours))
+    found = [
+        Contestant(f"stretto {name}", (name,), PLAINLY if name == PLAIN else next(colours), "o", True) for name in ours
+    ]
+    ways = dict.fromkeys(way(name) for name, is_ours in lanes.items() if not is_ours)
+    for name in ways:
+        members = tuple(lane for lane in lanes if way(lane) == name)
+        found.append(Contestant(name.replace("hf", "transformers"), members, THEIRS.get(name, "#bc6c25"), "D", False))
+    return found
+
+
+def baseline(tasks: Sequence[TaskResult]) -> list[Contestant]:
+    """transformers' greedy way, for figures that show it beside the others; nothing where it was not measured."""
+    known = any(lane.name == GREEDY for task in tasks for lane in task.lanes)
+    return [Contestant("transformers greedy", (GREEDY,), "#d8a48f", "s", False)] if known else []
 
 
 def pyplot() -> Any:
@@ -29,75 +70,79 @@ def pyplot() -> Any:
 
 
 def plot(report: Report, path: Path) -> None:
-    """Write a PNG of a report that has the baselines: a line per task, a dot per contestant, quartiles as bars.
+    """Write a PNG of a report's first column, if it has the baselines; the page that `report` makes shows more.
 
-    Families of tasks stand below each other, each under its geometric mean. Raises Unsupported where
-    matplotlib is not installed.
+    Raises Unsupported where matplotlib is not installed.
+    """
+    column = report.columns[0]
+    figure = speeds([task for task in report.tasks if task.column == column and task.lanes])
+    figure.suptitle(
+        f"tokens per second beside transformers' greedy generate\n{origin(report)}", fontsize=10, x=0.02, ha="left"
+    )
+    figure.savefig(path, dpi=150)
+    pyplot().close(figure)
+
+
+def speeds(tasks: Sequence[TaskResult]) -> Any:
+    """A figure with a line per task, a mark per contestant, quartiles as bars; at least one task.
+
+    Families of tasks stand below each other, each under its geometric mean.
     """
     drawing = pyplot()
-    measured = [task for task in report.tasks if task.lanes]
-    names = [task.name.partition(":")[0] for task in measured]
-    families = [[task for task, name in zip(measured, names, strict=True) if name == f] for f in dict.fromkeys(names)]
-    lines = [len(tasks) + 1.6 for tasks in families]
+    families = [[task for task in tasks if task.family == family] for family in dict.fromkeys(t.family for t in tasks)]
+    lines = [len(members) + 1.6 for members in families]
     figure, axes = drawing.subplots(
         len(families),
         1,
-        figsize=(9.0, 1.8 + 0.3 * sum(lines)),
+        figsize=(9.0, 1.5 + 0.28 * sum(lines)),
         height_ratios=lines,
         sharex=True,
         squeeze=False,
         layout="constrained",
     )
-    for axis, tasks in zip(axes[:, 0], families, strict=True):
-        _panel(axis, tasks)
-    low, high = axes[0, 0].get_xlim()
-    ticks = [tick for tick in TICKS if low <= tick <= high]
-    axes[-1, 0].set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
-    axes[-1, 0].set_xticks([], minor=True)
+    marks = contestants(tasks)
+    for axis, members in zip(axes[:, 0], families, strict=True):
+        _panel(axis, members, marks)
+    _times(axes[-1, 0], axes[0, 0].get_xlim())
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=4, fontsize=8, frameon=False, loc="outside lower center")
-    settings = report.provenance["settings"]
-    figure.suptitle(
-        f"{settings['model']}: tokens per second beside transformers' greedy generate\n"
-        f"the same tokens; float32, batch {settings['batch']}, {machine_line(report.provenance)}",
-        fontsize=10,
-    )
-    figure.savefig(path, dpi=150)
-    drawing.close(figure)
+    figure.legend(handles, labels, ncols=4, fontsize=8.5, markerscale=0.7, frameon=False, loc="outside lower center")
+    return figure
 
 
-def _panel(axis: Any, tasks: list[TaskResult]) -> None:
+def _times(axis: Any, limits: tuple[float, float]) -> None:
+    """Ticks of a logarithmic axis as 2×, 4× …"""
+    low, high = limits
+    known = sorted((*TICKS, *FINER)) if high / low < 16 else TICKS
+    ticks = [tick for tick in known if low <= tick <= high]
+    axis.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
+    axis.set_xticks([], minor=True)
+
+
+def _panel(axis: Any, tasks: Sequence[TaskResult], marks: Sequence[Contestant]) -> None:
     """One family: its mean in the first line, a task in each of the others."""
-    lanes = [lane for lane in tasks[0].lanes if lane.name != GREEDY]
-    for lane, colour in _coloured(lanes):
-        ratios = [_ratio(task, lane.name) for task in tasks]
-        medians = [ratio.median for ratio in ratios]
-        below, above = [m - r.low for m, r in zip(medians, ratios, strict=True)], [r.high - r.median for r in ratios]
-        marker = "o" if lane.ours else "D"
-        label = f"stretto {lane.name}" if lane.ours else lane.name.replace("hf", "transformers")
-        style = {"color": colour, "marker": marker, "linestyle": "none", "alpha": 0.9}
-        axis.errorbar(medians, range(1, len(tasks) + 1), xerr=[below, above], label=label, markersize=5, **style)
-        axis.plot([statistics.geometric_mean(medians)], [0], markersize=8, **style)
-    axis.axvline(1.0, color="black", linewidth=0.8)
-    axis.axhline(0.5, color="grey", linewidth=0.6)
+    to = GREEDY if GREEDY in tasks[0].lanes[0].ratios else PLAIN
+    reached = []
+    for at, mark in enumerate(marks):
+        found = [mark.on(task).ratios[to] for task in tasks]
+        medians = [ratio.median for ratio in found]
+        below, above = [r.median - r.low for r in found], [r.high - r.median for r in found]
+        style = {"color": mark.colour, "marker": mark.marker, "linestyle": "none", "zorder": 3 + at / 20}
+        axis.errorbar(medians, range(1, len(tasks) + 1), xerr=[below, above], markersize=5.5, elinewidth=1, **style)
+        axis.plot([statistics.geometric_mean(medians)], [0], markersize=9, label=mark.label, **style)
+        reached.append([statistics.geometric_mean(medians), *medians])
+    lines = list(zip(*reached, strict=True))  # of each line of the panel: everyone's ratio
+    axis.hlines(
+        range(len(tasks) + 1), list(map(min, lines)), list(map(max, lines)), color="#d5d9e0", linewidth=2.5, zorder=1
+    )
+    axis.axvline(1.0, color="#333333", linewidth=1, zorder=2)
+    axis.axhline(0.5, color="#999999", linewidth=0.6)
     names = ["geometric mean", *(task.name.partition(":")[2].replace("_", " ") for task in tasks)]
     axis.set_yticks(range(len(names)), names, fontsize=9)
+    axis.get_yticklabels()[0].set_fontweight("bold")
+    axis.tick_params(length=0)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_xscale("log")
-    axis.set_title(tasks[0].name.partition(":")[0], fontsize=9, loc="left", fontweight="bold")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(linewidth=0.3)
-
-
-def _ratio(task: TaskResult, lane: str) -> Spread:
-    return next(found for found in task.lanes if found.name == lane).ratios[GREEDY]
-
-
-def _coloured(lanes: list[LaneResult]) -> list[tuple[LaneResult, str]]:
-    ours = [lane for lane in lanes if lane.ours]
-    theirs = [lane for lane in lanes if not lane.ours]
-    return [
-        (lane, palette[at % len(palette)])
-        for group, palette in ((ours, OURS), (theirs, THEIRS))
-        for at, lane in enumerate(group)
-    ]
+    axis.set_title(tasks[0].family, fontsize=10, loc="left", fontweight="bold")
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.grid(axis="x", linewidth=0.4, color="#dddddd")
+    axis.set_axisbelow(True)

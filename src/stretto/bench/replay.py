@@ -4,6 +4,9 @@ One logit of each slot is overwritten after the forward, so that the argmax is t
 It goes by position: at a draft that deviates from the reference, what stands there was rejected at its
 parent already. A draft model is never forced: it guesses by itself.
 
+Where tokens are drawn, all other logits are first brought close together below the forced one, so that none of
+them can win and none can be ruled out before the draw: drawing costs what it would cost at worst, on both sides.
+
 Both sides are forced by the same operation in the same place, behind the network's forward: ours in a
 `Model` around the model, transformers in a forward hook of the module. (Not in a logits processor: generate
 hands those on to the draft model, which would then agree always, and calls them once for every candidate.)
@@ -24,26 +27,34 @@ from ..generation import Counters
 from ..models.cache import Cache, KeyForm
 from ..models.contract import Evaluation, Model, Want
 from ..models.window import Window
+from ..noise import WIDEST_GAP
+from .rounds import Pass
 
 FORCED = 1e4  # above any logit, and finite in every dtype
+CLOSE = 1e-3  # what logits are multiplied by where tokens are drawn: then all lie within a fraction of one
+CERTAIN = WIDEST_GAP - 0.27  # times the temperature: above those, no noise can make up for it, yet no gap rules out
 SPARE = 256  # positions beyond the texts that drafts may reach into
 
 
 @torch.inference_mode()
-def force(logits: Tensor, wanted: Tensor) -> None:
-    """Make `wanted` [B, n] the argmax of logits [B, n, V], in place."""
-    logits.scatter_(-1, wanted[..., None], FORCED)
+def force(logits: Tensor, wanted: Tensor, temperature: float = 0.0) -> None:
+    """Make `wanted` [B, n] the choice at logits [B, n, V], greedy or drawn at `temperature`; in place."""
+    if temperature:
+        logits.mul_(CLOSE * temperature)
+    logits.scatter_(-1, wanted[..., None], CERTAIN * temperature if temperature else FORCED)
 
 
-def overwrite_at(logits: Tensor, table: Tensor, rows: Sequence[int], positions: Tensor) -> None:
+def overwrite_at(
+    logits: Tensor, table: Tensor, rows: Sequence[int], positions: Tensor, temperature: float = 0.0
+) -> None:
     """Ours: `table` [R, P] is that of `followers`, `positions` [B, n] those of the slots, `rows` B rows of it."""
     table = table if len(table) == 1 else table[rows]
-    force(logits, table.gather(1, positions))
+    force(logits, table.gather(1, positions), temperature)
 
 
-def overwrite_up_to(logits: Tensor, table: Tensor, end: int) -> None:
+def overwrite_up_to(logits: Tensor, table: Tensor, end: int, temperature: float = 0.0) -> None:
     """Theirs: the slots of logits [B, n, V] stand at the last n positions before `end`."""
-    force(logits, table[:, end - logits.shape[1] : end])
+    force(logits, table[:, end - logits.shape[1] : end], temperature)
 
 
 def forcing_cost(overwrite: Callable[[], None], calls: int = 500) -> float:
@@ -56,13 +67,13 @@ def forcing_cost(overwrite: Callable[[], None], calls: int = 500) -> float:
     return 1e6 * median(taken)
 
 
-def forcing_costs(vocabulary: int) -> dict[str, float]:
+def forcing_costs(vocabulary: int, temperature: float = 0.0) -> dict[str, float]:
     """What forcing a window of one token costs each side, in microseconds."""
     logits, table = torch.zeros(1, 1, vocabulary), torch.zeros(1, SPARE, dtype=torch.int64)
     position = torch.zeros(1, 1, dtype=torch.int64)
     return {
-        "stretto": forcing_cost(lambda: overwrite_at(logits, table, [0], position)),
-        "transformers": forcing_cost(lambda: overwrite_up_to(logits, table, 1)),
+        "stretto": forcing_cost(lambda: overwrite_at(logits, table, [0], position, temperature)),
+        "transformers": forcing_cost(lambda: overwrite_up_to(logits, table, 1, temperature)),
     }
 
 
@@ -86,10 +97,14 @@ class Replayed:
         self.dtype = model.dtype
         self.name = model.name
         self._next: Tensor | None = None  # [R, P]
+        self._temperature = 0.0
 
-    def follow(self, table: Tensor | None) -> None:
-        """Force row r of every new cache to row r of a table of `followers`; None sets the model free."""
-        self._next = table
+    def follow(self, table: Tensor | None, temperature: float = 0.0) -> None:
+        """Force row r of every new cache to row r of a table of `followers`; None sets the model free.
+
+        `temperature` is that of the requests to come.
+        """
+        self._next, self._temperature = table, temperature
 
     def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
         """The model's own; its rows are numbered in the order in which they are opened."""
@@ -102,7 +117,7 @@ class Replayed:
             positions = window.positions
             if isinstance(want.logits, Tensor):
                 positions = positions.gather(1, want.logits)
-            overwrite_at(evaluation.logits, self._next, window.rows, positions)
+            overwrite_at(evaluation.logits, self._next, window.rows, positions, self._temperature)
         return evaluation
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -120,22 +135,27 @@ class Watched:
     def __init__(self, module: PreTrainedModel) -> None:
         self.module = module
         self.counters = Counters()
+        self.passes: list[Pass] = []
         self._next: Tensor | None = None  # [R, P], positions of the padded batch
+        self._temperature = 0.0
         module.register_forward_hook(self._after, with_kwargs=True)
 
-    def follow(self, table: Tensor | None) -> None:
+    def follow(self, table: Tensor | None, temperature: float = 0.0) -> None:
         """Force row r to row r of a table of `followers`, padded on the left as the batch is; None: free.
 
-        The counters begin anew.
+        The counters and the record of passes begin anew.
         """
         self.counters = Counters()
-        self._next = table
+        self.passes = []
+        self._next, self._temperature = table, temperature
 
     def _after(self, module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         rows, slots = output.logits.shape[:2]
         self.counters.rounds += 1
         self.counters.row_forwards += rows
         self.counters.token_forwards += rows * slots
+        cache = kwargs.get("past_key_values")
+        end = slots if cache is None else cache.get_seq_length()  # the window's last slot stands before this
+        self.passes.append(Pass(perf_counter(), end - slots, slots))
         if self._next is not None:
-            end = kwargs["past_key_values"].get_seq_length()  # the window's last slot stands before this
-            overwrite_up_to(output.logits, self._next, end)
+            overwrite_up_to(output.logits, self._next, end, self._temperature)

@@ -4,41 +4,58 @@ from __future__ import annotations
 
 from .baselines import GREEDY
 from .provenance import machine_line
-from .results import BEST, PLAIN, LaneResult, Mean, Report, Spread, TaskResult
+from .results import BEST, PLAIN, Column, LaneResult, Mean, Report, Spread, TaskResult
 
 COLUMNS = ("x greedy", "x hf best", "x plain")
 HEAD = f"{'':16}{'tokens/s':>9} {'(quartiles)':>13}" + "".join(f"{name:>10}" for name in (*COLUMNS, "tau", "accepted"))
 
 
 def table(report: Report) -> str:
-    """Every task's contestants, then the geometric means, then what was left out."""
-    lines = [_origin(report), "", HEAD]
-    for task in report.tasks:
-        if task.lanes:
-            lines += ["", _title(task), *(_row(lane) for lane in task.lanes)]
-    lines += ["", *_means(report), "", *_left_out(report)]
+    """Every task's contestants, then the geometric means, then what was left out; column by column."""
+    several = len(report.columns) > 1
+    lines = [_origin(report)]
+    for column in report.columns or [Column()]:
+        if several:
+            lines += ["", f"==== {column} ===="]
+        lines += ["", HEAD]
+        for task in report.tasks:
+            if task.lanes and task.column == column:
+                lines += ["", _title(task), *(_row(lane, column) for lane in task.lanes)]
+        lines += ["", *_means(report, column)]
+    lines += ["", *left_out(report)]
     return "\n".join(lines).rstrip()
 
 
-def _origin(report: Report) -> str:
+def origin(report: Report) -> str:
+    """What was measured where, in a line."""
     record = report.provenance
     settings = record["settings"]
-    return (
-        f"{settings['model']}, float32, batch {settings['batch']}, {machine_line(record)}; "
-        f"torch {record['versions']['torch']}, transformers {record['versions']['transformers']}"
-    )
+    batches = dict.fromkeys(str(column.batch) for column in report.columns)
+    temperatures = dict.fromkeys(f"{column.temperature:g}" for column in report.columns)
+    where = f"batch {' '.join(batches)}, T={' '.join(temperatures)}"
+    return f"{settings['model']}, {settings.get('dtype', 'float32')}, {where}, {machine_line(record)}"
+
+
+def _origin(report: Report) -> str:
+    versions = report.provenance["versions"]
+    return f"{origin(report)}; torch {versions['torch']}, transformers {versions['transformers']}"
+
+
+def shown(lane: str, column: Column) -> str:
+    """A contestant's name; transformers' plain way draws where there is a temperature."""
+    return "hf sampling" if lane == GREEDY and column.temperature else lane
 
 
 def _title(task: TaskResult) -> str:
     return f"{task.name}: {task.cases} prompts, {task.tokens} tokens, {task.repeated_share:.0%} in a repeated 8-gram"
 
 
-def _row(lane: LaneResult) -> str:
+def _row(lane: LaneResult, column: Column) -> str:
     accepted = "" if lane.accepted_share is None else f"{lane.accepted_share:.0%}"
     spread = f"{lane.speed.low:.0f}–{lane.speed.high:.0f}"
     note = f"  {lane.differing} differ" if lane.differing else ""
     return (
-        f"  {lane.name:14.14}{lane.speed.median:9.0f} {spread:>13}"
+        f"  {shown(lane.name, column):14.14}{lane.speed.median:9.0f} {spread:>13}"
         f"{_ratio(lane.ratios.get(GREEDY)):>10}{_ratio(lane.ratios.get(BEST)):>10}"
         f"{_ratio(lane.ratios.get(PLAIN)):>10}{lane.tokens_per_forward:10.2f}{accepted:>10}{note}"
     )
@@ -48,32 +65,41 @@ def _ratio(spread: Spread | None) -> str:
     return "" if spread is None else f"{spread.median:.2f}"
 
 
-def _means(report: Report) -> list[str]:
-    if not report.means:
+def _means(report: Report, column: Column) -> list[str]:
+    means = [mean for mean in report.means if mean.column == column]
+    if not means:
         return []
     lines = [f"{'geometric means':16}" + "".join(f"{name:>10}" for name in COLUMNS) + "   slowest beside plain"]
-    for family in dict.fromkeys(mean.family for mean in report.means):
-        count = sum(bool(task.lanes) for task in report.tasks if task.name.startswith(family + ":"))
+    for family in dict.fromkeys(mean.family for mean in means):
+        count = sum(bool(t.lanes) for t in report.tasks if (t.family, t.column) == (family, column))
         lines.append(f"{family}, {count} tasks")
-        lines += [_mean(mean) for mean in report.means if mean.family == family]
+        lines += [_mean(mean) for mean in means if mean.family == family]
     return lines
 
 
 def _mean(mean: Mean) -> str:
     greedy, best, plain = (f"{mean.ratios[to]:.2f}" if to in mean.ratios else "" for to in (GREEDY, BEST, PLAIN))
     worst = "" if mean.worst is None else f"{mean.worst:.2f} on {mean.worst_task}"
-    return f"  {mean.lane:14.14}{greedy:>10}{best:>10}{plain:>10}   {worst}"
+    return f"  {shown(mean.lane, mean.column):14.14}{greedy:>10}{best:>10}{plain:>10}   {worst}"
 
 
-def _left_out(report: Report) -> list[str]:
+REASONS = {  # of what is left out: its attribute of a task, what is said of it
+    "unsolved": "not solved by the target",
+    "long": "longer than the model's positions",
+    "repeated": "over 20% in repeated 8-grams",
+    "looped": "with a drawn text that is over 20% in repeated 8-grams",
+    "differing": "with differing tokens",
+}
+
+
+def left_out(report: Report) -> list[str]:
+    """What was not measured and why; each exercise once, however many columns it would have been in."""
     lines = []
-    reasons = (
-        ("unsolved", "not solved by the target"),
-        ("repeated", "over 20% in repeated 8-grams"),
-        ("differing", "with differing tokens"),
-    )
-    for attribute, reason in reasons:
-        found = {task.name: getattr(task, attribute) for task in report.tasks if getattr(task, attribute)}
+    for attribute, reason in REASONS.items():
+        found: dict[str, int] = {}
+        for task in report.tasks:
+            if count := getattr(task, attribute):
+                found[task.name] = max(count, found.get(task.name, 0))
         if found:
             each = ", ".join(f"{name} {count}" for name, count in found.items())
             lines.append(f"left out, {reason}: {sum(found.values())} ({each})")

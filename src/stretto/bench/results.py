@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from ..errors import InvalidRequest
 from ..generation import Counters
 from .baselines import GREEDY
 from .harness import Prepared, Run
-from .lanes import Case, Lane
-from .repetition import repeated_share
+from .lanes import GREEDILY, Case, Draw, Lane
+from .repetition import LIMIT, repeated_share
+from .rounds import Profile, Round, middle, pace
+
+T = TypeVar("T")
 
 PLAIN = "plain"
 BEST = "hf best"  # the fastest of transformers' ways on a task
 BETTER = "best per task"
+INNERMOST = re.compile(r"([\[{])\n\s*([^\[\]{}]*?)\n\s*([\]}])")  # of indented JSON; within a string no line ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,18 @@ class LaneResult:
     differing: int  # groups in which its tokens are not those expected
     seconds: list[float]  # of each repeat
     counters: Counters  # of one repeat
+    profile: Profile | None = None  # its rounds, over all repeats
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Under what circumstances a task is measured."""
+
+    batch: int = 1
+    temperature: float = 0.0
+
+    def __str__(self) -> str:
+        return f"batch {self.batch}, T={self.temperature:g}"
 
 
 @dataclass(slots=True)
@@ -64,17 +82,32 @@ class TaskResult:
     repeated: int  # exercises left out because too much of the answer repeats itself
     differing: int  # groups left out because a contestant's tokens differed
     lanes: list[LaneResult] = field(default_factory=list)
+    long: int = 0  # exercises left out because the model has too few positions
+    looped: int = 0  # groups left out because too much of a contestant's own text repeats itself
+    column: Column = Column()
+
+    @property
+    def family(self) -> str:
+        """`gym`, `replay` …"""
+        return self.name.partition(":")[0]
+
+    def brief(self) -> None:
+        """Forget what figures show of the first column only: it is most of a result's size."""
+        for lane in self.lanes:
+            if lane.profile is not None:
+                lane.profile.windows, lane.profile.pace = [], []
 
 
 @dataclass(slots=True)
 class Mean:
     """A contestant over all tasks of a family."""
 
-    family: str  # gym or replay
+    family: str  # gym, replay …
     lane: str
     ratios: dict[str, float]  # geometric means of the medians
     worst: float | None  # the lowest ratio to plain on any task
     worst_task: str
+    column: Column = Column()
 
 
 @dataclass(slots=True)
@@ -85,35 +118,79 @@ class Report:
     tasks: list[TaskResult] = field(default_factory=list)
     means: list[Mean] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)  # task -> why nothing was measured
+    clock: list[list[float]] = field(default_factory=list)  # tokens in a window, seconds: what our planners reckon with
+
+    @property
+    def columns(self) -> list[Column]:
+        """Those that were measured, in order."""
+        return list(dict.fromkeys(task.column for task in self.tasks))
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        path.write_text(INNERMOST.sub(_in_a_line, text) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Report:
-        """Read what `save` wrote."""
-        record = json.loads(path.read_text(encoding="utf-8"))
-        tasks = [TaskResult(**{**task, "lanes": list(map(_lane, task["lanes"]))}) for task in record["tasks"]]
-        means = [Mean(**mean) for mean in record["means"]]
-        return cls(record["provenance"], tasks, means, record["skipped"])
+        """Read what `save` wrote, now or in an earlier version. Raises InvalidRequest where it is something else."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            only = {"batch": record["provenance"]["settings"]["batch"]}  # results once had no other columns
+            return cls(
+                record["provenance"],
+                [_task({"column": only} | task) for task in record["tasks"]],
+                [_of_column(Mean, {"column": only} | mean) for mean in record["means"]],
+                record["skipped"],
+                record.get("clock", []),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            hint = "name the JSON file that `stretto bench --out` wrote"
+            raise InvalidRequest(f"{path} holds no result of the benchmark: {error!r}", hint=hint) from error
+
+
+def _in_a_line(found: re.Match[str]) -> str:
+    return found[1] + re.sub(r"\n\s*", " ", found[2]) + found[3]
+
+
+def _of_column(kind: Callable[..., T], record: dict[str, Any]) -> T:
+    return kind(**(record | {"column": Column(**record["column"])}))
+
+
+def _task(record: dict[str, Any]) -> TaskResult:
+    return _of_column(TaskResult, record | {"lanes": [_lane(lane) for lane in record["lanes"]]})
 
 
 def _lane(record: dict[str, Any]) -> LaneResult:
-    ratios = {to: Spread(**spread) for to, spread in record["ratios"].items()}
-    parsed = {"speed": Spread(**record["speed"]), "ratios": ratios, "counters": Counters(**record["counters"])}
-    return LaneResult(**(record | parsed))
+    return LaneResult(
+        **record
+        | {
+            "speed": Spread(**record["speed"]),
+            "ratios": {to: Spread(**spread) for to, spread in record["ratios"].items()},
+            "counters": Counters(**record["counters"]),
+            "profile": Profile.load(record.get("profile")),
+        }
+    )
 
 
 def summarise(
-    prepared: Prepared, groups: Sequence[Sequence[Case]], lanes: Sequence[Lane], runs: Sequence[Run]
+    prepared: Prepared,
+    groups: Sequence[Sequence[Case]],
+    lanes: Sequence[Lane],
+    runs: Sequence[Run],
+    *,
+    column: Column = Column(),
+    draw: Draw = GREEDILY,
 ) -> TaskResult:
-    """One task's figures: total tokens over total seconds, on the groups that all answered identically."""
-    wrong = [
-        (run.lane, run.group) for run in runs if run.answer.tokens != [case.expected for case in groups[run.group]]
-    ]
-    out = {group for _, group in wrong}
-    counted = [case for at, group in enumerate(groups) if at not in out for case in group]
+    """One task's figures: total tokens over total seconds, on the groups that count.
+
+    A group counts where everyone who must write the expected text did, and no one's own text repeats itself.
+    """
+    wrong = {(run.lane, run.group) for run in runs if run.answer.tokens != _expected(groups[run.group])}
+    bound = {lane.name: lane for lane in lanes}
+    odd = {group for name, group in wrong if bound[name].bound(groups[group][0], draw)}
+    looping = {run.group for run in runs if (run.lane, run.group) in wrong and _loops(run)} - odd
+    kept = [run for run in runs if run.group not in odd | looping]
+    counted = [case for at, group in enumerate(groups) if at not in odd | looping for case in group]
     shares = [repeated_share(case.expected) * len(case.expected) for case in counted]
     tokens = sum(len(case.expected) for case in counted)
     result = TaskResult(
@@ -123,41 +200,81 @@ def summarise(
         repeated_share=sum(shares) / tokens if tokens else 0.0,
         unsolved=prepared.unsolved,
         repeated=prepared.repeated,
-        differing=len(out),
+        differing=len(odd),
+        long=prepared.long,
+        looped=len(looping),
+        column=column,
     )
-    if not tokens:
-        return result
-    kept = [run for run in runs if run.group not in out]
-    speeds = {lane.name: _speeds(lane.name, tokens, kept) for lane in lanes}
-    rivals = _rivals(lanes, speeds)
-    for lane in lanes:
-        counters = Counters()
-        for run in kept:
-            if run.lane == lane.name and run.repeat == 0:
-                counters.add(run.answer.counters)
-        result.lanes.append(
-            LaneResult(
-                name=lane.name,
-                ours=lane.ours,
-                speed=Spread.of(speeds[lane.name]),
-                ratios={to: Spread.of(_ratios(speeds[lane.name], theirs)) for to, theirs in rivals.items()},
-                tokens_per_forward=counters.tokens_per_round,
-                accepted_share=counters.accepted / counters.drafted if counters.drafted else None,
-                differing=len({group for name, group in wrong if name == lane.name}),
-                seconds=[tokens / speed for speed in speeds[lane.name]],
-                counters=counters,
-            )
-        )
+    if tokens:
+        speeds = {lane.name: _speeds(lane.name, kept) for lane in lanes}
+        rivals = _rivals(lanes, speeds)
+        for lane in lanes:
+            mine = [run for run in kept if run.lane == lane.name]
+            differing = sum(name == lane.name for name, _ in wrong)
+            result.lanes.append(_summary(lane, mine, speeds[lane.name], rivals, differing))
     return result
 
 
-def _speeds(lane: str, tokens: int, runs: Iterable[Run]) -> list[float]:
+def _expected(group: Sequence[Case]) -> list[list[int]]:
+    return [case.expected for case in group]
+
+
+def _loops(run: Run) -> bool:
+    return any(repeated_share(tokens) > LIMIT for tokens in run.answer.tokens)
+
+
+def _summary(
+    lane: Lane, runs: Sequence[Run], speeds: list[float], rivals: dict[str, list[float]], differing: int
+) -> LaneResult:
+    """One contestant's figures, from its runs."""
+    counters = Counters()
+    for run in runs:
+        if run.repeat == 0:
+            counters.add(run.answer.counters)
+    return LaneResult(
+        name=lane.name,
+        ours=lane.ours,
+        speed=Spread.of(speeds),
+        ratios={to: Spread.of(_ratios(speeds, theirs)) for to, theirs in rivals.items()},
+        tokens_per_forward=counters.tokens_per_round,
+        accepted_share=counters.accepted / counters.drafted if counters.drafted else None,
+        differing=differing,
+        seconds=list(_seconds(runs).values()),
+        counters=counters,
+        profile=_profile(runs),
+    )
+
+
+def _profile(runs: Sequence[Run]) -> Profile | None:
+    """All rounds of a contestant, and how the longest answer came along; None where nothing is known of them."""
+    rounds = {(run.repeat, run.group): run.answer.rounds() for run in runs}
+    profile = Profile.of(one for each in rounds.values() for case in each for one in case)
+    if not profile.rounds:
+        return None
+    answers: dict[tuple[int, int], list[list[Round]]] = {}  # of each case: its rounds in each repeat
+    for (_, group), each in rounds.items():
+        for at, case in enumerate(each):
+            answers.setdefault((group, at), []).append(case)
+    longest = max(answers.values(), key=lambda each: sum(found.committed for found in each[0]))
+    profile.pace = middle([pace(case) for case in longest])
+    return profile
+
+
+def _speeds(lane: str, runs: Iterable[Run]) -> list[float]:
     """Tokens per second of each repeat."""
+    mine = [run for run in runs if run.lane == lane]
+    tokens: dict[int, int] = {}
+    for run in mine:
+        tokens[run.repeat] = tokens.get(run.repeat, 0) + sum(map(len, run.answer.tokens))
+    return [tokens[repeat] / seconds for repeat, seconds in _seconds(mine).items()]
+
+
+def _seconds(runs: Iterable[Run]) -> dict[int, float]:
+    """Of each repeat, in order."""
     seconds: dict[int, float] = {}
     for run in runs:
-        if run.lane == lane:
-            seconds[run.repeat] = seconds.get(run.repeat, 0.0) + run.seconds
-    return [tokens / seconds[repeat] for repeat in sorted(seconds)]
+        seconds[run.repeat] = seconds.get(run.repeat, 0.0) + run.seconds
+    return dict(sorted(seconds.items()))
 
 
 def _rivals(lanes: Sequence[Lane], speeds: dict[str, list[float]]) -> dict[str, list[float]]:
@@ -174,27 +291,28 @@ def _ratios(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:
 
 
 def means(tasks: Sequence[TaskResult]) -> list[Mean]:
-    """Geometric means over each family's tasks, contestant by contestant.
+    """Geometric means over each family's tasks, column by column and contestant by contestant.
 
-    `BETTER` stands for the faster of our drafting methods on each task.
+    `BETTER` stands for the fastest of our drafting methods on each task.
     """
     found: list[Mean] = []
-    for family in dict.fromkeys(task.name.partition(":")[0] for task in tasks):
-        members = [task for task in tasks if task.name.startswith(family + ":") and task.lanes]
+    for column, family in dict.fromkeys((task.column, task.family) for task in tasks):
         rows: dict[str, list[tuple[str, LaneResult]]] = {}
-        for task in members:
+        for task in tasks:
+            if (task.column, task.family) != (column, family) or not task.lanes:
+                continue
             for lane in task.lanes:
                 rows.setdefault(lane.name, []).append((task.name, lane))
             drafting = [lane for lane in task.lanes if lane.ours and lane.name != PLAIN]
             if len(drafting) > 1:
                 rows.setdefault(BETTER, []).append((task.name, max(drafting, key=lambda x: x.speed.median)))
-        found.extend(_mean(family, name, row) for name, row in rows.items())
+        found.extend(_mean(family, name, row, column) for name, row in rows.items())
     return found
 
 
-def _mean(family: str, name: str, row: Sequence[tuple[str, LaneResult]]) -> Mean:
+def _mean(family: str, name: str, row: Sequence[tuple[str, LaneResult]], column: Column) -> Mean:
     ratios = {to: statistics.geometric_mean([lane.ratios[to].median for _, lane in row]) for to in row[0][1].ratios}
     worst, worst_task = None, ""
     if PLAIN in ratios:
         worst, worst_task = min((lane.ratios[PLAIN].median, task) for task, lane in row)
-    return Mean(family, name, ratios, worst, worst_task)
+    return Mean(family, name, ratios, worst, worst_task, column)

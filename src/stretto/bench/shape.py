@@ -14,11 +14,13 @@ from typing import Any, Protocol
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from ..errors import Unsupported
+from ..engine import Engine
+from ..errors import InvalidRequest, Unsupported
 from ..generation import Generation
 from ..models.contract import Model
 from ..models.network import Network
 from ..models.window import Window
+from .lanes import twin
 from .provenance import machine_line
 from .results import Spread
 from .subject import Subject
@@ -76,6 +78,29 @@ class Shape:
     def save(self, path: Path) -> None:
         """Write as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def is_in(path: Path) -> bool:
+        """Whether a JSON file looks like this rather than like speeds."""
+        try:
+            return "windows" in json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, TypeError):
+            return False
+
+    @classmethod
+    def load(cls, path: Path) -> Shape:
+        """Read what `save` wrote. Raises InvalidRequest where it is something else."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                record["provenance"],
+                [WindowCost(**{**cost, "milliseconds": Spread(**cost["milliseconds"])}) for cost in record["windows"]],
+                [BatchGain(**{**gain, "gain": Spread(**gain["gain"])}) for gain in record["batches"]],
+                Growth(**record["growth"]) if record["growth"] else None,
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            hint = "name the JSON file that `stretto bench shape --out` wrote"
+            raise InvalidRequest(f"{path} holds no shape of the benchmark: {error!r}", hint=hint) from error
 
 
 class Forward(Protocol):
@@ -187,21 +212,23 @@ def batch_gain(
     """Eight unequal rows together and one by one, in turns. No row ends early: all write as many tokens."""
     rows = prompts(subject, ROWS)
 
-    def together() -> list[Generation]:
-        return subject.engine.generate(rows, method, max_new_tokens=ROW_TOKENS, end_tokens=())
+    def together(engine: Engine) -> list[Generation]:
+        return engine.generate(rows, method, max_new_tokens=ROW_TOKENS, end_tokens=())
 
-    def alone() -> list[Generation]:
-        return [subject.engine.generate(row, method, max_new_tokens=ROW_TOKENS, end_tokens=()) for row in rows]
+    def alone(engine: Engine) -> list[Generation]:
+        return [engine.generate(row, method, max_new_tokens=ROW_TOKENS, end_tokens=()) for row in rows]
 
     subject.replayed.follow(None)
-    pairs = zip(together(), alone(), strict=True)  # warm-up, and the comparison
+    fresh = [twin(subject.engine) for _ in range(2 * repeats + 2)]  # none knows the texts already
+    pairs = zip(together(fresh.pop()), alone(fresh.pop()), strict=True)  # warm-up, and the comparison
     identical = sum(one.tokens == other.tokens for one, other in pairs)
     gains = []
     for repeat in range(repeats):
         seconds = {}
         for way in (together, alone) if repeat % 2 else (alone, together):
+            engine = fresh.pop()
             begun = clock()
-            way()
+            way(engine)
             seconds[way] = clock() - begun
         gains.append(seconds[alone] / seconds[together])
         progress()
@@ -234,8 +261,9 @@ def table(shape: Shape) -> str:
     """The figures as text."""
     names = list(dict.fromkeys(cost.runner for cost in shape.windows))
     costs = {(cost.runner, cost.tokens): cost.milliseconds for cost in shape.windows}
+    settings = shape.provenance["settings"]
     lines = [
-        f"{shape.provenance['settings']['model']}, float32, {machine_line(shape.provenance)}",
+        f"{settings['model']}, {settings.get('dtype', 'float32')}, {machine_line(shape.provenance)}",
         "",
         f"one forward over {CONTEXT} cached tokens, milliseconds (quartiles), times a window of one, "
         f"times as fast as transformers",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Sequence
 
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
@@ -48,12 +50,23 @@ class Subject:
         """The end tokens, in a fixed order."""
         return sorted(self.engine.end_tokens)
 
-    def encode(self, exercise: Exercise) -> list[int]:
-        """Token ids of an exercise's prompt. Raises InvalidRequest where it does not fit."""
-        tokenizer = self.engine.tokenizer
-        if exercise.chat and tokenizer is not None and tokenizer.chat_template:
-            return self.engine.encode([{"role": "user", "content": exercise.prompt}])
-        return self.engine.encode(exercise.prompt)
+    def load(self, name: str) -> Model:
+        """Another model, on the same device and in the same precision."""
+        place, kind = str(self.replayed.device), str(self.replayed.dtype).removeprefix("torch.")
+        return load(name, dtype=kind, device=place).model
+
+    def encode(self, exercise: Exercise, said: Sequence[str] = ()) -> list[int]:
+        """Token ids of an exercise's prompt, and of what was `said` since, by the model and the user in turn.
+
+        Without a chat template it is text, turn below turn. Raises InvalidRequest where it does not fit.
+        """
+        turns = [exercise.prompt, *said]
+        if exercise.chat and self.engine.codec.has_template:
+            roles = itertools.cycle(("user", "assistant"))
+            return self.engine.encode(
+                [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=False)]
+            )
+        return self.engine.encode("\n".join(turns))
 
     def encode_reference(self, text: str) -> list[int]:
         """Token ids of what is to follow a prompt."""
@@ -62,30 +75,31 @@ class Subject:
         return tokens
 
 
-def load_subject(name: str, draft: str, seed: int) -> Subject:
-    """A checkpoint, or `random-134m`, in float32; `draft` may be empty.
+def load_subject(name: str, draft: str, seed: int, dtype: str = "float32", device: str = "auto") -> Subject:
+    """A checkpoint, or `random-134m`; `draft` may be empty. Both sides have the same numbers on the same device.
 
     Raises what loading raises: ModelError, Unsupported.
     """
+    told = load(TOKENIZER if name == RANDOM else name, dtype=dtype, device=device)
+    kind, place = told.model.dtype, told.model.device
     if name == RANDOM:
-        module = random_network(seed)
-        told = load(TOKENIZER)
+        module = random_network(seed).to(place, kind)
         engine = Engine(driven(copy.deepcopy(module)), told.tokenizer)
-        engine.end_tokens = told.end_tokens
     else:
-        engine = Engine.load(name, dtype="float32")
+        engine = Engine(told.model, told.tokenizer)
         if engine.tokenizer is None:
             raise ModelError(f"{name} has no tokenizer", hint="the benchmark's prompts are text: add tokenizer.json")
-        module = module_of(name)
+        module = module_of(name, kind).to(place)
+    engine.end_tokens = told.end_tokens
     if not draft:
         return Subject(name, engine, module)
-    draft_module = padded(module_of(draft), engine.model.vocabulary)
+    draft_module = padded(module_of(draft, kind).to(place), engine.model.vocabulary)
     return Subject(name, engine, module, driven(copy.deepcopy(draft_module)), draft_module)
 
 
-def module_of(name: str) -> PreTrainedModel:
-    """transformers' own module of a checkpoint, float32."""
-    module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(find(name), dtype=torch.float32)
+def module_of(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """transformers' own module of a checkpoint."""
+    module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(find(name), dtype=dtype)
     return module.eval()
 
 

@@ -14,7 +14,10 @@ class Exercise:
     prompt: str
     chat: bool = True  # put as a user's message where the checkpoint has a chat template; else continued
     reference: str | None = None  # replay: the text that every contestant is made to write
-    solved: Callable[[str], bool] | None = None  # gym: whether a reply is right
+    solved: Callable[[str], bool] | None = None  # gym: whether a reply is right; None: any reply counts
+    later: tuple[str, ...] = ()  # the user's further turns, each after the reply to the one before
+    question: int | None = None  # its number in a published set of questions
+    category: str = ""  # of that set
 
 
 class BenchTask(Protocol):
@@ -22,7 +25,7 @@ class BenchTask(Protocol):
 
     @property
     def name(self) -> str:
-        """`gym:KIND` or `replay:SOURCE`."""
+        """`FAMILY:KIND`, such as `gym:arithmetic` or `replay:gsm8k`."""
 
     @property
     def absent(self) -> str:
