@@ -76,6 +76,8 @@ def test_only_what_changed_is_tokenised_again(run, model, texts, tmp_path):
     said = json.loads((out / "store.json").read_text())
     (out / "store.json").write_text(json.dumps(said | {"version": 0}))
     assert "unchanged" not in run(*command)[1] and Datastore.open(out).about.documents == 2
+    other = save(tmp_path / "other", end="<|stop|>")
+    assert "unchanged" not in run("store", "build", texts, "--model", other, "--out", out)[1]
 
 
 def test_files_are_chosen_by_patterns(run, model, texts, tmp_path):

@@ -13,7 +13,7 @@ from laws.worlds import Guesser, decode
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Context, Drafting, Outcome, Room
-from stretto.speculate.planners.cheapest import Cheapest, Tally, depth_class, kind_of
+from stretto.speculate.planners.cheapest import MARGIN, Cheapest, Tally, depth_class, kind_of
 from stretto.tree import ROOT, Tree
 
 V = 4
@@ -157,7 +157,7 @@ def test_a_single_chain_is_cut_as_a_tree_would_be_trimmed(rates, start, per_toke
         plan._known.tallies[kind_of(tree, node)] = Tally(rate, 1.0)
     (alone,) = plan.trim([None], [tree])
     reaches = plan._reaches(tree)
-    yields = [1.06 / start] + [
+    yields = [MARGIN / start] + [
         (1 + sum(reaches[:size])) / (start + per_token * size) for size in range(1, len(rates) + 1)
     ]
     best = max(yields)

@@ -118,12 +118,15 @@ def measure(model: Model, rows: int = 1) -> list[tuple[int, float]]:
     places = [cache.open() for _ in range(rows)]
     prompt = Window.chain(places, [tokens[:context]] * rows, [0] * rows, model.device)
     model.evaluate(prompt, cache, Want(logits=False))
-    seconds: dict[int, list[float]] = {size: [] for size in sizes}
-    after: dict[int, list[float]] = {size: [] for size in sizes}  # a window of one token after one of that size
+    before: dict[int, list[float]] = {
+        size: [] for size in sizes
+    }  # a window of one token, which brings its weights back
+    seconds: dict[int, list[float]] = {size: [] for size in sizes}  # then one of that size
+    after: dict[int, list[float]] = {size: [] for size in sizes}  # then again one of one token
     begun = time.perf_counter()
     for turn in range(TURNS + 1):
         for size in sizes:
-            for taken, slots in ((seconds, size), (after, 1)):
+            for taken, slots in ((before, 1), (seconds, size), (after, 1)):
                 window = Window.chain(places, [tokens[-slots:]] * rows, [context] * rows, model.device)
                 taken[size].append(_time(model, window, cache))
                 for place in places:
@@ -131,8 +134,9 @@ def measure(model: Model, rows: int = 1) -> list[tuple[int, float]]:
         if turn >= 2 and time.perf_counter() > begun + (BUDGET if rows == 1 else BUDGET / 3):
             break
     points: list[tuple[int, float]] = []
+    alone = _quartile(seconds[1][1:])
     for size in sizes:
-        cost = _quartile(seconds[size][1:]) + max(0.0, _quartile(after[size][1:]) - _quartile(seconds[1][1:]))
+        cost = _quartile(seconds[size][1:]) + max(0.0, _quartile(after[size][1:]) - alone)
         if points:  # sizes double, and a window can be evaluated as two halves
             cost = min(max(cost, points[-1][1]), 2 * points[-1][1])
         points.append((size, cost))

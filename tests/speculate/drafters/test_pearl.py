@@ -108,8 +108,9 @@ def test_its_cache_holds_a_beginning_of_the_committed_and_drafted_tokens():
         assert held == text[: len(held)] and len(held) < len(text)
         path = tree.tokens[:agreed]
         last = session.drafted[len(path)] if agreed == 9 else (session.drafted[len(path)] + 1) % V
-        row.history.extend([*path, last])
-        session.advance(Outcome(tree, list(range(len(path))), [*path, last]))
+        beyond = [3, 3] if agreed == 2 else []  # as when another drafter's branch was accepted
+        row.history.extend([*path, last, *beyond])
+        session.advance(Outcome(tree, list(range(len(path))), [*path, last, *beyond]))
         assert session.history.tokens == row.history.tokens
         assert bool(session.drafted) == (agreed == 9)
         held = [int(key) for key in drafting.second.cache.keys(session.cache_row, 0)[0, :, 0]]
@@ -145,11 +146,14 @@ def test_a_fork_has_its_own_draft():
     session.propose(Room(9, 9))
     twin = Row(row.history.fork(), -1, row.rule, row.limits)
     copy = session.fork(twin)
+    copy.propose(Room(9, 9))
+    copy.propose(Room(0, 0))  # the draft has come to its end
+    assert (len(session.drafted), len(copy.drafted)) == (3, 6)
     wrong = (session.drafted[0] + 1) % V
     row.history.extend([wrong])
     session.advance(Outcome(session.propose(Room(0, 0)), [], [wrong]))
-    assert session.drafted == [] and len(copy.drafted) == 3
-    assert copy.propose(Room(9, 9)).tokens == copy.drafted[:3]
+    assert session.drafted == [] and len(copy.drafted) == 6
+    assert copy.propose(Room(9, 9)).tokens == copy.drafted[:6]
     copy.close()
     session.close()
 

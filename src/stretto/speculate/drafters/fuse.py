@@ -104,7 +104,7 @@ def _check(parts: Sequence[object]) -> None:
 class Ledger:
     """What a free drafter cost and earned of late; one that earns less than it costs sits out for a while."""
 
-    seconds: float = 0.0  # for proposing and learning
+    seconds: float = 0.0  # for proposing, learning, and what was verified of it
     tokens: float = 0.0  # accepted ones that no other drafter had
     rounds: float = 0.0
     pause: int = 1  # rounds that it last sat out
@@ -168,6 +168,12 @@ class FuseDrafting(Drafting):
 
     def learn(self, parts: Sequence[Session], outcome: Outcome) -> None:
         """Let the sessions of a row learn the outcome of the whole tree, but for those that sit out."""
+        tree = outcome.tree
+        if len(tree):
+            dearer = self._clock.cost(1 + len(tree)) - self._clock.cost(1)
+            for source in tree.sources:
+                if (owner := self.owners.get(source)) is not None:
+                    owner.seconds += dearer / len(tree)
         for node in outcome.path:
             if (owner := self.owners.get(outcome.tree.sources[node])) is not None:
                 owner.tokens += 1.0

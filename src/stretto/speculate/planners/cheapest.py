@@ -15,12 +15,13 @@ from ..estimate import holds_draws
 
 Kind = tuple[str, int, int, int]  # what nodes are alike: source, score in tenths, rank, depth class
 
-FADE = 0.93  # weight of the past at each new observation: about the last 14 count
-PRIOR = 0.7  # acceptance before anything was seen: hopeful, so that everything is tried
+FADE = 0.96  # weight of the past at each new observation: about the last 25 count
+PRIOR, RARER = 0.7, 0.3  # acceptance of a first child before anything was seen: hopeful; and of each further, of it
+ANY = -1  # in a kind: whatever the score, or the depth
 LONGEST_PAUSE = 128  # rounds between two trials of a drafter that does not pay
 TRIAL = 2  # depth of such a trial
 CHEAPER, DEARER = 0.3, 0.05  # weight of a new observation of what a drafted level takes, by its direction
-MARGIN = 1.06  # what a draft must promise, relative to none: proposing and learning cost a little
+MARGIN = 1.1  # what a draft must promise, relative to none: proposing and learning cost a little
 HOPELESS = 0.01  # nodes that are reached more rarely are not looked at
 
 
@@ -78,19 +79,24 @@ class Knowledge:
     seconds_per_level: float | None = None  # of a costly drafter and a row, rather low of late; None: not tried yet
 
     def rate(self, kind: Kind) -> float:
-        """How often nodes of this kind were accepted when their parent was; unseen depths are like shallower ones."""
+        """How often nodes of this kind were accepted when their parent was.
+
+        Unseen depths are like shallower ones, unseen scores like all nodes of that source and rank.
+        """
         source, score, rank, depth = kind
         for shallower in range(depth, 0, -1):
             tally = self.tallies.get((source, score, rank, shallower))
             if tally is not None:
                 return tally.rate
-        return PRIOR
+        tally = self.tallies.get((source, ANY, rank, ANY))
+        return tally.rate if tally is not None else PRIOR * RARER**rank
 
-    def tally(self, kind: Kind) -> Tally:
-        """The tally of a kind; a new one begins with one observation's weight of what was believed."""
-        if kind not in self.tallies:
-            self.tallies[kind] = Tally(self.rate(kind), 1.0)
-        return self.tallies[kind]
+    def add(self, kind: Kind, accepted: bool) -> None:
+        """Count one more observation; a new tally begins with one observation's weight of what was believed."""
+        for each in (kind, (kind[0], ANY, kind[2], ANY)):
+            if each not in self.tallies:
+                self.tallies[each] = Tally(self.rate(kind), 1.0)
+            self.tallies[each].add(accepted)
 
 
 class CheapestPlanning(Planning):
@@ -104,7 +110,7 @@ class CheapestPlanning(Planning):
         self._costs: dict[tuple[int, int], float] = {}
         self._room = Room(self._most, self._most, paid=self._paid if self._mixed else None)
         self._rows = 1  # in this round
-        self._due = False  # whether a costly drafter is tried in this round even if it does not seem to pay
+        self._due = False  # whether a costly drafter may be asked in this round
         self._levels = 0  # asked of it in this round
         self._unpaid: set[str] = set()  # sources of what free drafters propose beside it
 
@@ -122,13 +128,14 @@ class CheapestPlanning(Planning):
 
     def _paid(self, tree: Tree) -> int:
         """Levels that a costly drafter may add to what free ones proposed for a row."""
+        if not self._due:  # it sits out, and nothing new is known of it
+            return 0
         known = self._known
         self._unpaid.update(tree.sources)
         levels = self._best_levels(tree, known.seconds_per_level) if known.seconds_per_level is not None else 0
         if levels > 0:
             known.pause, known.left = 1, 0
-        elif self._due:
-            self._due = False
+        elif known.left == 0:
             known.pause = known.left = min(2 * known.pause, LONGEST_PAUSE)
             levels = min(TRIAL, self._most)
         self._levels = max(self._levels, levels)
@@ -143,9 +150,11 @@ class CheapestPlanning(Planning):
         for depth in range(1, self._most - nodes + 1):
             reach *= self._known.rate((*self._known.source, 0, depth_class(depth)))
             expected += reach
-            gain = expected / (self._cost(1 + nodes + depth, self._rows) + depth * self._rows * seconds_per_level)
-            if gain > best_yield:
-                best, best_yield = depth, gain
+            cost = self._cost(1 + nodes + depth, self._rows) + depth * self._rows * seconds_per_level
+            if expected > best_yield * cost:
+                best, best_yield = depth, expected / cost
+            elif expected + reach * (self._most - nodes - depth) <= best_yield * cost:  # even if all others were right
+                break
         return best
 
     def _best_size(self, orders: Sequence[Sequence[float]], rows: int) -> tuple[int, float]:
@@ -215,7 +224,7 @@ class CheapestPlanning(Planning):
             follow = None
             for child in proposed.children(parent):
                 hit = proposed.tokens[child] == token
-                self._known.tally(kind_of(proposed, child)).add(hit)
+                self._known.add(kind_of(proposed, child), hit)
                 if hit:
                     follow = child
             if follow is None:
