@@ -77,7 +77,7 @@ def test_the_planner_keeps_what_earns_and_stops_paying_for_what_does_not():
     right = Guesser(lambda history, room: Tree.chain([(history[-1] + 1) % V] * min(1, room.nodes), source="right"))
     wrong = Guesser(lambda history, room: Tree.chain([history[-1]] * min(3, room.depth, room.nodes), source="wrong"))
     asked = []
-    useless = Paid(lambda history, room: (asked.append(room), Tree.chain([history[-1]], source="useless"))[1])
+    useless = Paid(lambda history, room: (asked.append(room), Tree.chain([(history[-1] + 2) % V], source="useless"))[1])
     row = decode(COUNTING, [[0]], drafter=Fuse((wrong, right, useless)), planner=Cheapest(8), new_tokens=200)[0]
     assert row.new_tokens == [(1 + at) % V for at in range(200)]
     late = row.steps[len(row.steps) // 2 :]

@@ -17,10 +17,11 @@ Kind = tuple[str, int, int, int]  # what nodes are alike: source, score in tenth
 
 FADE = 0.96  # weight of the past at each new observation: about the last 25 count
 PRIOR, RARER = 0.7, 0.3  # acceptance of a first child before anything was seen: hopeful; and of each further, of it
+BELIEF = 2.0  # observations that such a belief weighs as much as
 ANY = -1  # in a kind: whatever the score, or the depth
 LONGEST_PAUSE = 128  # rounds between two trials of a drafter that does not pay
 TRIAL = 2  # depth of such a trial
-CHEAPER, DEARER = 0.3, 0.05  # weight of a new observation of what a drafted level takes, by its direction
+CHEAPER, DEARER = 1.0, 0.05  # weight of a new observation of what a drafted level takes, by its direction
 MARGIN = 1.1  # what a draft must promise, relative to none: proposing and learning cost a little
 HOPELESS = 0.01  # nodes that are reached more rarely are not looked at
 
@@ -92,10 +93,10 @@ class Knowledge:
         return tally.rate if tally is not None else PRIOR * RARER**rank
 
     def add(self, kind: Kind, accepted: bool) -> None:
-        """Count one more observation; a new tally begins with one observation's weight of what was believed."""
+        """Count one more observation; a new tally begins with what was believed."""
         for each in (kind, (kind[0], ANY, kind[2], ANY)):
             if each not in self.tallies:
-                self.tallies[each] = Tally(self.rate(kind), 1.0)
+                self.tallies[each] = Tally(BELIEF * self.rate(kind), BELIEF)
             self.tallies[each].add(accepted)
 
 
