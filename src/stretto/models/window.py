@@ -62,27 +62,43 @@ class Window:
         if all(tree.is_chain and not tree.embeds and Proposal.RIDER not in tree.proposals for tree in trees):
             chains = [[root, *tree.tokens] for root, tree in zip(roots, trees, strict=True)]
             return cls.chain(rows, chains, starts, device)
-        lengths = [1 + len(tree) for tree in trees]
+        above = [[-1, *map(slot_of, tree.parents)] for tree in trees]
+        tokens = [[root, *tree.tokens] for root, tree in zip(roots, trees, strict=True)]
+        window = cls.branching(rows, tokens, above, starts, device)
+        window.embeds = _raw_rows(trees, window.tokens.shape[1], device)
+        return window
+
+    @classmethod
+    def branching(
+        cls,
+        rows: Sequence[int],
+        tokens: Sequence[Sequence[int]],
+        above: Sequence[Sequence[int]],
+        starts: Sequence[int],
+        device: torch.device,
+    ) -> Window:
+        """Each slot stands after the slot `above` it and sees what that one sees; -1: after what is cached."""
+        lengths = [len(row) for row in tokens]
         size = max(lengths)
-        tokens = np.zeros((len(rows), size), dtype=np.int64)  # filled by numpy: it is quicker with what is this small
+        ids = np.zeros((len(rows), size), dtype=np.int64)  # filled by numpy: it is quicker with what is this small
         positions = np.zeros((len(rows), size), dtype=np.int64)
         visible = np.zeros((len(rows), size, size), dtype=np.bool_)
-        visible[:, range(size), range(size)] = True  # padding sees itself
-        visible[:, :, 0] = True  # everyone sees the root
-        for r, (root, tree, start) in enumerate(zip(roots, trees, starts, strict=True)):
-            tokens[r, : lengths[r]] = [root, *tree.tokens]
-            positions[r, : lengths[r]] = [0, *tree.depths]
-            positions[r, : lengths[r]] += start
-            seen = visible[r]
-            for slot, parent in enumerate(tree.parents, start=1):
-                seen[slot] |= seen[slot_of(parent)]
+        visible[:, range(size), range(size)] = True
+        for r, (row, parents, start) in enumerate(zip(tokens, above, starts, strict=True)):
+            ids[r, : lengths[r]] = row
+            seen, places = visible[r], [start] * lengths[r]
+            for slot, parent in enumerate(parents):
+                if parent >= 0:
+                    seen[slot] |= seen[parent]
+                    places[slot] = places[parent] + 1
+            positions[r, : lengths[r]] = places
+            seen[lengths[r] :, 0] = True  # padding sees itself and the first slot, and is not read
         return cls(
             rows=list(rows),
-            tokens=torch.from_numpy(tokens).to(device),
+            tokens=torch.from_numpy(ids).to(device),
             positions=torch.from_numpy(positions).to(device),
             lengths=lengths,
             visible=torch.from_numpy(visible).to(device),
-            embeds=_raw_rows(trees, size, device),
         )
 
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..errors import InvalidRequest, Unsupported
 from ..models.cache import Cache
-from ..models.contract import NOTHING, Model, Want
+from ..models.contract import Model, Want
+from ..models.reading import CHUNK, skip
+from ..models.vocabulary import alike, in_vocabulary
 from ..models.window import Window
 from ..row import Row
 from ..speculate.contract import Context
-
-CHUNK = 512  # tokens per evaluation while catching up: bounds the memory of activations
 
 
 @dataclass(slots=True, eq=False)
@@ -128,31 +128,17 @@ class Reader:
                 f"token {max(tokens)} is none of the {self.model.vocabulary} tokens of {self.model.name}",
                 hint="use a second model of the same tokenizer",
             )
-        done = 0
-        while len(tokens) - done > left:
-            chunk = tokens[done : min(done + CHUNK, len(tokens) - left)]
-            start = self.cache.length(reading.cache_row)
-            window = Window.chain([reading.cache_row], [chunk], [start], self.model.device)
-            self.model.evaluate(window, self.cache, NOTHING)
-            done += len(chunk)
+        done = max(0, len(tokens) - left)
+        skip(self.model, self.cache, reading.cache_row, tokens[:done])
         return tokens[done:]
 
 
 def second_model(context: Context, setting: str | Model) -> Model:
     """The model that a setting names or is. Raises Unsupported where its vocabulary is another."""
     model = context.load(setting) if isinstance(setting, str) else setting
-    smaller, larger = sorted((model.vocabulary, context.target.vocabulary))
-    if larger - smaller > 0.01 * larger:  # padding of the embedding differs between sizes of one family
+    if not alike(model.vocabulary, context.target.vocabulary):
         raise Unsupported(
             f"the second model has {model.vocabulary} tokens, the engine's own {context.target.vocabulary}",
             hint="use a model of the same tokenizer",
         )
     return model
-
-
-def in_vocabulary(logits: Tensor, vocabulary: int) -> Tensor:
-    """Logits [..., V'] over a vocabulary of another size: surplus columns cut, missing ones excluded."""
-    missing = vocabulary - logits.shape[-1]
-    if missing > 0:
-        return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
-    return logits[..., :vocabulary] if missing < 0 else logits

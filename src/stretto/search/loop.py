@@ -10,15 +10,13 @@ from ..entry import Guarantee
 from ..errors import Unsupported
 from ..generation import Step
 from ..models.cache import Cache
-from ..models.contract import NOTHING, Model
-from ..models.window import Window
+from ..models.contract import Model
+from ..models.reading import skip
 from ..row import Row
 from ..speculate.contract import Context
 from ..speculate.loop import Commit
 from ..steer.pipeline import Pipeline
 from .contract import Branch, Group, Search
-
-PROMPT_CHUNK = 512  # prompt tokens per evaluation: bounds the memory of activations
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +52,7 @@ class Loop:
     def add(self, row: Row) -> None:
         """Evaluate a row's prompt up to its last token, and begin a group with it."""
         begun = perf_counter()
-        prompt = row.history.tokens[:-1]
-        for start in range(0, len(prompt), PROMPT_CHUNK):
-            chunk = prompt[start : start + PROMPT_CHUNK]
-            self.model.evaluate(Window.chain([row.cache_row], [chunk], [start], self.model.device), self.cache, NOTHING)
+        skip(self.model, self.cache, row.cache_row, row.history.tokens[:-1])
         self._join(Group([row]), row)
         row.counters.prompt_tokens = len(row.history.tokens)
         row.counters.prompt_seconds = perf_counter() - begun

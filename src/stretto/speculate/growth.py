@@ -16,8 +16,8 @@ from torch import Tensor
 from ..row import Row
 from ..tree import ROOT, Proposal, Tree
 from .chance import DRAFTING, Chance, KeyedChance, Vector, chance_of
-from .contract import Drafting, Outcome, Room, Session
-from .second import Reader, Second
+from .contract import Drafting, Room, Session
+from .second import Reader, ReaderSession, Second
 
 TOGETHER = 1 << 41  # beyond all purposes of coins that are not told apart by drafter
 
@@ -50,7 +50,7 @@ class Growing(Drawing):
         self._grow = grow
 
     def _open_session(self, row: Row) -> Session:
-        return GrowingSession(self, self.second.open(row))
+        return ReaderSession(self, self.second.open(row))
 
     def digest(self, logits: Tensor, steered: Tensor) -> Any:
         """What growths are sent, a line per node: here the probabilities [N, V] of the steered logits [N, V]."""
@@ -60,7 +60,7 @@ class Growing(Drawing):
         trees = [Tree() for _ in sessions]
         growing: list[Waiting] = []
         for at, (session, room) in enumerate(zip(sessions, rooms, strict=True)):
-            reader = cast(GrowingSession, session).reader
+            reader = cast(ReaderSession, session).reader
             depth = min(room.depth, reader.begin())
             if room.nodes > 0 and depth > 0:
                 greedy = reader.row.rule.pipeline.greedy
@@ -94,26 +94,6 @@ class Waiting:
     reader: Reader
     growth: Growth
     wanted: Sequence[int]
-
-
-class GrowingSession(Session):
-    """One row's reader."""
-
-    def __init__(self, drafting: Growing, reader: Reader) -> None:
-        self.drafting = drafting
-        self.reader = reader
-
-    def propose(self, room: Room) -> Tree:
-        return self.drafting.propose([self], [room])[0]
-
-    def advance(self, outcome: Outcome) -> None:
-        self.reader.advance(outcome.committed)
-
-    def fork(self, row: Row) -> Session:
-        return GrowingSession(self.drafting, self.reader.fork(row))
-
-    def close(self) -> None:
-        self.reader.close()
 
 
 class Giver(Protocol):

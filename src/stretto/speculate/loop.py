@@ -10,6 +10,7 @@ from ..entry import Guarantee
 from ..generation import LogProbability, Step
 from ..models.cache import Cache
 from ..models.contract import NOTHING, Evaluation, Want
+from ..models.reading import read
 from ..models.window import Window
 from ..row import Row
 from ..steer.choice import log_probability, top_log_probabilities
@@ -28,8 +29,6 @@ from .contract import (
     Target,
     Verdict,
 )
-
-PROMPT_CHUNK = 512  # prompt tokens per evaluation: bounds the memory of activations
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +79,9 @@ class Loop:
         """Evaluate a row's prompt up to its last token, which becomes the first root, and let it join."""
         begun = perf_counter()
         session = self._drafting.open(row) if self._drafting else None
-        prompt = row.history.tokens[:-1]
         observing = session is not None and self._drafting is not None and self._drafting.observes
-        for start in range(0, len(prompt), PROMPT_CHUNK):
-            chunk = prompt[start : start + PROMPT_CHUNK]
-            window = Window.chain([row.cache_row], [chunk], [start], self.model.device)
-            evaluation = self.model.evaluate(window, self.cache, Want() if observing else NOTHING)
+        want = Want() if observing else NOTHING
+        for evaluation, start in read(self.model, self.cache, row.cache_row, row.history.tokens[:-1], want):
             if session is not None and evaluation.logits is not None:
                 session.prime(evaluation.logits[0], start)
         if session is not None:

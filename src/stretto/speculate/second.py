@@ -14,18 +14,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import Unsupported
-from ..models.contract import NOTHING, Ability, Model, Want
+from ..models.contract import Ability, Model, Want
+from ..models.reading import read, skip
+from ..models.vocabulary import alike, in_vocabulary
 from ..models.window import Window
 from ..row import Row
 from ..steer.path import Path
 from ..steer.pipeline import Pipeline
-from ..tree import ROOT
-from .contract import Context
+from ..tree import ROOT, Tree
+from .contract import Context, Drafting, Outcome, Room, Session
 
 CHUNK = 256  # pending tokens per evaluation: bounds the memory of activations
 
@@ -37,8 +38,7 @@ class Second:
         """`model` is a name, a folder or a loaded model. Raises Unsupported where it does not fit the target."""
         self.model = context.load(model) if isinstance(model, str) else model
         self.vocabulary = context.target.vocabulary
-        smaller, larger = sorted((self.model.vocabulary, self.vocabulary))
-        if larger - smaller > 0.01 * larger:  # padding of the embedding differs between sizes of one family
+        if not alike(self.model.vocabulary, self.vocabulary):
             raise Unsupported(
                 f"the draft model has {self.model.vocabulary} tokens, the target {self.vocabulary}",
                 hint="draft with a model of the same tokenizer, or with 'lookup', which needs none",
@@ -94,48 +94,27 @@ class Second:
     def recite(self, reader: Reader) -> Iterator[tuple[Tensor, int]]:
         """Evaluate all but the newest committed token: logits [n, V] over the target's vocabulary, and their start."""
         tokens = reader.row.history.tokens[:-1]
-        for start in range(self.cache.length(reader.cache_row), len(tokens), CHUNK):
-            window = Window.chain([reader.cache_row], [tokens[start : start + CHUNK]], [start], self.model.device)
-            logits = self.model.evaluate(window, self.cache, Want()).logits
-            assert logits is not None
-            yield self.as_target(logits[0]), start
+        unread = tokens[self.cache.length(reader.cache_row) :]
+        for evaluation, start in read(self.model, self.cache, reader.cache_row, unread, Want(), size=CHUNK):
+            assert evaluation.logits is not None
+            yield self.as_target(evaluation.logits[0]), start
 
-    def skip(self, reader: Reader, tokens: Sequence[int]) -> None:
-        """Evaluate tokens after which nothing is wanted."""
-        start = self.cache.length(reader.cache_row)
-        window = Window.chain([reader.cache_row], [tokens], [start], self.model.device)
-        self.model.evaluate(window, self.cache, NOTHING)
+    def catch_up(self, cache_row: int, pending: list[int]) -> list[int]:
+        """Evaluate whole chunks of many pending tokens, such as a prompt; what is left is at least one token of any."""
+        done = max(0, len(pending) - 1) // CHUNK * CHUNK
+        skip(self.model, self.cache, cache_row, pending[:done], size=CHUNK)
+        return pending[done:]
 
     def as_target(self, logits: Tensor) -> Tensor:
-        """Logits over the target's vocabulary: surplus columns cut, missing ones excluded."""
-        missing = self.vocabulary - logits.shape[-1]
-        if missing > 0:
-            return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
-        return logits[..., : self.vocabulary] if missing < 0 else logits
+        """Logits over the target's vocabulary."""
+        return in_vocabulary(logits, self.vocabulary)
 
     def _window(self, readers: Sequence[Reader], parts: Sequence[Part]) -> Window:
         rows = [reader.cache_row for reader in readers]
         if all(part.straight for part in parts):
             return Window.chain(rows, [p.tokens for p in parts], [p.start for p in parts], self.model.device)
-        size = max(len(part.tokens) for part in parts)
-        tokens = np.zeros((len(parts), size), dtype=np.int64)
-        positions = np.zeros((len(parts), size), dtype=np.int64)
-        visible = np.zeros((len(parts), size, size), dtype=np.bool_)
-        visible[:] = np.eye(size, dtype=np.bool_)  # padding sees itself
-        for r, part in enumerate(parts):
-            tokens[r, : len(part.tokens)] = part.tokens
-            for slot, above in enumerate(part.above):
-                positions[r, slot] = positions[r, above] + 1 if above >= 0 else part.start
-                if above >= 0:
-                    visible[r, slot] |= visible[r, above]
-        device = self.model.device
-        return Window(
-            rows=rows,
-            tokens=torch.from_numpy(tokens).to(device),
-            positions=torch.from_numpy(positions).to(device),
-            lengths=[len(part.tokens) for part in parts],
-            visible=torch.from_numpy(visible).to(device),
-        )
+        tokens, above = [part.tokens for part in parts], [part.above for part in parts]
+        return Window.branching(rows, tokens, above, [part.start for part in parts], self.model.device)
 
 
 @dataclass(slots=True)
@@ -227,10 +206,7 @@ class Reader:
         path = self._path_to(wanted)
         kept = self._shared(path, wanted) if base == len(committed) else 0
         self._keep(base, path[:kept])
-        pending = committed[base:]
-        while len(pending) > CHUNK:
-            self.second.skip(self, pending[:CHUNK])
-            pending = pending[CHUNK:]
+        pending = self.second.catch_up(self.cache_row, committed[base:])
         trunk = len(pending) - 1  # the slot of the last committed token; -1: all before the nodes is cached
         slot_of = {ROOT: trunk}
         above = list(range(-1, trunk))
@@ -281,3 +257,23 @@ class Reader:
     def _forget(self) -> None:
         self.tokens, self.parents, self._held = [], [], []
         self._nodes, self._line = {}, False
+
+
+class ReaderSession(Session):
+    """A drafter's memory of one row where that is a reader, and nothing else."""
+
+    def __init__(self, drafting: Drafting, reader: Reader) -> None:
+        self.drafting = drafting
+        self.reader = reader
+
+    def propose(self, room: Room) -> Tree:
+        return self.drafting.propose([self], [room])[0]
+
+    def advance(self, outcome: Outcome) -> None:
+        self.reader.advance(outcome.committed)
+
+    def fork(self, row: Row) -> Session:
+        return ReaderSession(self.drafting, self.reader.fork(row))
+
+    def close(self) -> None:
+        self.reader.close()

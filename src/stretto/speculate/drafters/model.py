@@ -10,11 +10,10 @@ import torch
 
 from ...entry import Entry, Guarantee
 from ...models.contract import Model
-from ...row import Row
 from ...steer.choice import Choices, choose
 from ...tree import ROOT, Tree
-from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
-from ..second import Reader, Second
+from ..contract import Context, Drafter, Drafting, Room, Session
+from ..second import Reader, ReaderSession, Second
 
 ENTRY = Entry(
     name="draft-model",
@@ -50,12 +49,12 @@ class ModelDrafting(Drafting):
     free = False
 
     def __init__(self, settings: DraftModel, second: Second) -> None:
-        super().__init__(settings, lambda row: ModelSession(self, second.open(row)))
+        super().__init__(settings, lambda row: ReaderSession(self, second.open(row)))
         self.second = second
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
         chains = [
-            Chain(cast(ModelSession, session).reader, room) for session, room in zip(sessions, rooms, strict=True)
+            Chain(cast(ReaderSession, session).reader, room) for session, room in zip(sessions, rooms, strict=True)
         ]
         growing = [chain for chain in chains if chain.depth > 0]
         while growing:
@@ -86,26 +85,6 @@ class Chain:
             return False
         self.node = self.reader.node(token, self.node)
         return self.room.more is None or self.room.more(self.tree)
-
-
-class ModelSession(Session):
-    """One row's reader."""
-
-    def __init__(self, drafting: ModelDrafting, reader: Reader) -> None:
-        self.drafting = drafting
-        self.reader = reader
-
-    def propose(self, room: Room) -> Tree:
-        return self.drafting.propose([self], [room])[0]
-
-    def advance(self, outcome: Outcome) -> None:
-        self.reader.advance(outcome.committed)
-
-    def fork(self, row: Row) -> Session:
-        return ModelSession(self.drafting, self.reader.fork(row))
-
-    def close(self) -> None:
-        self.reader.close()
 
 
 def _probabilities(choices: Choices) -> list[float]:

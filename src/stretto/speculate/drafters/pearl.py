@@ -21,7 +21,7 @@ from ...steer.choice import choose
 from ...steer.path import History, Path
 from ...tree import Tree
 from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
-from ..second import CHUNK, Second
+from ..second import Second
 
 MOST = 16  # tokens that are drafted during one forward of the target, where their number is measured
 FIRST = 4  # and before it was
@@ -175,11 +175,7 @@ class PearlSession(Session):
         second, committed = self.drafting.second, self.history.tokens
         read = second.cache.length(self.cache_row)
         unread = committed[read:] + self.drafted[max(0, read - len(committed)) :]
-        while len(unread) > CHUNK:
-            window = Window.chain([self.cache_row], [unread[:CHUNK]], [read], second.model.device)
-            second.model.evaluate(window, second.cache, Want(logits=False))
-            unread, read = unread[CHUNK:], read + CHUNK
-        return unread
+        return second.catch_up(self.cache_row, unread)
 
     def propose(self, room: Room) -> Tree:
         return self.drafting.propose([self], [room])[0]
