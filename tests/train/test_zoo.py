@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from stretto import gym
 from stretto.cli import main
 from stretto.errors import ModelError
+from stretto.gym.mixture import Mixture
 from stretto.train.batches import Batches
 from stretto.train.export import export_zoo
 from stretto.train.measure import answers
@@ -36,6 +38,25 @@ def test_target_and_draft_are_trained_and_exported(mixture, tokenizer, tmp_path:
     vocabularies = [AutoTokenizer.from_pretrained(folder / name).get_vocab() for name in models]
     assert vocabularies[0] == vocabularies[1] == tokenizer.get_vocab()
     assert "| copy_edit | 50 % | 30 |" in (folder / "causal" / "README.md").read_text()
+    went_on = _gone_on_from(folder / "causal", mixture, tmp_path / "again")
+    assert "2 steps of 4096 tokens in 0 minutes, then 3 steps" in (went_on / "causal" / "README.md").read_text()
+
+
+def _gone_on_from(begin: Path, mixture: Mixture, out: Path) -> Path:
+    """Three more steps from finished weights: near them, but not they."""
+    train_target(out, mixture, replace(QUICK, budget=Budget(steps=3)), begin=begin)
+    train_draft(out, mixture, QUICK)
+    one = {kind: {"right": 1, "asked": 2, "answer_tokens": 30.0} for kind in gym.tasks()}
+    (out / "accuracy.json").write_text(json.dumps({"target": one, "draft": one}))
+    folder = export_zoo(out)
+    before, after = (
+        AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).lm_head.weight
+        for path in (begin, folder / "causal")
+    )
+    assert not torch.equal(before, after) and (before - after).abs().mean() < 0.1 * before.abs().mean()
+    with pytest.raises(ModelError, match="no weights to begin with"):
+        train_target(out, mixture, QUICK, begin=out)
+    return folder
 
 
 def test_training_attention_equals_the_models_own(mixture, tokenizer) -> None:

@@ -19,8 +19,17 @@ SYSTEM_LINES = (
     "Answer exactly and keep to the format.",
 )
 SYSTEM_SHARE = 0.04
-LATE = {"list_edit": 3.0, "copy_edit": 2.0, "json_edit": 2.5, "python_rename": 2.5, "arithmetic": 2.5}
-# by how much these kinds are drawn more late in training: what a small model learns last
+LATE = {
+    "list_edit": 6.0,
+    "copy_edit": 3.0,
+    "json_edit": 2.5,
+    "arithmetic": 3.0,
+    "worked_arithmetic": 2.0,
+    "sorting": 1.5,
+    "counting": 1.5,
+    "python_rename": 1.5,
+    "reformat": 1.5,
+}  # by how much these kinds are drawn more late in training: what a small model learns last
 PROBLEM_SHARE = 0.03
 SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "__pycache__", "lib2to3", "pydoc_data"}
 

@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", choices=["zoo"], help="zoo: the causal target and its draft")
     parser.add_argument("part", choices=["target", "draft", "measure", "export", "all"])
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, logs and models")
+    parser.add_argument("--begin", type=Path, help="target: start from the weights in this folder, not from fresh ones")
     parser.add_argument("--data", type=Path, help="folder with bench/gsm8k and corpora/books (default: without them)")
     parser.add_argument(
         "--minutes", type=float, help="training time of the target, or of the draft if that is the part"
@@ -41,7 +42,7 @@ def run(given: argparse.Namespace) -> int:
     torch.set_num_threads(given.threads or torch.get_num_threads())
     if given.part in ("target", "all"):
         budget = Budget(given.minutes or TARGET_MINUTES, given.steps)
-        train_target(given.out, load_mixture(given.data), Settings(budget))
+        train_target(given.out, load_mixture(given.data), Settings(budget), begin=given.begin)
     if given.part in ("draft", "all"):
         minutes = given.draft_minutes if given.part == "all" else given.minutes or DRAFT_MINUTES
         train_draft(given.out, load_mixture(given.data), Settings(Budget(minutes, given.steps)))

@@ -13,6 +13,7 @@ from transformers import LlamaForCausalLM
 from stretto.errors import ModelError
 from stretto.train.measure import measure
 from stretto.train.tokenizer import load_tokenizer
+from stretto.train.zoo import EARLIER, runs_before
 
 SHIPPED = {"target": "causal", "draft": "draft"}  # name in training, name in the zoo
 QUESTIONS, SEED = 100, 2026
@@ -40,7 +41,9 @@ def export_zoo(out: Path) -> Path:
         model.save_pretrained(folder)
         load_tokenizer(source).save_pretrained(folder)
         last = json.loads((out / name / "log.jsonl").read_text().splitlines()[-1])
-        (folder / "README.md").write_text(card(name, model, last, accuracy[name]))
+        runs = [*runs_before(out / name), {"steps": last["step"], "minutes": round(last["seconds"] / 60)}]
+        (folder / EARLIER).write_text(json.dumps(runs) + "\n")
+        (folder / "README.md").write_text(card(name, model, runs, last["loss"], accuracy[name]))
     return out / "export"
 
 
@@ -51,10 +54,17 @@ def _finished(out: Path, name: str) -> Path:
     return folder
 
 
-def card(name: str, model: LlamaForCausalLM, last: dict[str, Any], accuracy: dict[str, dict[str, Any]]) -> str:
+def card(
+    name: str,
+    model: LlamaForCausalLM,
+    runs: list[dict[str, Any]],
+    loss: float,
+    accuracy: dict[str, dict[str, Any]],
+) -> str:
     """The model card: what it is, what it learned from, and how well it does."""
     config, size = model.config, sum(parameter.numel() for parameter in model.parameters())
     how = "next-token prediction" if name == "target" else "distillation from the causal target"
+    spent = ", then ".join(f"{run['steps']} steps of 4096 tokens in {run['minutes']} minutes" for run in runs)
     rows = [
         f"| {kind} | {100 * one['right'] / one['asked']:.0f} % | {one['answer_tokens']:.0f} |"
         for kind, one in accuracy.items()
@@ -74,8 +84,8 @@ def card(name: str, model: LlamaForCausalLM, last: dict[str, Any], accuracy: dic
             "",
             "## Training",
             "",
-            f"By {how}: {last['step']} steps of 4096 tokens in {last['seconds'] / 60:.0f} minutes on two CPU cores, "
-            f"last logged loss {last['loss']:.3f} (weighted mean over the mixture, nats a token).",
+            f"By {how}: {spent} on two CPU cores, last logged loss {loss:.3f} (weighted mean over the mixture, "
+            "nats a token).",
             "",
             "Data, by tokens: about 73 % gym chats (written by `stretto.gym`), 6 % GSM8K training problems (MIT, "
             "calculator marks removed), 13 % source code of the Python standard library (PSF licence), 8 % "

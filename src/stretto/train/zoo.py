@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch.nn import functional as F
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from stretto.errors import ModelError
 from stretto.gym.mixture import Mixture
 from stretto.train.batches import Batch, Batches
 from stretto.train.induction import seed_induction
@@ -20,6 +23,7 @@ ROTARY_BASE = 100_000.0  # large enough that a part of each head hardly turns: h
 ATTENTION = "stretto_training"  # the name under which transformers knows `_causal_attention`
 ROUND = 256  # matrix sizes come in this raster: each new size costs a kernel that is kept for good
 TEACHER_PART = 0.8  # of the draft's loss; the rest is the text itself
+EARLIER = "training.json"  # beside shipped weights: what they went through, one record {steps, minutes} per run
 
 
 def target_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
@@ -63,14 +67,46 @@ def zoo_tokenizer(out: Path, mixture: Mixture) -> PreTrainedTokenizerFast:
     return load_tokenizer(folder)
 
 
-def train_target(out: Path, mixture: Mixture, settings: Settings, seed: int = 0) -> Path:
-    """Train the causal target under `out/target` (going on where it stopped); returns the checkpoint's folder."""
+def train_target(out: Path, mixture: Mixture, settings: Settings, seed: int = 0, begin: Path | None = None) -> Path:
+    """Train the causal target under `out/target` (going on where it stopped); returns the checkpoint's folder.
+
+    `begin` names a folder of finished weights to start from instead of fresh ones.
+    """
+    if begin is not None:
+        return _train_again(out, mixture, settings, seed, begin)
     tokenizer = zoo_tokenizer(out, mixture)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(target_config(tokenizer))
     seed_induction(model, token_texts(tokenizer), seed)
     trainer = Trainer(model, Batches(mixture, tokenizer, seed), text_losses, settings, out / "target")
     return _trained(trainer, model, tokenizer, out / "target")
+
+
+def _train_again(out: Path, mixture: Mixture, settings: Settings, seed: int, begin: Path) -> Path:
+    """Go on from finished weights: other batches, longer rows from the start, gentler steps."""
+    if not (begin / "model.safetensors").exists():
+        raise ModelError(f"{begin} holds no weights to begin with", hint="a folder that `stretto train` exported")
+    earlier = runs_before(begin)
+    tokenizer = load_tokenizer(begin)
+    tokenizer.save_pretrained(out / "tokenizer")
+    model = LlamaForCausalLM.from_pretrained(begin, dtype=torch.float32, attn_implementation=ATTENTION)
+    gentler = replace(
+        settings,
+        muon_rate=0.6 * settings.muon_rate,
+        adam_rate=0.6 * settings.adam_rate,
+        hold=0.3,
+        lengths=((0.9, 512), (1.0, 1024)),
+    )
+    batches = Batches(mixture, tokenizer, seed + len(earlier))
+    trainer = Trainer(model, batches, text_losses, gentler, out / "target")
+    (out / "target" / EARLIER).write_text(json.dumps(earlier))
+    return _trained(trainer, model, tokenizer, out / "target")
+
+
+def runs_before(folder: Path) -> list[dict[str, Any]]:
+    """The runs that the weights in `folder` went through, as its `training.json` tells."""
+    told = folder / EARLIER
+    return list(json.loads(told.read_text())) if told.exists() else []
 
 
 def train_draft(out: Path, mixture: Mixture, settings: Settings, seed: int = 1) -> Path:
