@@ -45,6 +45,7 @@ from stretto.steer.pipeline import Pipeline
 from stretto.steer.repetition import Repetition
 from stretto.steer.temperature import Temperature
 from stretto.steer.top_p import TopP
+from stretto.tree import Tree
 
 V = 4
 TARGET = TableModel.random(V, seed=1)
@@ -227,6 +228,44 @@ def test_rows_end_at_the_first_end_token_and_at_their_limit(drafter):
             assert (row.finish == "end") == (row.new_tokens[-1] in ends)
             for step in row.steps:
                 assert len(step.sources) == len(step.committed) >= len(step.accepted)
+
+
+def test_who_is_always_wrong_is_never_accepted():
+    """It knows the answer, guesses all else, and tempts with the answer below its wrong guesses."""
+    for pipeline in (GREEDY, PIPELINES["penalised"]):
+        answers = [[*prompt, *plainly(TARGET, prompt, pipeline, 7, 12)] for prompt in PROMPTS]
+
+        def avoid(tokens, room, answers=answers):
+            (answer,) = (known for known in answers if known[: len(tokens)] == list(tokens))
+            tree = Tree()
+            for wrong in range(V):
+                if wrong != answer[len(tokens)]:
+                    node = tree.add(wrong)
+                    for right in answer[len(tokens) : len(tokens) + room.depth - 1]:
+                        node = tree.add(right, node)
+            return tree
+
+        rows = decode(TARGET, PROMPTS, drafter=Guesser(avoid), pipeline=pipeline, seed=7)
+        assert [[*prompt, *row.new_tokens] for prompt, row in zip(PROMPTS, rows, strict=True)] == answers
+        for row in rows:
+            assert (row.counters.accepted, row.counters.rounds) == (0, 12) and row.counters.drafted > 3 * 11
+
+
+def test_duplicate_siblings_are_refused_and_do_not_reach_the_tokens():
+    def twins(tokens=(), room=None):
+        tree = Tree()
+        for token in (0, 0, 1, 1, 2, 3, 3):
+            node = tree.add(token)
+            for below in (2, 2, 0):
+                tree.add(below, node)
+        return tree
+
+    with pytest.raises(ValueError, match="both bear token"):
+        twins().check()
+    for pipeline in (GREEDY, PIPELINES["truncated"]):
+        expected = [plainly(TARGET, prompt, pipeline, 7, 12) for prompt in PROMPTS]
+        rows = decode(TARGET, PROMPTS, drafter=Guesser(twins), pipeline=pipeline, seed=7)
+        assert [row.new_tokens for row in rows] == expected
 
 
 def test_a_perfect_drafter_commits_its_whole_chain_every_round():

@@ -10,8 +10,11 @@ from fractions import Fraction
 
 import torch
 
+from stretto.models.cache import Cache, visibility
 from stretto.models.clock import SimulatedClock
+from stretto.models.contract import Evaluation, Want
 from stretto.models.table import TableModel
+from stretto.models.window import Window
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.contract import Acceptor, Context, Drafter, Drafting, Planner, Room, Session
@@ -148,3 +151,32 @@ def conditional(seed: int, path: tuple[int, ...], vocabulary: int) -> list[Fract
     chance = random.Random(f"{seed}/{path}")
     weights = [chance.randrange(1, 10) for _ in range(vocabulary)]
     return [Fraction(weight, sum(weights)) for weight in weights]
+
+
+class LastTwo(TableModel):
+    """A table over the last two tokens of the path, read for all slots at once: for laws over many decodes."""
+
+    def __init__(self, vocabulary: int, seed: int, sharpness: float = 1.5) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        size = (vocabulary + 1, vocabulary, vocabulary)  # the last row: there is no token before the last
+        self.table = sharpness * torch.randn(size, generator=generator, dtype=torch.float64)
+        lines = self.table.tolist()
+        super().__init__(vocabulary, lambda path: lines[path[-2] if len(path) > 1 else vocabulary][path[-1]])
+
+    def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
+        place = cache.place(window)
+        tokens = window.tokens[:, None, :, None].to(torch.float64)  # [B, 1, T, 1]
+        keys, _ = cache.append(0, tokens, tokens, place)  # [B, 1, S, 1]
+        mask, size = visibility(place, cache), window.tokens.shape[1]
+        positions = cache.positions(place)[:, None].expand(-1, size, -1)  # [B, T, S]
+        seen = positions if mask is None else positions.masked_fill(~mask[:, 0], -1)
+        cache.settle(place)
+        if want.logits is False:
+            return Evaluation()
+        latest = seen.topk(min(2, seen.shape[2]), dim=-1)
+        read = keys[:, 0, None, :, 0].long().expand_as(seen).gather(2, latest.indices)  # [B, T, 2]
+        before = read[..., -1].masked_fill(latest.values[..., -1] < 0, self.vocabulary)
+        logits = self.table[before if seen.shape[2] > 1 else self.vocabulary, read[..., 0]]
+        if isinstance(want.logits, torch.Tensor):
+            logits = logits.gather(1, want.logits[..., None].expand(-1, -1, self.vocabulary))
+        return Evaluation(logits=logits)

@@ -13,7 +13,8 @@ from laws.worlds import Guesser, decode
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Context, Drafting, Outcome, Room
-from stretto.speculate.planners.cheapest import MARGIN, Cheapest, Tally, depth_class, kind_of
+from stretto.speculate.planners.cheapest import MARGIN, Cheapest
+from stretto.speculate.tallies import Tally, depth_class, kind_of
 from stretto.tree import ROOT, Tree
 
 V = 4
@@ -69,7 +70,7 @@ def test_the_size_is_the_best_yield_by_enumeration():
     for _ in range(400):
         accepted = next((at for at in range(8) if chance.random() > 0.7), 8)
         plan.learn(None, tree, Outcome(tree, [], [1] * accepted + [0]), 0.0)
-    rates = [plan.rate_of(tree, node) for node in range(8)]
+    rates = [plan._tallies.rate_of(tree, node) for node in range(8)]
     yields = []
     for size in range(9):
         expected, reach = 1.0, 1.0
@@ -118,7 +119,8 @@ def test_drafting_time_counts():
             (room,) = plan.rooms([row])
             if room.nodes:
                 tree = Tree.chain([1] * room.nodes, source="m")
-                plan.learn(row, tree, Outcome(tree, [], [1] * room.nodes + [0]), seconds * room.nodes)
+                path = list(range(room.nodes))
+                plan.learn(row, tree, Outcome(tree, path, [1] * room.nodes + [0]), seconds * room.nodes)
         assert (plan.rooms([row])[0].nodes > 2) == drafts
 
 
@@ -154,7 +156,7 @@ def test_a_single_chain_is_cut_as_a_tree_would_be_trimmed(rates, start, per_toke
     tree = Tree.chain(range(len(rates)), source="s")
     for node, rate in enumerate(rates):
         tree.scores[node] = node / 10  # each node is of its own kind
-        plan._known.tallies[kind_of(tree, node)] = Tally(rate, 1.0)
+        plan._tallies.known[kind_of(tree, node)] = Tally(rate, 1.0)
     (alone,) = plan.trim([None], [tree])
     reaches = plan._reaches(tree)
     yields = [MARGIN / start] + [

@@ -20,11 +20,11 @@ class Told(ShapedPlanning):
         return self.told
 
 
-def planning(free: bool = False, room: Room = Room(8, 4)) -> Told:
+def planning(free: bool = False, room: Room = Room(8, 4), kind: type[Told] = Told) -> Told:
     drafting = Drafting("s", lambda row: None)
     drafting.free = free
     known = Known(RankRates(by_depth=True, fade=0.9), LevelCost())
-    return Told(Context(None, SimulatedClock(1.0, 0.1), lambda name: None), drafting, known, room)
+    return kind(Context(None, SimulatedClock(1.0, 0.1), lambda name: None), drafting, known, room)
 
 
 def test_the_decision_becomes_the_room():
@@ -33,6 +33,16 @@ def test_the_decision_becomes_the_room():
     assert planning(free=True).rooms([None]) == [Room(8, 4)]  # it takes what there is and trims it
     trees = [Tree.chain([1, 2, 3])]
     assert plan.trim([None], trees) is trees
+
+
+def test_each_number_of_rows_has_its_own_decision():
+    class Counting(Told):
+        def choose(self) -> Shape:
+            return self.told.first(4 - self._rows)
+
+    plan = planning(kind=Counting)
+    sizes = [plan.rooms([None] * rows)[0].nodes for rows in (1, 2, 3, 1, 2)]
+    assert sizes == [3, 2, 1, 3, 2]
 
 
 def test_a_level_costs_the_least_of_late():

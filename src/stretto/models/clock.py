@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -162,14 +162,18 @@ def describe(model: Model, rows: int = 1) -> str:
 
 
 def _time(model: Model, window: Window, cache: Cache) -> float:
-    """Seconds of one evaluation. On a CPU this thread's own: the others do as much, and what else runs counts not."""
-    on_cpu = model.device.type == "cpu"
-    now = time.thread_time if on_cpu else time.perf_counter
+    """Seconds of one evaluation."""
+    now = stopwatch(model.device)
     start = now()
     evaluation = model.evaluate(window, cache)
-    if evaluation.logits is not None and not on_cpu:
+    if evaluation.logits is not None and model.device.type != "cpu":
         evaluation.logits[0, 0, 0].item()  # the device works on its own until it is asked
     return now() - start
+
+
+def stopwatch(device: torch.device) -> Callable[[], float]:
+    """Seconds by which costs are told: on a CPU this thread's own, so that what else the machine does counts not."""
+    return time.thread_time if device.type == "cpu" else time.perf_counter
 
 
 def _processor(device: torch.device) -> str:

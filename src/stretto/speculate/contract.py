@@ -66,6 +66,8 @@ class Outcome:
     committed: list[int]  # tokens: the accepted ones and the extra one, cut where the row ended
     logits: Tensor | None = None  # [1 + D, V] the target's, root first; for drafters that observe
     hidden: dict[int, Tensor] = field(default_factory=dict)  # layer -> [1 + D, C], for drafters that ask
+    hindsight: Sequence[tuple[float, bool]] = ()  # see `Session.hindsight`
+    seconds: float = 0.0  # of evaluating and judging the round's window: the row's share
 
 
 class Session(ABC):
@@ -81,6 +83,13 @@ class Session(ABC):
     def advance(self, outcome: Outcome) -> None:
         """Learn what was committed; the row's history holds it already."""
 
+    def hindsight(self) -> Sequence[tuple[float, bool]]:
+        """Of each token committed while the session was not asked: its score, and whether it would have been guessed.
+
+        A session that has to read those tokens anyway knows this once it is asked again; it is told once, oldest first.
+        """
+        return ()
+
     @abstractmethod
     def fork(self, row: Row) -> Session:
         """A copy for `row`, whose history is a copy of this one's."""
@@ -94,6 +103,8 @@ class Drafting:
 
     free = True  # proposing costs next to nothing beside the target's forward
     mixed = False  # not free, but only for `Room.paid` levels
+    watched = False  # not free, and asks `Room.more` after each level
+    parts = 1  # drafters that share a room
     observes = False  # wants the target's logits of every node, and the prompt's
     hidden: tuple[int, ...] = ()  # layers whose hidden rows it wants in `Outcome`
 

@@ -43,6 +43,7 @@ class Growing(Drawing):
     """A drafter that grows trees, at work in one decode."""
 
     free = False
+    watched = True
 
     def __init__(self, settings: object, second: Second, grow: Grow) -> None:
         super().__init__(settings, self._open_session)

@@ -9,6 +9,7 @@ from time import perf_counter
 from ..entry import Guarantee
 from ..generation import LogProbability, Step
 from ..models.cache import Cache
+from ..models.clock import stopwatch
 from ..models.contract import NOTHING, Evaluation, Want
 from ..models.reading import read
 from ..models.window import Window
@@ -72,6 +73,7 @@ class Loop:
             self._drafting = method.draft.begin(context)
             self._planning = method.plan.begin(context, self._drafting)
         self._sessions: dict[Row, Session] = {}
+        self._now = stopwatch(self.model.device)
 
     # -- rows ---------------------------------------------------------------------------------
 
@@ -118,19 +120,21 @@ class Loop:
 
     def step(self) -> list[Commit]:
         """One round of all rows. Finished rows leave."""
-        begun = perf_counter()
+        begun, asked = perf_counter(), self._now()
         rows = self.rows
         proposed, trees = self._propose()
-        drafted = perf_counter()
+        drafted, own = perf_counter(), self._now()
         evaluation = self._evaluate(trees)
         target = Target(rows, trees, evaluation)
         verdicts = self.method.accept.accept(target)
+        judged = (self._now() - own) / len(rows)
         commits, outcomes = [], []
         for at, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
             commit, outcome = self._commit(target, at, row, verdict)
+            outcome.seconds = judged
             commits.append(commit)
             outcomes.append(outcome)
-        self._teach(rows, proposed, outcomes, evaluation, drafted - begun)
+        self._teach(rows, proposed, outcomes, evaluation, own - asked)
         self._record(rows, commits, outcomes, perf_counter() - begun, drafted - begun)
         for row in [row for row in rows if row.finish]:
             self.remove(row)
@@ -209,6 +213,7 @@ class Loop:
                 outcome.logits = evaluation.logits[at, : 1 + len(outcome.tree)]
             for layer in self._drafting.hidden:
                 outcome.hidden[layer] = evaluation.hidden[layer][at, : 1 + len(outcome.tree)]
+            outcome.hindsight = self._sessions[row].hindsight()
             self._sessions[row].advance(outcome)
             self._planning.learn(row, proposed[at], outcome, draft_seconds / len(rows))
 

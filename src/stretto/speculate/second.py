@@ -57,7 +57,8 @@ class Second:
     def read(self, readers: Sequence[Reader], wanted: Sequence[Sequence[int]]) -> Tensor:
         """Logits [N, V] over the target's vocabulary after the wanted nodes of each reader, readers in order.
 
-        A node is one of `Reader.node`, `ROOT` the last committed token. Evaluates whatever is missing.
+        A node is one of `Reader.node`, `ROOT` the last committed token, `ROOT` - 1 the one before it, and so on as far
+        as the reader has not read them. Evaluates whatever is missing.
         """
         parts = [reader.part(nodes) for reader, nodes in zip(readers, wanted, strict=True)]
         window = self._window(readers, parts)
@@ -99,9 +100,9 @@ class Second:
             assert evaluation.logits is not None
             yield self.as_target(evaluation.logits[0]), start
 
-    def catch_up(self, cache_row: int, pending: list[int]) -> list[int]:
-        """Evaluate whole chunks of many pending tokens, such as a prompt; what is left is at least one token of any."""
-        done = max(0, len(pending) - 1) // CHUNK * CHUNK
+    def catch_up(self, cache_row: int, pending: list[int], least: int = 1) -> list[int]:
+        """Evaluate whole chunks of many pending tokens, such as a prompt; at least `least` are left, of as many."""
+        done = max(0, len(pending) - least) // CHUNK * CHUNK
         skip(self.model, self.cache, cache_row, pending[:done], size=CHUNK)
         return pending[done:]
 
@@ -206,7 +207,7 @@ class Reader:
         path = self._path_to(wanted)
         kept = self._shared(path, wanted) if base == len(committed) else 0
         self._keep(base, path[:kept])
-        pending = self.second.catch_up(self.cache_row, committed[base:])
+        pending = self.second.catch_up(self.cache_row, committed[base:], least=-min([ROOT, *wanted]))
         trunk = len(pending) - 1  # the slot of the last committed token; -1: all before the nodes is cached
         slot_of = {ROOT: trunk}
         above = list(range(-1, trunk))
@@ -219,7 +220,7 @@ class Reader:
             start=self.second.cache.length(self.cache_row),
             tokens=[*pending, *(self.tokens[node] for node in path[kept:])],
             above=above,
-            wanted=[slot_of[node] for node in wanted],
+            wanted=[slot_of[node] if node >= 0 else trunk - (ROOT - node) for node in wanted],
             straight=straight,
         )
 
@@ -228,7 +229,7 @@ class Reader:
         found: set[int] = set()
         for end in wanted:
             node = end
-            while node != ROOT and node not in found:
+            while node > ROOT and node not in found:
                 found.add(node)
                 node = self.parents[node]
         return sorted(found)
@@ -273,7 +274,7 @@ class ReaderSession(Session):
         self.reader.advance(outcome.committed)
 
     def fork(self, row: Row) -> Session:
-        return ReaderSession(self.drafting, self.reader.fork(row))
+        return type(self)(self.drafting, self.reader.fork(row))
 
     def close(self) -> None:
         self.reader.close()

@@ -124,6 +124,12 @@ class History:
         twin._followers = {about: followers.fork() for about, followers in self._followers.items()}
         return twin
 
+    def before(self, length: int) -> History:
+        """The history as it was when it held `length` tokens, no fewer than the prompt's; indexed anew."""
+        twin = History(self.tokens[:length])
+        twin.prompt_length = self.prompt_length
+        return twin
+
     def start(self, scope: Scope) -> int:
         """Position of the first token in the scope."""
         return self.prompt_length if scope is Scope.OUTPUT else 0

@@ -83,7 +83,7 @@ def test_the_planner_keeps_what_earns_and_stops_paying_for_what_does_not():
     late = row.steps[len(row.steps) // 2 :]
     assert sum(len(step.accepted) for step in late) == len(late)
     assert all("wrong" not in source for step in late for source in step.drafters)
-    assert 1 <= len(asked) <= 12
+    assert len(asked) <= 12  # free ones are never at a loss here
 
 
 def test_a_paid_part_that_is_right_is_paid_for():

@@ -92,3 +92,34 @@ def test_a_row_that_is_asked_for_nothing_falls_behind_and_catches_up():
     assert held(session.reader) == []
     (tree,) = drafting.propose([session], [Room(2, 2)])
     assert tree.tokens == chosen([0, 1, 2, 2, 2], GREEDY, 0, 2)
+
+
+@pytest.mark.parametrize("pipeline", [GREEDY, WARM, STEERED], ids=["greedy", "sampled", "steered"])
+def test_asked_again_it_tells_what_it_would_have_guessed_in_the_meantime(pipeline):
+    """Told once, of the tokens committed while it was not asked, by the row's own steers and noise."""
+    drafting = begin(DraftModel(SMALL))
+    row = row_of([0, 1, 2], pipeline, 3)
+    session = drafting.open(row)
+    watching = Room(2, 2, more=lambda tree: True)
+    commit(row, session, session.propose(watching), ROOT, 1)
+    assert list(session.hindsight()) == []
+    before = len(row.history.tokens)
+    for token in (2, 0, 3, 3):
+        commit(row, session, Tree(), ROOT, token)
+    tree = session.propose(watching)
+    told = list(session.hindsight())
+    alone = [chosen(row.history.tokens[:at], pipeline, 3, 1)[0] for at in range(before, before + 4)]
+    assert [hit for _, hit in told] == [guess == right for guess, right in zip(alone, (2, 0, 3, 3), strict=True)]
+    assert all(0 < score <= 1 for score, _ in told)
+    assert session.hindsight() == () and tree.tokens == chosen(row.history.tokens, pipeline, 3, 2)
+
+
+def test_hindsight_costs_no_window_of_its_own():
+    model = Watched(SMALL)
+    drafting = begin(DraftModel(model))
+    row = row_of([0, 1, 2])
+    session = drafting.open(row)
+    for token in (2, 0, 3):
+        commit(row, session, Tree(), ROOT, token)
+    session.propose(Room(2, 2, more=lambda tree: True))
+    assert model.windows == [6, 1] and len(session.hindsight()) == 3

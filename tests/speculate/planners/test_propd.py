@@ -138,6 +138,31 @@ def test_each_round_is_one_observation_of_its_own_batch():
     assert world.plan.cost(1) == pytest.approx(1.7)  # nothing is known of four rows: the clock's 1 + .1 · 7
 
 
+def test_a_round_is_as_large_as_its_largest_tree():
+    world = Rounds(1.0, 0.0, ProPD(most=8))
+    trees = [Tree.chain([1]), Tree.chain([1] * 4)]
+    for _ in range(2):  # in the first the drafter reads the prompts
+        world.plan.rooms("ab")
+        world.plan.trim("ab", trees)
+        world.time += 2.5
+        for row, tree in zip("ab", trees, strict=True):
+            world.plan.learn(row, tree, Outcome(tree, [], [0]), 0.0)
+    world.plan.rooms("ab")
+    assert world.plan._lines[2].mean == (4.0, 2.5)
+
+
+def test_a_line_by_which_plain_rounds_take_no_time_is_not_believed():
+    """Rounds of 4 and 8 nodes took 1 and 5 seconds: by the line, one of none would take -3."""
+    world = Rounds(1.0, 0.0, ProPD(most=8), clock=SimulatedClock(1.0, 0.1))
+    world.plan.rooms([None])
+    line = world.plan._lines.setdefault(1, Line(1.0))
+    for nodes, seconds in ((4, 1.0), (8, 5.0)):
+        line.add(nodes, seconds)
+    assert line.fit() == pytest.approx((-3.0, 1.0))
+    assert world.plan.cost(0) == pytest.approx(1.0 * 3.0 / 1.6)  # the clock's curve, scaled to the mean of both
+    assert world.plan.cost(4) == pytest.approx(1.4 * 3.0 / 1.6)
+
+
 @pytest.mark.parametrize("settings", [{"most": 0}, {"depth": 0}, {"width": 0}, {"fade": 1.5}, {"recent": 0.0}])
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(InvalidRequest):

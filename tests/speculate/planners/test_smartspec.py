@@ -133,6 +133,28 @@ def test_the_time_to_read_a_prompt_is_not_counted_as_drafting():
     assert plan._shared.node_seconds == pytest.approx(0.03 / 4)
 
 
+def test_a_hiccup_hardly_makes_drafted_tokens_dearer():
+    plan = planning(SmartSpec(6), SimulatedClock(1.0, 0.05))
+    row, tree = row_of(), Tree.chain([1] * 4)
+    for seconds in (9.0, 0.04, 4.0):  # the first reads the prompt
+        plan.rooms([row])
+        plan.learn(row, tree, Outcome(tree, [], [1] * 5), seconds)
+    plan.rooms([row])
+    assert plan._shared.node_seconds == pytest.approx(0.0105)
+
+
+def test_a_round_is_timed_with_its_padding_and_all_that_it_reads():
+    time = [0.0]
+    plan = planning(SmartSpec(6, online=True), SimulatedClock(1.0, 0.1), now=lambda: time[0])
+    rows, trees = [row_of(3), row_of(5)], [Tree.chain([1]), Tree.chain([1] * 4)]
+    plan.rooms(rows)
+    plan.trim(rows, trees)
+    for row, tree in zip(rows, trees, strict=True):
+        time[0] += 1.5  # what comes after the first row learns is no part of the forward
+        plan.learn(row, tree, Outcome(tree, [], [2]), 0.0)
+    assert list(plan._rounds) == [(8, 2 * 5, 1.5)]
+
+
 def test_a_row_that_does_not_draft_is_probed():
     plan = planning(SmartSpec(6, acceptance=0.05, probe=5), SimulatedClock(1.0, 1.0))
     row, drafted = row_of(), []

@@ -28,7 +28,6 @@ ENTRIES = (
         source="stretto's own: several drafters, of which the planner keeps what earns its time here",
         parts="auto",
         guarantee=Guarantee.EXACT,
-        needs=("tree windows",),
         summary="copies, recycles, and drafts with a small model if one lies beside the target; off where nothing pays",
         generation="mixed",
     ),
@@ -64,7 +63,7 @@ class Fuse(Drafter):
 
     @property
     def needs(self) -> Ability:
-        needs = Ability.TREE
+        needs = Ability.NONE if len(self.parts) == 1 else Ability.TREE  # one alone may draft chains
         for part in self.parts:
             needs |= part.needs
         return needs
@@ -136,6 +135,8 @@ class FuseDrafting(Drafting):
         self.ledgers = [ledgers[part] for part in order]
         self.free = all(drafting.free for drafting in draftings)
         self.mixed = not self.free and any(drafting.free or drafting.mixed for drafting in draftings)
+        self.parts = len(draftings)
+        self.watched = all(drafting.free or drafting.watched for drafting in draftings)
         self.observes = any(drafting.observes for drafting in draftings)
         self.hidden = tuple(sorted({layer for drafting in draftings for layer in drafting.hidden}))
         self.owners: dict[str, Ledger] = {}  # by source of a node
@@ -210,6 +211,15 @@ class FuseSession(Session):
 
     def propose(self, room: Room) -> Tree:
         return self.drafting.propose([self], [room])[0]
+
+    def hindsight(self) -> Sequence[tuple[float, bool]]:
+        """That of the drafter that costs a forward; of several, of the first that tells."""
+        told = [
+            part.hindsight()
+            for part, drafting in zip(self.parts, self.drafting.draftings, strict=True)
+            if not drafting.free
+        ]
+        return next(filter(None, told), ())
 
     def advance(self, outcome: Outcome) -> None:
         self.drafting.learn(self.parts, outcome)

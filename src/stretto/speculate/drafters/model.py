@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -11,9 +12,12 @@ import torch
 from ...entry import Entry, Guarantee
 from ...models.contract import Model
 from ...steer.choice import Choices, choose
+from ...steer.path import Path
 from ...tree import ROOT, Tree
-from ..contract import Context, Drafter, Drafting, Room, Session
-from ..second import Reader, ReaderSession, Second
+from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
+from ..second import ReaderSession, Second
+
+MOST_LATE = 32  # tokens of which hindsight is told
 
 ENTRY = Entry(
     name="draft-model",
@@ -47,39 +51,82 @@ class ModelDrafting(Drafting):
     """All rows are drafted together, one depth at a time."""
 
     free = False
+    watched = True
 
     def __init__(self, settings: DraftModel, second: Second) -> None:
-        super().__init__(settings, lambda row: ReaderSession(self, second.open(row)))
+        super().__init__(settings, lambda row: ModelSession(self, second.open(row)))
         self.second = second
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
-        chains = [
-            Chain(cast(ReaderSession, session).reader, room) for session, room in zip(sessions, rooms, strict=True)
-        ]
+        if not any(room.nodes for room in rooms):
+            return [Tree() for _ in rooms]
+        chains = [Chain(cast(ModelSession, session), room) for session, room in zip(sessions, rooms, strict=True)]
         growing = [chain for chain in chains if chain.depth > 0]
         while growing:
-            logits = self.second.read([chain.reader for chain in growing], [[chain.node] for chain in growing])
-            paths = [chain.reader.path(chain.node) for chain in growing]
-            choices = choose(logits, paths, [chain.reader.row.rule for chain in growing])
-            watched = any(chain.room.more is not None for chain in growing)
-            scores = _probabilities(choices) if watched else [0.5] * len(growing)  # nobody asks: save the softmax
-            going = zip(growing, choices.tokens, scores, strict=True)
-            growing = [chain for chain, token, score in going if chain.goes_on(token, score)]
+            wanted = [chain.wanted() for chain in growing]
+            logits = self.second.read([chain.reader for chain in growing], wanted)
+            paths = [path for chain, nodes in zip(growing, wanted, strict=True) for path in chain.paths(nodes)]
+            rules = [chain.reader.row.rule for chain, nodes in zip(growing, wanted, strict=True) for _ in nodes]
+            choices = choose(logits, paths, rules)
+            asked = any(chain.room.more is not None for chain in growing)
+            scores = _probabilities(choices) if asked else [0.5] * len(rules)  # nobody asks: save the sum
+            guesses = zip(choices.tokens, scores, strict=True)
+            growing = [
+                chain
+                for chain, nodes in zip(growing, wanted, strict=True)
+                if chain.goes_on(list(itertools.islice(guesses, len(nodes))))
+            ]
         return [chain.tree for chain in chains]
+
+
+class ModelSession(ReaderSession):
+    """Also tells what the model would have guessed while it was not asked; it must read those tokens anyway."""
+
+    asked = False  # in this round
+    unasked = 0  # tokens committed in rounds since in which it was not
+    judged: Sequence[tuple[float, bool]] = ()
+
+    def advance(self, outcome: Outcome) -> None:
+        self.unasked = 0 if self.asked else self.unasked + len(outcome.committed)
+        self.asked = False
+        super().advance(outcome)
+
+    def hindsight(self) -> Sequence[tuple[float, bool]]:
+        judged, self.judged = self.judged, ()
+        return judged
 
 
 class Chain:
     """One row's draft while it grows."""
 
-    def __init__(self, reader: Reader, room: Room) -> None:
-        self.reader = reader
+    def __init__(self, session: ModelSession, room: Room) -> None:
+        self.session = session
+        self.reader = session.reader
         self.room = room
-        self.depth = min(room.depth, room.nodes, reader.begin())
+        self.depth = min(room.depth, room.nodes, self.reader.begin())
         self.node = ROOT  # the newest, of the reader
         self.tree = Tree()
+        session.asked = self.depth > 0
 
-    def goes_on(self, token: int, score: float) -> bool:
-        """Append a token; whether another one is wanted."""
+    def wanted(self) -> list[int]:
+        """The nodes after which a guess is wanted: the newest, and once those that nobody asked for in time."""
+        late = min(self.session.unasked, MOST_LATE) if self.node == ROOT and self.room.more is not None else 0
+        return [*range(ROOT - late, ROOT), self.node]
+
+    def paths(self, nodes: Sequence[int]) -> Iterator[Path]:
+        """The path to each; the history only grows, so that an earlier one is made anew."""
+        if len(nodes) > 1:
+            tokens, start = self.reader.row.history.tokens, len(self.reader.row.history.tokens) - len(nodes) + 1
+            before = self.reader.row.history.before(start)
+            yield from (Path(before, tuple(tokens[start : start + late])) for late in range(len(nodes) - 1))
+        yield self.reader.path(nodes[-1])
+
+    def goes_on(self, guesses: Sequence[tuple[int, float]]) -> bool:
+        """Judge the late guesses and append the newest; whether another one is wanted."""
+        *late, (token, score) = guesses
+        if late:
+            meant = self.reader.row.history.tokens[-len(late) :]
+            self.session.judged = [(sure, guess == right) for (guess, sure), right in zip(late, meant, strict=True)]
         self.tree.add(token, len(self.tree) - 1, source=DraftModel.name, score=score)
         if len(self.tree) == self.depth or self.reader.ends(token):
             return False
@@ -90,5 +137,5 @@ class Chain:
 def _probabilities(choices: Choices) -> list[float]:
     """The probability of each chosen token among the log-weights it was chosen from, noise left out."""
     chosen = torch.tensor(choices.tokens, device=choices.steered.device)[:, None]
-    values: list[float] = choices.steered.softmax(-1).gather(-1, chosen)[:, 0].tolist()
+    values: list[float] = (choices.steered.gather(-1, chosen)[:, 0] - choices.steered.logsumexp(-1)).exp().tolist()
     return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from ...errors import InvalidRequest
@@ -11,17 +11,10 @@ from ...models.clock import Clock
 from ...row import Row
 from ...tree import ROOT, Tree
 from ..contract import Context, Drafting, Outcome, Planner, Planning, Room
+from ..costly import Asking, Costly, Draft
 from ..estimate import holds_draws
+from ..tallies import Tallies
 
-Kind = tuple[str, int, int, int]  # what nodes are alike: source, score in tenths, rank, depth class
-
-FADE = 0.96  # weight of the past at each new observation: about the last 25 count
-PRIOR, RARER = 0.7, 0.3  # acceptance of a first child before anything was seen: hopeful; and of each further, of it
-BELIEF = 2.0  # observations that such a belief weighs as much as
-ANY = -1  # in a kind: whatever the score, or the depth
-LONGEST_PAUSE = 128  # rounds between two trials of a drafter that does not pay
-TRIAL = 2  # depth of such a trial
-CHEAPER, DEARER = 1.0, 0.05  # weight of a new observation of what a drafted level takes, by its direction
 MARGIN = 1.1  # what a draft must promise, relative to none: proposing and learning cost a little
 HOPELESS = 0.01  # nodes that are reached more rarely are not looked at
 
@@ -33,8 +26,9 @@ class Cheapest(Planner):
     Acceptance is learnt per source, score, rank and depth, given that the parent was accepted, and is
     remembered from one decode to the next. Proposals of free drafters are judged even when they are not
     verified: the committed tokens show what would have been accepted, so turning drafting off costs no
-    knowledge. A drafter that costs a model's forward pauses where it does not pay, and is tried again after
-    1, 2, 4 … rounds.
+    knowledge. A drafter that costs a model's forward is told after each level whether a further one pays. It pauses
+    while it earns less than it costs, and is tried again after 2, 4, 8 … rounds; what it would have guessed in the
+    meantime, which it then tells, counts as if it had been asked.
     """
 
     most: int = 16  # nodes, ≥ 1
@@ -52,111 +46,53 @@ class Cheapest(Planner):
 
 
 @dataclass(slots=True)
-class Tally:
-    """A fading acceptance rate."""
-
-    accepted: float
-    tried: float
-
-    @property
-    def rate(self) -> float:
-        """Accepted per tried."""
-        return self.accepted / self.tried
-
-    def add(self, accepted: bool) -> None:
-        """Count one more observation."""
-        self.accepted = FADE * self.accepted + accepted
-        self.tried = FADE * self.tried + 1.0
-
-
-@dataclass(slots=True)
 class Knowledge:
     """What was learnt about one drafter."""
 
-    tallies: dict[Kind, Tally] = field(default_factory=dict)
-    source: tuple[str, int] = ("", 5)  # of a costly drafter's nodes, with their score class
-    pause: int = 1  # rounds that a costly drafter sits out after its last trial, over all decodes
-    left: int = 0  # of these, still to come
-    seconds_per_level: float | None = None  # of a costly drafter and a row, rather low of late; None: not tried yet
-
-    def rate(self, kind: Kind) -> float:
-        """How often nodes of this kind were accepted when their parent was.
-
-        Unseen depths are like shallower ones, unseen scores like all nodes of that source and rank.
-        """
-        source, score, rank, depth = kind
-        for shallower in range(depth, 0, -1):
-            tally = self.tallies.get((source, score, rank, shallower))
-            if tally is not None:
-                return tally.rate
-        tally = self.tallies.get((source, ANY, rank, ANY))
-        return tally.rate if tally is not None else PRIOR * RARER**rank
-
-    def add(self, kind: Kind, accepted: bool) -> None:
-        """Count one more observation; a new tally begins with what was believed."""
-        for each in (kind, (kind[0], ANY, kind[2], ANY)):
-            if each not in self.tallies:
-                self.tallies[each] = Tally(BELIEF * self.rate(kind), BELIEF)
-            self.tallies[each].add(accepted)
+    tallies: Tallies = field(default_factory=Tallies)
+    costly: Costly = field(default_factory=Costly)
 
 
 class CheapestPlanning(Planning):
     """The planner at work."""
 
     def __init__(self, settings: Cheapest, clock: Clock, drafting: Drafting, knowledge: Knowledge) -> None:
-        self._most = settings.most
         self._clock = clock
-        self._free, self._mixed = drafting.free, drafting.mixed
-        self._known = knowledge
         self._costs: dict[tuple[int, int], float] = {}
-        self._room = Room(self._most, self._most, paid=self._paid if self._mixed else None)
-        self._rows = 1  # in this round
-        self._due = False  # whether a costly drafter may be asked in this round
-        self._levels = 0  # asked of it in this round
-        self._unpaid: set[str] = set()  # sources of what free drafters propose beside it
+        self._tallies = knowledge.tallies
+        self._asking, self._room = None, Room(drafting.parts * settings.most, settings.most)
+        if not drafting.free:
+            self._asking = Asking(knowledge.costly, self._tallies, self._cost, settings.most, drafting.watched)
+            more = self._further if drafting.watched else None
+            self._room = replace(self._room, more=more, paid=self._paid if drafting.mixed else None)
 
     # -- how much -----------------------------------------------------------------------------
 
     def rooms(self, rows: Sequence[Row]) -> list[Room]:
-        if not self._free:
-            self._rows, self._levels = len(rows), 0
-            self._due = self._known.left == 0
-            self._known.left = max(0, self._known.left - 1)
-            if not self._mixed:
-                size = self._paid(Tree())
-                return [Room(size, size)] * len(rows)
-        return [self._room] * len(rows)
+        if self._asking is None:
+            return [self._room] * len(rows)
+        self._asking.begin(rows)
+        if self._room.paid is not None:
+            return [self._room] * len(rows)
+        nothing = Draft(0, 1.0, self._cost(1, len(rows)))
+        levels = [self._asking.levels(Tree(), 1.0, nothing) for _ in rows]
+        return [replace(self._room, nodes=min(level, self._room.nodes), depth=level) for level in levels]
 
     def _paid(self, tree: Tree) -> int:
         """Levels that a costly drafter may add to what free ones proposed for a row."""
-        if not self._due:  # it sits out, and nothing new is known of it
+        assert self._asking is not None
+        if not self._asking.due:
             return 0
-        known = self._known
-        self._unpaid.update(tree.sources)
-        levels = self._best_levels(tree, known.seconds_per_level) if known.seconds_per_level is not None else 0
-        if levels > 0:
-            known.pause, known.left = 1, 0
-        elif known.left == 0:
-            known.pause = known.left = min(2 * known.pause, LONGEST_PAUSE)
-            levels = min(TRIAL, self._most)
-        self._levels = max(self._levels, levels)
-        return levels
-
-    def _best_levels(self, tree: Tree, seconds_per_level: float) -> int:
-        """The chain length with the highest expected yield per second beside `tree`, drafting included."""
         reaches = self._reaches(tree)
         missed = 1.0 - sum(reach for reach, parent in zip(reaches, tree.parents, strict=True) if parent == ROOT)
-        nodes, best_yield = self._best_size([sorted(reaches, reverse=True)], self._rows)
-        expected, reach, best = 1.0 + sum(sorted(reaches, reverse=True)[:nodes]), max(0.0, missed), 0
-        for depth in range(1, self._most - nodes + 1):
-            reach *= self._known.rate((*self._known.source, 0, depth_class(depth)))
-            expected += reach
-            cost = self._cost(1 + nodes + depth, self._rows) + depth * self._rows * seconds_per_level
-            if expected > best_yield * cost:
-                best, best_yield = depth, expected / cost
-            elif expected + reach * (self._most - nodes - depth) <= best_yield * cost:  # even if all others were right
-                break
-        return best
+        reaches.sort(reverse=True)
+        nodes, _ = self._best_size([reaches], self._asking.rows)
+        free = Draft(nodes, 1.0 + sum(reaches[:nodes]), self._cost(1 + nodes, self._asking.rows))
+        return self._asking.levels(tree, missed, free)
+
+    def _further(self, tree: Tree) -> bool:
+        assert self._asking is not None
+        return self._asking.further(tree, self._reaches(tree))
 
     def _best_size(self, orders: Sequence[Sequence[float]], rows: int) -> tuple[int, float]:
         """How many nodes a row pay for the batch, and the tokens per second and row: `orders` are reaches, falling."""
@@ -171,7 +107,7 @@ class CheapestPlanning(Planning):
 
     def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
         """The nodes most likely to be accepted, as many for each row as pay for the batch as a whole."""
-        if not (self._free or self._mixed) or not any(trees) or any(map(holds_draws, trees)):
+        if not any(trees) or any(map(holds_draws, trees)):
             return trees
         if len(trees) == 1 and trees[0].is_chain:
             return [self._cut(trees[0])]
@@ -190,7 +126,7 @@ class CheapestPlanning(Planning):
         best, best_yield = 0, MARGIN / self._cost(1, 1)
         expected, reach = 1.0, 1.0
         for node in range(size):
-            reach *= self.rate_of(chain, node)
+            reach *= self._tallies.rate_of(chain, node)
             expected += reach
             cost = self._cost(2 + node, 1)
             if expected > best_yield * cost:
@@ -204,12 +140,8 @@ class CheapestPlanning(Planning):
         reaches: list[float] = []
         for node, parent in enumerate(tree.parents):
             above = 1.0 if parent == ROOT else reaches[parent]
-            reaches.append(above * self.rate_of(tree, node) if above > HOPELESS else 0.0)
+            reaches.append(above * self._tallies.rate_of(tree, node) if above > HOPELESS else 0.0)
         return reaches
-
-    def rate_of(self, tree: Tree, node: int) -> float:
-        """How often nodes like this one were accepted when their parent was."""
-        return self._known.rate(kind_of(tree, node))
 
     def _cost(self, tokens: int, rows: int) -> float:
         key = (tokens, rows)
@@ -220,39 +152,6 @@ class CheapestPlanning(Planning):
     # -- learning -----------------------------------------------------------------------------
 
     def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
-        parent = ROOT
-        for token in outcome.committed:
-            follow = None
-            for child in proposed.children(parent):
-                hit = proposed.tokens[child] == token
-                self._known.add(kind_of(proposed, child), hit)
-                if hit:
-                    follow = child
-            if follow is None:
-                break
-            parent = follow
-        if self._levels:
-            self._learn_price(proposed, draft_seconds)
-
-    def _learn_price(self, proposed: Tree, draft_seconds: float) -> None:
-        """What a level of a costly drafter takes, and what its nodes are called."""
-        known = self._known
-        own = next((node for node, source in enumerate(proposed.sources) if source not in self._unpaid), None)
-        if own is not None:
-            known.source = kind_of(proposed, own)[:2]
-        seconds = draft_seconds / self._levels
-        before = seconds if known.seconds_per_level is None else known.seconds_per_level
-        if seconds < before:
-            known.seconds_per_level = before + CHEAPER * (seconds - before)
-        else:  # reading a prompt, or a hiccup, is no habit
-            known.seconds_per_level = before + DEARER * (min(seconds, 2 * before) - before)
-
-
-def kind_of(tree: Tree, node: int) -> Kind:
-    """Nodes of one kind share a tally."""
-    return tree.sources[node], round(10 * tree.scores[node]), tree.ranks[node], depth_class(tree.depths[node])
-
-
-def depth_class(depth: int) -> int:
-    """1, 2, 3, then 4 … 7, 8 … 15 and so on: deep nodes are rare and alike."""
-    return depth if depth < 4 else 1 + depth.bit_length()
+        self._tallies.learn(proposed, outcome.committed)
+        if self._asking is not None:
+            self._asking.learn(row, proposed, outcome, draft_seconds)

@@ -1,0 +1,127 @@
+"""A drafter that takes forwards is asked where it earns them, by its merits beside what is free."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from stretto.models.clock import SimulatedClock
+from stretto.speculate.contract import Outcome
+from stretto.speculate.costly import OPEN, Asking, Costly, Draft
+from stretto.speculate.tallies import Tallies
+from stretto.tree import Tree
+
+LEVEL = 0.2  # of a window of one token
+
+
+def asking(most: int = 8, watched: bool = True, window: float = 0.05):
+    clock = SimulatedClock(1.0, window)
+    return Asking(Costly(), Tallies(), clock.cost, most, watched)
+
+
+def nothing() -> Draft:
+    return Draft(0, 1.0, 1.0)
+
+
+def play(asked: Asking, right: bool, rounds: int, told=None, level: float = LEVEL, slow: float = 1.0):
+    """Rounds of one row in which a draft of any depth is wholly right or wrong; which of them it was asked in."""
+    row, tried, since = object(), [], 0
+    for at in range(rounds):
+        asked.begin([row])
+        levels = asked.levels(Tree(), 1.0, nothing())
+        tree = Tree.chain([1] * levels, source="model", score=0.9)
+        path = list(range(levels)) if right else []
+        outcome = Outcome(tree, path, [1] * len(path) + [0], seconds=slow * (1.0 + 0.05 * levels))
+        if levels and told is not None:
+            outcome.hindsight = [(0.9, told)] * since
+        asked.learn(row, tree, outcome, slow * level * levels)
+        since = 0 if levels else since + len(outcome.committed)
+        tried += [at] if levels else []
+    return tried
+
+
+def test_one_that_is_right_is_asked_in_every_round_and_one_that_is_wrong_ever_more_rarely():
+    assert play(asking(), right=True, rounds=50) == list(range(50))
+    tried = play(asking(), right=False, rounds=300)
+    gaps = [after - before for before, after in itertools.pairwise(tried)]
+    assert len(tried) <= 10 and gaps == sorted(gaps) and gaps[-1] >= 64
+
+
+def test_hindsight_counts_as_if_it_had_been_asked():
+    """One unlucky beginning is made good by what it would have guessed since."""
+    for told in (True, False):
+        unlucky = asking()
+        play(unlucky, right=False, rounds=40)
+        tried = play(unlucky, right=False, rounds=60, told=told)
+        assert tried[0] < 30 and (tried[0] + 1 in tried) == told
+
+
+def test_only_what_nobody_else_guessed_is_its_merit():
+    for merit in (True, False):
+        asked, row = asking(), object()
+        for _ in range(20):
+            asked.begin([row])
+            free = Tree.chain([1], source="free")
+            levels = asked.levels(free, 1.0, nothing())
+            source = "model" if merit else "free+model"
+            tree = Tree.chain([1] * max(1, levels), source=source if levels else "free")
+            path = list(range(len(tree)))
+            asked.learn(row, tree, Outcome(tree, path, [1] * len(path) + [0], seconds=1.0), LEVEL * levels)
+        asked.begin([row])
+        assert (asked.levels(free, 1.0, nothing()) > 0) == merit
+
+
+def test_it_is_not_asked_where_free_drafters_know():
+    asked = asking()
+    play(asked, right=True, rounds=10)
+    asked.begin([object()])
+    assert asked.levels(Tree.chain([1], source="free"), OPEN - 0.01, nothing()) == 0
+    assert asked.levels(Tree.chain([1], source="free"), OPEN, nothing()) == 8
+    rich = Draft(12, 13.0, 1.6)  # so good a tree that its own tokens are not worth the wait
+    assert asked.levels(Tree.chain([1], source="free"), OPEN, rich) == 0
+
+
+@pytest.mark.parametrize("slow", [0.5, 1.0, 4.0])
+def test_a_machine_that_is_slower_than_its_clock_changes_nothing(slow):
+    """What a level takes is compared with what the target's windows take now."""
+    assert play(asking(), right=True, rounds=30, slow=slow) == list(range(30))
+    dear = asking()
+    assert len(play(dear, right=True, rounds=60, level=1.4, slow=slow)) <= 8
+
+
+def test_a_chain_goes_on_while_the_next_token_is_worth_a_level():
+    asked = asking()
+    play(asked, right=False, rounds=2)
+    for reach, further in ((1.0, True), (0.05, False)):
+        chain = Tree.chain([1, 1], source="model", score=0.9)
+        assert asked.further(chain, [reach, reach]) is further
+
+
+def test_one_that_cannot_be_stopped_is_asked_for_no_more_than_pays():
+    asked = asking(most=16, watched=False)
+    row = object()
+    for _ in range(60):  # half of the first tokens are right, a quarter of the second ones …
+        asked.begin([row])
+        levels = asked.levels(Tree(), 1.0, nothing())
+        tree = Tree.chain([1] * levels, source="model")
+        hits = min(levels, _ % 3)
+        asked._tallies.learn(tree, [1] * hits + [0])
+        asked.learn(row, tree, Outcome(tree, list(range(hits)), [1] * hits + [0], seconds=1.0), 0.1 * levels)
+    asked.begin([row])
+    assert 1 <= asked.levels(Tree(), 1.0, nothing()) <= 4
+
+
+def test_hindsight_leaves_out_what_free_drafters_guessed_too():
+    for covered in (False, True):
+        asked, row, tried = asking(), object(), 0
+        for _ in range(100):
+            asked.begin([row])
+            free = Tree.chain([0 if covered else 1], source="free", score=0.2)  # it does not trust itself
+            levels = asked.levels(free, 0.8, nothing())
+            outcome = Outcome(Tree(), [], [0], seconds=1.0)
+            proposed = Tree.chain([1], source="model") if levels else free
+            outcome.hindsight = [(0.9, True)] * 64 if levels else []
+            asked.learn(row, proposed, outcome, LEVEL * levels)
+            tried += levels > 0
+        assert (tried > 10) != covered
