@@ -105,6 +105,7 @@ class Drafting:
     mixed = False  # not free, but only for `Room.paid` levels
     watched = False  # not free, and asks `Room.more` after each level
     parts = 1  # drafters that share a room
+    seconds_per_level: float | None = None  # not free: of a level for all rows, not the first, which reads what is new
     observes = False  # wants the target's logits of every node, and the prompt's
     hidden: tuple[int, ...] = ()  # layers whose hidden rows it wants in `Outcome`
 

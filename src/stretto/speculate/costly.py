@@ -20,6 +20,7 @@ OPEN = 0.5  # chance from which on free drafters count as being at a loss: that 
 RECENT = 0.9  # weight of earlier times, each time it is asked: about the last 10 count
 STEADY = 0.95  # weight of earlier rounds in how the clock compares with what windows take
 CHEAPER, DEARER = 1.0, 0.05  # weight of a new observation of what a level takes, by its direction
+FEW = 4  # tokens that it may have to read beside drafting
 TRIAL = 2  # levels of the first trial; later ones have 1
 LONGEST_PAUSE = 128  # rounds between two trials
 MARGIN = 1.05  # what asking must yield, relative to plain decoding
@@ -37,19 +38,23 @@ class Costly:
     taken: float = 0.0  # and what they took
     asked: float = 0.0  # times, of late
     tokens: float = 0.0  # of its own that were accepted when it was asked
-    levels: float = 0.0  # that it then drafted
+    seconds: float = 0.0  # that it then took, by the clock
     nodes: float = 0.0  # of its own that were then verified
     pause: int = 1  # rounds that it sits out after its last trial
     left: int = 0  # of these, still to come
 
-    def add(self, tokens: int, levels: int, nodes: int) -> None:
+    @property
+    def pace(self) -> float:
+        """What the clock tells, relative to what windows take now: all may take longer, or shorter."""
+        return self.told / self.taken if self.taken else 1.0
+
+    def add(self, tokens: int, seconds: float, nodes: int) -> None:
         """It was asked once more, or would have been."""
         self.asked, self.tokens = RECENT * self.asked + 1.0, RECENT * self.tokens + tokens
-        self.levels, self.nodes = RECENT * self.levels + levels, RECENT * self.nodes + nodes
+        self.seconds, self.nodes = RECENT * self.seconds + seconds, RECENT * self.nodes + nodes
 
     def learn_price(self, seconds: float) -> None:
-        """What a level took; as the clock would have told it, because all may take longer now, or shorter."""
-        seconds *= self.told / self.taken if self.taken else 1.0
+        """What a level took."""
         if self.price is None or seconds < self.price:
             self.price = seconds if self.price is None else self.price + CHEAPER * (seconds - self.price)
         else:  # reading a prompt, or a hiccup, is no habit
@@ -119,7 +124,7 @@ class Asking:
             return 0.0
         size = 1 + free.nodes
         window = self._cost(size + round(known.nodes / known.asked), self.rows) - self._cost(size, self.rows)
-        drafting = self.rows * known.price * known.levels / known.asked
+        drafting = self.rows * known.seconds / known.asked
         return (free.tokens + known.tokens / known.asked) / (free.seconds + window + drafting)
 
     @property
@@ -153,8 +158,11 @@ class Asking:
 
     # -- learning -----------------------------------------------------------------------------
 
-    def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
-        """What was proposed for a row, by it and others, what came of it, and what drafting took."""
+    def learn(self, row: Row, proposed: Tree, outcome: Outcome, seconds: float, per_level: float | None = None) -> None:
+        """What was proposed for a row, by it and others, what came of it, and the seconds that drafting took.
+
+        `per_level` are those of a level but for the first, which reads what is new.
+        """
         known, tree = self._known, outcome.tree
         known.told = STEADY * known.told + self._cost(1 + len(tree), self.rows) / self.rows
         known.taken = STEADY * known.taken + outcome.seconds
@@ -166,9 +174,12 @@ class Asking:
             return
         known.source = (proposed.sources[own[0]].rpartition("+")[2], score_class(proposed.scores[own[0]]))
         levels = max(proposed.depths[node] for node in own)
-        known.learn_price(draft_seconds / levels)
+        known.learn_price(known.pace * (seconds / levels if per_level is None else per_level))
+        assert known.price is not None
+        usual = len(outcome.hindsight) <= FEW and known.asked > 0  # else it mostly read
         merits = [self._free.isdisjoint(source.split("+")) for source in tree.sources]
-        known.add(sum(merits[node] for node in outcome.path), levels, sum(merits))
+        took = known.pace * seconds if usual else levels * known.price
+        known.add(sum(merits[node] for node in outcome.path), took, sum(merits))
         self._learn_late(outcome.hindsight, self._since.pop(row, []))
         if self._pays:
             known.left = 0
@@ -190,6 +201,6 @@ class Asking:
                 continue
             levels, hits = levels + 1, hits + (hit and not covered)
             if not (hit and levels < self._most and self._gains(reach * tallies.of_source(source), 1 + levels, 1)):
-                known.add(hits, levels, levels)
+                known.add(hits, levels * (known.price or 0.0), levels)
                 hits = levels = 0
                 reach = 1.0

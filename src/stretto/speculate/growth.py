@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from torch import Tensor
 
+from ..models.clock import stopwatch
 from ..row import Row
 from ..tree import ROOT, Proposal, Tree
 from .chance import DRAFTING, Chance, KeyedChance, Vector, chance_of
@@ -49,6 +50,7 @@ class Growing(Drawing):
         super().__init__(settings, self._open_session)
         self.second = second
         self._grow = grow
+        self._now = stopwatch(second.model.device)
 
     def _open_session(self, row: Row) -> Session:
         return ReaderSession(self, self.second.open(row))
@@ -70,6 +72,7 @@ class Growing(Drawing):
                 wanted = next(growth, None)
                 if wanted is not None:  # else there is nothing to grow: the shape is empty
                     growing.append(Waiting(at, reader, growth, wanted))
+        ends = [self._now()]
         while growing:
             readers, places = [one.reader for one in growing], [one.wanted for one in growing]
             logits = self.second.read(readers, places)
@@ -84,6 +87,9 @@ class Growing(Drawing):
                     trees[one.at] = grown.value
                 start = end
             growing = still
+            ends.append(self._now())
+        if len(ends) > 2:
+            self.seconds_per_level = (ends[-1] - ends[1]) / (len(ends) - 2)
         return trees
 
 

@@ -165,6 +165,7 @@ class FuseDrafting(Drafting):
                     for tree, guess in zip(trees, guesses, strict=True)
                 ]
                 ledger.seconds += thread_time() - begun
+                self.seconds_per_level = drafting.seconds_per_level
         return trees
 
     def learn(self, parts: Sequence[Session], outcome: Outcome) -> None:

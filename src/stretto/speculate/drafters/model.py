@@ -10,6 +10,7 @@ from typing import ClassVar, cast
 import torch
 
 from ...entry import Entry, Guarantee
+from ...models.clock import stopwatch
 from ...models.contract import Model
 from ...steer.choice import Choices, choose
 from ...steer.path import Path
@@ -56,12 +57,14 @@ class ModelDrafting(Drafting):
     def __init__(self, settings: DraftModel, second: Second) -> None:
         super().__init__(settings, lambda row: ModelSession(self, second.open(row)))
         self.second = second
+        self._now = stopwatch(second.model.device)
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
         if not any(room.nodes for room in rooms):
             return [Tree() for _ in rooms]
         chains = [Chain(cast(ModelSession, session), room) for session, room in zip(sessions, rooms, strict=True)]
         growing = [chain for chain in chains if chain.depth > 0]
+        ends = [self._now()]
         while growing:
             wanted = [chain.wanted() for chain in growing]
             logits = self.second.read([chain.reader for chain in growing], wanted)
@@ -76,6 +79,9 @@ class ModelDrafting(Drafting):
                 for chain, nodes in zip(growing, wanted, strict=True)
                 if chain.goes_on(list(itertools.islice(guesses, len(nodes))))
             ]
+            ends.append(self._now())
+        if len(ends) > 2:
+            self.seconds_per_level = (ends[-1] - ends[1]) / (len(ends) - 2)
         return [chain.tree for chain in chains]
 
 

@@ -57,7 +57,7 @@ class CheapestPlanning(Planning):
     """The planner at work."""
 
     def __init__(self, settings: Cheapest, clock: Clock, drafting: Drafting, knowledge: Knowledge) -> None:
-        self._clock = clock
+        self._clock, self._drafting = clock, drafting
         self._costs: dict[tuple[int, int], float] = {}
         self._tallies = knowledge.tallies
         self._asking, self._room = None, Room(drafting.parts * settings.most, settings.most)
@@ -154,4 +154,5 @@ class CheapestPlanning(Planning):
     def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
         self._tallies.learn(proposed, outcome.committed)
         if self._asking is not None:
-            self._asking.learn(row, proposed, outcome, draft_seconds)
+            per_level, rows = self._drafting.seconds_per_level, self._asking.rows
+            self._asking.learn(row, proposed, outcome, draft_seconds, per_level and per_level / rows)
