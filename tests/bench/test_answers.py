@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from stretto.bench.answers import answers, write, write_answers
@@ -85,3 +86,15 @@ def test_a_file_for_each_contestant_of_numbered_questions_row_by_row(tmp_path: P
     assert len((tmp_path / names[0]).read_text().splitlines()) == 2
     write_answers(tmp_path / "no", "tiny", "float32", World, measured([[Case([1], [2, 3], True)]], Column()))
     assert not (tmp_path / "no").exists()
+
+
+def test_each_contestant_has_its_own_answers(tmp_path: Path):
+    mine = measured(GROUPS, Column())
+    others = [run("y", 0, at, [1] * len(group[0].expected), 2.0) for at, group in enumerate(GROUPS)]
+    write_answers(tmp_path, "tiny", "float32", World, replace(mine, runs=[*mine.runs, *others]))
+    (file,) = tmp_path.glob("tiny-y-*")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["model_id"] for line in lines] == ["tiny-y"] * 2
+    assert [line["choices"][0]["accept_lengths"] for line in lines] == [[1, 1], [1] * 8]
+    (file,) = tmp_path.glob("tiny-fuse-*")
+    assert [json.loads(line)["choices"][0]["accept_lengths"] for line in file.read_text().splitlines()] == [[2], [5, 3]]

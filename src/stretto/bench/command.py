@@ -1,4 +1,4 @@
-"""`stretto bench`: measure, print the table, write JSON and a plot; or show results as a page."""
+"""`stretto bench`: measure, print the table, write JSON and a plot; show results as a page; try published claims."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 METHODS = ("plain", "auto", "lookup", "draft")
 SHAPE_METHODS = ("plain", "lookup")
+COUNT = 2  # prompts per task
 SPEED_REPEATS = 3
 SHAPE_REPEATS = 30
 PROGRESS_AFTER = 0.5  # seconds before the progress bar shows
@@ -30,6 +31,7 @@ examples:
   stretto bench --model CHECKPOINT --draft '' --tasks spec --data Spec-Bench/data --max-new-tokens 1024 \\
                 --repeats 1 --answers answers               one answer file per contestant
   stretto bench shape --out results/shape
+  stretto bench claims --data DATA --out results/claims > docs/claims.md     what papers promise, tried here
 
 tasks: gym, gym:KIND, replay, replay:SOURCE, all (gym and replay), spec, spec:CATEGORY (Spec-Bench), mt, mt:CATEGORY
 (MT-Bench). Text that repeats itself is left out; what else is left out, and why, stands under the table.
@@ -43,17 +45,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "shape", "report"),
+        choices=("speed", "shape", "report", "claims"),
         default="speed",
         help="speed: whole answers, against transformers' generate (default); "
         "shape: single forwards, a batch of unequal rows, memory over 200 requests (not for random-134m); "
-        "report: results as one HTML page",
+        "report: results as one HTML page; "
+        "claims: what published systems promise, tried in kind, as a page in Markdown",
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="JSON", help="report: results of speed and shape")
+    parser.add_argument(
+        "named", nargs="*", metavar="NAME", help="report: JSON files of speed and shape; claims: which ones (all)"
+    )
     _add_subject(parser.add_argument_group("what is measured"))
     _add_measuring(parser.add_argument_group("how it is measured"))
     written = parser.add_argument_group("what is written")
-    written.add_argument("--out", type=Path, help="speed writes OUT.json and OUT.png; shape OUT.json; report OUT.html")
+    written.add_argument(
+        "--out", type=Path, help="speed writes OUT.json and OUT.png; shape and claims OUT.json; report OUT.html"
+    )
     written.add_argument(
         "--answers", type=Path, metavar="FOLDER", help="answers to spec and mt at batch 1, in Spec-Bench's form"
     )
@@ -84,7 +91,9 @@ def _add_subject(group: Any) -> None:
 
 
 def _add_measuring(group: Any) -> None:
-    group.add_argument("--count", type=_positive, default=2, help="prompts per task, no fewer than rows (%(default)s)")
+    group.add_argument(
+        "--count", type=_positive, help=f"prompts per task, no fewer than rows ({COUNT}; claims: each its own)"
+    )
     group.add_argument("--max-new-tokens", type=_positive, default=128, help="default %(default)s")
     group.add_argument("--repeats", type=_positive, help="default 3; 30 for shape")
     group.add_argument(
@@ -123,8 +132,8 @@ def _temperature(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, or show. Raises the typed errors of `stretto.errors`; 1 where there was nothing to measure."""
-    if args.files and args.what != "report":
-        raise InvalidRequest(f"{args.what} takes no file", hint=f"stretto bench report {args.files[0]}")
+    if args.named and args.what not in ("report", "claims"):
+        raise InvalidRequest(f"{args.what} takes no file", hint=f"stretto bench report {args.named[0]}")
     if args.what == "report":
         return _report(args)
     import torch
@@ -136,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    return _shape(args) if args.what == "shape" else _speed(args)
+    return {"speed": _speed, "shape": _shape, "claims": _claims}[args.what](args)
 
 
 # -- speed --------------------------------------------------------------------------------------------
@@ -181,7 +190,7 @@ def _begun(args: argparse.Namespace, subject: Subject) -> Report:
         device=str(subject.replayed.device),
         batch=_one_or_all(args.batch),
         temperature=_one_or_all(args.temperature),
-        count=args.count,
+        count=args.count or COUNT,
         repeats=args.repeats or SPEED_REPEATS,
         max_new_tokens=args.max_new_tokens,
         seed=args.seed,
@@ -206,7 +215,7 @@ def _measure(args: argparse.Namespace, subject: Subject, chosen: Sequence[BenchT
     plan = Plan(
         batches=tuple(dict.fromkeys(args.batch)),
         temperatures=tuple(dict.fromkeys(args.temperature)),
-        count=args.count,
+        count=args.count or COUNT,
         repeats=args.repeats or SPEED_REPEATS,
         max_new_tokens=args.max_new_tokens,
         seed=args.seed,
@@ -282,24 +291,57 @@ def _shape(args: argparse.Namespace) -> int:
     return 0
 
 
+# -- claims -------------------------------------------------------------------------------------------
+
+
+def _claims(args: argparse.Namespace) -> int:
+    """What papers promise, tried here; 1 where a contest failed (not: where a claim does not hold)."""
+    from tqdm import tqdm
+
+    from .claims.lab import Lab
+    from .claims.table import chosen, page, save, tried
+    from .provenance import machine_line, provenance
+    from .subject import load_subject
+
+    claims = chosen(args.named)
+    subject = load_subject(args.model, args.draft, args.seed, args.dtype, args.device)
+    dtype = str(subject.replayed.dtype).removeprefix("torch.")
+    record = provenance(model=args.model, draft=args.draft, dtype=dtype, count=args.count, seed=args.seed)
+    lab = Lab(subject, args.draft, data=_data(args), seed=args.seed, count=args.count)
+    found = []
+    with tqdm(total=len(claims), unit="claim", delay=PROGRESS_AFTER, disable=None, leave=False) as bar:
+        for each in tried(claims, lab):
+            found.append(each)
+            bar.set_description(each.claim.name)
+            bar.update()
+            if args.out:
+                save(found, record, args.out.with_suffix(".json"))
+    lab.close()
+    drafted = f" with {args.draft}" if args.draft else ""
+    line = f"{args.model}{drafted}, {dtype}, {machine_line(record)}, {record['date'][:10]}"
+    print(page(found, record["command"], line), end="")
+    return int(any(each.trouble and not each.absent for each in found))
+
+
 # -- report -------------------------------------------------------------------------------------------
 
 
 def _report(args: argparse.Namespace) -> int:
     """Results as one page. Raises InvalidRequest where there are none to show."""
-    if not args.files:
+    if not args.named:
         raise InvalidRequest("there is no result to show", hint="stretto bench report RESULT.json …")
     from .page import page
     from .results import Report
     from .shape import Shape
 
     speeds, shapes = [], []
-    for file in args.files:
+    files = [Path(name) for name in args.named]
+    for file in files:
         if Shape.is_in(file):
             shapes.append((file.name, Shape.load(file)))
         else:
             speeds.append((file.name, Report.load(file)))
-    out = args.out or args.files[0]
+    out = args.out or files[0]
     target = out.with_suffix(".html")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page(speeds, shapes), encoding="utf-8")

@@ -128,7 +128,7 @@ class Report:
     def save(self, path: Path) -> None:
         """Write as JSON."""
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
-        path.write_text(INNERMOST.sub(_in_a_line, text) + "\n", encoding="utf-8")
+        path.write_text(INNERMOST.sub(in_a_line, text) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Report:
@@ -148,7 +148,8 @@ class Report:
             raise InvalidRequest(f"{path} holds no result of the benchmark: {error!r}", hint=hint) from error
 
 
-def _in_a_line(found: re.Match[str]) -> str:
+def in_a_line(found: re.Match[str]) -> str:
+    """What `INNERMOST` found, without its line ends."""
     return found[1] + re.sub(r"\n\s*", " ", found[2]) + found[3]
 
 

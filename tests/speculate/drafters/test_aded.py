@@ -1,17 +1,29 @@
 from __future__ import annotations
 
+import itertools
 import random
+from collections import Counter
 
 import pytest
 
 from laws.worlds import decode, plainly
 from speculate.drafters.by_hand import GREEDY, cyclic, play, row_of
-from stretto.errors import InvalidRequest
+from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate.chance import DRAFTING, chance_of
 from stretto.speculate.contract import Context, Outcome, Room
-from stretto.speculate.drafters.aded import Aded, AdedSession, Place, Search, Trigrams, all_paths, select
+from stretto.speculate.drafters.aded import (
+    Aded,
+    AdedSession,
+    Corpus,
+    Place,
+    Search,
+    Trigrams,
+    all_paths,
+    read,
+    select,
+)
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -245,9 +257,76 @@ def test_alone_as_in_a_batch():
         assert [(s.drafted, s.parents) for s in alone.steps] == [(s.drafted, s.parents) for s in both.steps]
 
 
-@pytest.mark.parametrize("name", ["visits", "depth", "sentences", "nodes", "recent", "followers", "contexts", "step"])
+@pytest.mark.parametrize("name", ["visits", "depth", "sentences", "nodes", "recent", "followers", "contexts"])
 def test_settings_out_of_range_are_refused(name):
     with pytest.raises(InvalidRequest, match=f"aded.*{name}=0"):
         Aded(**{name: 0})
+
+
+@pytest.mark.parametrize("settings", [{"step": 1.0, "cap": 0.5}, {"step": -0.1}, {"step": 0.0, "cap": 0.0}])
+def test_steps_out_of_range_are_refused(settings):
     with pytest.raises(InvalidRequest, match="cap"):
-        Aded(step=1.0, cap=0.5)
+        Aded(**settings)
+
+
+# -- corpus ---------------------------------------------------------------------------------------
+
+
+def shares_by_hand(documents, pair, most):
+    """The slow reference: count what follows the pair within each document."""
+    after = Counter(
+        document[at + 2]
+        for document in documents
+        for at in range(len(document) - 2)
+        if tuple(document[at : at + 2]) == pair
+    )
+    best = sorted(after.items(), key=lambda item: (-item[1], item[0]))[:most]
+    return {token: times / after.total() for token, times in best}
+
+
+def test_a_corpus_counts_what_follows_within_documents():
+    chance = random.Random(1)
+    documents = [chance.choices(range(6), k=length) for length in (0, 1, 2, 3, 80, 150)]
+    corpus = Corpus(documents, 6)
+    for pair in itertools.product(range(6), repeat=2):
+        assert corpus.following(pair, 4) == pytest.approx(shares_by_hand(documents, pair, 4))
+    assert Corpus([], 6).following((1, 2), 4) == {}
+
+
+def test_a_corpus_is_where_weights_begin_and_steps_go_on_from():
+    corpus = Corpus([[1, 2, 3, 1, 2, 4, 1, 2, 3]], 6)
+    table = Trigrams(Aded(), corpus)
+    assert table.following((1, 2)) == [(3, pytest.approx(2 / 3)), (4, pytest.approx(1 / 3))]
+    table.reinforce(1, 2, 5)
+    assert table.weights[1, 2] == pytest.approx({3: 2 / 3, 4: 1 / 3, 5: 0.04})
+    assert table.copy().following((2, 4)) == [(1, 1.0)]
+    assert Trigrams(Aded(), corpus).following((1, 2))[0] == (3, pytest.approx(2 / 3))  # the corpus itself stays
+
+
+def test_a_frozen_table_never_learns():
+    model = cyclic(5, 5)
+    rows = decode(model, [[0, 1, 2, 3, 4, 0, 1]], drafter=Aded(step=0.0), planner=Fixed(8), new_tokens=20)
+    assert rows[0].counters.drafted == 0
+    rows = decode(model, [[0, 1, 2, 3, 4, 0, 1]], drafter=Aded(), planner=Fixed(8), new_tokens=20)
+    assert rows[0].counters.accepted > 10
+
+
+def test_a_corpus_is_read_from_files_and_drafted_from(tmp_path):
+    (tmp_path / "a.txt").write_text("0 1 2 3 4 0 1 2 3 4 0 1")
+    (tmp_path / "b.md").write_text("0 1 4")
+    model = cyclic(5, 5)
+
+    def context(memory):
+        return Context(
+            model, SimulatedClock(), lambda name: model, memory, encode=lambda text: [*map(int, text.split())]
+        )
+
+    memory: dict[object, object] = {}
+    corpus = read(str(tmp_path), context(memory))
+    assert corpus.following((0, 1), 9) == {2: 1.0} and read(str(tmp_path), context(memory)) is corpus
+    drafting = Aded(step=0.0, corpus=str(tmp_path / "a.txt")).begin(context({}))
+    assert drafting.open(row_of([3, 0, 1])).propose(WIDE).tokens == [2, 3, 4, 0]
+    with pytest.raises(InvalidRequest, match="no text"):
+        read(str(tmp_path / "c.txt"), context({}))
+    with pytest.raises(Unsupported, match="no text"):
+        read(str(tmp_path), Context(model, SimulatedClock(), lambda name: model))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log, sqrt
+from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from ...entry import Entry, Guarantee
-from ...errors import InvalidRequest
+from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree
@@ -34,8 +38,9 @@ Two = tuple[int, int]
 class Aded(Drafter):
     """Search the trigrams that follow the last two tokens, and draft the sentences most visited.
 
-    The table begins empty, or as other requests of the engine left it. Trigrams of committed text gain `step`, at most
-    the last `recent` of each round; nothing that was rejected enters. The search selects by
+    The table begins empty, as other requests of the engine left it, or with a corpus: each trigram of that weighs its
+    share of what follows its pair there, the heaviest `followers` of a pair. Trigrams of committed text gain `step`, at
+    most the last `recent` of each round; nothing that was rejected enters. The search selects by
     Q/N + (c1 + ln((N_parent + c2 + 1)/c2)) · P · √N_parent/(1 + N), expands all followers at once, and rewards a leaf
     by 1 + the probabilities along a rollout to `depth`. Where the table has no more paths than `sentences`, all of them
     are drafted without a search, the likeliest first. The score of a node is its probability in the table.
@@ -45,13 +50,14 @@ class Aded(Drafter):
     depth: int = 3  # tokens of a path in the search, ≥ 1
     sentences: int = 24  # paths that are drafted, each with one more token, the best by the table; ≥ 1
     nodes: int = 64  # most nodes of a draft, ≥ 1
-    step: float = 0.04  # what a trigram gains, > 0
-    cap: float = 3.0  # the largest weight, ≥ step
+    step: float = 0.04  # what a trigram gains, ≥ 0; 0: the corpus alone
+    cap: float = 3.0  # the largest weight, ≥ step, > 0
     recent: int = 16  # trigrams that are learnt in a round, ≥ 1
     followers: int = 12  # of a context that are considered, the heaviest; ≥ 1
     contexts: int = 1 << 16  # pairs that the table holds; the one untouched for longest goes; ≥ 1
     prompt: bool = True  # learn the whole prompt; False: its last trigrams only
     shared: bool = False  # one table for all requests of an engine
+    corpus: str = ""  # a file, or a folder of *.txt files, in UTF-8; empty: none
 
     name: ClassVar[str] = "aded"
 
@@ -60,8 +66,8 @@ class Aded(Drafter):
         wrong = next((name for name in counts if getattr(self, name) < 1), None)
         if wrong is not None:
             raise InvalidRequest(f"aded({wrong}={getattr(self, wrong)})", hint=f"{wrong} >= 1")
-        if not 0 < self.step <= self.cap:
-            raise InvalidRequest(f"aded(step={self.step}, cap={self.cap})", hint="0 < step <= cap")
+        if not 0 <= self.step <= self.cap or self.cap <= 0:
+            raise InvalidRequest(f"aded(step={self.step}, cap={self.cap})", hint="0 <= step <= cap, cap above 0")
 
     @property
     def needs(self) -> Ability:
@@ -72,27 +78,76 @@ class Aded(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
+        corpus = read(self.corpus, context) if self.corpus else None
         if not self.shared:
-            return Drafting(self, lambda row: AdedSession(self, row, Trigrams(self)))
-        table = context.memory.setdefault(self, Trigrams(self))
+            return Drafting(self, lambda row: AdedSession(self, row, Trigrams(self, corpus)))
+        table = context.memory.setdefault((self, corpus), Trigrams(self, corpus))
         assert isinstance(table, Trigrams)
         return Drafting(self, lambda row: AdedSession(self, row, table))
 
 
-class Trigrams:
-    """Weights of what follows each pair of tokens."""
+class Corpus:
+    """What follows each pair of tokens in some documents: counted once, looked up by one binary search."""
 
-    def __init__(self, settings: Aded) -> None:
+    def __init__(self, documents: Iterable[Sequence[int]], vocabulary: int) -> None:
+        """`vocabulary` V: an upper bound of the token ids; O(N log N) for N tokens."""
+        arrays = [np.asarray(document, dtype=np.int64) for document in documents]
+        keys = [(each[:-2] * vocabulary + each[1:-1]) * vocabulary + each[2:] for each in arrays if len(each) > 2]
+        runs, self._counts = np.unique(np.concatenate([*keys, np.zeros(0, np.int64)]), return_counts=True)
+        self._vocabulary = vocabulary
+        self._pairs, self._tokens = np.divmod(runs, vocabulary)  # sorted by pair, then by token
+
+    def following(self, pair: Two, most: int) -> dict[int, float]:
+        """The commonest followers, and their shares of all that followed the pair; of equals the lower tokens."""
+        place = pair[0] * self._vocabulary + pair[1]
+        low, high = np.searchsorted(self._pairs, [place, place + 1]).tolist()
+        if low == high:
+            return {}
+        counts, tokens = self._counts[low:high], self._tokens[low:high]
+        best = np.argsort(-counts, kind="stable")[:most]
+        return dict(zip(tokens[best].tolist(), (counts[best] / counts.sum()).tolist(), strict=True))
+
+
+def read(text: str, context: Context) -> Corpus:
+    """The trigrams of a file, or of each *.txt file of a folder; remembered from one decode to the next.
+
+    Raises InvalidRequest where there is no such text, Unsupported where the target reads none.
+    """
+    if context.encode is None:
+        raise Unsupported("aded counts trigrams of a text, and here is no text", hint="decode through an Engine")
+    place = Path(text).expanduser()
+    files = sorted(place.glob("*.txt")) if place.is_dir() else [place] if place.exists() else []
+    if not files:
+        raise InvalidRequest(f"there is no text {text}", hint="name a text file or a folder of *.txt files")
+    key = ("aded", *((str(file), file.stat().st_mtime_ns) for file in files))
+    if key not in context.memory:
+        try:
+            documents = [context.encode(file.read_text(encoding="utf-8")) for file in files]
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"{text} is not UTF-8 text", hint="convert it first") from error
+        context.memory[key] = Corpus(documents, context.target.vocabulary)
+    corpus = context.memory[key]
+    assert isinstance(corpus, Corpus)
+    return corpus
+
+
+class Trigrams:
+    """Weights of what follows each pair of tokens; of a pair that nothing has touched, the corpus' own."""
+
+    def __init__(self, settings: Aded, corpus: Corpus | None = None) -> None:
         self.settings = settings
+        self.corpus = corpus
         self.weights: dict[Two, dict[int, float]] = {}  # the pair touched last stands last
         self._ranked: dict[Two, list[tuple[int, float]]] = {}
 
     def reinforce(self, first: int, second: int, third: int) -> None:
         """Let a trigram gain a step."""
+        if not self.settings.step:
+            return
         pair = (first, second)
         known = self.weights.pop(pair, None)
         if known is None:
-            known = {}
+            known = self._untouched(pair)
             if len(self.weights) >= self.settings.contexts:
                 oldest = next(iter(self.weights))
                 del self.weights[oldest]
@@ -105,16 +160,20 @@ class Trigrams:
         """The heaviest followers with their probabilities among themselves, heaviest first, then by token."""
         ranked = self._ranked.get(pair)
         if ranked is None:
-            if pair not in self.weights:
+            weights = self.weights.get(pair) or self._untouched(pair)
+            if not weights:
                 return []
-            heaviest = sorted(self.weights[pair].items(), key=lambda item: (-item[1], item[0]))
+            heaviest = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
             heaviest = heaviest[: self.settings.followers]
             total = sum(weight for _, weight in heaviest)
             ranked = self._ranked[pair] = [(token, weight / total) for token, weight in heaviest]
         return ranked
 
+    def _untouched(self, pair: Two) -> dict[int, float]:
+        return {} if self.corpus is None else self.corpus.following(pair, self.settings.followers)
+
     def copy(self) -> Trigrams:
-        twin = Trigrams(self.settings)
+        twin = Trigrams(self.settings, self.corpus)
         twin.weights = {pair: known.copy() for pair, known in self.weights.items()}
         return twin
 

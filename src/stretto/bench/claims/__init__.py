@@ -1,0 +1,1 @@
+"""Published claims, tried here: one record each, in a file per family."""
