@@ -168,9 +168,11 @@ class Asking:
         known.taken = STEADY * known.taken + outcome.seconds
         own = [node for node, source in enumerate(proposed.sources) if source not in self._free] if self._asked else []
         if not own:
-            missed = 1.0 - sum(self._tallies.rate_of(proposed, node) for node in proposed.children(ROOT))
-            first = (missed >= OPEN, outcome.committed[0] in [proposed.tokens[n] for n in proposed.children(ROOT)])
-            self._since.setdefault(row, []).extend([first, *[(False, True)] * (len(outcome.committed) - 1)])
+            firsts = proposed.children(ROOT)
+            missed = 1.0 - sum(self._tallies.rate_of(proposed, node) for node in firsts)
+            covered = outcome.committed[0] in [proposed.tokens[node] for node in firsts]
+            self._since.setdefault(row, []).append((missed >= OPEN, covered))
+            self._since[row] += [(False, True)] * (len(outcome.committed) - 1)
             return
         known.source = (proposed.sources[own[0]].rpartition("+")[2], score_class(proposed.scores[own[0]]))
         levels = max(proposed.depths[node] for node in own)

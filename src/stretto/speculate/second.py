@@ -173,6 +173,8 @@ class Reader:
 
     def advance(self, committed: Sequence[int]) -> None:
         """The row has committed these tokens: keep what the cache holds of them, the newest left out."""
+        if not self.tokens:  # nothing was drafted
+            return
         kept: list[int] = []
         node = ROOT
         for token in committed[:-1]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from time import thread_time
 from typing import ClassVar, cast
 
@@ -19,7 +20,7 @@ from ..graft import union
 
 TRIAL = 12.0  # rounds before a drafter is judged
 FADE = 0.97  # weight of the past in each new round: about the last 33 count
-LONGEST_PAUSE = 128  # rounds
+LONGEST_PAUSE = 32  # rounds
 
 ENTRIES = (
     Entry(
@@ -140,7 +141,7 @@ class FuseDrafting(Drafting):
         self.observes = any(drafting.observes for drafting in draftings)
         self.hidden = tuple(sorted({layer for drafting in draftings for layer in drafting.hidden}))
         self.owners: dict[str, Ledger] = {}  # by source of a node
-        self._clock = context.clock
+        self._cost = cache(context.clock.cost)
 
     def _open_session(self, row: Row) -> Session:
         return FuseSession(self, [drafting.open(row) for drafting in self.draftings])
@@ -148,7 +149,7 @@ class FuseDrafting(Drafting):
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
         mine = [session.parts for session in cast(Sequence[FuseSession], sessions)]
         trees = [Tree() for _ in sessions]
-        worth = self._clock.cost(1, len(sessions)) / len(sessions)
+        worth = self._cost(1, len(sessions)) / len(sessions)
         for index, (drafting, ledger) in enumerate(zip(self.draftings, self.ledgers, strict=True)):
             if drafting.free:
                 ledger.settle(worth)
@@ -172,7 +173,7 @@ class FuseDrafting(Drafting):
         """Let the sessions of a row learn the outcome of the whole tree, but for those that sit out."""
         tree = outcome.tree
         if len(tree):
-            dearer = self._clock.cost(1 + len(tree)) - self._clock.cost(1)
+            dearer = self._cost(1 + len(tree)) - self._cost(1)
             for source in tree.sources:
                 if (owner := self.owners.get(source)) is not None:
                     owner.seconds += dearer / len(tree)
@@ -195,7 +196,7 @@ def _share(room: Room, tree: Tree, free: bool, waiting: int) -> Room:
     if not free:
         nodes = min(left, room.paid(tree)) if room.paid else nodes
     depth = min(room.depth, nodes)
-    return replace(room, nodes=nodes, depth=depth, shape=None) if depth > 0 else NO_ROOM
+    return Room(nodes, depth, None, room.more, room.paid) if depth > 0 else NO_ROOM
 
 
 class FuseSession(Session):
@@ -204,6 +205,7 @@ class FuseSession(Session):
     def __init__(self, drafting: FuseDrafting, parts: list[Session]) -> None:
         self.drafting = drafting
         self.parts = parts
+        self.costly = [part for part, own in zip(parts, drafting.draftings, strict=True) if not own.free]
 
     def prime(self, logits: Tensor, start: int) -> None:
         for part, drafting, ledger in zip(self.parts, self.drafting.draftings, self.drafting.ledgers, strict=True):
@@ -215,12 +217,7 @@ class FuseSession(Session):
 
     def hindsight(self) -> Sequence[tuple[float, bool]]:
         """That of the drafter that costs a forward; of several, of the first that tells."""
-        told = [
-            part.hindsight()
-            for part, drafting in zip(self.parts, self.drafting.draftings, strict=True)
-            if not drafting.free
-        ]
-        return next(filter(None, told), ())
+        return next(filter(None, (part.hindsight() for part in self.costly)), ())
 
     def advance(self, outcome: Outcome) -> None:
         self.drafting.learn(self.parts, outcome)
