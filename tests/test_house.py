@@ -21,7 +21,7 @@ FLOORS = [  # an import goes down this list, never up
     {"engine"},
     {"method", "catalogue", "request", "text"},
     {"diagnose"},
-    {"speculate", "route", "search"},
+    {"speculate", "route", "search", "diffuse"},
     {"row"},
     {"steer"},
     {"models"},
@@ -31,6 +31,7 @@ FLOORS = [  # an import goes down this list, never up
 ]
 LONGEST = 60  # lines of a function, its docstring left out
 PARTS = ["speculate/drafters", "speculate/acceptors", "speculate/planners", "route", "search", "steer"]
+PARTS += ["diffuse/orders", "diffuse/blocks", "diffuse/refresh", "diffuse/stops"]
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

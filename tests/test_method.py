@@ -5,6 +5,7 @@ import pytest
 from stretto import catalogue, method
 from stretto.entry import Guarantee
 from stretto.errors import InvalidRequest, UnknownName, Unsupported
+from stretto.models.contract import Ability
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Acceptor
 from stretto.speculate.drafters.lookup import Lookup
@@ -82,7 +83,7 @@ def test_every_entry_parses_and_every_part_is_reachable():
             method.parse(entry.parts)
         assert entry.source and entry.summary and isinstance(entry.guarantee, Guarantee)
     for name, part in catalogue.parts().items():
-        assert part.name == name and part.kind in {"drafter", "acceptor", "planner", "route", "search"}
+        assert part.name == name and part.kind in {"drafter", "acceptor", "planner", *method.ALONE, *method.FILLING}
         assert (part.__doc__ or "").strip()
 
 
@@ -93,9 +94,16 @@ def test_auto_fuses_what_suits_the_model_and_a_draft_that_lies_beside_it(tmp_pat
         (folder / "tokenizer.json").write_text("{}")
     model = TableModel.random(4, seed=0)
     names = lambda found: [part.name for part in found.draft.parts]  # noqa: E731
+    assert names(method.complete(method.parse("auto"), model)) == ["lookup"]  # so small that bookkeeping costs more
+    model.channels = 4000
     assert names(method.complete(method.parse("auto"), model)) == ["lookup", "recycle"]
     model.name = str(target)
     assert names(method.complete(method.parse("auto"), model)) == ["lookup", "recycle", "draft"]
+    chained = TableModel.random(4, seed=0)
+    chained.name, chained.abilities = str(target), Ability.NONE  # one drafter of chains is what it can verify
+    alone = method.complete(method.parse("auto"), chained)
+    assert names(alone) == ["lookup"]
+    method.check(alone, chained)
     (draft / "tokenizer.json").write_text("{ }")  # another one
     assert method.beside(target) is None
     chosen = method.parse("auto(lookup,draft)")

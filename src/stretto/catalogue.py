@@ -23,6 +23,11 @@ FOLDERS = (  # where parts of methods and diagnostics stand
     "speculate.planners",
     "route",
     "search",
+    "diffuse",
+    "diffuse.orders",
+    "diffuse.blocks",
+    "diffuse.refresh",
+    "diffuse.stops",
     "diagnose",
 )
 
@@ -38,7 +43,7 @@ PLAIN = Entry(
 
 @cache
 def parts() -> dict[str, Any]:
-    """Every drafter, acceptor, planner, route and search by its name."""
+    """Every part of every method by its name."""
     found: dict[str, Any] = {}
     for module in _modules():
         part: Any

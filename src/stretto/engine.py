@@ -13,6 +13,7 @@ from .method import Loop, Method
 from .models.clock import Clock, MeasuredClock
 from .models.contract import Model
 from .models.load import load
+from .models.masked import masking_of
 from .models.memory import require_memory
 from .request import Request
 from .row import Limits, Row
@@ -233,8 +234,12 @@ class Engine:
         """One row per sample: the prompt is evaluated once and forked."""
         request, loop = decode.request, decode.loop
         rows: list[Row] = []
+        masking = masking_of(self.model)
+        prompt = len(tokens)  # masks in a prompt are holes: what stands before the first one is the prompt
+        if masking is not None and masking.mask in tokens:
+            prompt = tokens.index(masking.mask)
         for sample in range(request.samples):
-            row = self._row(decode, History(tokens), sample)
+            row = self._row(decode, History(tokens[:prompt]), sample, tokens[prompt:])
             if sample == 0:
                 row.cache_row = loop.cache.open()
                 loop.add(row)
@@ -244,16 +249,18 @@ class Engine:
             rows.append(row)
         return rows
 
-    def _row(self, decode: _Decode, history: History, sample: int) -> Row:
+    def _row(self, decode: _Decode, history: History, sample: int, given: Sequence[int] = ()) -> Row:
         request = decode.request
         room = self.model.max_positions - len(history.tokens)
+        size = len(given) or request.max_new_tokens
         stopper = self.codec.text(history.tokens, request.stop_strings) if request.stop_strings else None
         return Row(
             history=history,
             cache_row=-1,
             rule=Rule(decode.pipeline, request.seed, sample),
-            limits=Limits(min(request.max_new_tokens, room), decode.ends),
+            limits=Limits(min(size, room), decode.ends),
             stopper=stopper,
+            given=list(given),
             log_probabilities=request.log_probabilities,
         )
 

@@ -58,6 +58,11 @@ class Step:
     accepted: list[int] = field(default_factory=list)  # indices of the committed nodes
     seconds: float = 0.0  # of the whole round, shared with the other rows of the batch
     draft_seconds: float = 0.0
+    # of models that fill positions in any order:
+    positions: list[int] = field(default_factory=list)  # of the committed tokens; empty: they follow `position`
+    remasked: list[int] = field(default_factory=list)  # positions that were opened again
+    revised: list[int] = field(default_factory=list)  # positions that got another token
+    confidence: list[float] = field(default_factory=list)  # raw probability of each committed token
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ draft(model=zoo/draft)+fixed(8)         parts joined by "+", settings in parenth
 prompt-lookup                           a system of the catalogue by its name
 entropy(small=zoo/draft)                a route or a search, which decodes by itself
 fuse(lookup(5),draft)                   parts that hold parts
+threshold(0.9)+blocks(32)+dual-cache    for masked-diffusion models: an order, and blocks, refresh, stop, guidance
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from . import catalogue
+from .diffuse import loop as diffuse
+from .diffuse.blocks.fixed import Fixed as FixedBlocks
+from .diffuse.loop import Diffuse
+from .diffuse.refresh.recompute import Recompute
+from .diffuse.stops.fill import Fill
 from .errors import InvalidRequest, UnknownName, Unsupported, closest
 from .models.contract import Ability, Model
+from .models.masked import masking_of
 from .route import loop as route
 from .route.loop import Routed
 from .search import loop as search
@@ -35,12 +42,15 @@ from .speculate.planners.cheapest import Cheapest
 from .steer.pipeline import Pipeline
 from .steer.temperature import Temperature
 
-Method = Speculate | Routed | Searched  # each gives its family's loop
-Loop = speculate.Loop | route.Loop | search.Loop
+Method = Speculate | Routed | Searched | Diffuse  # each gives its family's loop
+Loop = speculate.Loop | route.Loop | search.Loop | diffuse.Loop
 
 ALONE: dict[str, Any] = {"route": Routed, "search": Searched}  # kinds of part that are a method by themselves
+FILLING = ("order", "blocks", "refresh", "stop", "guidance")  # kinds of part for masked-diffusion models
+FILLED = {"blocks": FixedBlocks(), "refresh": Recompute(), "stop": Fill(), "guidance": None}  # where none is named
 GREEDY = Pipeline([Temperature(0.0)])
 PLAIN = Speculate(draft=None, accept=Exact(), plan=Cheapest())
+WORTH_WATCHING = 30_000_000  # weights from which on looking at every node's logits is a small part of a forward
 _SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
 _PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
@@ -77,6 +87,8 @@ def parse(text: str | Method) -> Method:
             if len(chosen) > 1:
                 raise InvalidRequest(f"the {kind} {chosen[kind].name!r} decodes by itself", hint="leave out the rest")
             return cast(Method, alone(chosen[kind]))
+    if filling := [kind for kind in chosen if kind in FILLING]:
+        return _diffuse(text, chosen, filling)
     if chosen and "drafter" not in chosen:
         raise InvalidRequest(f"method {text!r} has no drafter", hint=f"for example 'lookup+{text}'")
     return Speculate(
@@ -86,8 +98,26 @@ def parse(text: str | Method) -> Method:
     )
 
 
+def _diffuse(text: str, chosen: dict[str, Any], filling: list[str]) -> Diffuse:
+    """The method of parts that fill canvases."""
+    other = next((part for kind, part in chosen.items() if kind not in FILLING), None)
+    if other is not None:
+        raise InvalidRequest(
+            f"the {other.kind} {other.name!r} continues text, the {filling[0]} {chosen[filling[0]].name!r} fills masks",
+            hint="leave out one of them",
+        )
+    if "order" not in chosen:
+        raise InvalidRequest(f"method {text!r} has no order", hint=f"for example 'threshold+{text}'")
+    return Diffuse(**(FILLED | chosen))
+
+
 def check(method: Method, model: Model, pipeline: Pipeline = GREEDY, samples: int = 1) -> None:
     """Refuse, before any work, what cannot be exact. Raises Unsupported with a hint."""
+    if masking_of(model) is not None and not isinstance(method, Diffuse):
+        raise Unsupported(
+            f"{model.name} fills masks; it does not continue text, as {describe(method)!r} does",
+            hint="use method='fast-dllm', or 'bd3lm' for a block-causal model",
+        )
     if not isinstance(method, Speculate):
         method.check(model, pipeline, samples)
         return
@@ -119,11 +149,17 @@ def complete(method: Method, model: Model) -> Method:
     if not (isinstance(method, Speculate) and isinstance(method.draft, Auto) and not method.draft.parts):
         return method
     parts: list[Drafter] = [Lookup()]
-    if Ability.TREE in model.abilities:
-        parts.append(Recycle(prompt=False))
-    if (draft := beside(Path(model.name))) is not None:
-        parts.append(DraftModel(str(draft)))
+    if Ability.TREE in model.abilities:  # what several draft together is a tree
+        if weights_of(model) > WORTH_WATCHING:
+            parts.append(Recycle(prompt=False))
+        if (draft := beside(Path(model.name))) is not None:
+            parts.append(DraftModel(str(draft)))
     return replace(method, draft=Auto(tuple(parts)))
+
+
+def weights_of(model: Model) -> int:
+    """About how many a forward reads."""
+    return 12 * model.layers * model.channels**2 + model.vocabulary * model.channels
 
 
 def beside(folder: Path) -> Path | None:
@@ -138,6 +174,9 @@ def beside(folder: Path) -> Path | None:
 
 def describe(method: Method) -> str:
     """The text form that gives this method again, defaults left out."""
+    if isinstance(method, Diffuse):
+        named = {kind: getattr(method, kind) for kind in FILLING}
+        return "+".join(_describe_part(part) for kind, part in named.items() if part != FILLED.get(kind))
     if not isinstance(method, Speculate):
         return _describe_part(method.route if isinstance(method, Routed) else method.search)
     if method.draft is None:

@@ -36,6 +36,7 @@ class Row:
     rule: Rule
     limits: Limits
     stopper: Stopper | None = None
+    given: list[int] = field(default_factory=list)  # what is known after the prompt, masks between (infilling)
     log_probabilities: int | None = None  # how many top tokens to report with each; None: none at all
     finish: Finish | None = None
     counters: Counters = field(default_factory=Counters)

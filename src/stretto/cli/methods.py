@@ -7,16 +7,21 @@ import inspect
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UnknownName, closest
+from ..errors import StrettoError, UnknownName, closest
 from .fields import settings_of
 from .paint import on_terminal
 
 if TYPE_CHECKING:
+    from ..diagnose.support import Ask
     from ..diagnose.taxonomy import Flags
     from ..entry import Entry
+    from ..method import Method
+    from ..models.contract import Ability, Model
 
+KINDS = ("drafter", "acceptor", "planner", "order", "blocks", "refresh", "stop", "guidance", "route", "search")
 COLUMNS = ("name", "number", "family", "guarantee", "parts", "needs", "summary")
 
 
@@ -26,13 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--family", metavar="F", help="only this family")
     group.add_argument("--parts", action="store_true", help="drafters, acceptors and so on, with their settings")
     group.add_argument("--taxonomy", action="store_true", help="the map of the methods, as a page in Markdown")
+    group.add_argument("--support", action="store_true", help="what each method does with each request, as a page")
     parser.add_argument("--json", action="store_true", help="a list of objects")
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print the catalogue, the parts, or the map."""
-    if given.taxonomy:
-        print(taxonomy(), end="")
+    """Print the catalogue, the parts, or one of the pages."""
+    if given.taxonomy or given.support:
+        print(taxonomy() if given.taxonomy else support(), end="")
         return 0
     records = parts() if given.parts else [record(entry) for entry in _entries(given.family)]
     if given.json:
@@ -63,8 +69,7 @@ def parts() -> list[dict[str, Any]]:
     """Every part as plain data: kind, name, summary, settings; drafters first."""
     from .. import catalogue
 
-    kinds = ("drafter", "acceptor", "planner", "route", "search")
-    found: list[Any] = sorted(catalogue.parts().values(), key=lambda part: (kinds.index(part.kind), part.name))
+    found: list[Any] = sorted(catalogue.parts().values(), key=lambda part: (KINDS.index(part.kind), part.name))
     return [
         {
             "kind": part.kind,
@@ -88,6 +93,66 @@ def taxonomy() -> str:
         [(entry, flags_of(entry)) for entry in entries if not entry.command],
         [entry for entry in entries if entry.command],
     )
+
+
+FILLED = {"superposed": "superposed(text=FILE)"}  # nothing can be asked of these without a setting
+
+
+def support() -> str:
+    """The support matrix in Markdown."""
+    from ..diagnose.support import page
+
+    return page([entry for entry in _entries(None) if not entry.command], door, FILLED)
+
+
+def door(parts: str, ask: Ask, settings: Mapping[str, Any], abilities: Ability) -> None:
+    """What a request meets before any work is done, put to a target of these abilities. Raises as the engine does."""
+    from .. import method
+    from ..request import Request
+
+    request = Request.of(settings)
+    chosen = planned(parts, ask.planner)
+    target = suiting(chosen)
+    target.abilities = abilities
+    chosen = method.complete(chosen, target)
+    method.check(chosen, target, request.pipeline(frozenset()), request.samples)
+    request.check(target.vocabulary)
+
+
+def suiting(chosen: Method) -> Model:
+    """A target that can do everything, of the kind that the method is for: one that continues text, if that is all the
+    same to it or nothing suits, or one that fills masks, seeing all of them or block by block.
+    """
+    from .. import method
+    from ..models.contract import Ability
+    from ..models.masked import Masking
+    from ..models.table import MaskedTable, TableModel
+
+    continuing = TableModel(8, lambda path: [0.0] * 8)
+    filling = [MaskedTable(8, lambda at, seen: [0.0] * 8, Masking(7, block=block)) for block in (None, 4)]
+    for target in (continuing, *filling):
+        target.name, target.abilities = "the target", Ability.ALL
+        try:
+            method.check(method.complete(chosen, target), target)
+        except StrettoError:
+            continue
+        return target
+    return continuing
+
+
+def planned(parts: str, planner: str) -> Method:
+    """The method of these parts under another planner, if one is named. Raises InvalidRequest where none plans."""
+    from dataclasses import replace
+
+    from .. import method
+    from ..speculate.loop import Speculate
+
+    chosen = method.parse(parts)
+    if planner and isinstance(chosen, Speculate) and chosen.draft is not None:
+        other = method.parse(f"lookup+{planner}")
+        assert isinstance(other, Speculate)
+        return replace(chosen, plan=other.plan)
+    return method.parse(f"{parts}+{planner}") if planner else chosen
 
 
 def flags_of(entry: Entry) -> Flags:
@@ -146,7 +211,7 @@ def _cell(value: Any) -> str:
 
 def _print_parts(records: list[dict[str, Any]]) -> None:
     for kind in dict.fromkeys(record["kind"] for record in records):
-        print(f"{kind}s")
+        print(kind.removesuffix("s") + ("es" if kind.endswith("h") else "s"))
         for part in (record for record in records if record["kind"] == kind):
             print(f"  {part['name']:10} {part['summary']}")
             for setting in part["settings"]:

@@ -6,4 +6,5 @@ surplus.py   how much a hidden state knows beyond the next token
 spectrum.py  entropy of heads, gaps between them, and which contexts lie together
 survey.py    a model read over a text: all of these layer by layer
 taxonomy.py  the catalogue under the flags of two surveys, as a page
+support.py   what each method does with each kind of request, as a page
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import InvalidRequest, ModelError, Unsupported
 from .contract import Model
+from .masked import Layout, MaskedModel, recognise
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
@@ -72,12 +73,15 @@ def load(
         raise Unsupported("int8 weights are for float32 on the CPU", hint="use device='cpu' and dtype='float32'")
     folder = find(name)
     with _quiet():
-        config = _config(folder)
+        layout = _layout(folder)
+        config = _config(folder) if layout is None or layout.config is None else layout.config
         _check_weights(folder)
-        module = _module(folder, config, what, where)
+        module = _module(folder, config, what, where, {} if layout is None else layout.names)
         tokenizer = _tokenizer(folder)
         end_tokens = _end_tokens(module, tokenizer)
         model, slow_because = _model(module, str(name), weights, fast)
+    if layout is not None:
+        model = MaskedModel(model, layout.masking)
     return Loaded(model, tokenizer, end_tokens, module.config, slow_because)
 
 
@@ -149,11 +153,22 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _config(folder: Path) -> PretrainedConfig:
+def _content(folder: Path) -> dict[str, Any]:
+    """What config.json says."""
     file = folder / "config.json"
     if not file.exists():
         raise ModelError(f"{folder} has no config.json", hint="name the folder that holds the checkpoint itself")
-    content = _read_json(file)
+    return _read_json(file)
+
+
+def _layout(folder: Path) -> Layout | None:
+    """How a masked-diffusion checkpoint is read; None for one that continues text."""
+    return recognise(_content(folder), str(folder))
+
+
+def _config(folder: Path) -> PretrainedConfig:
+    file = folder / "config.json"
+    content = _content(folder)
     kind = content.get("model_type")
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -217,8 +232,13 @@ def _check_safetensors(file: Path) -> None:
 
 
 def _module(
-    folder: Path, config: PretrainedConfig, dtype: torch.dtype | Literal["auto"], device: torch.device
+    folder: Path,
+    config: PretrainedConfig,
+    dtype: torch.dtype | Literal["auto"],
+    device: torch.device,
+    names: Mapping[str, str],
 ) -> PreTrainedModel:
+    """The module with its weights; `names` maps patterns of the weights' names to the module's."""
     try:
         module, info = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -229,6 +249,7 @@ def _module(
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # they are told below, by name
             output_loading_info=True,
+            **({"key_mapping": dict(names)} if names else {}),
         )
     except Exception as error:  # transformers raises many kinds over tensors that do not fit
         reason = str(error).strip().partition("\n")[0]
@@ -240,10 +261,10 @@ def _module(
         ("mismatched_keys", "have the wrong shape in"),
         ("unexpected_keys", "hold"),
     ):
-        names = sorted(each if isinstance(each, str) else each[0] for each in info[key])
-        if names:
+        wrong = sorted(each if isinstance(each, str) else each[0] for each in info[key])
+        if wrong:
             raise ModelError(
-                f"the weights in {folder} {what} {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else ""),
+                f"the weights in {folder} {what} {wrong[0]}" + (f" and {len(wrong) - 1} more" if wrong[1:] else ""),
                 hint="config.json and weights belong to different models, or a shard is missing",
             )
     ready: PreTrainedModel = module.eval().requires_grad_(False).to(device)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .cache import Cache, CacheShape, KeyForm, visibility
 from .contract import Ability, Evaluation, Want
+from .masked import Masking
 from .window import Window
 
 
@@ -66,17 +67,114 @@ class TableModel:
             return Evaluation()
         logits = torch.zeros(*window.tokens.shape, self.vocabulary, dtype=torch.float64)
         for r, length in enumerate(window.lengths):
-            for slot in range(length):
+            asked = set(want.logits[r].tolist()) if isinstance(want.logits, Tensor) else range(length)
+            for slot in asked:
                 seen = mask[r, 0, slot].nonzero()[:, 0]
                 ordered = seen[positions[r, seen].argsort(stable=True)]
-                path = tuple(int(key) for key in keys[r, 0, ordered, 0])
-                logits[r, slot] = torch.tensor(self.rule(path), dtype=torch.float64)
+                tokens_seen = [int(key) for key in keys[r, 0, ordered, 0]]
+                says = self._say(int(window.positions[r, slot]), positions[r, ordered].tolist(), tokens_seen)
+                logits[r, slot] = torch.tensor(says, dtype=torch.float64)
         if isinstance(want.logits, Tensor):
             logits = logits.gather(1, want.logits[..., None].expand(-1, -1, self.vocabulary))
         return Evaluation(logits=logits)
+
+    def _say(self, position: int, positions: Sequence[int], tokens: Sequence[int]) -> Sequence[float]:
+        """The logits [V] of the slot at `position`, which sees these tokens at these positions, ascending."""
+        return self.rule(tuple(tokens))
 
     def embed(self, tokens: Tensor) -> Tensor:
         return tokens[..., None].to(torch.float64)
 
     def read_out(self, hidden: Tensor) -> Tensor:
         raise NotImplementedError("a table has no hidden rows")
+
+
+Seen = dict[int, int]  # position -> token
+
+
+class MaskedTable(TableModel):
+    """A masked-diffusion model written down: `says(position, seen) -> V numbers` about the token at a position.
+
+    `seen` is all that the position sees, masks included. With a shift, the row before a position speaks of it.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        says: Callable[[int, Seen], Sequence[float]],
+        masking: Masking,
+        max_positions: int = 4096,
+    ) -> None:
+        super().__init__(vocabulary, lambda path: [], max_positions)
+        self.says = says
+        self.masking = masking
+        self.name = f"masked-table-{vocabulary}"
+
+    @classmethod
+    def random_masked(cls, vocabulary: int, seed: int, masking: Masking, sharpness: float = 1.5) -> MaskedTable:
+        """Reproducible random logits that depend on the position and on everything it sees."""
+
+        said: dict[int, list[float]] = {}
+
+        def says(position: int, seen: Seen) -> list[float]:
+            key = hash((seed, position, *sorted(seen.items()))) % (2**63 - 1)
+            if key not in said:
+                generator = torch.Generator().manual_seed(key)
+                said[key] = (sharpness * torch.randn(vocabulary, generator=generator, dtype=torch.float64)).tolist()
+            return said[key]
+
+        return cls(vocabulary, says, masking)
+
+    def _say(self, position: int, positions: Sequence[int], tokens: Sequence[int]) -> Sequence[float]:
+        seen = dict(zip(positions, tokens, strict=True))
+        logits = list(self.says(position + self.masking.shift, seen))
+        logits[self.masking.mask] = -torch.inf
+        return logits
+
+
+class ExactJoint(MaskedTable):
+    """The conditionals of one joint distribution of L tokens after a prompt: what a perfect model would say.
+
+    `joint` [V] * L are probabilities; the mask is token V. Tokens outside of the L positions are ignored.
+    """
+
+    def __init__(self, joint: Tensor, prompt: int = 1) -> None:
+        size = joint.shape[0]
+        super().__init__(size + 1, self._conditional, Masking(size))
+        self.joint = joint.to(torch.float64) / joint.sum()
+        self.prompt = prompt  # tokens before the first of the L
+        self._said: dict[tuple[int, ...], list[float]] = {}
+
+    def _conditional(self, position: int, seen: Seen) -> list[float]:
+        """Log-probabilities at one position given those that are filled; any where these cannot be together."""
+        at = position - self.prompt
+        if not 0 <= at < self.joint.dim():
+            return [0.0] * self.vocabulary
+        known = [seen.get(self.prompt + each, self.masking.mask) for each in range(self.joint.dim())]
+        known[at] = self.masking.mask
+        if (at, *known) not in self._said:
+            self._said[at, *known] = self._work_out(at, known)
+        return self._said[at, *known]
+
+    def _work_out(self, at: int, known: list[int]) -> list[float]:
+        part = self.joint[tuple(slice(None) if token == self.masking.mask else token for token in known)]
+        rest = [each for each in range(self.joint.dim()) if known[each] == self.masking.mask]
+        others = tuple(axis for axis, each in enumerate(rest) if each != at)
+        weights = part.sum(others) if others else part
+        logits = weights.log() if bool(weights.any()) else torch.zeros_like(weights)
+        return [*logits.tolist(), -torch.inf]
+
+
+def scripted(
+    script: dict[tuple[int, ...], Sequence[Sequence[float]]], masking: Masking, prompt: int = 1
+) -> MaskedTable:
+    """A model that gives for each canvas after the prompt the probabilities written down; V counts the mask."""
+    (vocabulary,) = {len(row) for rows in script.values() for row in rows}
+
+    def says(position: int, seen: Seen) -> list[float]:
+        if position < prompt:
+            return [0.0] * vocabulary
+        canvas = tuple(token for _, token in sorted(seen.items()))[prompt:]
+        return torch.tensor(script[canvas][position - prompt], dtype=torch.float64).log().tolist()
+
+    return MaskedTable(vocabulary, says, masking)

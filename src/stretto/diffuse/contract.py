@@ -1,0 +1,282 @@
+"""What orders, blocks, refreshes and stops must do.
+
+Settings are frozen dataclasses (`Order`, `Blocks`, `Refresh`, `Stop`); what a row remembers lives in the sessions they
+open. A session is asked with the canvas each time and holds none, so that a copy of it serves a copy of the row.
+Each step the loop asks, in this order: `Blocking.window` (where to work), `Refreshing.plan` (what to compute),
+`Ordering.choose` (what to fill), `Stopping.ended` (whether to go on). The loop, not the parts, sees to it that what is
+frozen never changes, that every step gets somewhere, and that no mask is left at the end.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..entry import Guarantee
+from ..models.contract import Model
+from ..models.masked import Masking
+from ..speculate.contract import Context
+from ..steer.choice import Rule
+from ..steer.pipeline import Pipeline
+from .proposal import Positions, Proposal
+
+NONE: Positions = np.zeros(0, np.int64)
+OPEN = -1  # in `Canvas.filled`: the position still bears a mask
+GIVEN = -2  # in `Canvas.filled`: it was given, not generated
+
+
+class Span(NamedTuple):
+    """Positions start … end − 1."""
+
+    start: int
+    end: int
+
+    @property
+    def positions(self) -> Positions:
+        return np.arange(self.start, self.end)
+
+
+class Canvas:
+    """One row's tokens, given and generated, with masks where it is still open.
+
+    The prompt stands first; given tokens may stand anywhere (infilling), and are frozen. It grows up to `limit`.
+    """
+
+    def __init__(
+        self, given: Positions, masking: Masking, limit: int, rule: Rule, ends: frozenset[int] = frozenset()
+    ) -> None:
+        """`given` [L] are ids with the mask token where the model shall write."""
+        self.masking = masking
+        self.ids = given.copy()  # [L]
+        self.frozen = given != masking.mask  # [L] never changes
+        self.filled = np.where(self.frozen, GIVEN, OPEN)  # [L] the step at which each position was filled
+        self.sure = np.full(len(given), np.nan)  # [L] raw probability of the token when it was filled
+        holes = np.flatnonzero(~self.frozen)
+        self.prompt = int(holes[0]) if len(holes) else len(given)  # where the answer begins
+        self.limit = limit
+        self.rule = rule
+        self.ends = ends
+        self.step = 0  # steps done
+        self.window_step = 0  # steps done in the window
+        self.total = len(holes) + max(0, limit - len(given))  # positions to fill before the row ends, at most
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def open(self) -> NDArray[np.bool_]:
+        """Where masks are [L]."""
+        masks: NDArray[np.bool_] = self.filled == OPEN
+        return masks
+
+    def masks(self, span: Span) -> Positions:
+        """Open positions of a span, ascending."""
+        return span.start + np.flatnonzero(self.filled[span.start : span.end] == OPEN)
+
+    @property
+    def ready(self) -> int:
+        """Where the first mask stands: everything before it is known."""
+        found = np.flatnonzero(self.filled == OPEN)
+        return int(found[0]) if len(found) else len(self)
+
+    def scope(self, span: Span) -> int:
+        """The end of what positions of a span can see."""
+        block = self.masking.block
+        return len(self) if block is None else min(len(self), -(-span.end // block) * block)
+
+    def grow(self, size: int) -> None:
+        """Append masks until the canvas has `size` positions (at most `limit`)."""
+        more = min(size, self.limit) - len(self)
+        if more > 0:
+            self.ids = np.concatenate([self.ids, np.full(more, self.masking.mask)])
+            self.frozen = np.concatenate([self.frozen, np.zeros(more, np.bool_)])
+            self.filled = np.concatenate([self.filled, np.full(more, OPEN)])
+            self.sure = np.concatenate([self.sure, np.full(more, np.nan)])
+
+    def fork(self, rule: Rule) -> Canvas:
+        """A copy under another rule of choice."""
+        twin = copy.copy(self)
+        for name in ("ids", "frozen", "filled", "sure"):
+            setattr(twin, name, getattr(self, name).copy())
+        twin.rule = rule
+        return twin
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one step changes."""
+
+    commit: Mapping[int, int] = field(default_factory=dict)  # open position -> its token
+    remask: frozenset[int] = frozenset()  # filled positions that are opened again
+    revise: Mapping[int, int] = field(default_factory=dict)  # filled position -> another token
+
+    @classmethod
+    def of(cls, proposal: Proposal, at: Positions) -> Delta:
+        """Commit what is proposed at the indices `at` of a proposal."""
+        return cls(dict(zip(proposal.positions[at].tolist(), proposal.tokens[at].tolist(), strict=True)))
+
+    @property
+    def touched(self) -> list[int]:
+        """Positions that change."""
+        return [*self.commit, *self.remask, *self.revise]
+
+
+NOTHING = Delta()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one evaluation computes for one row; what it computes replaces what the cache holds."""
+
+    rows: Positions  # positions, ascending, whatever stands between them; wanted ones are added by the loop
+    forget: Positions = field(default_factory=lambda: NONE)  # dropped from the cache without being computed
+    hidden: tuple[int, ...] = ()  # layers whose rows the refresh wants to see
+    attention: tuple[tuple[int, int], ...] = ()  # (layer, head) whose probabilities it wants to see
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a refresh asked to see of an evaluation. q: rows computed, S: slots read."""
+
+    rows: Positions  # [q] positions in the order of the tensors below
+    slots: Positions  # [S] the position in each slot of the attention
+    hidden: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [q, C]
+    attention: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)  # (layer, head) -> [q, S]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a part must fit: the model with its masking, and how tokens are chosen."""
+
+    model: Model
+    masking: Masking
+    pipeline: Pipeline
+
+
+class Session:
+    """A part's memory of one row."""
+
+    def fork(self) -> Self:
+        """An independent copy."""
+        return copy.deepcopy(self)
+
+    def begin_window(self, canvas: Canvas, window: Span) -> None:
+        """A window opens: another one than at the step before."""
+
+
+class Ordering(Session, ABC):
+    """An order at work in one row."""
+
+    def looks(self, canvas: Canvas, window: Span) -> Positions:
+        """Where it wants the model's proposal; open positions of the window unless it revises others."""
+        return canvas.masks(window)
+
+    def spare(self, canvas: Canvas, window: Span) -> int:
+        """How many steps or remasks beyond one fill a step it may take in a window that now opens."""
+        return 0
+
+    @abstractmethod
+    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
+        """What to fill now."""
+
+
+class Order(ABC):
+    """Says which positions are filled in a step."""
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "order"
+    guarantee: ClassVar[Guarantee] = Guarantee.APPROXIMATE
+    revises: ClassVar[bool] = False  # remasks or rewrites what was filled: nothing is final before the row ends
+    roams: ClassVar[bool] = False  # may change positions outside of the window
+    redraws: ClassVar[bool] = True  # a token is drawn anew at each step; else the first step's draw is kept
+
+    def check(self, world: World) -> None:
+        """Raise Unsupported or InvalidRequest where it cannot serve."""
+
+    @abstractmethod
+    def open(self, canvas: Canvas, context: Context) -> Ordering:
+        """Begin work in one row."""
+
+
+class Blocking(Session, ABC):
+    """Blocks at work in one row."""
+
+    @abstractmethod
+    def window(self, canvas: Canvas) -> Span | None:
+        """Where to work in the next step; may grow the canvas. None: there is nothing left to fill."""
+
+
+class Blocks(ABC):
+    """Gives the window in which positions are filled."""
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "blocks"
+
+    def check(self, world: World) -> None:
+        """Raise Unsupported or InvalidRequest where it cannot serve."""
+
+    @abstractmethod
+    def open(self, canvas: Canvas, context: Context) -> Blocking:
+        """Begin work in one row."""
+
+
+class Refreshing(Session, ABC):
+    """A refresh at work in one row."""
+
+    @abstractmethod
+    def plan(self, canvas: Canvas, window: Span, wanted: Positions) -> Plan:
+        """What to compute so that `wanted` can be read; what is neither computed nor cached is not seen."""
+
+    def read(self, canvas: Canvas, reading: Reading) -> None:
+        """See what it asked for, before anything is filled."""
+
+    def learn(self, canvas: Canvas, delta: Delta) -> None:
+        """The canvas has changed by `delta`."""
+
+
+class Refresh(ABC):
+    """Says what is computed anew in a step, and what is read from the cache."""
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "refresh"
+    exact: ClassVar[bool] = False  # the same as computing everything, whatever the order
+
+    def check(self, world: World) -> None:
+        """Raise Unsupported or InvalidRequest where it cannot serve."""
+
+    @abstractmethod
+    def open(self, canvas: Canvas, context: Context) -> Refreshing:
+        """Begin work in one row."""
+
+
+class Stopping(Session, ABC):
+    """A stop at work in one row."""
+
+    def looks(self, canvas: Canvas, window: Span) -> Positions:
+        """Where it wants the model's proposal, beside what the order looks at."""
+        return NONE
+
+    @abstractmethod
+    def ended(self, canvas: Canvas, proposal: Proposal) -> Delta | None:
+        """None: go on. Else the row ends, with these last changes, anywhere; masks may stay behind an end token."""
+
+
+class Stop(ABC):
+    """Says whether a row ends before its canvas is full."""
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "stop"
+
+    def check(self, world: World) -> None:
+        """Raise Unsupported or InvalidRequest where it cannot serve."""
+
+    @abstractmethod
+    def open(self, canvas: Canvas, context: Context) -> Stopping:
+        """Begin work in one row."""

@@ -1,0 +1,1 @@
+"""One file per part: which positions are filled now."""

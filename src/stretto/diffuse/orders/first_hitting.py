@@ -1,0 +1,46 @@
+"""First-hitting: one position a step, uniformly among the open ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...entry import Entry, Guarantee
+from ...speculate.contract import Context
+from ..chance import Use, uniform
+from ..contract import Canvas, Delta, Order, Ordering, Span
+from ..proposal import Proposal, surest
+
+ENTRY = Entry(
+    name="bd3lm",
+    family="diffusion",
+    source="arXiv 2503.09573; code github.com/kuleshov-group/bd3lms",
+    parts="first-hitting+block-cache+end-of-text",
+    guarantee=Guarantee.APPROXIMATE,
+    needs=("block-causal masked-diffusion model",),
+    summary="block after block, each filled one position at a time in random order; past blocks are cached exactly",
+    generation="fill",
+    refinement="iterative",
+    branch="non-autoregressive",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstHitting(Order):
+    """The order in which the reverse process unmasks (arXiv 2409.02908), without its empty steps.
+
+    The times at which it does so matter to models that are told the time; these are not.
+    """
+
+    name: ClassVar[str] = "first-hitting"
+
+    def open(self, canvas: Canvas, context: Context) -> Ordering:
+        return FirstHittingOrdering()
+
+
+class FirstHittingOrdering(Ordering):
+    """Remembers nothing."""
+
+    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
+        lots = uniform(canvas.rule, proposal.positions, canvas.step, Use.RANK)
+        return Delta.of(proposal, surest(lots, 1))

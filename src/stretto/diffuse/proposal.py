@@ -1,0 +1,167 @@
+"""What the model proposes at the open positions: a token for each, and how sure it is.
+
+All rows of a step are one tensor [N, V]; each figure is computed once for all of them, and only if somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..generation import LogProbability
+from ..steer.choice import draw_all, draw_few, log_probability, top_log_probabilities
+from ..steer.pipeline import Pipeline
+
+Floats = NDArray[np.float64]
+Positions = NDArray[np.int64]
+
+# How sure the model is of a position, from the model's own distribution (raw: temperature 1, nothing steered) or from
+# the one that tokens are drawn from (tempered: after temperature and truncation). Larger is surer.
+Confidence = Literal[
+    "raw",  # probability of the proposed token
+    "tempered",
+    "top",  # raw probability of the likeliest token
+    "margin",  # tempered: likeliest minus second
+    "raw-margin",
+    "entropy",  # tempered: minus the entropy, in nats
+    "raw-entropy",
+]
+CONFIDENCES: tuple[str, ...] = get_args(Confidence)
+
+
+class Proposals:
+    """Of all rows of one step. `keys` [N] are those of the noise (see `chance.token_keys`); None: greedy."""
+
+    def __init__(self, logits: Tensor, pipeline: Pipeline, keys: Positions | None) -> None:
+        self.logits = logits  # [N, V] of the model, guided; float32 or float64
+        self._pipeline = pipeline
+        self._keys = keys
+        self._steered: Tensor | None = None
+        self._chosen: Tensor | None = None
+        self._logs: dict[bool, Tensor] = {}
+        self._figures: dict[str, NDArray[np.generic]] = {}
+
+    @property
+    def steered(self) -> Tensor:
+        """Log-weights that tokens are drawn from [N, V], −inf where a token is excluded."""
+        if self._steered is None:
+            self._steered = self.logits if self._pipeline.plain else self._pipeline(self.logits, [])
+        return self._steered
+
+    @property
+    def chosen(self) -> Tensor:
+        """The proposed token of each position [N]; of equally good ones the lowest id."""
+        if self._chosen is None:
+            if self._keys is None:
+                self._chosen = self.steered.argmax(-1)
+            else:
+                draw = draw_few if self.logits.device.type == "cpu" else draw_all
+                self._chosen = draw(self.steered, torch.from_numpy(self._keys).to(self.logits.device))
+        return self._chosen
+
+    def log(self, raw: bool) -> Tensor:
+        """Log-probabilities [N, V], raw or tempered."""
+        if raw not in self._logs:
+            if not raw and self.steered is self.logits:
+                return self.log(True)
+            self._logs[raw] = (self.logits if raw else self.steered).log_softmax(-1)
+        return self._logs[raw]
+
+    def figure(self, name: str) -> NDArray[np.generic]:
+        """One number per position [N]: "tokens", or a `Confidence`."""
+        if name not in self._figures:
+            self._figures[name] = FIGURES[name](self).cpu().numpy()
+        return self._figures[name]
+
+
+def _probability(raw: bool) -> Callable[[Proposals], Tensor]:
+    return lambda found: found.log(raw).gather(1, found.chosen[:, None])[:, 0].double().exp()
+
+
+def _margin(raw: bool) -> Callable[[Proposals], Tensor]:
+    def margin(found: Proposals) -> Tensor:
+        best = found.log(raw).topk(2, dim=-1).values.double().exp()
+        return best[:, 0] - best[:, 1]
+
+    return margin
+
+
+def _entropy(raw: bool) -> Callable[[Proposals], Tensor]:
+    def entropy(found: Proposals) -> Tensor:
+        logs = found.log(raw)
+        return (logs.exp() * logs.clamp(min=torch.finfo(logs.dtype).min)).sum(-1).double()
+
+    return entropy
+
+
+FIGURES: dict[str, Callable[[Proposals], Tensor]] = {
+    "tokens": lambda found: found.chosen,
+    "raw": _probability(True),
+    "tempered": _probability(False),
+    "top": lambda found: found.log(True).amax(-1).double().exp(),
+    "margin": _margin(False),
+    "raw-margin": _margin(True),
+    "entropy": _entropy(False),
+    "raw-entropy": _entropy(True),
+}
+
+
+class Proposal:
+    """The part of one row: n positions, ascending, whose logits were computed in this step."""
+
+    def __init__(self, whole: Proposals, lines: Positions, positions: Positions) -> None:
+        self._whole = whole
+        self._lines = lines  # [n] where the positions stand in the whole
+        self.positions = positions  # [n]
+
+    @property
+    def tokens(self) -> Positions:
+        """The proposed token of each position [n]."""
+        tokens: Positions = self._whole.figure("tokens")[self._lines].astype(np.int64)
+        return tokens
+
+    def confidence(self, source: str) -> Floats:
+        """How sure the model is of each position [n]; see `Confidence`."""
+        sure: Floats = self._whole.figure(source)[self._lines].astype(np.float64)
+        return sure
+
+    @property
+    def logits(self) -> Tensor:
+        """The model's own logits, guided [n, V]."""
+        return self._whole.logits[torch.from_numpy(self._lines).to(self._whole.logits.device)]
+
+    @property
+    def steered(self) -> Tensor:
+        """Log-weights that tokens are drawn from [n, V]."""
+        return self._whole.steered[torch.from_numpy(self._lines).to(self._whole.logits.device)]
+
+    def at(self, positions: Positions) -> Proposal:
+        """The same for those of the positions that are among these."""
+        kept = np.isin(self.positions, positions)
+        return self if kept.all() else Proposal(self._whole, self._lines[kept], self.positions[kept])
+
+    def report(self, tokens: Sequence[int], most: int) -> list[LogProbability]:
+        """Both log-probabilities of one token at each position, with the `most` likeliest beside."""
+        raw, steered = self.logits, self.steered
+        return [
+            LogProbability(*each)
+            for each in zip(
+                tokens,
+                log_probability(raw, tokens),
+                log_probability(steered, tokens),
+                top_log_probabilities(raw, most),
+                top_log_probabilities(steered, most),
+                strict=True,
+            )
+        ]
+
+
+def surest(confidence: Floats, count: int) -> Positions:
+    """Indices of the `count` largest, largest first; of equals the first."""
+    order: Positions = np.argsort(-confidence, kind="stable")[:count]
+    return order

@@ -1,0 +1,1 @@
+"""One file per part: what is computed anew, and what is read from the cache."""

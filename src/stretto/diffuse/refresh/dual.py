@@ -1,0 +1,36 @@
+"""Fast-dLLM's dual cache: what stands before and behind the block is computed once per block (arXiv 2505.22618)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...speculate.contract import Context
+from ..caching import Periodic, require_bidirectional, require_every
+from ..contract import Canvas, Refresh, Refreshing, Span, World
+from ..proposal import Positions
+
+
+@dataclass(frozen=True, slots=True)
+class DualCache(Refresh):
+    """Everything at the block's first step, then the block alone. `every=1` is no cache, bit for bit."""
+
+    every: int = 0  # steps after which everything is computed again, ≥ 1; 0: only when a block opens
+
+    name: ClassVar[str] = "dual-cache"
+
+    def __post_init__(self) -> None:
+        require_every(self.every)
+
+    def check(self, world: World) -> None:
+        require_bidirectional(world, self.name)
+
+    def open(self, canvas: Canvas, context: Context) -> Refreshing:
+        return DualRefreshing(self.every)
+
+
+class DualRefreshing(Periodic):
+    """Remembers how old the rest is."""
+
+    def stale(self, canvas: Canvas, window: Span) -> Positions:
+        return window.positions

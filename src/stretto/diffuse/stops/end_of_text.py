@@ -1,0 +1,34 @@
+"""Stop at an end token once everything before it is known: the rest would be cut off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...speculate.contract import Context
+from ..contract import NOTHING, Canvas, Delta, Stop, Stopping
+from ..proposal import Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfText(Stop):
+    """The same text as filling the canvas, unless the order would have taken the end token back."""
+
+    name: ClassVar[str] = "end-of-text"
+
+    def open(self, canvas: Canvas, context: Context) -> Stopping:
+        return Ending()
+
+
+class Ending(Stopping):
+    """Remembers how far it has looked."""
+
+    def __init__(self) -> None:
+        self.scanned = 0  # positions known to hold no end token
+
+    def ended(self, canvas: Canvas, proposal: Proposal) -> Delta | None:
+        start, ready = max(self.scanned, canvas.prompt), canvas.ready
+        if any(token in canvas.ends for token in canvas.ids[start:ready].tolist()):
+            return NOTHING
+        self.scanned = ready
+        return None

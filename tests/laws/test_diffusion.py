@@ -1,0 +1,361 @@
+"""What every order, blocks, refresh and stop must obey, in every combination that declares to fit."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from diffuse.canvases import answer, context, engine
+from models.families import FAMILIES
+from models.masked_checkpoints import save
+from stretto import catalogue, method
+from stretto.diffuse.contract import Canvas, Delta, Order, Ordering, Span
+from stretto.diffuse.loop import Diffuse, Loop
+from stretto.diffuse.orders.threshold import Threshold, ThresholdOrdering
+from stretto.errors import StrettoError, Unsupported
+from stretto.models.lean import lean_or_none
+from stretto.models.load import load
+from stretto.models.masked import MaskedModel, Masking
+from stretto.models.table import MaskedTable
+from stretto.request import Request
+from stretto.row import Limits, Row
+from stretto.steer.choice import Rule
+from stretto.steer.path import History
+
+MASK, END = 5, 1
+WORLDS = {
+    "bidirectional": MaskedTable.random_masked(6, 3, Masking(MASK), sharpness=2.5),
+    "shifted": MaskedTable.random_masked(6, 4, Masking(MASK, shift=True), sharpness=2.5),
+    "block-causal": MaskedTable.random_masked(6, 5, Masking(MASK, block=4), sharpness=2.5),
+    "shifted block-causal": MaskedTable.random_masked(6, 6, Masking(MASK, shift=True, block=4), sharpness=2.5),
+}
+PROMPTS = [[0, 2, 3], [4], [2, MASK, MASK, 3, 0, MASK, 4]]  # of unequal lengths, the last with holes
+SEVERAL = {  # settings worth trying beside the defaults
+    "low-confidence": ["low-confidence(steps=4)", "low-confidence(ends_last=true)"],
+    "threshold": ["threshold(0.5)"],
+    "ranked": ["ranked(by=margin,chance=0.5)", "ranked(by=probability,steps=3)"],
+    "blocks": ["blocks(2)"],
+    "dual-cache": ["dual-cache(every=2)"],
+}
+NEW = 7
+
+
+def named(kind: str) -> list[str]:
+    """Every registered part of a kind in its text form, with its defaults and with other settings."""
+    parts = sorted(name for name, part in catalogue.parts().items() if part.kind == kind)
+    return [text for name in parts for text in (name, *SEVERAL.get(name, []))]
+
+
+def combinations() -> Iterator[str]:
+    for parts in itertools.product(*(named(kind) for kind in ("order", "blocks", "refresh", "stop"))):
+        yield "+".join(parts)
+
+
+def fits(text: str, model: MaskedTable) -> bool:
+    try:
+        method.check(method.parse(text), model, Request(temperature=0.8).pipeline(frozenset()))
+    except StrettoError as error:
+        assert error.hint
+        return False
+    return True
+
+
+def loop_of(chosen: Diffuse, model: Any, **settings: Any) -> tuple[Loop, list[Row]]:
+    """The prompts as rows, each step to be made by hand."""
+    request = Request(**settings)
+    loop = Loop(context(model), chosen, model.new_cache(1, 4))
+    rows = []
+    for tokens in PROMPTS:
+        first = tokens.index(MASK) if MASK in tokens else len(tokens)
+        given = tokens[first:]
+        limits = Limits(len(given) or NEW, frozenset([END]))
+        rule = Rule(request.pipeline(limits.ends), request.seed, 0)
+        rows.append(Row(History(tokens[:first]), loop.cache.open(), rule, limits, given=given))
+        loop.add(rows[-1])
+    return loop, rows
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("order", named("order"))
+def test_every_combination_that_fits_is_lawful(order: str, world: str) -> None:
+    model, tried = WORLDS[world], 0
+    for text in (text for text in combinations() if text.split("+")[0] == order):
+        if fits(text, model):
+            lawful(text, model)
+            tried += 1
+    assert tried, "it fits nothing in this world"
+
+
+def lawful(text: str, model: MaskedTable) -> None:
+    chosen = method.parse(text)
+    settings: dict[str, Any] = {"temperature": 0.8, "seed": 5}
+    loop, rows = loop_of(chosen, model, **settings)
+    canvases = [loop.canvas(row) for row in rows]
+    given = [(canvas.frozen.copy(), canvas.ids.copy()) for canvas in canvases]
+    rounds = 0
+    while loop.rows:
+        loop.step()
+        rounds += 1
+        for canvas, (frozen, ids) in zip(canvases, given, strict=True):
+            assert (canvas.ids[: len(ids)][frozen] == ids[frozen]).all(), text  # what is given never changes
+    for row, canvas in zip(rows, canvases, strict=True):
+        assert MASK not in row.new_tokens and row.new_tokens, text  # no mask is left
+        assert row.finish == ("end" if row.new_tokens[-1] == END else "length"), text
+        assert row.counters.rounds == len(row.steps) <= rounds
+        slow = sum(max(0, 1 - len(step.positions) + len(step.remasked)) for step in row.steps)
+        assert row.counters.rounds <= canvas.total + slow, text
+        if type(chosen.order.open(canvas, context(model))).spare is Ordering.spare:
+            assert slow == 0, text
+    for row, prompt in zip(rows, PROMPTS, strict=True):  # alone as in the batch, in pieces as in one
+        alone = answer(model, prompt, chosen, max_new_tokens=NEW, end_tokens=[END], **settings)
+        assert alone.tokens == row.new_tokens, text
+        assert [step.positions for step in alone.steps] == [step.positions for step in row.steps], text
+    pieces = engine(model).stream(PROMPTS[0], chosen, max_new_tokens=NEW, end_tokens=[END], **settings)
+    assert [token for piece in pieces for token in piece.tokens] == rows[0].new_tokens, text
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_part_fits_somewhere_and_refuses_elsewhere_with_a_hint(world: str) -> None:
+    fitting = {part for text in combinations() if fits(text, WORLDS[world]) for part in text.split("+")}
+    refused = {"bidirectional": {"block-cache"}, "shifted": {"block-cache"}}.get(
+        world, {"prefix-cache", "dual-cache", "dual-cache(every=2)"}
+    )
+    everything = {part for kind in ("order", "blocks", "refresh", "stop") for part in named(kind)}
+    assert refused <= everything - fitting
+    assert any(text.startswith("low-confidence+") for text in combinations() if fits(text, WORLDS[world]))
+
+
+# -- degenerate settings ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+@pytest.mark.parametrize("rest", ["", "+blocks(2)", "+blocks(3)+dual-cache", "+blocks(3)+prefix-cache"])
+@pytest.mark.parametrize("order", ["threshold(1.1)", "factor(0)", f"low-confidence(steps={NEW})"])
+def test_orders_at_their_extreme_are_the_baseline_step_for_step(order: str, rest: str, temperature: float) -> None:
+    model = WORLDS["bidirectional"]
+    settings = {"max_new_tokens": NEW, "end_tokens": (), "temperature": temperature, "seed": 9}
+    plain = answer(model, PROMPTS[0], f"low-confidence{rest}", **settings)
+    extreme = answer(model, PROMPTS[0], order + rest, **settings)
+    assert plain.tokens == extreme.tokens
+    assert [s.positions for s in plain.steps] == [s.positions for s in extreme.steps] and len(plain.steps) == NEW
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return {name: load(save(name, tmp_path_factory.mktemp(name))).model for name in ("llada", "dream", "sdar")}
+
+
+TEXTS = [[5, 7, 9, 11, 3], [4, 8]]
+
+
+@pytest.mark.parametrize("name", ["llada", "dream"])
+@pytest.mark.parametrize("cached", ["prefix-cache", "dual-cache"])
+def test_a_refresh_at_each_step_is_no_cache_bit_for_bit(networks, name: str, cached: str) -> None:
+    settings = {"max_new_tokens": 12, "end_tokens": (), "temperature": 0.7}
+    order = "threshold(0.3)+blocks(4)"
+    plain = answer(networks[name], TEXTS, order, **settings)
+    fresh = answer(networks[name], TEXTS, f"{order}+{cached}(every=1)", **settings)
+    stale = answer(networks[name], TEXTS, f"{order}+{cached}", **settings)
+    for one, other, kept in zip(plain, fresh, stale, strict=True):
+        assert one.tokens == other.tokens
+        assert [step.confidence for step in one.steps] == [step.confidence for step in other.steps]
+        assert kept.counters.token_forwards < one.counters.token_forwards
+    assert [s.confidence for s in plain[0].steps] != [s.confidence for s in stale[0].steps]  # it does approximate
+
+
+@pytest.mark.parametrize("order", ["threshold(0.2)", "first-hitting", "threshold(0.3)+blocks(2)"])
+def test_the_block_cache_is_exact(networks, order: str) -> None:
+    settings = {"max_new_tokens": 14, "end_tokens": (), "temperature": 0.7}
+    plain = answer(networks["sdar"], TEXTS, order, **settings)
+    kept = answer(networks["sdar"], TEXTS, f"{order}+block-cache", **settings)
+    for one, other in zip(plain, kept, strict=True):
+        assert one.tokens == other.tokens
+        for a, b in zip(one.steps, other.steps, strict=True):
+            assert a.positions == b.positions
+            np.testing.assert_allclose(a.confidence, b.confidence, atol=1e-4)
+        assert other.counters.token_forwards < one.counters.token_forwards * 0.6
+
+
+@pytest.mark.parametrize("text", ["fast-dllm", "llada", "dream"])
+def test_a_network_gives_a_row_the_same_tokens_alone_and_in_a_batch(networks, text: str) -> None:
+    settings = {"max_new_tokens": 10, "end_tokens": (), "temperature": 0.7}
+    for name in ("llada", "dream"):
+        both = answer(networks[name], TEXTS, text, **settings)
+        assert [each.tokens for each in both] == [answer(networks[name], t, text, **settings).tokens for t in TEXTS]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("refresh", ["recompute", "block-cache"])
+@pytest.mark.parametrize("order", ["low-confidence", "first-hitting", "threshold(0)", "ranked"])
+def test_blocks_of_one_position_are_plain_decoding(order: str, refresh: str, temperature: float) -> None:
+    """A causal model is a block-causal one with blocks of one, each row speaking of the next position."""
+    causal = lean_or_none(FAMILIES["llama"]())
+    assert causal is not None
+    mask = 96
+    settings = {"max_new_tokens": 12, "end_tokens": (), "temperature": temperature, "seed": 4}
+    plain = answer(causal, TEXTS, "plain", banned_tokens=[mask], **settings)
+    filled = answer(MaskedModel(causal, Masking(mask, True, 1)), TEXTS, f"{order}+{refresh}", **settings)
+    assert [each.tokens for each in filled] == [each.tokens for each in plain]
+
+
+def test_another_seed_is_another_text_and_the_same_seed_the_same() -> None:
+    model = WORLDS["bidirectional"]
+    texts = {seed: [self_of(model, seed) for _ in range(2)] for seed in range(4)}
+    assert all(one == two for one, two in texts.values())
+    assert len({tuple(one) for one, _ in texts.values()}) > 1
+
+
+def self_of(model: MaskedTable, seed: int) -> list[int]:
+    return answer(model, PROMPTS[0], "random-order", max_new_tokens=NEW, temperature=1.0, seed=seed).tokens
+
+
+@pytest.mark.parametrize("text", ["random-order", "threshold(0.5)+blocks(3)+dual-cache", "ranked(steps=3)+cfg(0.5)"])
+def test_a_fork_goes_on_as_the_row_it_was(text: str) -> None:
+    """A copy made between two steps ends as the original does, and neither disturbs the other."""
+    model = WORLDS["bidirectional"]
+    loop, rows = loop_of(method.parse(text), model, temperature=0.9)
+    while loop.rows:
+        loop.step()
+    again, others = loop_of(method.parse(text), model, temperature=0.9)
+    again.step()
+    copies = [replace_row(row) for row in others if not row.finish]
+    for row, copy in zip([row for row in others if not row.finish], copies, strict=True):
+        again.fork(row, copy)
+    while again.rows:
+        again.step()
+    assert [row.new_tokens for row in others] == [row.new_tokens for row in rows]
+    unfinished = [row for row in others if len(row.steps) > 1]
+    assert [copy.new_tokens for copy in copies] == [row.new_tokens for row in unfinished]
+
+
+def replace_row(row: Row) -> Row:
+    return replace(row, history=row.history.fork(), counters=replace(row.counters), steps=[], reported=[])
+
+
+# -- what the loop enforces ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rogue(Order):
+    """Does one forbidden thing."""
+
+    crime: str = "nothing"
+    name: ClassVar[str] = "rogue"
+
+    def open(self, canvas: Canvas, context: Any) -> Ordering:
+        return RogueOrdering(self.crime)
+
+
+class RogueOrdering(Ordering):
+    def __init__(self, crime: str) -> None:
+        self.crime = crime
+
+    def choose(self, canvas: Canvas, proposal: Any, window: Span) -> Delta:
+        at = int(proposal.positions[0])
+        match self.crime:
+            case "idle":
+                return Delta()
+            case "frozen":
+                return Delta({at: 0, 0: 4})
+            case "outside":
+                return Delta({at: 0, window.end: 0})
+            case "mask":
+                return Delta({at: MASK})
+            case "undeclared":
+                return Delta({at: 0}, frozenset([at]))
+            case "not computed":
+                return Delta({**{at: 0}, window.start: 0, window.end - 1: 0})
+        return Delta({at: 0})
+
+
+class Narrow(RogueOrdering):
+    def looks(self, canvas: Canvas, window: Span) -> Any:
+        return canvas.masks(window)[:1]
+
+
+@pytest.mark.parametrize(
+    ("crime", "message"),
+    [
+        ("idle", "gets nowhere"),
+        ("frozen", "outside"),
+        ("outside", "outside"),
+        ("mask", "fills no position"),
+        ("undeclared", "does not declare it"),
+    ],
+)
+def test_the_loop_stops_a_lawless_order(crime: str, message: str) -> None:
+    parts = method.parse("threshold+blocks(3)")
+    with pytest.raises(AssertionError, match=message):
+        answer(WORLDS["bidirectional"], PROMPTS[0], replace(parts, order=Rogue(crime)), max_new_tokens=NEW)
+    found = answer(WORLDS["bidirectional"], PROMPTS[0], replace(parts, order=Rogue()), max_new_tokens=NEW)
+    assert found.tokens == [0] * NEW
+
+
+def test_what_was_not_computed_is_not_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Rogue, "open", lambda self, canvas, context: Narrow(self.crime))
+    parts = replace(method.parse("threshold+blocks(3)"), order=Rogue("not computed"))
+    with pytest.raises(AssertionError, match="not computed"):
+        answer(WORLDS["bidirectional"], PROMPTS[0], parts, max_new_tokens=NEW)
+
+
+def test_a_given_token_in_the_window_never_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the order may revise what it filled."""
+    monkeypatch.setattr(Threshold, "revises", True)
+    monkeypatch.setattr(ThresholdOrdering, "looks", lambda self, canvas, window: window.positions)
+    monkeypatch.setattr(
+        ThresholdOrdering, "choose", lambda self, canvas, proposal, window: Delta({1: 0}, frozenset(), {3: 2})
+    )
+    with pytest.raises(AssertionError, match="position 3"):
+        answer(WORLDS["bidirectional"], PROMPTS[2], "threshold")
+
+
+def test_an_order_that_remasks_is_handed_out_at_the_end_and_pays_from_its_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two steps forward, one of them taken back at the next."""
+    monkeypatch.setattr(Threshold, "revises", True)
+    monkeypatch.setattr(ThresholdOrdering, "spare", lambda self, canvas, window: 2)
+    real = ThresholdOrdering.choose
+
+    def choose(self, canvas, proposal, window):
+        delta = real(self, canvas, proposal, window)
+        filled = [int(p) for p in np.flatnonzero(canvas.filled >= 0)]
+        return Delta(delta.commit, frozenset(filled[:1])) if canvas.step in (2, 4) else delta
+
+    monkeypatch.setattr(ThresholdOrdering, "choose", choose)
+    for refresh in ("recompute", "dual-cache", "prefix-cache(every=1)"):
+        stream = engine(WORLDS["bidirectional"]).stream(
+            PROMPTS[0], f"threshold(1.1)+{refresh}", max_new_tokens=NEW, end_tokens=()
+        )
+        sizes = [len(piece.tokens) for piece in stream]
+        found = stream.generation
+        assert sum(sizes) == NEW and sizes[:-2] == [0] * (len(sizes) - 2)
+        assert found.counters.rounds == NEW + 2
+        assert sum(len(step.remasked) for step in found.steps) == 2
+
+
+# -- what fits no canvas --------------------------------------------------------------------------------
+
+
+def test_steers_that_need_the_text_so_far_are_refused() -> None:
+    model = WORLDS["bidirectional"]
+    for settings in ({"repetition_penalty": 1.2}, {"no_repeat_ngram": 2}, {"min_new_tokens": 3}):
+        with pytest.raises(Unsupported, match="any order") as caught:
+            answer(model, PROMPTS[0], "llada", max_new_tokens=NEW, end_tokens=[END], **settings)
+        assert caught.value.hint
+    settings = {"temperature": 1.0, "top_p": 0.9, "top_k": 4, "logit_bias": {2: 3.0}, "banned_tokens": [0]}
+    steered = answer(model, PROMPTS[0], "llada", max_new_tokens=NEW, **settings)
+    assert 0 not in steered.tokens and steered.tokens.count(2) > 1
+
+
+def test_families_do_not_mix() -> None:
+    causal = lean_or_none(FAMILIES["llama"]())
+    with pytest.raises(Unsupported, match="continues text"):
+        answer(causal, TEXTS[0], "llada")
+    with pytest.raises(Unsupported, match="fills masks"):
+        answer(WORLDS["bidirectional"], PROMPTS[0], "lookup")

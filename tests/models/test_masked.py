@@ -1,0 +1,149 @@
+"""Masked-diffusion checkpoints are recognised, read under their published names, and see what they should."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.masked_checkpoints import BLOCK, END, KINDS, MASK, VOCABULARY, forward, save
+from stretto.diffuse.board import Board, View
+from stretto.diffuse.contract import Plan, Span
+from stretto.errors import ModelError
+from stretto.models.load import Loaded, load
+from stretto.models.masked import MaskedModel, Masking, masking_of
+
+CANVAS = [5, 7, MASK, 9, 11, MASK, MASK, 3, 8, MASK]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loaded]:
+    return {name: load(save(name, tmp_path_factory.mktemp(name))) for name in KINDS}
+
+
+def board_of(model: MaskedModel) -> Board:
+    return Board(model, model.masking, model.new_cache())
+
+
+def read(board: Board, rows: list[int], wanted: list[int], sheet=None, window: Span = Span(0, 0)) -> torch.Tensor:
+    view = View(sheet or board.open(), np.array(CANVAS), Plan(np.array(rows, np.int64)), window, np.array(wanted))
+    return board.evaluate([view])[0]
+
+
+def expected(name: str, positions: list[int]) -> torch.Tensor:
+    """What the reference says of these positions: shifted where the layout is, the mask never proposed."""
+    rows = forward(name, CANVAS)
+    rows[:, MASK] = -torch.inf
+    return rows[[max(0, p - 1) if KINDS[name].shift else p for p in positions]]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_checkpoint_gives_the_logits_of_its_paper(loaded, name: str) -> None:
+    found = loaded[name]
+    assert isinstance(found.model, MaskedModel)
+    assert found.model.masking == Masking(MASK, KINDS[name].shift, KINDS[name].block)
+    assert found.slow_because == "" and found.end_tokens == {END}
+    positions = list(range(len(CANVAS)))
+    logits = read(board_of(found.model), positions, positions)
+    torch.testing.assert_close(logits, expected(name, positions), atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llada", "sdar"])
+def test_so_does_the_module_driven_layer_by_layer(tmp_path: Path, name: str) -> None:
+    found = load(save(name, tmp_path), fast=False)
+    assert found.slow_because
+    positions = list(range(len(CANVAS)))
+    logits = read(board_of(found.model), positions, positions)
+    torch.testing.assert_close(logits, expected(name, positions), atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_any_rows_are_computed_again_over_the_others(loaded, name: str) -> None:
+    """Rows in any order, with gaps, in two evaluations: what is seen is what is held, at its true position."""
+    model = loaded[name].model
+    board = board_of(model)
+    sheet = board.open()
+    everything = list(range(len(CANVAS)))
+    read(board, everything, [2], sheet, Span(4, 8))
+    again = [8, 9] if KINDS[name].block else [1, 5, 6, 9]  # a block that later ones have seen is never open again
+    wanted = [9] if KINDS[name].block else [5, 9]
+    logits = read(board, again, wanted, sheet)
+    torch.testing.assert_close(logits, expected(name, wanted), atol=2e-4, rtol=1e-4)
+    assert sorted(sheet.held.tolist()) == everything
+
+
+@pytest.mark.parametrize("name", ["dream", "fast-dllm-v2"])
+def test_a_shifted_model_computes_the_left_neighbour(loaded, name: str) -> None:
+    model = loaded[name].model
+    board = board_of(model)
+    sheet = board.open()
+    read(board, list(range(8 if KINDS[name].block else 10)), [2], sheet)
+    view = View(sheet, np.array(CANVAS), Plan(np.array([8, 9])), Span(8, 10), np.array([8]))
+    logits, (sight,) = board.evaluate([view])
+    assert sight.computed == 3 and 7 in sight.reading.rows
+    torch.testing.assert_close(logits, expected(name, [8]), atol=2e-4, rtol=1e-4)
+
+
+def test_forked_sheets_are_several_canvases_in_one_evaluation(loaded) -> None:
+    """Sharing what was computed, together they give what each gives by itself."""
+    model = loaded["llada"].model
+    board = board_of(model)
+    sheet = board.open()
+    read(board, list(range(10)), [2], sheet, Span(5, 7))
+    canvases = [np.array(CANVAS) for _ in range(3)]
+    canvases[1][5], canvases[2][5], canvases[2][6] = 20, 21, 22
+    plan, wanted = Plan(np.array([5, 6])), [[5, 6], [6], [6]]
+    alone = []
+    for ids, want in zip(canvases, wanted, strict=True):
+        (twin,) = board.fork(sheet)
+        alone.append(board.evaluate([View(twin, ids, plan, Span(5, 7), np.array(want))])[0])
+        board.close(twin)
+    twins = board.fork(sheet, 3)
+    views = [View(t, ids, plan, Span(5, 7), np.array(w)) for t, ids, w in zip(twins, canvases, wanted, strict=True)]
+    logits, sights = board.evaluate(views)
+    torch.testing.assert_close(logits, torch.cat(alone), atol=1e-4, rtol=1e-4)
+    assert [sight.start for sight in sights] == [0, 2, 3]
+    assert not torch.allclose(logits[1], logits[2], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("llada", {"mask_token_id": None}, "names no mask token"),
+        ("llada", {"block_type": "sequential"}, "not Llama-shaped"),
+        ("llada", {"alibi": True}, "not Llama-shaped"),
+        ("llada", {"include_qkv_bias": True}, "include_qkv_bias"),
+        ("llada", {"d_model": None}, "LLaDA config"),
+        ("llada", {"n_layers": 3}, "lack model.layers.2"),
+        ("llada", {"mask_token_id": VOCABULARY}, "outside of the vocabulary"),
+        ("dream", {"use_sliding_window": True}, "sliding layers"),
+        ("sdar", {"block_size": None}, "names no block size"),
+        ("own", {"stretto_diffusion": {"mask": 3}}, "misspelt"),
+        ("own", {"stretto_diffusion": {"mask_token_id": 3, "block": 0}}, "names no block size"),
+        ("own", {"model_type": "llada2_moe"}, "mixture of experts"),
+        ("own", {"model_type": "bd3lm"}, "time of the noise"),
+    ],
+)
+def test_what_cannot_be_driven_is_one_typed_error(tmp_path: Path, name: str, changes: dict, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        load(save(name, tmp_path, **changes))
+    assert caught.value.hint and "\n" not in str(caught.value)
+
+
+def test_our_key_completes_a_published_config(tmp_path: Path) -> None:
+    folder = save("sdar", tmp_path, block_size=None, mask_token_id=None)
+    config = json.loads((folder / "config.json").read_text())
+    config["stretto_diffusion"] = {"mask_token_id": MASK, "block": BLOCK}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert masking_of(load(folder).model) == Masking(MASK, False, BLOCK)
+
+
+def test_a_causal_checkpoint_stays_one(tmp_path: Path) -> None:
+    folder = save("own", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    del config["stretto_diffusion"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert masking_of(load(folder).model) is None
