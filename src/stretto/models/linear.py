@@ -78,9 +78,11 @@ class Half:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
+        overload = torch.ops.quantized.linear_dynamic_fp16.default
+        self.multiply = getattr(overload, "_op", overload)  # without the search for a Python kernel: 2 microseconds
 
     def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
-        product: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.weight)
+        product: Tensor = self.multiply(x, self.weight)
         return product if add is None else product.add_(add)
 
 

@@ -74,7 +74,7 @@ class Session(ABC):
     """A drafter's memory of one row. It reads the row's history and never writes it."""
 
     def prime(self, logits: Tensor, start: int) -> None:
-        """The target's logits [n, V] on prompt tokens start … start + n - 1, for drafters that observe."""
+        """The target's logits [n, V] on prompt tokens start … start + n - 1, for drafters that are primed."""
 
     @abstractmethod
     def propose(self, room: Room) -> Tree:
@@ -106,7 +106,8 @@ class Drafting:
     watched = False  # not free, and asks `Room.more` after each level
     parts = 1  # drafters that share a room
     seconds_per_level: float | None = None  # not free: of a level for all rows, not the first, which reads what is new
-    observes = False  # wants the target's logits of every node, and the prompt's
+    observes = False  # wants the target's logits of every node
+    primed = False  # and of every token of the prompt
     hidden: tuple[int, ...] = ()  # layers whose hidden rows it wants in `Outcome`
 
     def __init__(self, identity: object, open_session: Callable[[Row], Session]) -> None:

@@ -81,8 +81,8 @@ class Loop:
         """Evaluate a row's prompt up to its last token, which becomes the first root, and let it join."""
         begun = perf_counter()
         session = self._drafting.open(row) if self._drafting else None
-        observing = session is not None and self._drafting is not None and self._drafting.observes
-        want = Want() if observing else NOTHING
+        primed = self._drafting is not None and self._drafting.primed
+        want = Want() if primed else NOTHING
         for evaluation, start in read(self.model, self.cache, row.cache_row, row.history.tokens[:-1], want):
             if session is not None and evaluation.logits is not None:
                 session.prime(evaluation.logits[0], start)

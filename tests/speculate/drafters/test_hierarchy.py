@@ -160,7 +160,7 @@ class Observer(Drafter):
     def begin(self, context: Context) -> Drafting:
         assert context.target is SMALL
         drafting = Drafting(self, lambda row: Watching(row, self.notes))
-        drafting.observes = True
+        drafting.observes = drafting.primed = True
         return drafting
 
 

@@ -139,6 +139,7 @@ class FuseDrafting(Drafting):
         self.parts = len(draftings)
         self.watched = all(drafting.free or drafting.watched for drafting in draftings)
         self.observes = any(drafting.observes for drafting in draftings)
+        self.primed = any(drafting.primed for drafting in draftings)
         self.hidden = tuple(sorted({layer for drafting in draftings for layer in drafting.hidden}))
         self.owners: dict[str, Ledger] = {}  # by source of a node
         self._cost = cache(context.clock.cost)
@@ -209,7 +210,7 @@ class FuseSession(Session):
 
     def prime(self, logits: Tensor, start: int) -> None:
         for part, drafting, ledger in zip(self.parts, self.drafting.draftings, self.drafting.ledgers, strict=True):
-            if drafting.observes and not ledger.left:
+            if drafting.primed and not ledger.left:
                 part.prime(logits, start)
 
     def propose(self, room: Room) -> Tree:

@@ -79,6 +79,7 @@ class GraftDrafting(Drafting):
         self.free = model.free and filler.free
         self.mixed = not self.free
         self.observes = model.observes or filler.observes
+        self.primed = model.primed or filler.primed
         self.hidden = tuple(sorted({*model.hidden, *filler.hidden}))
 
     def _open_session(self, row: Row) -> Session:

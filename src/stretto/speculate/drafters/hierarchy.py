@@ -80,7 +80,7 @@ class HierarchyDrafting(Drafting):
 
     def _open_session(self, row: Row) -> Session:
         reader, session = self.second.open(row), self.inner.open(row)
-        if self.inner.observes:
+        if self.inner.primed:
             for logits, start in self.second.recite(reader):
                 session.prime(logits, start)
         return HierarchySession(self, reader, session)

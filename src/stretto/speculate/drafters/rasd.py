@@ -82,6 +82,7 @@ class RasdDrafting(Drafting):
         self.free = model.free and retriever.free
         self.mixed = not self.free and (retriever.free or retriever.mixed or model.mixed)
         self.observes = model.observes or retriever.observes
+        self.primed = model.primed or retriever.primed
         self.hidden = tuple(sorted({*model.hidden, *retriever.hidden}))
 
     def _open_session(self, row: Row) -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -84,6 +85,10 @@ class RecycleDrafting(Drafting):
 
     observes = True
 
+    def __init__(self, settings: Recycle, open_session: Callable[[Row], Session]) -> None:
+        super().__init__(settings, open_session)
+        self.primed = settings.prompt
+
 
 class Followers:
     """The best next tokens of every token's last evaluation: distinct, best first, -1 where there is none."""
@@ -133,7 +138,7 @@ class RecycleSession(Session):
         self.table = table
 
     def prime(self, logits: Tensor, start: int) -> None:
-        if self.settings.prompt:
+        if self.settings.prompt:  # else it was computed for another drafter
             self.table.learn(self.tokens[start : start + len(logits)], logits)
 
     def propose(self, room: Room) -> Tree:

@@ -144,6 +144,7 @@ class MergedDrafting(Drawing):
         self.draftings = draftings
         self.free = all(drafting.free for drafting in draftings)
         self.observes = any(drafting.observes for drafting in draftings)
+        self.primed = any(drafting.primed for drafting in draftings)
         self.hidden = tuple(sorted({layer for drafting in draftings for layer in drafting.hidden}))
 
     def _open_session(self, row: Row) -> Session:
