@@ -94,15 +94,15 @@ def test_auto_fuses_what_suits_the_model_and_a_draft_that_lies_beside_it(tmp_pat
         (folder / "tokenizer.json").write_text("{}")
     model = TableModel.random(4, seed=0)
     names = lambda found: [part.name for part in found.draft.parts]  # noqa: E731
-    assert names(method.complete(method.parse("auto"), model)) == ["lookup"]  # so small that bookkeeping costs more
+    assert names(method.complete(method.parse("auto"), model)) == ["suffix"]  # so small that bookkeeping costs more
     model.channels = 4000
-    assert names(method.complete(method.parse("auto"), model)) == ["lookup", "recycle"]
+    assert names(method.complete(method.parse("auto"), model)) == ["suffix", "recycle"]
     model.name = str(target)
-    assert names(method.complete(method.parse("auto"), model)) == ["lookup", "recycle", "draft"]
+    assert names(method.complete(method.parse("auto"), model)) == ["suffix", "recycle", "draft"]
     chained = TableModel.random(4, seed=0)
     chained.name, chained.abilities = str(target), Ability.NONE  # one drafter of chains is what it can verify
     alone = method.complete(method.parse("auto"), chained)
-    assert names(alone) == ["lookup"]
+    assert names(alone) == ["suffix"]
     method.check(alone, chained)
     (draft / "tokenizer.json").write_text("{ }")  # another one
     assert method.beside(target) is None

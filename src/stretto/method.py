@@ -6,7 +6,7 @@ draft(model=zoo/draft)+fixed(8)         parts joined by "+", settings in parenth
 prompt-lookup                           a system of the catalogue by its name
 entropy(small=zoo/draft)                a route or a search, which decodes by itself
 fuse(lookup(5),draft)                   parts that hold parts
-threshold(0.9)+blocks(32)+dual-cache    for masked-diffusion models: an order, and blocks, refresh, stop, guidance
+threshold(0.9)+blocks(32)+dual-cache    for masked-diffusion models: an order, and blocks, refresh, stop, guidance, lookahead
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from .speculate import loop as speculate
 from .speculate.acceptors.exact import Exact
 from .speculate.contract import Drafter
 from .speculate.drafters.fuse import Auto
-from .speculate.drafters.lookup import Lookup
 from .speculate.drafters.model import DraftModel
 from .speculate.drafters.recycle import Recycle
+from .speculate.drafters.suffix import Suffix
 from .speculate.loop import Speculate
 from .speculate.planners.cheapest import Cheapest
 from .steer.pipeline import Pipeline
@@ -46,8 +46,8 @@ Method = Speculate | Routed | Searched | Diffuse  # each gives its family's loop
 Loop = speculate.Loop | route.Loop | search.Loop | diffuse.Loop
 
 ALONE: dict[str, Any] = {"route": Routed, "search": Searched}  # kinds of part that are a method by themselves
-FILLING = ("order", "blocks", "refresh", "stop", "guidance")  # kinds of part for masked-diffusion models
-FILLED = {"blocks": FixedBlocks(), "refresh": Recompute(), "stop": Fill(), "guidance": None}  # where none is named
+FILLING = ("order", "blocks", "refresh", "stop", "guidance", "lookahead")  # kinds of part for masked-diffusion models
+FILLED = {"blocks": FixedBlocks(), "refresh": Recompute(), "stop": Fill(), "guidance": None, "lookahead": None}
 GREEDY = Pipeline([Temperature(0.0)])
 PLAIN = Speculate(draft=None, accept=Exact(), plan=Cheapest())
 WORTH_WATCHING = 30_000_000  # weights from which on looking at every node's logits is a small part of a forward
@@ -148,7 +148,7 @@ def complete(method: Method, model: Model) -> Method:
     """The method with what `auto` leaves to the engine: which drafters to fuse for this model."""
     if not (isinstance(method, Speculate) and isinstance(method.draft, Auto) and not method.draft.parts):
         return method
-    parts: list[Drafter] = [Lookup()]
+    parts: list[Drafter] = [Suffix()]
     if Ability.TREE in model.abilities:  # what several draft together is a tree
         if weights_of(model) > WORTH_WATCHING:
             parts.append(Recycle(prompt=False))

@@ -1,4 +1,4 @@
-"""A drafter that takes forwards is asked where it earns them, by its merits beside what is free."""
+"""A drafter that takes forwards is asked where it earns them, and where it gets further than what is free."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from stretto.models.clock import SimulatedClock
 from stretto.speculate.contract import Outcome
-from stretto.speculate.costly import OPEN, Asking, Costly, Draft
+from stretto.speculate.costly import Asking, Costly, Draft
 from stretto.speculate.tallies import Tallies
 from stretto.tree import Tree
 
@@ -29,7 +29,7 @@ def play(asked: Asking, right: bool, rounds: int, told=None, level: float = LEVE
     row, tried, since = object(), [], 0
     for at in range(rounds):
         asked.begin([row])
-        levels = asked.levels(Tree(), 1.0, nothing())
+        levels = asked.levels(Tree(), nothing())
         tree = Tree.chain([1] * levels, source="model", score=0.9)
         path = list(range(levels)) if right else []
         outcome = Outcome(tree, path, [1] * len(path) + [0], seconds=slow * (1.0 + 0.05 * levels))
@@ -57,29 +57,14 @@ def test_hindsight_counts_as_if_it_had_been_asked():
         assert tried[0] < 30 and (tried[0] + 1 in tried) == told
 
 
-def test_only_what_nobody_else_guessed_is_its_merit():
-    for merit in (True, False):
-        asked, row = asking(), object()
-        for _ in range(20):
-            asked.begin([row])
-            free = Tree.chain([1], source="free")
-            levels = asked.levels(free, 1.0, nothing())
-            source = "model" if merit else "free+model"
-            tree = Tree.chain([1] * max(1, levels), source=source if levels else "free")
-            path = list(range(len(tree)))
-            asked.learn(row, tree, Outcome(tree, path, [1] * len(path) + [0], seconds=1.0), LEVEL * levels)
-        asked.begin([row])
-        assert (asked.levels(free, 1.0, nothing()) > 0) == merit
-
-
-def test_it_is_not_asked_where_free_drafters_know():
+def test_it_is_asked_where_it_gets_further_than_what_is_free():
     asked = asking()
-    play(asked, right=True, rounds=10)
+    play(asked, right=True, rounds=10)  # eight tokens a time
+    free = Tree.chain([1], source="free")
     asked.begin([object()])
-    assert asked.levels(Tree.chain([1], source="free"), OPEN - 0.01, nothing()) == 0
-    assert asked.levels(Tree.chain([1], source="free"), OPEN, nothing()) == 8
-    rich = Draft(12, 13.0, 1.6)  # so good a tree that its own tokens are not worth the wait
-    assert asked.levels(Tree.chain([1], source="free"), OPEN, rich) == 0
+    assert asked.levels(free, nothing()) == 8
+    assert asked.levels(free, Draft(1, 1.5, 1.05)) == 8
+    assert asked.levels(free, Draft(12, 9.5, 1.6)) == 0
 
 
 @pytest.mark.parametrize("slow", [0.5, 1.0, 4.0])
@@ -103,25 +88,10 @@ def test_one_that_cannot_be_stopped_is_asked_for_no_more_than_pays():
     row = object()
     for _ in range(60):  # half of the first tokens are right, a quarter of the second ones …
         asked.begin([row])
-        levels = asked.levels(Tree(), 1.0, nothing())
+        levels = asked.levels(Tree(), nothing())
         tree = Tree.chain([1] * levels, source="model")
         hits = min(levels, _ % 3)
         asked._tallies.learn(tree, [1] * hits + [0])
         asked.learn(row, tree, Outcome(tree, list(range(hits)), [1] * hits + [0], seconds=1.0), 0.1 * levels)
     asked.begin([row])
-    assert 1 <= asked.levels(Tree(), 1.0, nothing()) <= 4
-
-
-def test_hindsight_leaves_out_what_free_drafters_guessed_too():
-    for covered in (False, True):
-        asked, row, tried = asking(), object(), 0
-        for _ in range(100):
-            asked.begin([row])
-            free = Tree.chain([0 if covered else 1], source="free", score=0.2)  # it does not trust itself
-            levels = asked.levels(free, 0.8, nothing())
-            outcome = Outcome(Tree(), [], [0], seconds=1.0)
-            proposed = Tree.chain([1], source="model") if levels else free
-            outcome.hindsight = [(0.9, True)] * 64 if levels else []
-            asked.learn(row, proposed, outcome, LEVEL * levels)
-            tried += levels > 0
-        assert (tried > 10) != covered
+    assert 1 <= asked.levels(Tree(), nothing()) <= 4

@@ -3,7 +3,7 @@
 A token that it guesses rightly is worth the time that plain decoding would take for it. What being asked came to, in
 tokens and in seconds, is counted each time; while that does not pay, the drafter pauses, and is tried again after 2, 4,
 8 … rounds. What it would have guessed in the meantime, which it then tells (`Session.hindsight`), counts as if it had
-been asked. Beside free drafters it is asked where these are at a loss, and what they guess as well is not its merit.
+been asked. Beside free drafters it is asked where it usually gets further than they may expect to.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..row import Row
-from ..tree import ROOT, Tree
+from ..tree import Tree
 from .contract import Outcome
 from .tallies import Tallies, depth_class, score_class
 
-OPEN = 0.5  # chance from which on free drafters count as being at a loss: that none of their first guesses is right
 RECENT = 0.9  # weight of earlier times, each time it is asked: about the last 10 count
 STEADY = 0.95  # weight of earlier rounds in how the clock compares with what windows take
 CHEAPER, DEARER = 1.0, 0.05  # weight of a new observation of what a level takes, by its direction
@@ -37,9 +36,9 @@ class Costly:
     told: float = 0.0  # seconds of windows by the clock, of late
     taken: float = 0.0  # and what they took
     asked: float = 0.0  # times, of late
-    tokens: float = 0.0  # of its own that were accepted when it was asked
+    tokens: float = 0.0  # of what it drafted, alone or like others, that were then accepted
     seconds: float = 0.0  # that it then took, by the clock
-    nodes: float = 0.0  # of its own that were then verified
+    nodes: float = 0.0  # of that, verified
     pause: int = 1  # rounds that it sits out after its last trial
     left: int = 0  # of these, still to come
 
@@ -81,23 +80,17 @@ class Asking:
         self.due = False  # whether it may be asked in this round
         self._asked = False  # whether it is
         self._free: set[str] = set()  # sources of what free drafters propose beside it
-        self._since: dict[Row, list[tuple[bool, bool]]] = {}  # of each token since it was last asked: see `_learn_late`
 
     def begin(self, rows: Sequence[Row]) -> None:
         """A round begins."""
         self.rows, self.due, self._asked = len(rows), self._known.left == 0, False
         self._known.left = max(0, self._known.left - 1)
-        if len(self._since) > len(rows):
-            self._since = {row: self._since[row] for row in rows if row in self._since}
 
     # -- how much -----------------------------------------------------------------------------
 
-    def levels(self, tree: Tree, missed: float, free: Draft) -> int:
-        """How many to ask for beside what free drafters proposed for a row.
-
-        That is all wrong with chance `missed`, and its best part is worth `free`.
-        """
-        if not self.due or missed < OPEN:
+    def levels(self, tree: Tree, free: Draft) -> int:
+        """How many to ask for beside what free drafters proposed for a row, whose best part is worth `free`."""
+        if not self.due:
             return 0
         known = self._known
         if self._yield(free) > MARGIN * free.tokens / free.seconds:
@@ -118,14 +111,17 @@ class Asking:
         return self._yield(self._nothing) > MARGIN / self._cost(1, self.rows)
 
     def _yield(self, free: Draft) -> float:
-        """Tokens per second and row where it is asked beside what is free; 0 where that is not known."""
+        """Tokens per second and row where it is asked beside what is free; 0 where that is not known.
+
+        What is accepted is then the longer one of two paths: what it usually gets, or what is free.
+        """
         known = self._known
         if known.price is None or not known.asked:
             return 0.0
         size = 1 + free.nodes
         window = self._cost(size + round(known.nodes / known.asked), self.rows) - self._cost(size, self.rows)
         drafting = self.rows * known.seconds / known.asked
-        return (free.tokens + known.tokens / known.asked) / (free.seconds + window + drafting)
+        return max(free.tokens, 1.0 + known.tokens / known.asked) / (free.seconds + window + drafting)
 
     @property
     def _nothing(self) -> Draft:
@@ -168,40 +164,29 @@ class Asking:
         known.taken = STEADY * known.taken + outcome.seconds
         own = [node for node, source in enumerate(proposed.sources) if source not in self._free] if self._asked else []
         if not own:
-            firsts = proposed.children(ROOT)
-            missed = 1.0 - sum(self._tallies.rate_of(proposed, node) for node in firsts)
-            covered = outcome.committed[0] in [proposed.tokens[node] for node in firsts]
-            self._since.setdefault(row, []).append((missed >= OPEN, covered))
-            self._since[row] += [(False, True)] * (len(outcome.committed) - 1)
             return
         known.source = (proposed.sources[own[0]].rpartition("+")[2], score_class(proposed.scores[own[0]]))
         levels = max(proposed.depths[node] for node in own)
         known.learn_price(known.pace * (seconds / levels if per_level is None else per_level))
         assert known.price is not None
         usual = len(outcome.hindsight) <= FEW and known.asked > 0  # else it mostly read
-        merits = [self._free.isdisjoint(source.split("+")) for source in tree.sources]
+        verified = [source not in self._free for source in tree.sources]
         took = known.pace * seconds if usual else levels * known.price
-        known.add(sum(merits[node] for node in outcome.path), took, sum(merits))
-        self._learn_late(outcome.hindsight, self._since.pop(row, []))
+        known.add(sum(verified[node] for node in outcome.path), took, sum(verified))
+        self._learn_late(outcome.hindsight)
         if self._pays:
             known.left = 0
 
-    def _learn_late(self, told: Sequence[tuple[float, bool]], since: Sequence[tuple[bool, bool]]) -> None:
-        """What chains would have come to, had it been asked: each ends where it is wrong or stopped.
-
-        `since` says of each token whether it would have been asked there, and whether a free drafter was right.
-        """
+    def _learn_late(self, told: Sequence[tuple[float, bool]]) -> None:
+        """What chains would have come to, had it been asked: each ends where it is wrong or stopped."""
         known, tallies, source = self._known, self._tallies, self._known.source[0]
         hits = levels = 0
         reach = 1.0
-        for (score, hit), (begins, covered) in zip(told, since[-len(told) :], strict=False):
+        for score, hit in told:
             kind = (source, score_class(score), 0, depth_class(levels + 1))
             reach *= tallies.rate(kind)
             tallies.add(kind, hit)
-            if not levels and not begins:
-                reach = 1.0
-                continue
-            levels, hits = levels + 1, hits + (hit and not covered)
+            levels, hits = levels + 1, hits + hit
             if not (hit and levels < self._most and self._gains(reach * tallies.of_source(source), 1 + levels, 1)):
                 known.add(hits, levels * (known.price or 0.0), levels)
                 hits = levels = 0

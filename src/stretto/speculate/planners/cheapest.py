@@ -75,7 +75,7 @@ class CheapestPlanning(Planning):
         if self._room.paid is not None:
             return [self._room] * len(rows)
         nothing = Draft(0, 1.0, self._cost(1, len(rows)))
-        levels = [self._asking.levels(Tree(), 1.0, nothing) for _ in rows]
+        levels = [self._asking.levels(Tree(), nothing) for _ in rows]
         return [replace(self._room, nodes=min(level, self._room.nodes), depth=level) for level in levels]
 
     def _paid(self, tree: Tree) -> int:
@@ -83,12 +83,10 @@ class CheapestPlanning(Planning):
         assert self._asking is not None
         if not self._asking.due:
             return 0
-        reaches = self._reaches(tree)
-        missed = 1.0 - sum(reach for reach, parent in zip(reaches, tree.parents, strict=True) if parent == ROOT)
-        reaches.sort(reverse=True)
+        reaches = sorted(self._reaches(tree), reverse=True)
         nodes, _ = self._best_size([reaches], self._asking.rows)
         free = Draft(nodes, 1.0 + sum(reaches[:nodes]), self._cost(1 + nodes, self._asking.rows))
-        return self._asking.levels(tree, missed, free)
+        return self._asking.levels(tree, free)
 
     def _further(self, tree: Tree) -> bool:
         assert self._asking is not None
