@@ -45,10 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "shape", "report", "claims"),
+        choices=("speed", "shape", "overhead", "report", "claims"),
         default="speed",
         help="speed: whole answers, against transformers' generate (default); "
         "shape: single forwards, a batch of unequal rows, memory over 200 requests (not for random-134m); "
+        "overhead: what drafting costs beside the forwards, by width and length; "
         "report: results as one HTML page; "
         "claims: what published systems promise, tried in kind, as a page in Markdown",
     )
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_measuring(parser.add_argument_group("how it is measured"))
     written = parser.add_argument_group("what is written")
     written.add_argument(
-        "--out", type=Path, help="speed writes OUT.json and OUT.png; shape and claims OUT.json; report OUT.html"
+        "--out", type=Path, help="speed writes OUT.json and OUT.png; report OUT.html; the others OUT.json"
     )
     written.add_argument(
         "--answers", type=Path, metavar="FOLDER", help="answers to spec and mt at batch 1, in Spec-Bench's form"
@@ -145,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    return {"speed": _speed, "shape": _shape, "claims": _claims}[args.what](args)
+    return {"speed": _speed, "shape": _shape, "overhead": _overhead, "claims": _claims}[args.what](args)
 
 
 # -- speed --------------------------------------------------------------------------------------------
@@ -286,6 +287,29 @@ def _shape(args: argparse.Namespace) -> int:
         with bar("memory", shape.WARM_REQUESTS + shape.REQUESTS) as done:
             found.growth = shape.growth(subject, "lookup", progress=done.update)
     print(shape.table(found))
+    if args.out:
+        found.save(args.out.with_suffix(".json"))
+    return 0
+
+
+# -- overhead -----------------------------------------------------------------------------------------
+
+
+def _overhead(args: argparse.Namespace) -> int:
+    """What drafting costs beside the target's forwards."""
+    from tqdm import tqdm
+
+    from . import overhead
+    from .provenance import provenance
+    from .subject import load_subject
+
+    subject = load_subject(args.model, "", args.seed, args.dtype, args.device)
+    found = overhead.Overhead(provenance(model=args.model))
+    total = len(overhead.WIDE) + len(overhead.LONG)
+    with tqdm(total=total, delay=PROGRESS_AFTER, disable=None, leave=False) as bar:
+        found.widths = overhead.widths(subject, progress=bar.update)
+        found.lengths = overhead.lengths(subject, progress=bar.update)
+    print(overhead.table(found))
     if args.out:
         found.save(args.out.with_suffix(".json"))
     return 0
