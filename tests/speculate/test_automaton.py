@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import itertools
 import random
-import sys
 
 import pytest
 
 from stretto.speculate import automaton as module
 from stretto.speculate.automaton import Automaton
+from tracing import lines_run
 
 
 def occurrences(text, part):
@@ -108,33 +108,14 @@ def test_a_copy_grows_by_itself():
     assert automaton.lengths[automaton.repeated()] == 3 and automaton.size == twin.size == 5
 
 
-def lines_run(work):
-    """How many lines of the module are executed."""
-    lines = 0
-
-    def trace(frame, event, argument):
-        nonlocal lines
-        if frame.f_code.co_filename != module.__file__:
-            return None
-        lines += event == "line"
-        return trace
-
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(None)
-    return lines
-
-
 @pytest.mark.parametrize("letters", ["a", "ab", "abcdefghijklmnop"])
 def test_a_token_costs_the_same_however_long_the_text(letters):
     """Counted in executed lines, not in seconds: 500 tokens after 500 and after 8,000."""
     text = random.Random(0).choices(letters, k=8500)
     automaton = Automaton(text[:500])
-    early = lines_run(lambda: [automaton.extend(token) for token in text[500:1000]])
+    early = lines_run(module, lambda: [automaton.extend(token) for token in text[500:1000]])
     for token in text[1000:8000]:
         automaton.extend(token)
-    late = lines_run(lambda: [automaton.extend(token) for token in text[8000:]])
+    late = lines_run(module, lambda: [automaton.extend(token) for token in text[8000:]])
     assert late < 1.3 * early and late < 500 * 40
     assert len(automaton.lengths) <= 2 * len(text)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from stretto.speculate import datastore as module
 from stretto.speculate.contract import Context
 from stretto.speculate.datastore import REACH, Datastore, Document, build, gather, opened, sort_suffixes
 from stretto.speculate.graft import NO_TOKEN
+from tracing import lines_run
 
 
 def texts(seed, vocabulary=3, count=5, most=40):
@@ -209,30 +209,11 @@ def test_a_folder_is_read_in_order_and_only_what_changed_is_tokenised_again(tmp_
     assert bytes(store.arrays["tokens"][:2].tolist()) == b"az" and len(store.find(list(b"new"))) == 1
 
 
-def lines_run(work):
-    """How many lines of the module are executed."""
-    lines = 0
-
-    def trace(frame, event, argument):
-        nonlocal lines
-        if frame.f_code.co_filename != module.__file__:
-            return None
-        lines += event == "line"
-        return trace
-
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(None)
-    return lines
-
-
 def test_a_search_costs_the_logarithm_of_the_store(tmp_path):
     chance = random.Random(0)
     lines = []
     for size in (1_000, 30_000):
         store = build(named([chance.choices(range(50), k=size)]), tmp_path / str(size))
         queries = [chance.choices(range(50), k=16) for _ in range(50)]
-        lines.append(lines_run(lambda store=store, queries=queries: [store.longest(q, 16, 2) for q in queries]))
+        lines.append(lines_run(module, lambda store=store, queries=queries: [store.longest(q, 16, 2) for q in queries]))
     assert lines[1] < 4 * lines[0]  # thirty times the text

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import sys
 
 import pytest
 from hypothesis import given
@@ -17,6 +16,7 @@ from stretto.steer.choice import Rule
 from stretto.steer.path import History
 from stretto.steer.pipeline import Pipeline
 from stretto.tree import Siblings
+from tracing import lines_run
 
 A, B, C, D = range(4)
 
@@ -131,26 +131,7 @@ def test_a_token_costs_the_same_however_long_the_text():
                 row.history.extend(chance.choices(range(50), k=2))
                 s.propose(Room(8, 8))
 
-        early = lines_run(decode)
+        early = lines_run(module, decode)
         row.history.extend(chance.choices(range(50), k=7200))
         s.propose(Room(8, 8))
-        assert lines_run(decode) < 1.3 * early
-
-
-def lines_run(work):
-    """How many lines of the drafter are executed."""
-    lines = 0
-
-    def trace(frame, event, argument):
-        nonlocal lines
-        if frame.f_code.co_filename != module.__file__:
-            return None
-        lines += event == "line"
-        return trace
-
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(None)
-    return lines
+        assert lines_run(module, decode) < 1.3 * early
