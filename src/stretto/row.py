@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from torch import Tensor
+
 from .generation import Counters, Finish, LogProbability, Step
-from .steer.choice import Rule
+from .steer.choice import Rule, log_probability, top_log_probabilities
 from .steer.path import History
 
 
@@ -73,3 +75,32 @@ class Row:
         self.history.extend(kept)
         self.counters.new_tokens += len(kept)
         return kept
+
+    def record(self, step: Step, layers: int, forwards: Sequence[int], drafter_calls: int = 0) -> None:
+        """A round is over; `forwards` are the tokens of each evaluation that served the row, of `layers` layers."""
+        counters = self.counters
+        counters.rounds += 1
+        counters.row_forwards += len(forwards)
+        counters.token_forwards += sum(forwards)
+        counters.layer_token_forwards += layers * sum(forwards)
+        counters.drafter_calls += drafter_calls
+        counters.drafted += len(step.drafted)
+        counters.accepted += len(step.accepted)
+        counters.seconds += step.seconds
+        counters.draft_seconds += step.draft_seconds
+        self.steps.append(step)
+
+
+def reported(tokens: Sequence[int], raw: Tensor, steered: Tensor, most: int) -> list[LogProbability]:
+    """Both log-probabilities of n tokens, of raw and steered logits [n, V], with the `most` likeliest beside."""
+    return [
+        LogProbability(*each)
+        for each in zip(
+            tokens,
+            log_probability(raw, tokens),
+            log_probability(steered, tokens),
+            top_log_probabilities(raw, most),
+            top_log_probabilities(steered, most),
+            strict=True,
+        )
+    ]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stretto.speculate.graft import NO_TOKEN, Trie, bundle, count, keep_best, plant, prune_branches, reaches, union
+from stretto.speculate.estimate import reaches
+from stretto.speculate.graft import NO_TOKEN, Trie, bundle, count, keep_best, plant, prune_branches, union
 from stretto.tree import ROOT, Proposal, Tree
 
 CHAINS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), max_size=12)

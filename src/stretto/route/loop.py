@@ -12,10 +12,9 @@ from ..entry import Guarantee
 from ..generation import LogProbability, Step
 from ..models.cache import Cache
 from ..models.contract import Model
-from ..row import Row
+from ..row import Row, reported
 from ..speculate.contract import Context
 from ..speculate.loop import Commit
-from ..steer.choice import log_probability, top_log_probabilities
 from ..steer.pipeline import Pipeline
 from .contract import Route, Writing
 
@@ -94,42 +93,21 @@ class Loop:
     def _record(self, commits: Sequence[Commit], writings: Sequence[Writing], seconds: float) -> None:
         """Counters and the trace; counters of forwards are the engine's own model's, as in every family."""
         for commit, writing in zip(commits, writings, strict=True):
-            row, tree, counters = commit.row, writing.proposed, commit.row.counters
-            accepted = writing.accepted[: len(commit.tokens)]
-            counters.rounds += 1
-            counters.row_forwards += len(writing.forwards)
-            counters.token_forwards += sum(writing.forwards)
-            counters.layer_token_forwards += self.model.layers * sum(writing.forwards)
-            counters.drafter_calls += writing.calls
-            counters.drafted += len(tree)
-            counters.accepted += len(accepted)
-            counters.seconds += seconds
-            row.steps.append(
-                Step(
-                    position=len(row.history.tokens) - len(commit.tokens),
-                    committed=commit.tokens,
-                    sources=commit.sources,
-                    drafted=tree.tokens,
-                    parents=tree.parents,
-                    drafters=tree.sources,
-                    accepted=accepted,
-                    seconds=seconds,
-                )
+            row, tree = commit.row, writing.proposed
+            step = Step(
+                position=len(row.history.tokens) - len(commit.tokens),
+                committed=commit.tokens,
+                sources=commit.sources,
+                drafted=tree.tokens,
+                parents=tree.parents,
+                drafters=tree.sources,
+                accepted=writing.accepted[: len(commit.tokens)],
+                seconds=seconds,
             )
+            row.record(step, self.model.layers, writing.forwards, writing.calls)
 
 
 def report(writing: Writing, size: int, most: int) -> list[LogProbability]:
     """Both log-probabilities of the first `size` tokens of a writing, with the `most` likeliest beside."""
-    tokens = writing.tokens[:size]
     raw, steered = torch.stack(writing.raw[:size]), torch.stack(writing.steered[:size])  # [size, V]
-    return [
-        LogProbability(*each)
-        for each in zip(
-            tokens,
-            log_probability(raw, tokens),
-            log_probability(steered, tokens),
-            top_log_probabilities(raw, most),
-            top_log_probabilities(steered, most),
-            strict=True,
-        )
-    ]
+    return reported(writing.tokens[:size], raw, steered, most)

@@ -91,14 +91,6 @@ def union(trees: Sequence[Tree]) -> Tree:
     return plant(tokens, parents, scores, ["+".join(names) for names in sources])
 
 
-def reaches(tree: Tree) -> list[float]:
-    """The drafter's estimate that each node is accepted: the product of the scores from the root down to it."""
-    found: list[float] = []
-    for parent, score in zip(tree.parents, tree.scores, strict=True):
-        found.append(score if parent == ROOT else found[parent] * score)
-    return found
-
-
 def keep_best(tree: Tree, values: Sequence[float], nodes: int) -> Tree:
     """At most `nodes` nodes, grown from the root by always taking the most valuable that hangs on what was taken.
 

@@ -13,8 +13,7 @@ from ..models.clock import stopwatch
 from ..models.contract import NOTHING, Evaluation, Want
 from ..models.reading import read
 from ..models.window import Window
-from ..row import Row
-from ..steer.choice import log_probability, top_log_probabilities
+from ..row import Row, reported
 from ..tree import ROOT, Tree
 from .contract import (
     NO_ROOM,
@@ -177,10 +176,10 @@ class Loop:
         tokens = [tree.tokens[node] for node in nodes] + [verdict.extra]
         if row.log_probabilities is not None:
             parents = [ROOT, *nodes]
-            reported = [self._report(target, at, row, p, t) for p, t in zip(parents, tokens, strict=True)]
+            found = [self._report(target, at, row, p, t) for p, t in zip(parents, tokens, strict=True)]
         kept = row.advance(tokens)
         if row.log_probabilities is not None:
-            row.reported.extend(reported[: len(kept)])
+            row.reported.extend(found[: len(kept)])
         path = nodes[: len(kept)]
         self.cache.keep(row.cache_row, start, [start, *(start + 1 + node for node in nodes)])
         sources = [tree.sources[node] for node in path] + [""] * (len(kept) - len(path))
@@ -188,14 +187,8 @@ class Loop:
 
     def _report(self, target: Target, at: int, row: Row, parent: int, token: int) -> LogProbability:
         """Both log-probabilities of the token chosen after `parent`."""
-        raw, steered, most = target.raw(at, parent)[None], target.steered(at, parent)[None], row.log_probabilities or 0
-        return LogProbability(
-            token=token,
-            raw=log_probability(raw, [token])[0],
-            steered=log_probability(steered, [token])[0],
-            top_raw=top_log_probabilities(raw, most)[0],
-            top_steered=top_log_probabilities(steered, most)[0],
-        )
+        raw, steered = target.raw(at, parent)[None], target.steered(at, parent)[None]
+        return reported([token], raw, steered, row.log_probabilities or 0)[0]
 
     def _teach(
         self,
@@ -227,26 +220,16 @@ class Loop:
     ) -> None:
         """Counters and the trace."""
         for row, commit, outcome in zip(rows, commits, outcomes, strict=True):
-            tree, counters = outcome.tree, row.counters
-            counters.rounds += 1
-            counters.row_forwards += 1
-            counters.token_forwards += 1 + len(tree)
-            counters.layer_token_forwards += self.model.layers * (1 + len(tree))
-            counters.drafter_calls += self._drafting is not None
-            counters.drafted += len(tree)
-            counters.accepted += len(outcome.path)
-            counters.seconds += seconds
-            counters.draft_seconds += draft_seconds
-            row.steps.append(
-                Step(
-                    position=len(row.history.tokens) - len(commit.tokens),
-                    committed=commit.tokens,
-                    sources=commit.sources,
-                    drafted=tree.tokens,
-                    parents=tree.parents,
-                    drafters=tree.sources,
-                    accepted=outcome.path,
-                    seconds=seconds,
-                    draft_seconds=draft_seconds,
-                )
+            tree = outcome.tree
+            step = Step(
+                position=len(row.history.tokens) - len(commit.tokens),
+                committed=commit.tokens,
+                sources=commit.sources,
+                drafted=tree.tokens,
+                parents=tree.parents,
+                drafters=tree.sources,
+                accepted=outcome.path,
+                seconds=seconds,
+                draft_seconds=draft_seconds,
             )
+            row.record(step, self.model.layers, [1 + len(tree)], drafter_calls=self._drafting is not None)

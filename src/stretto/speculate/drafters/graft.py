@@ -14,7 +14,8 @@ from ...models.contract import Ability
 from ...row import Row
 from ...tree import Proposal, Siblings, Tree
 from ..contract import NO_ROOM, Context, Drafter, Drafting, Outcome, Room, Session
-from ..graft import keep_best, reaches, union
+from ..estimate import reaches
+from ..graft import keep_best, union
 
 ENTRY = Entry(
     name="graft",

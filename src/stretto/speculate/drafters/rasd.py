@@ -14,7 +14,8 @@ from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Proposal, Siblings, Tree
 from ..contract import NO_ROOM, Context, Drafter, Drafting, Outcome, Room, Session
-from ..graft import keep_best, prune_branches, reaches, union
+from ..estimate import reaches
+from ..graft import keep_best, prune_branches, union
 
 ENTRY = Entry(
     name="rasd",
