@@ -76,9 +76,9 @@ def equal(left: str, number: float, tolerance: float = 1e-6) -> Relation:
     return Relation(left, "=", number, tolerance=tolerance)
 
 
-def falling(*names: str, slack: float = 1.0) -> tuple[Relation, ...]:
-    """Each at least `slack` times the next."""
-    return tuple(at_least(more, slack, less) for more, less in pairwise(names))
+def falling(*names: str) -> tuple[Relation, ...]:
+    """Each at least the next."""
+    return tuple(at_least(more, 1.0, less) for more, less in pairwise(names))
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,7 @@ CLAIMS = (
             temperature=0.6,
             count=6,
         ),
-        (at_least("sequoia", 0.97, "constant"),),
+        (at_least("sequoia", 1.0, "constant"),),
     ),
     Claim(
         "rsd",
@@ -178,7 +178,7 @@ CLAIMS = (
             temperature=1.0,
             count=12,
         ),
-        falling("stochastic", "constant", "independent", "chain", slack=0.95),
+        falling("stochastic", "constant", "independent", "chain"),
         number=31,
     ),
     Claim(
@@ -293,7 +293,7 @@ CLAIMS = (
             temperature=0.6,
             count=6,
         ),
-        falling("dyspec", "sequoia", "independent", "chain", slack=0.95),
+        falling("dyspec", "sequoia", "independent", "chain"),
         number=247,
     ),
     Claim(

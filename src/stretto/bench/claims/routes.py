@@ -178,7 +178,7 @@ CLAIMS = (
         "choosing what changes least when identity words are swapped takes away most of a text's bias",
         "mean divergence of a token's probability under the swap",
         Worked(swapped, f"`ambedkar(…,least_q=.05)` and the small model alone on {len(PROMPTS)} prompts; T=0"),
-        (at_most("filtered", 0.5, "small model alone"),),
+        (at_most("filtered", 1 / 3, "small model alone"),),
         number=112,
     ),
     Claim(
