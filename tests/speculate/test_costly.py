@@ -35,7 +35,7 @@ def play(asked: Asking, right: bool, rounds: int, told=None, level: float = LEVE
         outcome = Outcome(tree, path, [1] * len(path) + [0], seconds=slow * (1.0 + 0.05 * levels))
         if levels and told is not None:
             outcome.hindsight = [(0.9, told)] * since
-        asked.learn(row, tree, outcome, slow * level * levels)
+        asked.learn(tree, outcome, slow * level * levels)
         since = 0 if levels else since + len(outcome.committed)
         tried += [at] if levels else []
     return tried
@@ -92,6 +92,6 @@ def test_one_that_cannot_be_stopped_is_asked_for_no_more_than_pays():
         tree = Tree.chain([1] * levels, source="model")
         hits = min(levels, _ % 3)
         asked._tallies.learn(tree, [1] * hits + [0])
-        asked.learn(row, tree, Outcome(tree, list(range(hits)), [1] * hits + [0], seconds=1.0), 0.1 * levels)
+        asked.learn(tree, Outcome(tree, list(range(hits)), [1] * hits + [0], seconds=1.0), 0.1 * levels)
     asked.begin([row])
     assert 1 <= asked.levels(Tree(), nothing()) <= 4

@@ -18,7 +18,7 @@ from .tallies import Tallies, depth_class, score_class
 
 RECENT = 0.9  # weight of earlier times, each time it is asked: about the last 10 count
 STEADY = 0.95  # weight of earlier rounds in how the clock compares with what windows take
-CHEAPER, DEARER = 1.0, 0.05  # weight of a new observation of what a level takes, by its direction
+DEARER = 0.05  # weight of an observation that a level takes longer than believed; one that it takes less is believed
 FEW = 4  # tokens that it may have to read beside drafting
 TRIAL = 2  # levels of the first trial; later ones have 1
 LONGEST_PAUSE = 128  # rounds between two trials
@@ -55,7 +55,7 @@ class Costly:
     def learn_price(self, seconds: float) -> None:
         """What a level took."""
         if self.price is None or seconds < self.price:
-            self.price = seconds if self.price is None else self.price + CHEAPER * (seconds - self.price)
+            self.price = seconds
         else:  # reading a prompt, or a hiccup, is no habit
             self.price += DEARER * (min(seconds, 2 * self.price) - self.price)
 
@@ -154,7 +154,7 @@ class Asking:
 
     # -- learning -----------------------------------------------------------------------------
 
-    def learn(self, row: Row, proposed: Tree, outcome: Outcome, seconds: float, per_level: float | None = None) -> None:
+    def learn(self, proposed: Tree, outcome: Outcome, seconds: float, per_level: float | None = None) -> None:
         """What was proposed for a row, by it and others, what came of it, and the seconds that drafting took.
 
         `per_level` are those of a level but for the first, which reads what is new.

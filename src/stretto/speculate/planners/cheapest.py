@@ -153,4 +153,4 @@ class CheapestPlanning(Planning):
         self._tallies.learn(proposed, outcome.committed)
         if self._asking is not None:
             per_level, rows = self._drafting.seconds_per_level, self._asking.rows
-            self._asking.learn(row, proposed, outcome, draft_seconds, per_level and per_level / rows)
+            self._asking.learn(proposed, outcome, draft_seconds, per_level and per_level / rows)
