@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import random
 
 import pytest
@@ -151,14 +152,14 @@ def test_rooms_are_within_the_setting():
     start=st.floats(0.1, 5.0),
     per_token=st.floats(0.0, 2.0),
 )
-def test_a_single_chain_is_cut_as_a_tree_would_be_trimmed(rates, start, per_token):
+def test_a_single_chain_is_cut_where_its_yield_is_best(rates, start, per_token):
     plan = planning(start, per_token)
     tree = Tree.chain(range(len(rates)), source="s")
     for node, rate in enumerate(rates):
         tree.scores[node] = node / 10  # each node is of its own kind
         plan._tallies.known[kind_of(tree, node)] = Tally(rate, 1.0)
     (alone,) = plan.trim([None], [tree])
-    reaches = plan._reaches(tree)
+    reaches = list(itertools.accumulate(rates, operator.mul))
     yields = [MARGIN / start] + [
         (1 + sum(reaches[:size])) / (start + per_token * size) for size in range(1, len(rates) + 1)
     ]
