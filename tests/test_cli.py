@@ -334,7 +334,7 @@ def test_chat_changes_its_method_and_counts(run, model, engine):
     chat = ("chat", "--model", model, "--max-new-tokens", 9)
     status, printed, complaints = run(*chat, stdin="/method\nab\n/method plain\ncd\n/stats\n")
     first, second = turns(engine, "ab", "cd")
-    assert printed.startswith(f"(method lookup)\n{first}\n(method plain)\n{second}\n(18 tokens, ")
+    assert printed.startswith(f"(method auto)\n{first}\n(method plain)\n{second}\n(18 tokens, ")
     assert (status, complaints) == (0, "")
 
 

@@ -39,6 +39,17 @@ def test_traces(run, tmp_path):
     ]
 
 
+def test_traces_that_fill_masks_say_how_far_from_left_to_right(run, tmp_path):
+    steps = [Step(at, [7], [""], positions=[at], confidence=[0.5]) for at in (1, 3, 2, 4)]
+    file = tmp_path / "trace.json"
+    Generation("", [7] * 4, "length", [0], Counters(row_forwards=4), steps).save_trace(file)
+    status, printed, _ = run("diagnose", "--trace", file)
+    assert status == 0 and "among the k leftmost masks 1: 0.75  2: 1.00" in printed
+    record = json.loads(run("diagnose", "--json", "--trace", file)[1])
+    assert record["ar_ness"]["global"]["1"] == 0.75 and record["ar_ness"]["local"]["2"] == 0.0
+    assert "leftmost" not in run("diagnose", "--trace", trace(tmp_path))[1]
+
+
 def test_layers_of_a_model(run, tmp_path):
     build("Llama", num_key_value_heads=2).save_pretrained(tmp_path / "model")
     text = tmp_path / "text.txt"

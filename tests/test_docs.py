@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+import stretto
 from laws.worlds import decode
+from stretto import method
+from stretto.engine import Engine
+from stretto.models.masked import LAYOUTS
 from stretto.models.table import TableModel
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
+from test_infill import save as masked_checkpoint
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -39,3 +46,33 @@ def test_the_drafter_of_the_page_is_short_and_lawful(monkeypatch: pytest.MonkeyP
     (row,) = decode(looping, [[0]], drafter=drafter, new_tokens=40)
     assert row.counters.rounds < 20
     exec(compile(use, "write-a-drafter.md", "exec"), shown)
+
+
+def test_the_page_on_masked_models_works_as_it_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = masked_checkpoint(tmp_path, block=None)  # random: what it writes is nothing to look at
+    monkeypatch.setattr(stretto, "load", lambda name: Engine.load(model))
+    shown: dict[str, Any] = {}
+    for block in blocks("diffusion.md"):
+        exec(compile(block, "diffusion.md", "exec"), shown)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) >= 4 and "</html>" in shown["html"]
+    rounds = {line.split()[0]: int(line.split()[-2]) for line in printed if line.startswith(("low-", "threshold"))}
+    assert rounds[shown["baseline"]] == 32
+    assert re.search(r"The cat .* on the .", engine_text(shown), re.DOTALL)
+
+
+def engine_text(shown: dict[str, Any]) -> str:
+    """The whole text of the filled example."""
+    return str(shown["engine"].decode([*shown["filled"].prompt_tokens, *shown["filled"].tokens]))
+
+
+def test_the_page_on_masked_models_names_what_there_is() -> None:
+    text = (DOCS / "diffusion.md").read_text(encoding="utf-8")
+    for kind in re.findall(r'"stretto_diffusion": (.*)', text):
+        assert set(json.loads(kind)) == {"mask_token_id", "block", "shift"}
+    for layout in ("llada", "Dream", "sdar", "Fast_dLLM_Qwen"):
+        assert layout in LAYOUTS and layout in text
+    for default in method.FILLS.values():
+        assert f"`{default}`" in text

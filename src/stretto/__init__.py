@@ -27,8 +27,8 @@ def load(name: str = "zoo/causal", **options: Any) -> Engine:
     return Engine.load(name, **options)
 
 
-def generate(prompt: Any, model: str = "zoo/causal", method: str = "lookup", **settings: Any) -> Any:
-    """Load a model and answer; to ask more than once, keep an engine from `load`."""
+def generate(prompt: Any, model: str = "zoo/causal", method: str | None = None, **settings: Any) -> Any:
+    """Load a model and answer, by default with the method that suits it; to ask again, keep an engine from `load`."""
     return load(model).generate(prompt, method, **settings)
 
 

@@ -28,6 +28,8 @@ FOLDERS = (  # where parts of methods and diagnostics stand
     "diffuse.blocks",
     "diffuse.refresh",
     "diffuse.stops",
+    "diffuse.lookaheads",
+    "diffuse.constraints",
     "diagnose",
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, overload
@@ -26,7 +27,7 @@ from .text import Codec, Prompt, is_one
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-DEFAULT_METHOD = "lookup"
+HOLE = re.compile(r"<\|([1-9][0-9]*)\|>")  # so many tokens of a text that are to be filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +126,17 @@ class Engine:
     # -- answering ----------------------------------------------------------------------------
 
     @overload
-    def generate(self, prompt: Prompt, method: str | Method = ..., **settings: Any) -> Generation: ...
+    def generate(self, prompt: Prompt, method: str | Method | None = ..., **settings: Any) -> Generation: ...
     @overload
-    def generate(self, prompt: Sequence[Prompt], method: str | Method = ..., **settings: Any) -> list[Generation]: ...
     def generate(
-        self, prompt: Prompt | Sequence[Prompt], method: str | Method = DEFAULT_METHOD, **settings: Any
+        self, prompt: Sequence[Prompt], method: str | Method | None = ..., **settings: Any
+    ) -> list[Generation]: ...
+    def generate(
+        self, prompt: Prompt | Sequence[Prompt], method: str | Method | None = None, **settings: Any
     ) -> Generation | list[Generation]:
         """Answer one prompt, or several together; `settings` are those of `Request`.
+
+        Where no method is named it is 'lookup', or Fast-dLLM's for a masked-diffusion model.
 
         A single prompt gives a Generation. A list of prompts, or `samples` > 1, gives a list: all samples of
         the first prompt, then of the second … In a list, a bad prompt gives a Generation with `error` set
@@ -140,20 +145,57 @@ class Engine:
         request = Request.of(settings)
         alone = is_one(prompt)
         prompts = cast(Sequence[Prompt], [prompt] if alone else prompt)
-        decode, placed = self._begin(prompts, request, methods.parse(method), strict=alone)
+        decode, placed = self._begin(prompts, request, self._method(method), strict=alone)
         decode.run()
         answers = [
             self._generation(item, decode) if isinstance(item, Row) else self._failure(item, decode) for item in placed
         ]
         return answers[0] if alone and request.samples == 1 else answers
 
-    def stream(self, prompt: Prompt, method: str | Method = DEFAULT_METHOD, **settings: Any) -> Stream:
+    def stream(self, prompt: Prompt, method: str | Method | None = None, **settings: Any) -> Stream:
         """Answer one prompt piece by piece, one piece a round."""
         request = Request.of(settings)
         if request.samples != 1:
             raise InvalidRequest("a stream is of one sample", hint="use generate() for several")
-        decode, _ = self._begin([prompt], request, methods.parse(method), strict=True)
+        decode, _ = self._begin([prompt], request, self._method(method), strict=True)
         return Stream(self, decode)
+
+    def infill(
+        self, text: str | Sequence[str], method: str | Method | None = None, **settings: Any
+    ) -> Generation | list[Generation]:
+        """Fill the holes of a text, or of several together: `<|5|>` is a hole of five tokens (`encode_holes`).
+
+        What stands before the first hole is the prompt; the answer goes on to the end of the text. Nothing may end in a
+        hole, so end tokens are banned unless `end_tokens` are given. Needs a masked-diffusion model.
+        """
+        texts = [text] if isinstance(text, str) else text
+        if "end_tokens" not in settings:
+            banned = {*settings.get("banned_tokens", ()), *self.end_tokens}
+            settings = settings | {"end_tokens": (), "banned_tokens": sorted(banned)}
+        found = self.generate([self.encode_holes(each) for each in texts], method, **settings)
+        alone = isinstance(text, str) and len(found) == 1
+        if alone and found[0].error is not None:
+            raise found[0].error
+        return found[0] if alone else found
+
+    def encode_holes(self, text: str) -> list[int]:
+        """Token ids of a text with holes; `<|5|>` stands for five masks.
+
+        Raises Unsupported where the model fills no masks, InvalidRequest where there is no hole.
+        """
+        masking = masking_of(self.model)
+        if masking is None:
+            raise Unsupported(
+                f"{self.model.name} continues text, and fills no holes", hint="use a masked-diffusion model"
+            )
+        pieces = HOLE.split(text)  # text, size, text, size, … text
+        if len(pieces) == 1:
+            raise InvalidRequest("the text has no hole", hint="write <|5|> for a hole of five tokens")
+        tokens: list[int] = []
+        for piece, size in zip(pieces[::2], [*pieces[1::2], "0"], strict=True):
+            tokens += self.codec.encode_piece(piece) if piece else []
+            tokens += [masking.mask] * int(size)
+        return tokens
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt. Raises InvalidRequest where it is empty, has no tokenizer, or does not fit."""
@@ -178,6 +220,9 @@ class Engine:
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The checkpoint's tokenizer, if it has one."""
         return self.codec.tokenizer
+
+    def _method(self, method: str | Method | None) -> Method:
+        return methods.parse(methods.default(self.model) if method is None else method)
 
     # -- beginning a decode ---------------------------------------------------------------------
 
@@ -297,4 +342,4 @@ class Engine:
         return Generation("", [], finish, [], error=error, method=methods.describe(decode.method))
 
 
-__all__ = ["DEFAULT_METHOD", "Engine", "Piece", "Prompt", "Stream"]
+__all__ = ["Engine", "Piece", "Prompt", "Stream"]

@@ -64,6 +64,11 @@ class Step:
     revised: list[int] = field(default_factory=list)  # positions that got another token
     confidence: list[float] = field(default_factory=list)  # raw probability of each committed token
 
+    @property
+    def places(self) -> list[int]:
+        """The position of each committed token, counted from the prompt's first."""
+        return self.positions or [self.position + at for at in range(len(self.committed))]
+
 
 @dataclass(slots=True)
 class LogProbability:

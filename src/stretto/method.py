@@ -6,7 +6,7 @@ draft(model=zoo/draft)+fixed(8)         parts joined by "+", settings in parenth
 prompt-lookup                           a system of the catalogue by its name
 entropy(small=zoo/draft)                a route or a search, which decodes by itself
 fuse(lookup(5),draft)                   parts that hold parts
-threshold(0.9)+blocks(32)+dual-cache    for masked-diffusion models: an order, and blocks, refresh, stop, guidance, lookahead
+threshold(0.9)+blocks(32)+dual-cache    for masked-diffusion models: an order and blocks, refresh, stop …
 """
 
 from __future__ import annotations
@@ -46,13 +46,25 @@ Method = Speculate | Routed | Searched | Diffuse  # each gives its family's loop
 Loop = speculate.Loop | route.Loop | search.Loop | diffuse.Loop
 
 ALONE: dict[str, Any] = {"route": Routed, "search": Searched}  # kinds of part that are a method by themselves
-FILLING = ("order", "blocks", "refresh", "stop", "guidance", "lookahead")  # kinds of part for masked-diffusion models
-FILLED = {"blocks": FixedBlocks(), "refresh": Recompute(), "stop": Fill(), "guidance": None, "lookahead": None}
+# kinds of part for masked-diffusion models
+FILLING = ("order", "blocks", "refresh", "stop", "guidance", "lookahead", "hindsight", "constraint")
+FILLED: dict[str, Any] = {"blocks": FixedBlocks(), "refresh": Recompute(), "stop": Fill()}  # where none is named
+CONTINUES = "auto"  # the method where none is named
+FILLS = {  # the same for masked-diffusion models, by whether they are block-causal: Fast-dLLM's, up to the end token
+    False: "threshold+blocks(32)+dual-cache+end-of-text",
+    True: "threshold+block-cache+end-of-text",
+}
 GREEDY = Pipeline([Temperature(0.0)])
 PLAIN = Speculate(draft=None, accept=Exact(), plan=Cheapest())
 WORTH_WATCHING = 30_000_000  # weights from which on looking at every node's logits is a small part of a forward
 _SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
 _PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
+
+
+def default(model: Model) -> str:
+    """The method for a model where none is named."""
+    masking = masking_of(model)
+    return CONTINUES if masking is None else FILLS[masking.block is not None]
 
 
 def parse(text: str | Method) -> Method:
@@ -148,7 +160,7 @@ def complete(method: Method, model: Model) -> Method:
     """The method with what `auto` leaves to the engine: which drafters to fuse for this model."""
     if not (isinstance(method, Speculate) and isinstance(method.draft, Auto) and not method.draft.parts):
         return method
-    parts: list[Drafter] = [Suffix()]
+    parts: list[Drafter] = [Suffix(factor=16.0)]  # how much of it is worth verifying is the planner's matter
     if Ability.TREE in model.abilities:  # what several draft together is a tree
         if weights_of(model) > WORTH_WATCHING:
             parts.append(Recycle(prompt=False))
@@ -226,13 +238,17 @@ def _part(piece: str) -> Any:
         raise UnknownName(f"no method or part is named {name!r}", hint=closest(name, known))
     part = catalogue.part(name)
     known_fields = [field.name for field in fields(part)]
-    positional, named = [], {}
+    words = [str(field.type).startswith("Literal") for field in fields(part)]  # one of a few words, never a part
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
     for setting in _split(inside, ","):
         assigned = _SETTING.fullmatch(setting)
         if not assigned:
-            positional.append(_value(setting))
+            word = len(positional) < len(words) and words[len(positional)]
+            positional.append(setting if word else _value(setting))
         elif assigned[1] in known_fields:
-            named[assigned[1]] = _value(assigned[2])
+            word = words[known_fields.index(assigned[1])]
+            named[assigned[1]] = assigned[2].strip() if word else _value(assigned[2])
         else:
             raise InvalidRequest(f"{name!r} has no setting {assigned[1]!r}", hint=closest(assigned[1], known_fields))
     if positional and str(fields(part)[0].type).startswith("tuple"):  # it takes all that stand without a name
@@ -272,4 +288,4 @@ def _split(text: str, separator: str) -> list[str]:
     return [piece for piece in pieces if piece]
 
 
-__all__ = ["PLAIN", "Drafter", "Method", "check", "describe", "parse"]
+__all__ = ["PLAIN", "Drafter", "Method", "check", "default", "describe", "parse"]

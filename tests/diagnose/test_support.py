@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from diffuse.filters import filter_file
 from laws.stores import random_store
 from laws.worlds import LastTwo
 from route.pairs import WORDS, Words
@@ -101,6 +102,7 @@ HERE = {
     "codeswift": f"codeswift(path={random_store(V)})",
     "jacobi(block=64,blocks=2,pool=4)+fixed(640)": "jacobi(block=6,blocks=2,pool=4)+fixed(60)",
     "superposed(text=FILE)": "superposed(alpha=0)",
+    "learned(file=FILE)+blocks(32)+end-of-text": f"learned(file={filter_file(32)})+blocks(32)+end-of-text",
 }
 PROMPTS = ["he sings", "she", "she sings.he sings she", "he"]
 

@@ -21,6 +21,14 @@ def folder() -> Path:
 
 
 @cache
+def even_store(vocabulary: int) -> str:
+    """The path of a store in which all tokens are equally frequent."""
+    path = folder() / f"even-{vocabulary}"
+    build([Document("all", range(vocabulary))], path, vocabulary=vocabulary)
+    return str(path)
+
+
+@cache
 def random_store(vocabulary: int, seed: int = 0) -> str:
     """The path of a store of random texts over a small vocabulary."""
     chance = random.Random(seed)

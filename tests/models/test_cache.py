@@ -143,6 +143,33 @@ def test_who_sees_whom(tree, lengths, reach):
     assert seen == dense(window, lengths, reach)
 
 
+@pytest.mark.parametrize("held_before", [(2, 2), (1, 3)])
+@pytest.mark.parametrize("real", [(3, 3), (3, 2), (1, 3)])
+def test_everyone_sees_every_real_slot(held_before, real):
+    """The same as a mask that says so; where rows are level and full there is none."""
+    cache = new_cache(rows=2, slots=4)
+    rows = [cache.open() for _ in real]
+    for row, length in zip(rows, held_before, strict=True):
+        write(cache, [row], [[1] * length])
+    window = Window.chain(rows, [[1, 2, 3], [4, 5, 6]], held_before, CPU)
+    window.lengths, window.everyone = list(real), True
+    place = cache.place(window)
+    mask = visibility(place, cache)
+    assert (mask is None) == (held_before == (2, 2) and real == (3, 3))
+    mask = torch.ones(2, 1, 3, place.end, dtype=torch.bool) if mask is None else mask
+    for r in range(2):
+        expected = torch.arange(place.end) < held_before[r] + real[r]
+        assert (mask[r, 0] == expected).all()
+
+
+def test_layers_above_one_are_cut_alone():
+    cache = new_cache(layers=3)
+    row = cache.open()
+    write(cache, [row], [[5, 6, 7]])
+    cache.truncate(row, 1, 1)
+    assert [held(cache, row, layer) for layer in range(3)] == [[5, 6, 7], [5], [5]]
+
+
 def test_a_cache_that_cannot_grow_says_so():
     with pytest.raises(OutOfMemory, match="rows of"):
         new_cache(rows=1 << 30, slots=1 << 20)

@@ -137,7 +137,7 @@ def test_given_hidden_rows_hold_their_edits_already() -> None:
 
 def test_what_it_can_do(family: str) -> None:
     lean = leans(family)
-    assert lean.abilities == Ability.ALL
+    assert lean.abilities == Ability.ALL | Ability.BRANCHES
     assert [layer.reach for layer in lean.weights.layers] == list(networks(family).anatomy.reaches)
 
 

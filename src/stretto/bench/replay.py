@@ -91,6 +91,7 @@ class Replayed:
         self.vocabulary = model.vocabulary
         self.layers = model.layers
         self.channels = model.channels
+        self.heads = model.heads
         self.max_positions = model.max_positions
         self.abilities = model.abilities
         self.device = model.device

@@ -47,6 +47,19 @@ def load_engine(given: argparse.Namespace) -> Engine:
         return Engine.load(given.model, dtype=given.dtype, device=given.device, weights=given.weights)
 
 
+def add_method(parser: argparse.ArgumentParser) -> None:
+    """--method: what `named_method` reads."""
+    parser.add_argument(
+        "--method",
+        help="see `stretto methods`; 'plain' drafts nothing (lookup; of models that fill masks: as fast-dllm does)",
+    )
+
+
+def named_method(given: argparse.Namespace) -> Method | None:
+    """The method of the option of `add_method`; None leaves it to the model."""
+    return None if given.method is None else read_method(given.method)
+
+
 def read_method(text: str) -> Method:
     """A method from its text form, checked before a model is loaded."""
     from ..method import parse
@@ -124,6 +137,9 @@ def add_prompts(parser: argparse.ArgumentParser, *, several: str) -> None:
     group.add_argument("--raw", action="store_true", help="continue the text itself, without the chat template")
     group.add_argument("--system", metavar="TEXT", help="a system message before the prompt")
     group.add_argument("--ids", action="store_true", help="prompts are token ids, such as '5 17 3'")
+    group.add_argument(
+        "--infill", action="store_true", help="fill the holes of the text itself: <|5|> is a hole of five tokens"
+    )
 
 
 def read_prompts(given: argparse.Namespace) -> list[str]:

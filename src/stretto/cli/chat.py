@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, StrettoError
-from .arguments import add_model, add_settings, load_engine, read_method, read_settings
+from .arguments import add_method, add_model, add_settings, load_engine, named_method, read_method, read_settings
 from .generate import statistics, stream
 from .paint import Colours, on_terminal
 
@@ -22,7 +22,7 @@ HELP = "/reset forgets the conversation, /stats counts, /method NAME decodes by 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.epilog = f"In the chat: {HELP}. Ctrl-C stops an answer, not the chat."
-    parser.add_argument("--method", default="lookup", help="see `stretto methods`; 'plain' drafts nothing (lookup)")
+    add_method(parser)
     parser.add_argument("--system", metavar="TEXT", help="a system message before the conversation")
     parser.add_argument("--show-draft", action="store_true", help="on a terminal, colour tokens by who guessed them")
     add_model(parser)
@@ -31,16 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Converse until /quit or the end of the input. Status 2 where a piped question failed."""
-    settings, method = read_settings(given), read_method(given.method)
+    from ..method import default, describe, parse
+
+    settings, method = read_settings(given), named_method(given)
     engine = load_engine(given)
     if not engine.codec.has_template:
         raise InvalidRequest(f"{given.model} has no chat template", hint="use stretto generate, which continues text")
+    method = method or parse(default(engine.model))
     chat = Chat(engine, method, settings, given.system, Colours(given.show_draft and on_terminal()))
     interactive = sys.stdin.isatty()
     if interactive:
         import readline  # noqa: F401  (importing it gives input() its line editing)
 
-        print(f"{given.model}, {given.method}. {HELP}.")
+        print(f"{given.model}, {given.method or describe(method)}. {HELP}.")
     failed = False
     while (line := read_line(interactive)) is not None:
         try:

@@ -13,6 +13,7 @@ from ..errors import InvalidRequest
 from .arguments import add_model, load_engine, token_ids
 
 if TYPE_CHECKING:
+    from ..diagnose.arness import Order
     from ..diagnose.metrics import Metrics
     from ..diagnose.survey import Layer
     from ..engine import Engine
@@ -35,10 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Print metrics of traces, or what a model's layers know."""
     if given.trace:
+        from ..diagnose.arness import order_of_records
         from ..diagnose.metrics import metrics_of_records
 
-        found = metrics_of_records(map(_record, given.trace))
-        print(json.dumps(found.record(), indent=1) if given.json else of_traces(found))
+        records = [_record(file) for file in given.trace]
+        found = metrics_of_records(records)
+        order = order_of_records(records) if found.filled else None
+        if given.json:
+            told = found.record() | ({} if order is None else {"ar_ness": order.record()})
+            print(json.dumps(told, indent=1))
+        else:
+            print("\n".join([of_traces(found), *([] if order is None else of_order(order))]))
         return 0
     layers = _survey(given)
     if given.json:
@@ -69,6 +77,20 @@ def of_traces(found: Metrics) -> str:
     written = (f"{source or 'the model itself'} {count}" for source, count in sorted(found.written_by.items()))
     lines.append(f"written by                 {', '.join(written)}")
     return "\n".join(lines)
+
+
+def of_order(found: Order) -> list[str]:
+    """How far positions were filled from left to right."""
+    record = found.record()
+    lines = []
+    for name, title in (
+        ("global", "among the k leftmost masks"),
+        ("global_of_random_orders", "  of random orders"),
+        ("local", "k in a row side by side"),
+    ):
+        shares = "  ".join(f"{size}: {share:.2f}" for size, share in record[name].items())
+        lines.append(f"{title:27}{shares}")
+    return lines
 
 
 def of_layers(layers: Sequence[Layer]) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
 from .arguments import (
+    add_method,
     add_model,
     add_prompts,
     add_settings,
     as_prompt,
     load_engine,
-    read_method,
+    named_method,
     read_prompts,
     read_settings,
     waiting,
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     add_prompts(parser, several="several are answered side by side")
-    parser.add_argument("--method", default="lookup", help="see `stretto methods`; 'plain' drafts nothing (lookup)")
+    add_method(parser)
     output = parser.add_argument_group("output")
     output.add_argument("--stats", action="store_true", help="a line of statistics on standard error")
     output.add_argument("--trace", metavar="FILE", type=Path, help="save as JSON how each token came about")
+    output.add_argument("--picture", metavar="FILE", type=Path, help="the same as a picture: a page of HTML")
     form = output.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one line of JSON for each answer, with everything in it")
     form.add_argument(
@@ -54,23 +56,24 @@ def run(given: argparse.Namespace) -> int:
     """Answer, one prompt streaming, several side by side. Status 130 where interrupted, 2 where one failed."""
     from ..request import Request
 
-    settings, method = read_settings(given), read_method(given.method)
+    settings, method = read_settings(given), named_method(given)
     request = Request(**settings)
     texts = read_prompts(given)
     alone = len(texts) == 1 and request.samples == 1
-    if given.trace and not alone:
-        raise InvalidRequest("a trace is of one answer", hint="give one prompt, and no --samples")
-    if given.trace:
-        given.trace.open("a").close()  # complain before the work, not after it
+    for file in filter(None, (given.trace, given.picture)):
+        if not alone:
+            raise InvalidRequest("a trace is of one answer", hint="give one prompt, and no --samples")
+        file.open("a").close()  # complain before the work, not after it
     engine = load_engine(given)
-    prompts = [as_prompt(engine, text, given) for text in texts]
     colours = Colours(given.show_draft == "always" or (given.show_draft == "auto" and on_terminal()))
-    if alone and not given.json:
+    prompts = [text if given.infill else as_prompt(engine, text, given) for text in texts]
+    if alone and not given.json and not given.infill:
         answers = [stream(engine, prompts[0], method, settings, colours)]
         print()
     else:
+        answer = engine.infill if given.infill else engine.generate
         with waiting(f"answering {len(prompts) * request.samples} times"):
-            answers = together(engine, prompts, method, settings)
+            answers = together(answer, prompts, method, settings)
         _print_all(engine, answers, request, colours, given)
     if colours.enabled:
         print(colours.legend())
@@ -88,7 +91,7 @@ def write_now(text: str) -> None:
 def stream(
     engine: Engine,
     prompt: Prompt,
-    method: str | Method,
+    method: str | Method | None,
     settings: dict[str, Any],
     colours: Colours,
     *,
@@ -110,9 +113,11 @@ def stream(
     return pieces.generation
 
 
-def together(engine: Engine, prompts: list[Prompt], method: Method, settings: dict[str, Any]) -> list[Generation]:
+def together(
+    answer: Callable[..., Any], prompts: Sequence[Prompt], method: Method | None, settings: dict[str, Any]
+) -> list[Generation]:
     """Answer side by side; a single bad prompt raises, one among others leaves its error in its answer."""
-    answers = engine.generate(prompts[0] if len(prompts) == 1 else prompts, method, **settings)
+    answers = answer(prompts[0] if len(prompts) == 1 else prompts, method, **settings)
     return answers if isinstance(answers, list) else [answers]
 
 
@@ -127,7 +132,10 @@ def _print_all(
         if given.json:
             print(json.dumps(answer.record(), ensure_ascii=False), flush=True)
         elif answer.error is None:
-            print(f"== {title} ==\n{painted(engine, answer, request, colours)}\n", flush=True)
+            text = painted(engine, answer, request, colours)
+            if given.infill:  # the whole text, not only what stands from the first hole on
+                text = engine.decode(answer.prompt_tokens) + text
+            print(text if len(answers) == 1 else f"== {title} ==\n{text}\n", flush=True)
         if answer.error is not None:
             print(f"stretto: {title}: {answer.error}", file=sys.stderr)
 
@@ -149,6 +157,10 @@ def _report(engine: Engine, answers: list[Generation], given: argparse.Namespace
         print(statistics(total), file=sys.stderr)
     if given.trace:
         answers[0].save_trace(given.trace)
+    if given.picture:
+        from ..diagnose.picture import page
+
+        given.picture.write_text(page(answers[0], lambda token: engine.decode([token])), encoding="utf-8")
 
 
 def _log_probabilities(engine: Engine, answer: Generation) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..method import Method
     from ..models.contract import Ability, Model
 
-KINDS = ("drafter", "acceptor", "planner", "order", "blocks", "refresh", "stop", "guidance", "route", "search")
+FILLING = ("order", "blocks", "refresh", "stop", "guidance", "hindsight", "lookahead", "constraint")
+KINDS = ("drafter", "acceptor", "planner", *FILLING, "route", "search")
 COLUMNS = ("name", "number", "family", "guarantee", "parts", "needs", "summary")
 
 
@@ -95,7 +96,10 @@ def taxonomy() -> str:
     )
 
 
-FILLED = {"superposed": "superposed(text=FILE)"}  # nothing can be asked of these without a setting
+FILLED = {  # nothing can be asked of these without a setting
+    "superposed": "superposed(text=FILE)",
+    "learn2pd": "learned(file=FILE)+blocks(32)+end-of-text",
+}
 
 
 def support() -> str:

@@ -65,6 +65,10 @@ class Painter:
 
 def painted(engine: Engine, answer: Generation, request: Request, colours: Colours) -> str:
     """A finished answer in colours."""
+    if not colours.enabled:
+        return answer.text
+    sources = {place: source for step in answer.steps for place, source in zip(step.places, step.sources, strict=True)}
     painter = Painter(engine, answer.prompt_tokens, request, colours)
-    parts = [painter.feed(step.committed, step.sources) for step in answer.steps]
-    return "".join(parts) + painter.finish()
+    first = len(answer.prompt_tokens)
+    text = painter.feed(answer.tokens, [sources.get(first + at, "") for at in range(len(answer.tokens))])
+    return text + painter.finish()

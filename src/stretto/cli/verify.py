@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", type=Path, help="a prompt in each line of this file")
     parser.add_argument("--task", metavar="KIND", help="questions of this task of the gym, or of all")
     parser.add_argument("--count", type=int, metavar="N", help="questions of each task (1)")
-    parser.add_argument("--method", default="lookup", help="the method to check (lookup)")
+    parser.add_argument("--method", default="auto", help="the method to check (auto)")
     parser.add_argument("--against", default="plain", metavar="METHOD", help="what it must equal (plain)")
     add_model(parser)
     add_settings(parser, without=("samples",))

@@ -1,6 +1,7 @@
 """What decoding did and could do: measures of traces and of models, and the map of the methods.
 
 metrics.py   what a trace says: tokens per round, acceptance by depth, rank and source
+arness.py    how far a decode went from left to right
 theory.py    what drafting can give at best
 surplus.py   how much a hidden state knows beyond the next token
 spectrum.py  entropy of heads, gaps between them, and which contexts lie together

@@ -57,6 +57,7 @@ class Metrics:
     by_depth: dict[int, Share] = field(default_factory=dict)  # rounds that reached a depth with a draft; it was right
     by_rank: Counter[int] = field(default_factory=Counter)  # accepted nodes by their rank among siblings, from 0
     by_source: dict[str, Share] = field(default_factory=dict)  # drafted nodes; accepted
+    filled: int = 0  # committed tokens that a model filled into masks, in whatever order
     written_by: Counter[str] = field(default_factory=Counter)  # committed tokens by source; "" for the model's own
 
     @property
@@ -91,6 +92,7 @@ class Metrics:
         for step in steps:
             self.rounds += 1
             self.new_tokens += len(step.committed)
+            self.filled += len(step.positions)
             self.drafted += len(step.drafted)
             self.accepted += len(step.accepted)
             self.written_by.update(step.sources)

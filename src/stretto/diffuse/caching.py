@@ -17,7 +17,7 @@ class Periodic(Refreshing):
     def __init__(self, every: int) -> None:
         self.every = every  # steps; 0: only when a window opens
         self.age: int | None = None  # steps since everything was computed; None: it must be now
-        self.dirty: set[int] = set()  # positions whose tokens changed after they were filled
+        self.dirty: set[int] = set()  # positions whose tokens have changed
 
     @abstractmethod
     def stale(self, canvas: Canvas, window: Span) -> Positions:
@@ -33,18 +33,27 @@ class Periodic(Refreshing):
         self.age += 1
         rows = self.stale(canvas, window)
         if self.dirty:
-            rows = np.union1d(rows, sorted(self.dirty))
+            rows = np.union1d(rows, [position for position in sorted(self.dirty) if position < len(canvas)])
             self.dirty = set()
         return Plan(rows)
 
     def learn(self, canvas: Canvas, delta: Delta) -> None:
-        self.dirty |= {*delta.remask, *delta.revise}
+        self.dirty.update(delta.touched)  # what is filled also where the window does not stay
 
 
 def require_every(every: int) -> None:
     """Raise InvalidRequest for a negative period."""
     if every < 0:
         raise InvalidRequest(f"everything is computed every {every} steps", hint="1 or more; 0: when a window opens")
+
+
+def require_no_doubts(world: World, name: str) -> None:
+    """Raise Unsupported where rows stand beside the canvas, for which nothing is kept."""
+    if world.order.doubting:
+        raise Unsupported(
+            f"{world.order.name!r} needs rows beside the canvas, and {name!r} keeps parts of the network by position",
+            hint="use 'dual-cache', 'prefix-cache' or 'delayed-cache'",
+        )
 
 
 def require_bidirectional(world: World, name: str) -> None:

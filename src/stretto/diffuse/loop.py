@@ -7,7 +7,7 @@ somewhere, and what is handed out bears no mask.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
@@ -23,26 +23,26 @@ from ..row import Row
 from ..speculate.contract import Context
 from ..speculate.loop import Commit
 from ..steer.pipeline import Pipeline
-from .board import Board, Sheet, Sight, View
+from .board import Board, Sheet, View, sources
 from .chance import token_keys
 from .contract import (
     GIVEN,
     OPEN,
-    Blocking,
     Blocks,
     Canvas,
+    Constraint,
     Delta,
+    Hindsight,
+    Lookahead,
     Order,
-    Ordering,
     Refresh,
-    Refreshing,
     Span,
     Stop,
-    Stopping,
     World,
 )
 from .guidance import Guidance
-from .proposal import Positions, Proposal, Proposals
+from .line import Attempt, Line, ahead
+from .proposal import Proposal, Proposals
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,9 @@ class Diffuse:
     refresh: Refresh
     stop: Stop
     guidance: Guidance | None = None
+    lookahead: Lookahead | None = None
+    hindsight: Hindsight | None = None
+    constraint: Constraint | None = None
 
     @property
     def guarantee(self) -> Guarantee:
@@ -74,40 +77,19 @@ class Diffuse:
                 f"{steer.name} looks at the text so far, and positions are filled in any order",
                 hint="leave it out; temperature, truncation, biases and bans work",
             )
-        world = World(model, masking, pipeline)
-        for part in (self.order, self.blocks, self.refresh, self.stop):
-            part.check(world)
+        world = World(model, masking, pipeline, self.order)
+        if self.constraint is not None and self.stop.fills:
+            raise Unsupported(
+                f"{self.stop.name!r} fills or cuts the canvas by itself, where {self.constraint.name!r} is not asked",
+                hint="use 'end-of-text' or 'fill'",
+            )
+        for part in (self.order, self.blocks, self.refresh, self.stop, self.lookahead, self.hindsight, self.constraint):
+            if part is not None:
+                part.check(world)
 
     def loop(self, context: Context, cache: Cache) -> Loop:
         """The loop of one decode."""
         return Loop(context, self, cache)
-
-
-@dataclass(slots=True, eq=False)
-class Line:
-    """One row at work."""
-
-    row: Row
-    canvas: Canvas
-    sheets: list[Sheet]  # of the canvas, and of the one without the prompt where there is guidance
-    order: Ordering
-    blocks: Blocking
-    refresh: Refreshing
-    stop: Stopping
-    window: Span | None = None  # None: nothing is left to fill
-    spare: int = 0  # steps or remasks left beyond one fill a step
-    handed: int = 0  # positions that the row's history holds
-    reports: dict[int, LogProbability] = field(default_factory=dict)  # by position, where the row wants them
-
-    def open_window(self) -> None:
-        """Ask for the window of the next step; tell everyone where it is another one."""
-        window = self.blocks.window(self.canvas)
-        if window is not None and window != self.window:
-            self.canvas.window_step = 0
-            for session in (self.order, self.blocks, self.refresh, self.stop):
-                session.begin_window(self.canvas, window)
-            self.spare += self.order.spare(self.canvas, window)
-        self.window = window
 
 
 class Loop:
@@ -144,6 +126,11 @@ class Loop:
             method.blocks.open(canvas, context),
             method.refresh.open(canvas, context),
             method.stop.open(canvas, context),
+            method.guidance,
+            None if method.lookahead is None else method.lookahead.open(canvas, context),
+            None if method.hindsight is None else method.hindsight.open(canvas, context),
+            None if method.constraint is None else method.constraint.open(canvas, context),
+            method.order.redraws,
             handed=len(row.history.tokens),
         )
         line.open_window()
@@ -155,18 +142,7 @@ class Loop:
         line = self._lines[row]
         sheets = [self.board.fork(sheet)[0] for sheet in line.sheets]
         copy.cache_row = sheets[0].row
-        twin = replace(
-            line,
-            row=copy,
-            canvas=line.canvas.fork(copy.rule),
-            sheets=sheets,
-            order=line.order.fork(),
-            blocks=line.blocks.fork(),
-            refresh=line.refresh.fork(),
-            stop=line.stop.fork(),
-            reports=line.reports.copy(),
-        )
-        self._join(twin)
+        self._join(line.fork(copy, sheets))
 
     def remove(self, row: Row) -> None:
         """Let a row leave, finished or not."""
@@ -185,85 +161,153 @@ class Loop:
     # -- one step -----------------------------------------------------------------------------
 
     def step(self) -> list[Commit]:
-        """One step of all rows. Finished rows leave."""
+        """One step of all rows, and those after it that a lookahead foresaw. Finished rows leave."""
         begun = perf_counter()
         lines = [self._lines[row] for row in self.rows]
-        proposals, sights = self._propose(lines)
-        deltas, commits = [], []
-        for line, proposal, seen in zip(lines, proposals, sights, strict=True):
-            delta, done = self._change(line, proposal, seen)
-            deltas.append(delta)
-            commits.append(self._hand_out(line, done))
-        self._record(lines, deltas, sights, perf_counter() - begun)
+        chains = [self._chain(line) for line in lines]
+        draft_seconds = perf_counter() - begun if self.method.lookahead is not None else 0.0
+        for wave in self._waves(chains):
+            self._evaluate(wave)
+        commits, walked = [], []
+        for line, chain in zip(lines, chains, strict=True):
+            commit, steps = self._walk(line, chain)
+            commits.append(commit)
+            walked.append(steps)
+        self._record(lines, chains, walked, perf_counter() - begun, draft_seconds)
         for line in lines:
             if line.row.finish:
                 self.remove(line.row)
         return commits
 
-    def _propose(self, lines: Sequence[Line]) -> tuple[list[Proposal], list[list[Sight]]]:
-        """Evaluate what is stale; what the model proposes for each row, and what was seen of each of its canvases."""
-        views: list[View] = []
-        wanted: list[Positions] = []
-        for line in lines:
-            assert line.window is not None, "a finished row is still at work"
-            looks = line.order.looks(line.canvas, line.window)
-            further = line.stop.looks(line.canvas, line.window)
-            wanted.append(np.union1d(looks, further) if len(further) else looks)
-            assert len(wanted[-1]), f"a window {tuple(line.window)} with nothing to propose for"
-            plan = line.refresh.plan(line.canvas, line.window, wanted[-1])
-            canvases = [line.canvas.ids]
-            if self.method.guidance is not None:
-                canvases.append(self.method.guidance.unprompted(line.canvas))
-            for sheet, ids in zip(line.sheets, canvases, strict=True):
-                views.append(View(sheet, ids, plan, line.window, wanted[-1]))
+    def _chain(self, line: Line) -> list[Attempt]:
+        """What to evaluate for a row: what it asks for, and what it may ask for after that."""
+        first, line.asked = line.asked or line.ask(), None
+        chain = [Attempt(line, first, line.sheets)]
+        for ask in ahead(line, first, self.method.refresh.exact):
+            sheets = []
+            for sheet in line.sheets:  # nothing is copied where everything is computed anyway
+                blank = bool(np.isin(sheet.held, ask.computed.rows).all())
+                sheets.append(self.board.open() if blank else self.board.fork(sheet)[0])
+            chain.append(Attempt(line, ask, sheets))
+        return chain
+
+    def _waves(self, chains: Sequence[Sequence[Attempt]]) -> list[list[Attempt]]:
+        """What is evaluated together: everything, or the first of all rows, then what is ahead, one by one."""
+        if self.method.lookahead is None or self.method.lookahead.together:
+            return [[attempt for chain in chains for attempt in chain]]
+        return [[chain[0] for chain in chains], *([attempt] for chain in chains for attempt in chain[1:])]
+
+    def _evaluate(self, attempts: Sequence[Attempt]) -> None:
+        """Find out what the model proposes in each of them."""
+        views = [
+            View(sheet, ids, attempt.ask.computed, attempt.ask.window, attempt.ask.known, attempt.ask.doubts)
+            for attempt in attempts
+            for sheet, ids in zip(attempt.sheets, attempt.ask.canvases, strict=True)
+        ]
         logits, seen = self.board.evaluate(views)
-        each = len(lines[0].sheets)
-        sights = [seen[at : at + each] for at in range(0, len(seen), each)]
-        if self.method.guidance is not None:
+        each = len(attempts[0].sheets)
+        for at, attempt in enumerate(attempts):
+            attempt.sights = seen[at * each : (at + 1) * each]
+        logits = self._redo(attempts, views, logits)
+        guidance = self.method.guidance
+        if guidance is not None:
             logits = torch.cat(
                 [
-                    self.method.guidance.guide(*(logits[one.start : one.start + len(at)] for one in both))
-                    for both, at in zip(sights, wanted, strict=True)
+                    guidance.guide(*(logits[one.start : one.start + len(attempt.ask.known)] for one in attempt.sights))
+                    for attempt in attempts
                 ]
             )
-        return self._proposals(lines, wanted, logits), sights
+        self._propose(attempts, logits)
 
-    def _proposals(self, lines: Sequence[Line], wanted: Sequence[Positions], logits: torch.Tensor) -> list[Proposal]:
-        """Cut the logits [N, V] of all wanted positions into the rows' proposals."""
-        pipeline = lines[0].row.rule.pipeline
-        assert all(line.row.rule.pipeline == pipeline for line in lines), "rows of one decode share a pipeline"
+    def _redo(self, attempts: Sequence[Attempt], views: Sequence[View], logits: torch.Tensor) -> torch.Tensor:
+        """Compute once more what a refresh wants to have anew, now that it has seen something: logits [N, V]."""
+        parts, at, changed = [], 0, False
+        for attempt in attempts:
+            layer = None
+            if attempt.ask.plan.keep:
+                layer = attempt.line.refresh.redo(attempt.line.canvas, attempt.sights[0].reading)
+            sights = list(attempt.sights)
+            for each, sight in enumerate(attempt.sights):
+                part = logits[sight.start : sight.start + len(attempt.ask.known)]
+                if layer is not None:
+                    part, sights[each] = self.board.redo(views[at + each], sight, layer)
+                    changed = True
+                parts.append(part)
+            attempt.sights = sights
+            at += len(sights)
+        return torch.cat(parts) if changed else logits
+
+    def _propose(self, attempts: Sequence[Attempt], logits: torch.Tensor) -> None:
+        """Cut the logits [N, V] of all known positions into the proposals."""
+        pipeline = attempts[0].line.row.rule.pipeline
+        assert all(each.line.row.rule.pipeline == pipeline for each in attempts), "rows of one decode share a pipeline"
         keys = None
         if not pipeline.greedy:
-            redraws = self.method.order.redraws
-            steps = [line.canvas.window_step if redraws else 0 for line in lines]
-            keys = np.concatenate(
-                [token_keys(line.row.rule, at, step) for line, at, step in zip(lines, wanted, steps, strict=True)]
-            )
+            keys = np.concatenate([token_keys(each.line.row.rule, each.ask.known, each.ask.draw) for each in attempts])
         whole = Proposals(logits, pipeline, keys)
-        starts = np.cumsum([0, *map(len, wanted)])
-        return [
-            Proposal(whole, np.arange(start, start + len(at)), at)
-            for start, at in zip(starts[:-1].tolist(), wanted, strict=True)
-        ]
+        start = 0
+        for each in attempts:
+            lines = np.arange(start, start + len(each.ask.known))
+            each.proposal = Proposal(whole, lines, each.ask.known)
+            start += len(lines)
 
-    def _change(self, line: Line, proposal: Proposal, sights: Sequence[Sight]) -> tuple[Delta, bool]:
+    def _walk(self, line: Line, chain: Sequence[Attempt]) -> tuple[Commit, list[Step]]:
+        """Take the step that was asked for, and go on as long as the next one was evaluated already."""
+        kept: list[int] = []
+        steps: list[Step] = []
+        left = list(chain)
+        while True:
+            current = left.pop(0)
+            line.sheets, line.row.cache_row = current.sheets, current.sheets[0].row
+            delta, done = self._change(line, current)
+            kept += self._hand_out(line, done)
+            steps.append(_traced(line.canvas, delta))
+            if line.looking is None or line.row.finish:
+                break
+            line.said = current.proposal
+            line.asked = line.ask()
+            while left and not self._answers(left[0], line):
+                left.pop(0)
+            if not left:
+                break
+            line.asked = None
+        for attempt in chain:
+            if attempt.sheets is not line.sheets:
+                for sheet in attempt.sheets:
+                    self.board.close(sheet)
+        if line.looking is not None:
+            line.looking.learn(len(chain) - 1, len(steps) - 1)
+        return Commit(line.row, kept, [""] * len(kept)), steps
+
+    def _answers(self, attempt: Attempt, line: Line) -> bool:
+        """Whether what was evaluated ahead is what the row asks for now, down to what its cache holds."""
+        ask = line.asked
+        assert ask is not None
+        if not attempt.ask.answers(ask):
+            return False
+        rows = np.union1d(ask.plan.rows, sources(self.masking, ask.wanted))
+        held = np.union1d(np.setdiff1d(line.sheets[0].held, ask.plan.forget), rows)
+        return np.array_equal(np.sort(attempt.sheets[0].held), held[held < len(line.canvas)])
+
+    def _change(self, line: Line, attempt: Attempt) -> tuple[Delta, bool]:
         """Let the order fill and the stop judge; what changed, and whether the row's canvas is done."""
         canvas, window = line.canvas, line.window
-        assert window is not None
-        line.refresh.read(canvas, sights[0].reading)
-        own = proposal.at(line.order.looks(canvas, window))
-        delta = line.order.choose(canvas, own, window)
+        assert window is not None and attempt.proposal is not None
+        line.refresh.read(canvas, attempt.sights[0].reading)
+        proposal = line.drawn(attempt.proposal, attempt.ask.draw).at(line.wanted(window))
+        own, delta = line.choose(proposal)
+        window = line.window or window  # settled by now
         self._enforce(line, delta, own, window)
-        self._apply(line, delta, proposal)
+        self._apply(line, delta, proposal, own)
         ending = line.stop.ended(canvas, proposal)
         if ending is not None:
-            self._apply(line, ending, proposal)
+            self._apply(line, ending, proposal, proposal)
             delta = Delta(
                 {**delta.commit, **ending.commit}, delta.remask | ending.remask, {**delta.revise, **ending.revise}
             )
         canvas.step += 1
         canvas.window_step += 1
-        line.refresh.learn(canvas, delta)
+        line.refresh.learn(canvas, delta.within(len(canvas)))  # the stop may have cut what was just filled
         if ending is None:
             line.open_window()
         return delta, ending is not None or line.window is None
@@ -280,8 +324,8 @@ class Loop:
         line.spare -= max(0, 1 - len(delta.commit) + len(delta.remask))
         assert line.spare >= 0, f"{name} gets nowhere, or takes more steps than it declares"
 
-    def _apply(self, line: Line, delta: Delta, proposal: Proposal) -> None:
-        """Change the canvas; given tokens never change."""
+    def _apply(self, line: Line, delta: Delta, proposal: Proposal, chosen_from: Proposal) -> None:
+        """Change the canvas; given tokens never change. What is reported as the model's own is the proposal's."""
         canvas, row = line.canvas, line.row
         for position, token in (*delta.commit.items(), *delta.revise.items()):
             before = canvas.filled[position]
@@ -289,22 +333,19 @@ class Loop:
             assert token != self.masking.mask and 0 <= token < self.model.vocabulary, f"{token} fills no position"
         for position in delta.remask:
             assert canvas.filled[position] >= 0, f"position {position} holds nothing to take back"
-            canvas.ids[position], canvas.filled[position] = self.masking.mask, OPEN
-            canvas.sure[position] = np.nan
+        canvas.change(delta)
         changes = {**delta.commit, **delta.revise}
         if not changes:
             return
-        at = np.fromiter(changes, np.int64)
-        tokens = np.fromiter(changes.values(), np.int64)
-        canvas.ids[at], canvas.filled[at] = tokens, canvas.step
-        known = proposal.at(at)
-        agrees = known.tokens == canvas.ids[known.positions]
-        canvas.sure[known.positions] = np.where(agrees, known.confidence("raw"), np.nan)
+        known = proposal.at(np.fromiter(changes, np.int64))
+        tokens = canvas.ids[known.positions]
+        agrees = bool((known.tokens == tokens).all())
+        canvas.sure[known.positions] = known.confidence("raw") if agrees else known.probability(tokens)
         if row.log_probabilities is not None:
-            reports = known.report(canvas.ids[known.positions].tolist(), row.log_probabilities)
+            reports = known.report(tokens.tolist(), row.log_probabilities, chosen_from.at(known.positions))
             line.reports.update(zip(known.positions.tolist(), reports, strict=True))
 
-    def _hand_out(self, line: Line, done: bool) -> Commit:
+    def _hand_out(self, line: Line, done: bool) -> list[int]:
         """Give the row what is final: all that stands before the first mask, unless the order may take it back."""
         row, canvas = line.row, line.canvas
         ready = canvas.ready
@@ -322,7 +363,7 @@ class Loop:
         if done and not row.finish:
             assert line.handed == len(canvas), "a row ends with masks before its end"
             row.finish = "length"
-        return Commit(row, kept, [""] * len(kept))
+        return kept
 
     def _report(self, line: Line, position: int) -> LogProbability:
         """What was certain when the position was filled; of a given token that it was certain."""
@@ -332,27 +373,41 @@ class Loop:
         return line.reports.get(position) or LogProbability(token, float("nan"), float("nan"))
 
     def _record(
-        self, lines: Sequence[Line], deltas: Sequence[Delta], sights: Sequence[Sequence[Sight]], seconds: float
+        self,
+        lines: Sequence[Line],
+        chains: Sequence[Sequence[Attempt]],
+        walked: Sequence[list[Step]],
+        seconds: float,
+        draft_seconds: float,
     ) -> None:
-        """Counters and the trace."""
-        for line, delta, seen in zip(lines, deltas, sights, strict=True):
-            counters, canvas = line.row.counters, line.canvas
-            computed = sum(sight.computed for sight in seen)
+        """Counters and the trace: a step for each that was taken, the round's time with the first of them."""
+        for line, chain, steps in zip(lines, chains, walked, strict=True):
+            counters = line.row.counters
+            sights = [sight for attempt in chain for sight in attempt.sights]
+            computed = sum(sight.computed for sight in sights)
             counters.rounds += 1
-            counters.row_forwards += len(seen)
-            counters.token_forwards += computed
+            counters.row_forwards += len(sights) + sum(sight.redone > 0 for sight in sights)
+            counters.token_forwards += computed + sum(sight.redone for sight in sights)
             counters.layer_token_forwards += self.model.layers * computed
+            counters.layer_token_forwards += sum(sight.layers * sight.redone for sight in sights)
+            counters.drafter_calls += line.looking is not None
+            counters.drafted += len(chain) - 1
+            counters.accepted += len(steps) - 1
             counters.seconds += seconds
-            positions = sorted(delta.commit)
-            line.row.steps.append(
-                Step(
-                    position=positions[0] if positions else canvas.ready,
-                    committed=[delta.commit[position] for position in positions],
-                    sources=[""] * len(positions),
-                    seconds=seconds,
-                    positions=positions,
-                    remasked=sorted(delta.remask),
-                    revised=sorted(delta.revise),
-                    confidence=[float(canvas.sure[position]) for position in positions],
-                )
-            )
+            counters.draft_seconds += draft_seconds
+            steps[0].seconds, steps[0].draft_seconds = seconds, draft_seconds
+            line.row.steps += steps
+
+
+def _traced(canvas: Canvas, delta: Delta) -> Step:
+    """What a step did, for the trace."""
+    positions = sorted(delta.commit)
+    return Step(
+        position=positions[0] if positions else canvas.ready,
+        committed=[delta.commit[position] for position in positions],
+        sources=[""] * len(positions),
+        positions=positions,
+        remasked=sorted(delta.remask),
+        revised=sorted(delta.revise),
+        confidence=[float(canvas.sure[at]) if at < len(canvas) else float("nan") for at in positions],
+    )

@@ -37,11 +37,13 @@ CONFIDENCES: tuple[str, ...] = get_args(Confidence)
 class Proposals:
     """Of all rows of one step. `keys` [N] are those of the noise (see `chance.token_keys`); None: greedy."""
 
-    def __init__(self, logits: Tensor, pipeline: Pipeline, keys: Positions | None) -> None:
+    def __init__(
+        self, logits: Tensor, pipeline: Pipeline, keys: Positions | None, steered: Tensor | None = None
+    ) -> None:
         self.logits = logits  # [N, V] of the model, guided; float32 or float64
-        self._pipeline = pipeline
-        self._keys = keys
-        self._steered: Tensor | None = None
+        self.pipeline = pipeline
+        self.keys = keys
+        self._steered = steered  # where they are known already
         self._chosen: Tensor | None = None
         self._logs: dict[bool, Tensor] = {}
         self._figures: dict[str, NDArray[np.generic]] = {}
@@ -50,18 +52,18 @@ class Proposals:
     def steered(self) -> Tensor:
         """Log-weights that tokens are drawn from [N, V], −inf where a token is excluded."""
         if self._steered is None:
-            self._steered = self.logits if self._pipeline.plain else self._pipeline(self.logits, [])
+            self._steered = self.logits if self.pipeline.plain else self.pipeline(self.logits, [])
         return self._steered
 
     @property
     def chosen(self) -> Tensor:
         """The proposed token of each position [N]; of equally good ones the lowest id."""
         if self._chosen is None:
-            if self._keys is None:
+            if self.keys is None:
                 self._chosen = self.steered.argmax(-1)
             else:
                 draw = draw_few if self.logits.device.type == "cpu" else draw_all
-                self._chosen = draw(self.steered, torch.from_numpy(self._keys).to(self.logits.device))
+                self._chosen = draw(self.steered, torch.from_numpy(self.keys).to(self.logits.device))
         return self._chosen
 
     def log(self, raw: bool) -> Tensor:
@@ -114,9 +116,10 @@ FIGURES: dict[str, Callable[[Proposals], Tensor]] = {
 class Proposal:
     """The part of one row: n positions, ascending, whose logits were computed in this step."""
 
-    def __init__(self, whole: Proposals, lines: Positions, positions: Positions) -> None:
+    def __init__(self, whole: Proposals, lines: Positions, positions: Positions, weights: Floats | None = None) -> None:
         self._whole = whole
         self._lines = lines  # [n] where the positions stand in the whole
+        self._weights = weights  # [n] of the confidence; None: all 1
         self.positions = positions  # [n]
 
     @property
@@ -128,7 +131,9 @@ class Proposal:
     def confidence(self, source: str) -> Floats:
         """How sure the model is of each position [n]; see `Confidence`."""
         sure: Floats = self._whole.figure(source)[self._lines].astype(np.float64)
-        return sure
+        if self._weights is None:
+            return sure
+        return np.where(sure < 0, sure / self._weights, sure * self._weights)  # entropies stand below 0
 
     @property
     def logits(self) -> Tensor:
@@ -140,14 +145,55 @@ class Proposal:
         """Log-weights that tokens are drawn from [n, V]."""
         return self._whole.steered[torch.from_numpy(self._lines).to(self._whole.logits.device)]
 
+    @property
+    def logs(self) -> Tensor:
+        """The model's own log-probabilities, at temperature 1 and unsteered [n, V]."""
+        return self._whole.log(True)[torch.from_numpy(self._lines).to(self._whole.logits.device)]
+
+    @property
+    def best(self) -> Positions:
+        """The likeliest token of each position [n], of those that may be drawn: what greedy decoding proposes."""
+        best: Positions = self.steered.argmax(-1).cpu().numpy()
+        return best
+
+    def probability(self, tokens: Positions) -> Floats:
+        """The raw probability of one given token at each position [n]."""
+        logs = self.logs
+        found = logs.gather(1, torch.from_numpy(tokens).to(logs.device)[:, None])[:, 0].double().exp()
+        probabilities: Floats = found.cpu().numpy()
+        return probabilities
+
     def at(self, positions: Positions) -> Proposal:
         """The same for those of the positions that are among these."""
         kept = np.isin(self.positions, positions)
-        return self if kept.all() else Proposal(self._whole, self._lines[kept], self.positions[kept])
+        if kept.all():
+            return self
+        weights = None if self._weights is None else self._weights[kept]
+        return Proposal(self._whole, self._lines[kept], self.positions[kept], weights)
 
-    def report(self, tokens: Sequence[int], most: int) -> list[LogProbability]:
-        """Both log-probabilities of one token at each position, with the `most` likeliest beside."""
-        raw, steered = self.logits, self.steered
+    def weighed(self, weights: Floats) -> Proposal:
+        """The same with other confidence: `weights` [n] above 0, less than 1 where it shall be less sure."""
+        return Proposal(self._whole, self._lines, self.positions, weights)
+
+    def redrawn(self, keys: Positions) -> Proposal:
+        """The same distributions with other draws: `keys` [n] are those of the noise. Itself where nothing is drawn."""
+        if self._whole.pipeline.greedy:
+            return self
+        whole = Proposals(self.logits, self._whole.pipeline, keys, self.steered)
+        return Proposal(whole, np.arange(len(self.positions)), self.positions)
+
+    def under(self, logits: Tensor) -> Proposal:
+        """The same positions had the model said these logits [n, V]; with the same draws."""
+        keys = self._whole.keys
+        whole = Proposals(logits, self._whole.pipeline, None if keys is None else keys[self._lines])
+        return Proposal(whole, np.arange(len(self.positions)), self.positions)
+
+    def report(self, tokens: Sequence[int], most: int, chosen_from: Proposal) -> list[LogProbability]:
+        """Both log-probabilities of one token at each position, with the `most` likeliest beside.
+
+        `chosen_from` says of the same positions what the order chose from.
+        """
+        raw, steered = self.logits, chosen_from.steered
         return [
             LogProbability(*each)
             for each in zip(

@@ -31,3 +31,17 @@ def transfers(masks: int, steps: int) -> list[int]:
 def times(steps: int, epsilon: float = EPSILON) -> list[float]:
     """Dream's grid: steps + 1 times from 1 down to epsilon, evenly."""
     return [1 + (epsilon - 1) * step / steps for step in range(steps + 1)]
+
+
+def ascending(total: int, growth: int = 2) -> list[int]:
+    """1, growth, growth² … in ⌊log total⌋ steps, all that is left in the last: 128 are 1, 2, 4, 8, 16, 32, 65.
+
+    (arXiv 2509.23924.) With growth 1 there are `total` steps of one.
+    """
+    if growth == 1:
+        return [1] * total
+    steps = 1
+    while growth ** (steps + 1) <= total:
+        steps += 1
+    sizes = [growth**step for step in range(steps - 1)]
+    return [*sizes, total - sum(sizes)]

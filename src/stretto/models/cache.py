@@ -111,9 +111,10 @@ class Cache:
         """How many tokens of `row` layer `layer` holds."""
         return self._lengths[row][layer]
 
-    def truncate(self, row: int, length: int) -> None:
-        """Drop whatever a layer holds beyond `length` tokens."""
-        self._lengths[row] = [min(held, length) for held in self._lengths[row]]
+    def truncate(self, row: int, length: int, first: int = 0) -> None:
+        """Drop whatever a layer, of those from `first` on, holds beyond `length` tokens."""
+        lengths = self._lengths[row]
+        self._lengths[row] = [*lengths[:first], *(min(held, length) for held in lengths[first:])]
 
     def keep(self, row: int, start: int, slots: Sequence[int]) -> None:
         """From slot `start` on, keep only `slots` (ascending), closing the gaps; a layer keeps what it holds."""
@@ -266,8 +267,11 @@ def visibility(place: Place, cache: Cache, reach: int | None = None) -> Tensor |
     """
     window, device = place.window, cache.shape.device
     size = window.tokens.shape[1]
-    if place.level and size == 1:
+    if place.level and (size == 1 or (window.everyone and min(window.lengths) == size)):
         open_slots = None
+    elif window.everyone:
+        ends = torch.tensor([at + count for at, count in zip(place.starts, window.lengths, strict=True)], device=device)
+        open_slots = (torch.arange(place.end, device=device) < ends[:, None, None]).expand(-1, size, -1)  # [B, T, S]
     elif window.visible is None:
         ends = torch.arange(size, device=device)  # [T]
         starts = place.starts[0] if place.starts_tensor is None else place.starts_tensor[:, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from .cache import Cache, KeyForm
     from .window import Window
+
+
+Branch = tuple[int, Literal["attention", "mlp"]]  # of a layer, counted from 0
 
 
 class Ability(Flag):
@@ -25,6 +28,7 @@ class Ability(Flag):
     ATTENTION = auto()  # attention summaries of chosen heads
     EDITS = auto()  # additions to the residual stream
     RAW_KEYS = auto()  # keys stored before rotation
+    BRANCHES = auto()  # hands out what an attention or an MLP adds to its rows, and takes that as given
     ALL = TREE | EMBEDS | LAYERS | HIDDEN | ATTENTION | EDITS | RAW_KEYS
 
 
@@ -36,6 +40,7 @@ class Want:
     hidden: tuple[int, ...] = ()  # layers whose output rows are wanted; 0 is the embedding
     readout: tuple[int, ...] = ()  # layers whose output is read through the final norm and head
     attention: tuple[tuple[int, int], ...] = ()  # (layer from 0, query head) whose probabilities are wanted
+    branches: tuple[Branch, ...] = ()  # whose additions to the rows are wanted
 
 
 NOTHING = Want(logits=False)
@@ -49,6 +54,7 @@ class Evaluation:
     hidden: dict[int, Tensor] = field(default_factory=dict)  # layer -> [B, T, C]
     readout: dict[int, Tensor] = field(default_factory=dict)  # layer -> [B, T, V]
     attention: dict[tuple[int, int], Tensor] = field(default_factory=dict)  # (layer, head) -> [B, T, S]
+    branches: dict[Branch, Tensor] = field(default_factory=dict)  # -> [B, T, C]
 
 
 class Model(Protocol):
@@ -57,6 +63,7 @@ class Model(Protocol):
     vocabulary: int  # V
     layers: int  # L
     channels: int  # C
+    heads: int  # query heads of a layer
     max_positions: int
     abilities: Ability
     device: torch.device

@@ -25,7 +25,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .cache import Cache, CacheShape, KeyForm, Place, visibility
-from .contract import Ability, Evaluation, Want
+from .contract import Ability, Branch, Evaluation, Want
 from .fuse import Layer, Norm, Unlike, Weights, fuse, release
 from .linear import threads_for
 from .window import RAW, Window
@@ -36,13 +36,14 @@ CHECKED = 12  # tokens on which the module must agree
 class Lean:
     """A Llama-shaped network as a `Model`; built by `lean_or_none`."""
 
-    abilities = Ability.ALL
+    abilities = Ability.ALL | Ability.BRANCHES
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self.name = weights.name
         self.vocabulary, self.channels = weights.table.shape
         self.layers = len(weights.layers)
+        self.heads = weights.heads
         self.max_positions = weights.max_positions
         self.device = weights.table.device
         self.dtype = weights.table.dtype
@@ -83,7 +84,7 @@ class Lean:
         first, last = window.layers or (0, self.layers)
         visit = self._visit(window, cache, want)
         rows = self._enter(window, first)  # [N, C], N = B * T
-        found = Evaluation(attention=visit.attention)
+        found = Evaluation(attention=visit.attention, branches=visit.branches)
         shape = (*window.tokens.shape, self.channels)
         for index in range(first, last + 1):
             if index > first:
@@ -129,6 +130,8 @@ class Lean:
             _turn(positions, self._turn_queries if raw else self._turn_all),
             _turn(cache.positions(place)[:, None, :, None], self._turn_key) if raw else None,
             want.attention,
+            window.given,
+            want.branches,
         )
         first, last = window.layers or (0, self.layers)
         for reach in {layer.reach for layer in self.weights.layers[first:last]}:
@@ -146,11 +149,21 @@ class Lean:
 
     def _layer(self, index: int, rows: Tensor, visit: _Visit) -> Tensor:
         layer = self.weights.layers[index]
-        heads = layer.qkv(_normed(rows, layer.attention_norm))  # [N, all heads * size]
-        rows = layer.out(self._attend(index, layer, heads, visit), rows)
+        if (given := visit.given.get((index, "attention"))) is not None:
+            rows = rows + given.view(rows.shape)
+        else:
+            heads = layer.qkv(_normed(rows, layer.attention_norm))  # [N, all heads * size]
+            before, rows = rows, layer.out(self._attend(index, layer, heads, visit), rows)
+            if (index, "attention") in visit.branching:
+                visit.branches[index, "attention"] = (rows - before).view(visit.batch, visit.size, -1)
+        if (given := visit.given.get((index, "mlp"))) is not None:
+            return rows + given.view(rows.shape)
         gate, up = layer.gate_up(_normed(rows, layer.mlp_norm)).chunk(2, dim=1)
         gate = F.gelu(gate, approximate="tanh") if self.weights.gelu else F.silu(gate)
-        return layer.down(gate.mul_(up), rows)
+        left = layer.down(gate.mul_(up), rows)
+        if (index, "mlp") in visit.branching:
+            visit.branches[index, "mlp"] = (left - rows).view(visit.batch, visit.size, -1)
+        return left
 
     def _attend(self, index: int, layer: Layer, flat: Tensor, visit: _Visit) -> Tensor:
         """Attention over the cache and the window: [N, all heads * size] -> [N, query heads * size]."""
@@ -196,8 +209,11 @@ class _Visit:
     turn: Tensor  # [B, T, all heads, size / 2] complex: rotates queries and keys, leaves values
     key_turn: Tensor | None  # [B, 1, S, size / 2] complex, where the cache holds raw keys
     wanted: tuple[tuple[int, int], ...]
+    given: dict[Branch, Tensor]
+    branching: tuple[Branch, ...]  # whose additions are wanted
     masks: dict[int | None, Tensor | None] = field(default_factory=dict)  # by reach
     attention: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    branches: dict[Branch, Tensor] = field(default_factory=dict)
 
 
 def _normed(rows: Tensor, norm: Norm) -> Tensor:

@@ -45,7 +45,7 @@ class Masking:
 class MaskedModel:
     """A network together with its masking; the mask token is never proposed (its logit is −inf).
 
-    Windows must say who sees whom (`Window.visible`); logits come out row by row, before any shift.
+    Windows must say who sees whom (`Window.visible`, `Window.everyone`); logits come out row by row, before any shift.
     """
 
     def __init__(self, inner: Model, masking: Masking) -> None:
@@ -61,6 +61,7 @@ class MaskedModel:
         self.vocabulary = inner.vocabulary
         self.layers = inner.layers
         self.channels = inner.channels
+        self.heads = inner.heads
         self.max_positions = inner.max_positions
         self.abilities = inner.abilities
         self.device = inner.device

@@ -45,6 +45,7 @@ class Network:
                 self.anatomy: Anatomy = survey(module, self._hooks, self.layers)
                 self.vocabulary = self.anatomy.vocabulary
                 self.channels = self.anatomy.channels
+                self.heads = int(module.config.get_text_config().num_attention_heads)
                 self.abilities = Ability.ALL if self.anatomy.raw_keys else Ability.ALL & ~Ability.RAW_KEYS
                 self._compare_with_module()
         except BaseException:

@@ -25,6 +25,7 @@ class TableModel:
 
     layers = 1
     channels = 1
+    heads = 1
     abilities = Ability.TREE
     dtype = torch.float64
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..tree import Proposal, Tree, slot_of
+
+if TYPE_CHECKING:
+    from .contract import Branch
 
 RAW = -1  # in `Window.tokens`: this slot enters as the raw embedding row in `Window.embeds`
 
@@ -27,11 +31,14 @@ class Window:
     positions: Tensor  # [B, T] int64, counted from 0
     lengths: list[int]  # B; how many of the T slots are real
     visible: Tensor | None = None  # [B, T, T] bool, self included; None: each slot sees those before it
+    everyone: bool = False  # each slot sees all real slots, and `visible` is not read: no mask where rows are level
     embeds: Tensor | None = None  # [B, T, C] raw embedding rows, read where tokens == RAW
     layers: tuple[int, int] | None = None  # run layers [a, b) only; None: all
     hidden: Tensor | None = None  # [B, T, C] rows that enter layer a, when a > 0
     edits: dict[int, Tensor] = field(default_factory=dict)  # layer -> [B, T, C] added to what leaves it;
     # layer 0 is the embedding, layer l the output of the l-th decoder layer
+    given: dict[Branch, Tensor] = field(default_factory=dict)  # -> [B, T, C] added instead of computing the branch;
+    # an attention that is not computed leaves no keys: for windows that hold all that is ever seen of these rows
 
     @classmethod
     def chain(

@@ -10,8 +10,8 @@ from ..tree import ROOT, Tree
 Kind = tuple[str, int, int, int]  # what nodes are alike: source, class of score, rank, class of depth
 
 FADE = 0.96  # weight of the past at each new observation: about the last 25 count
-PRIOR, RARER = 0.7, 0.3  # acceptance of a first child before anything was seen: hopeful; and of each further, of it
-LEAST, MOST = 0.05, 0.95  # bounds of a drafter's own score, as such a belief
+PRIOR, RARER = 0.5, 0.3  # acceptance of a first child before anything was seen, and of each further, of it
+LEAST, MOST = 0.05, 0.8  # bounds of a drafter's own score, as such a belief
 BELIEF = 2.0  # observations that a belief weighs as much as
 ANY = -1  # in a kind: whatever the score, or the depth
 UNSURE = 5  # the class of scores of a drafter that has no opinion

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 import torch
@@ -32,6 +33,11 @@ class Batch:
     tokens: torch.Tensor  # [B, T] int64
     weights: torch.Tensor  # [B, T] float32; the weight of *predicting* this token, 0 where it is not asked for
     kinds: torch.Tensor  # [B, T] int64, an index into KINDS
+    texts: torch.Tensor  # [B, T] int64, which of its row's texts (chats, real text) a token belongs to: 0, 1, …
+
+    def rows(self, start: int, end: int) -> Self:
+        """Rows start … end − 1 alone."""
+        return type(self)(*(getattr(self, field.name)[start:end] for field in fields(self)))
 
 
 class Batches:
@@ -49,12 +55,15 @@ class Batches:
         key = f"{self._seed}/{number}/{length}"
         rng = random.Random(key)
         chats = self._encoded(
-            self._mixture.chats(f"train/{key}", late=length > FIRST_LENGTH), np.random.default_rng(rng.getrandbits(64))
+            self._mixture.chats(f"train/{key}", late=length > FIRST_LENGTH),
+            np.random.default_rng(rng.getrandbits(64)),
+            length,
         )
-        tokens, weights, kinds = (np.zeros((rows, length), kind) for kind in (np.int64, np.float32, np.int64))
+        tokens, kinds, texts = (np.zeros((rows, length), np.int64) for _ in range(3))
+        weights = np.zeros((rows, length), np.float32)
         waiting = next(chats)
         for row in range(rows):
-            used = 0
+            used = text = 0
             while used < CHAT_PART * length:
                 ids, weight, kind = waiting
                 if used + len(ids) > length:
@@ -62,20 +71,22 @@ class Batches:
                         break  # it opens the next row
                 else:
                     span = slice(used, used + len(ids))
-                    tokens[row, span], weights[row, span], kinds[row, span] = ids, weight, kind
-                    used += len(ids)
+                    tokens[row, span], weights[row, span], kinds[row, span], texts[row, span] = ids, weight, kind, text
+                    used, text = used + len(ids), text + 1
                 waiting = next(chats)
             if used < length:
                 name = rng.choices(list(self._texts), [TEXT_SHARES[kind] for kind in self._texts])[0]
                 tokens[row, used:] = self._slice(rng, self._texts[name], length - used)
-                weights[row, used:], kinds[row, used:] = 1.0, KINDS.index(name)
-        return Batch(torch.from_numpy(tokens), torch.from_numpy(weights), torch.from_numpy(kinds))
+                weights[row, used:], kinds[row, used:], texts[row, used:] = 1.0, KINDS.index(name), text
+        return Batch(*map(torch.from_numpy, (tokens, weights, kinds, texts)))
 
     def _slice(self, rng: random.Random, text: Ids, size: int) -> Ids:
         start = rng.randrange(len(text) - size)
         return np.concatenate([[self._bos], text[start : start + size - 1]])
 
-    def _encoded(self, chats: Iterator[Chat], rng: np.random.Generator) -> Iterator[tuple[Ids, Weights, int]]:
+    def _encoded(
+        self, chats: Iterator[Chat], rng: np.random.Generator, length: int
+    ) -> Iterator[tuple[Ids, Weights, int]]:
         """Chats as token ids, loss weights and kind; encoded many at a time because that is faster."""
         while True:
             some = [next(chats) for _ in range(CHATS_AT_ONCE)]
@@ -85,9 +96,16 @@ class Batches:
                 system, prompt, answer = ids[3 * index : 3 * index + 3]
                 head = [self._system, *system, self._end] if chat.system else []
                 head += [self._user, *prompt, self._end, self._assistant]
-                weights = np.ones(len(head) + len(answer) + 1)
-                weights[: len(head)] = rng.random(len(head)) < PROMPT_SAMPLE
-                yield np.array([*head, *answer, self._end]), weights, KINDS.index(chat.kind)
+                yield (
+                    *self._asked(np.array([*head, *answer, self._end]), len(head), rng, length),
+                    KINDS.index(chat.kind),
+                )
+
+    def _asked(self, ids: Ids, head: int, rng: np.random.Generator, length: int) -> tuple[Ids, Weights]:
+        """A chat whose first `head` tokens are the question, with the weight of each token; rows have `length`."""
+        weights = np.ones(len(ids))
+        weights[:head] = rng.random(head) < PROMPT_SAMPLE
+        return ids, weights
 
     def _long_ids(self, texts: tuple[str, ...]) -> Ids:
         rows = self._tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)

@@ -1,4 +1,4 @@
-"""`stretto train zoo …`: train, distil, measure and export the zoo's models."""
+"""`stretto train zoo …`: train, distil, adapt, measure and export the zoo's models."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from pathlib import Path
 
 from stretto.errors import InvalidRequest
 
-TARGET_MINUTES, DRAFT_MINUTES = 95.0, 18.0
+TARGET_MINUTES, DRAFT_MINUTES, MASKED_MINUTES = 95.0, 18.0, 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The recipe, its parts, where to put what comes of it, and how long it may take."""
-    parser.add_argument("recipe", choices=["zoo"], help="zoo: the causal target and its draft")
-    parser.add_argument("part", choices=["target", "draft", "measure", "export", "all"])
+    parser.add_argument("recipe", choices=["zoo"], help="zoo: the causal target, its draft, its masked twins")
+    parser.add_argument("part", choices=["target", "draft", "masked", "block", "measure", "export", "all"])
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, logs and models")
-    parser.add_argument("--begin", type=Path, help="target: start from the weights in this folder, not from fresh ones")
-    parser.add_argument("--data", type=Path, help="folder with bench/gsm8k and corpora/books (default: without them)")
     parser.add_argument(
-        "--minutes", type=float, help="training time of the target, or of the draft if that is the part"
+        "--begin",
+        type=Path,
+        help="start from the weights in this folder (target: not from fresh ones; twins: not from OUT's target)",
     )
+    parser.add_argument("--data", type=Path, help="folder with bench/gsm8k and corpora/books (default: without them)")
+    parser.add_argument("--minutes", type=float, help="training time of the part; of the target in `all`")
     parser.add_argument(
         "--draft-minutes", type=float, default=DRAFT_MINUTES, help="training time of the draft in `all`"
     )
@@ -36,6 +38,7 @@ def run(given: argparse.Namespace) -> int:
 
     from stretto.gym.mixture import load_mixture
     from stretto.train.export import export_zoo, measure_zoo
+    from stretto.train.masked import BLOCK, train_masked
     from stretto.train.trainer import Budget, Settings
     from stretto.train.zoo import train_draft, train_target
 
@@ -46,6 +49,12 @@ def run(given: argparse.Namespace) -> int:
     if given.part in ("draft", "all"):
         minutes = given.draft_minutes if given.part == "all" else given.minutes or DRAFT_MINUTES
         train_draft(given.out, load_mixture(given.data), Settings(Budget(minutes, given.steps)))
+    for part, block in (("masked", None), ("block", BLOCK)):
+        if given.part in (part, "all"):
+            alone = given.part == part
+            settings = Settings(Budget((given.minutes if alone else None) or MASKED_MINUTES, given.steps))
+            begin = given.begin if alone else None
+            train_masked(given.out, load_mixture(given.data), settings, block, begin=begin)
     if given.part == "measure":
         measure_zoo(given.out)
     if given.part in ("export", "all"):

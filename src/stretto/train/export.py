@@ -5,38 +5,60 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM
 
+from stretto.engine import Engine
 from stretto.errors import ModelError
-from stretto.train.measure import measure
+from stretto.models.masked import OWN
+from stretto.train.measure import BASELINES, Accuracy, measure, measure_masked
 from stretto.train.tokenizer import load_tokenizer
 from stretto.train.zoo import EARLIER, runs_before
 
-SHIPPED = {"target": "causal", "draft": "draft"}  # name in training, name in the zoo
+SHIPPED = {"target": "causal", "draft": "draft", "masked": "masked", "block": "block"}  # in training -> in the zoo
+HOW = {
+    "target": "next-token prediction",
+    "draft": "distillation from the causal target",
+    "masked": "masked diffusion, from the causal target's weights",
+    "block": "block diffusion, from the causal target's weights",
+}
 QUESTIONS, SEED = 100, 2026
 
 
 def measure_zoo(out: Path) -> dict[str, dict[str, Any]]:
-    """Measure both models as they ship (rounded to float16) and write `out/accuracy.json`."""
-    found = {}
-    for name in SHIPPED:
-        folder = _finished(out, name)
-        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float16).float()
-        results = measure(model, load_tokenizer(folder), QUESTIONS, SEED)
-        found[name] = {kind: asdict(result) for kind, result in results.items()}
-    (out / "accuracy.json").write_text(json.dumps(found, indent=1) + "\n")
-    return found
+    """Measure all that is finished as it ships (rounded to float16) and write `out/accuracy.json`."""
+    return _measured(out, {})
+
+
+def _measured(out: Path, known: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What is known, and the accuracy of finished models of which nothing is."""
+    for name in _all_finished(out):
+        if name not in known:
+            results = _accuracy(_finished(out, name))
+            known[name] = {kind: asdict(result) for kind, result in results.items()}
+            (out / "accuracy.json").write_text(json.dumps(known, indent=1) + "\n")
+    return known
+
+
+def _accuracy(source: Path) -> dict[str, Accuracy]:
+    model, tokenizer = LlamaForCausalLM.from_pretrained(source, dtype=torch.float16), load_tokenizer(source)
+    if not hasattr(model.config, OWN):
+        return measure(model.float(), tokenizer, QUESTIONS, SEED)
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return measure_masked(Engine.load(folder), QUESTIONS, SEED)
 
 
 def export_zoo(out: Path) -> Path:
-    """Write `out/export/causal` and `out/export/draft`; measures first where that has not been done."""
-    kept = out / "accuracy.json"
-    accuracy = json.loads(kept.read_text()) if kept.exists() else measure_zoo(out)
-    for name, shipped in SHIPPED.items():
-        source, folder = _finished(out, name), out / "export" / shipped
+    """Write `out/export/NAME` for each finished model; measures first what has not been measured."""
+    names, kept = _all_finished(out), out / "accuracy.json"
+    accuracy = _measured(out, json.loads(kept.read_text()) if kept.exists() else {})
+    for name in names:
+        source, folder = _finished(out, name), out / "export" / SHIPPED[name]
         model = LlamaForCausalLM.from_pretrained(source, dtype=torch.float16)
         model.save_pretrained(folder)
         load_tokenizer(source).save_pretrained(folder)
@@ -45,6 +67,13 @@ def export_zoo(out: Path) -> Path:
         (folder / EARLIER).write_text(json.dumps(runs) + "\n")
         (folder / "README.md").write_text(card(name, model, runs, last["loss"], accuracy[name]))
     return out / "export"
+
+
+def _all_finished(out: Path) -> list[str]:
+    names = [name for name in SHIPPED if (out / name / "model").exists()]
+    if not names:
+        _finished(out, "target")
+    return names
 
 
 def _finished(out: Path, name: str) -> Path:
@@ -63,7 +92,7 @@ def card(
 ) -> str:
     """The model card: what it is, what it learned from, and how well it does."""
     config, size = model.config, sum(parameter.numel() for parameter in model.parameters())
-    how = "next-token prediction" if name == "target" else "distillation from the causal target"
+    masking = getattr(config, OWN, None)
     spent = ", then ".join(f"{run['steps']} steps of 4096 tokens in {run['minutes']} minutes" for run in runs)
     rows = [
         f"| {kind} | {100 * one['right'] / one['asked']:.0f} % | {one['answer_tokens']:.0f} |"
@@ -84,8 +113,9 @@ def card(
             "",
             "## Training",
             "",
-            f"By {how}: {spent} on two CPU cores, last logged loss {loss:.3f} (weighted mean over the mixture, "
-            "nats a token).",
+            f"By {HOW[name]}: {spent} on two CPU cores, last logged loss {loss:.3f} (weighted mean over the mixture, "
+            f"nats a token{'; an upper bound' if masking else ''}).",
+            *(_masking(masking) if masking else []),
             "",
             "Data, by tokens: about 73 % gym chats (written by `stretto.gym`), 6 % GSM8K training problems (MIT, "
             "calculator marks removed), 13 % source code of the Python standard library (PSF licence), 8 % "
@@ -94,7 +124,8 @@ def card(
             "",
             "## Accuracy",
             "",
-            f"Greedy answers to {QUESTIONS} held-out questions of each kind (split `test`, seed {SEED}):",
+            f"Greedy answers to {QUESTIONS} held-out questions of each kind (split `test`, seed {SEED})"
+            + (f", one token a step (`{BASELINES[masking['block'] is not None]}`):" if masking else ":"),
             "",
             "| kind | right | answer tokens |",
             "|---|---:|---:|",
@@ -106,3 +137,13 @@ def card(
             "",
         ]
     )
+
+
+def _masking(masking: dict[str, Any]) -> list[str]:
+    """Of a masked twin: what it sees, and which row speaks of a position."""
+    sees = f"its block of {masking['block']} and all before" if masking["block"] else "its whole canvas"
+    return [
+        "",
+        f"Token {masking['mask_token_id']} is the mask. A position sees {sees}; the row before it speaks of it. "
+        "Answers are followed by end tokens up to the end of their canvas.",
+    ]

@@ -124,7 +124,7 @@ class Trainer:
         batch = self._batches.batch(self.step, rows, length)
         total = batch.weights[:, 1:].sum()
         for start in range(0, rows, at_once):
-            part = Batch(*(whole[start : start + at_once] for whole in (batch.tokens, batch.weights, batch.kinds)))
+            part = batch.rows(start, start + at_once)
             weights = part.weights[:, 1:]
             losses = self._losses(self._model, part) * weights
             (losses.sum() / total).backward()  # type: ignore[no-untyped-call]

@@ -24,6 +24,7 @@ class Factor(Order):
     factor: float = 1.0  # ≥ 0
 
     name: ClassVar[str] = "factor"
+    slides: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.factor >= 0:

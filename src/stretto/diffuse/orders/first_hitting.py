@@ -9,7 +9,7 @@ from ...entry import Entry, Guarantee
 from ...speculate.contract import Context
 from ..chance import Use, uniform
 from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Proposal, surest
+from ..proposal import Positions, Proposal, surest
 
 ENTRY = Entry(
     name="bd3lm",
@@ -33,6 +33,8 @@ class FirstHitting(Order):
     """
 
     name: ClassVar[str] = "first-hitting"
+    slides: ClassVar[bool] = True
+    foresees: ClassVar[bool] = True
 
     def open(self, canvas: Canvas, context: Context) -> Ordering:
         return FirstHittingOrdering()
@@ -40,6 +42,10 @@ class FirstHitting(Order):
 
 class FirstHittingOrdering(Ordering):
     """Remembers nothing."""
+
+    def foreseen(self, canvas: Canvas, window: Span) -> Positions:
+        masks = canvas.masks(window)
+        return masks[surest(uniform(canvas.rule, masks, canvas.step, Use.RANK), 1)]
 
     def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
         lots = uniform(canvas.rule, proposal.positions, canvas.step, Use.RANK)

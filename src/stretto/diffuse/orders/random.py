@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from ...speculate.contract import Context
 from ..chance import Use, uniform
 from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Proposal, surest
+from ..proposal import Positions, Proposal, surest
 from ..schedule import require_steps, steps_of, transfers
 
 
@@ -20,6 +22,7 @@ class Random(Order):
     steps: int = 0  # for the whole canvas, ≥ 1; 0: one for each position
 
     name: ClassVar[str] = "random-order"
+    foresees: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_steps(self.steps)
@@ -37,6 +40,11 @@ class RandomOrdering(Ordering):
 
     def begin_window(self, canvas: Canvas, window: Span) -> None:
         self.quota = transfers(len(canvas.masks(window)), steps_of(self.steps, canvas, window))
+
+    def foreseen(self, canvas: Canvas, window: Span) -> Positions:
+        masks = canvas.masks(window)
+        lots = uniform(canvas.rule, masks, canvas.step, Use.RANK)
+        return np.sort(masks[surest(lots, self.quota[canvas.window_step])])
 
     def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
         lots = uniform(canvas.rule, proposal.positions, canvas.step, Use.RANK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Ranked(Order):
     between the two likeliest (topk_margin), or minus the entropy. A step may fill nothing.
     """
 
-    by: str = "entropy"  # probability, margin, entropy
+    by: Literal["probability", "margin", "entropy"] = "entropy"
     steps: int = 0  # for the whole canvas, ≥ 1; 0: one for each position
     chance: float = 0.0  # ≥ 0; temperature at which positions are drawn by their confidence, 0: the surest
 

@@ -36,6 +36,7 @@ class Threshold(Order):
     by: str = "raw"  # a measure of confidence: raw, tempered, top, margin, raw-margin
 
     name: ClassVar[str] = "threshold"
+    slides: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.least >= 0:

@@ -46,7 +46,8 @@ class BlockRefreshing(Refreshing):
         assert block is not None
         end = canvas.scope(window)
         settled = np.zeros(len(canvas), np.bool_)
-        settled[: len(self.settled)] = self.settled
+        known = self.settled[: len(canvas)]  # it may have been cut
+        settled[: len(known)] = known
         rows = np.flatnonzero(~settled[:end])
         full = ~np.isin(rows // block, np.flatnonzero(canvas.open) // block)
         if end % block and end < canvas.limit:  # the last block will still grow

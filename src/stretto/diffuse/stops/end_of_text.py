@@ -15,6 +15,7 @@ class EndOfText(Stop):
     """The same text as filling the canvas, unless the order would have taken the end token back."""
 
     name: ClassVar[str] = "end-of-text"
+    fills: ClassVar[bool] = False
 
     def open(self, canvas: Canvas, context: Context) -> Stopping:
         return Ending()

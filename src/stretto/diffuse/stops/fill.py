@@ -15,6 +15,7 @@ class Fill(Stop):
     """The reference: as the published samplers do. A stop string ends a row as soon as the text before it is known."""
 
     name: ClassVar[str] = "fill"
+    fills: ClassVar[bool] = False
 
     def open(self, canvas: Canvas, context: Context) -> Stopping:
         return Filling()

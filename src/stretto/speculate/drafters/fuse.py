@@ -18,9 +18,10 @@ from ...tree import Proposal, Siblings, Tree
 from ..contract import NO_ROOM, Context, Drafter, Drafting, Outcome, Room, Session
 from ..graft import union
 
-TRIAL = 12.0  # rounds before a drafter is judged
+TRIAL = 12.0  # rounds of a row before a drafter is judged, three rounds at least
+BESIDE = 2.0  # what judging, merging and learning from its guesses take in all, relative to what it takes itself
 FADE = 0.97  # weight of the past in each new round: about the last 33 count
-LONGEST_PAUSE = 32  # rounds
+LONGEST_PAUSE = 32  # rounds for each row: idling costs a batch more, and it finds out sooner
 
 ENTRIES = (
     Entry(
@@ -106,22 +107,22 @@ class Ledger:
 
     seconds: float = 0.0  # for proposing, learning, and what was verified of it
     tokens: float = 0.0  # accepted ones that no other drafter had
-    rounds: float = 0.0
+    rounds: float = 0.0  # of all rows
     pause: int = 1  # rounds that it last sat out
     left: int = 0  # of these, still to come
 
-    def settle(self, seconds_per_token: float) -> None:
-        """One round is over."""
+    def settle(self, seconds_per_token: float, rows: int) -> None:
+        """One round of so many rows is over."""
         if self.left:
             self.left -= 1
             return
-        if self.rounds >= TRIAL:
+        if self.rounds >= max(TRIAL, 3 * rows):
             if self.tokens * seconds_per_token < self.seconds:
-                self.pause = self.left = min(2 * self.pause, LONGEST_PAUSE)
+                self.pause = self.left = min(2 * self.pause, LONGEST_PAUSE * rows)
                 self.seconds = self.tokens = self.rounds = 0.0
                 return
             self.pause = 1
-        self.seconds, self.tokens, self.rounds = FADE * self.seconds, FADE * self.tokens, FADE * self.rounds + 1.0
+        self.seconds, self.tokens, self.rounds = FADE * self.seconds, FADE * self.tokens, FADE * self.rounds + rows
 
 
 class FuseDrafting(Drafting):
@@ -142,6 +143,7 @@ class FuseDrafting(Drafting):
         self.primed = any(drafting.primed for drafting in draftings)
         self.hidden = tuple(sorted({layer for drafting in draftings for layer in drafting.hidden}))
         self.owners: dict[str, Ledger] = {}  # by source of a node
+        self.rows = 1  # in this round
         self._cost = cache(context.clock.cost)
 
     def _open_session(self, row: Row) -> Session:
@@ -150,10 +152,11 @@ class FuseDrafting(Drafting):
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
         mine = [session.parts for session in cast(Sequence[FuseSession], sessions)]
         trees = [Tree() for _ in sessions]
-        worth = self._cost(1, len(sessions)) / len(sessions)
+        self.rows = len(sessions)
+        worth = self._cost(1, self.rows) / self.rows
         for index, (drafting, ledger) in enumerate(zip(self.draftings, self.ledgers, strict=True)):
             if drafting.free:
-                ledger.settle(worth)
+                ledger.settle(worth, self.rows)
                 if ledger.left:
                     continue
             waiting = len(self.draftings) - index
@@ -166,7 +169,7 @@ class FuseDrafting(Drafting):
                     union([tree, guess]) if len(tree) and len(guess) else tree if len(tree) else guess
                     for tree, guess in zip(trees, guesses, strict=True)
                 ]
-                ledger.seconds += thread_time() - begun
+                ledger.seconds += BESIDE * (thread_time() - begun)
                 self.seconds_per_level = drafting.seconds_per_level
         return trees
 
@@ -174,7 +177,7 @@ class FuseDrafting(Drafting):
         """Let the sessions of a row learn the outcome of the whole tree, but for those that sit out."""
         tree = outcome.tree
         if len(tree):
-            dearer = self._cost(1 + len(tree)) - self._cost(1)
+            dearer = (self._cost(1 + len(tree), self.rows) - self._cost(1, self.rows)) / self.rows
             for source in tree.sources:
                 if (owner := self.owners.get(source)) is not None:
                     owner.seconds += dearer / len(tree)
@@ -187,7 +190,7 @@ class FuseDrafting(Drafting):
             elif not ledger.left:
                 begun = thread_time()
                 part.advance(outcome)
-                ledger.seconds += thread_time() - begun
+                ledger.seconds += BESIDE * (thread_time() - begun)
 
 
 def _share(room: Room, tree: Tree, free: bool, waiting: int) -> Room:

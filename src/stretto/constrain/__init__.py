@@ -1,0 +1,1 @@
+"""What keeps an output valid: grammars, the bridge from tokens to terminals, and what a canvas can still become."""

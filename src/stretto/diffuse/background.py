@@ -1,0 +1,49 @@
+"""How frequent each token is in a corpus: what a position says beyond what any text would."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidRequest
+from ..speculate.contract import Context
+from ..speculate.datastore import opened
+
+Floats = NDArray[np.float64]
+
+
+def frequencies(counts: NDArray[Any], vocabulary: int) -> Floats:
+    """Shares of a corpus [V] from how often each token occurs there; one that never does is taken to occur once."""
+    total = counts.sum()
+    shares = np.full(vocabulary, 1 / total)
+    seen = np.flatnonzero(counts)
+    shares[seen] = counts[seen] / total
+    return shares
+
+
+def of_store(path: str, context: Context, ends: frozenset[int], padding: float) -> Floats:
+    """The frequencies [V] in a datastore, `padding` end tokens counted for each of its documents.
+
+    Worked out once for as long as nobody rebuilds it. Raises as `datastore.opened` does.
+    """
+    store = opened(path, context)
+    vocabulary = context.target.vocabulary
+    key = ("frequencies", str(store.folder), store.about.content, vocabulary, ends, padding)
+    found = context.memory.get(key)
+    if not isinstance(found, np.ndarray):
+        counts = np.zeros(vocabulary)
+        known = np.diff(np.asarray(store.arrays["heads"], np.int64))[:vocabulary]  # suffixes by their first token
+        counts[: len(known)] = known
+        for end in ends:
+            counts[end] += padding * store.about.documents / len(ends)
+        found = context.memory[key] = frequencies(counts, vocabulary)
+    return found
+
+
+def require_padding(padding: float) -> None:
+    """Raise InvalidRequest for a number of end tokens that no text has."""
+    if not (padding >= 0 and math.isfinite(padding)):
+        raise InvalidRequest(f"each text ends in {padding} end tokens", hint="0 or more; 1 without padding")

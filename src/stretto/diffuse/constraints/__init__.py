@@ -1,0 +1,1 @@
+"""One file per part: what may stand on a canvas."""

@@ -1,0 +1,126 @@
+"""What constraints by a grammar share: the canvas as they see it, the texts of the tokens, and tokens ruled out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
+
+import numpy as np
+import torch
+
+from ..constrain.completion import HOLE, Completion, Gap
+from ..constrain.languages import language
+from ..errors import InvalidRequest, Unsupported
+from ..speculate.contract import Context
+from .contract import OPEN, Canvas, Constraining, Delta
+from .proposal import Proposal
+
+TORN = "\ufffd"  # what decoders write for a part of a character
+
+
+class Grammatical(Constraining):
+    """Keeps the answer completable in a language. Its position 0 is the canvas's `prompt`."""
+
+    def __init__(self, name: str, gap: Gap, retries: int, canvas: Canvas, context: Context) -> None:
+        self.gap = gap
+        self.retries = retries
+        self.completion = Completion(language(name), pieces_of(context, canvas.masking.mask), canvas.ends)
+        if not self.completion.can_extend(self.text(canvas), gap):
+            raise InvalidRequest(
+                f"no text of {name!r} fits on {canvas.limit - canvas.prompt} positions with what is given",
+                hint="give more tokens, name an end token, or look at the tokens given",
+            )
+
+    def fork(self) -> Grammatical:
+        """A copy; what is known of the language is shared."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def text(self, canvas: Canvas, changes: Delta | None = None) -> list[int]:
+        """The answer's token ids with HOLEs, up to the limit, as it is or after some changes."""
+        ids = np.where(canvas.filled == OPEN, HOLE, canvas.ids)
+        if changes is not None:
+            for position in changes.remask:
+                ids[position] = HOLE
+            for position, token in (*changes.commit.items(), *changes.revise.items()):
+                ids[position] = token
+        return [*ids[canvas.prompt :].tolist(), *[HOLE] * (canvas.limit - len(canvas))]
+
+    def culprit(self, canvas: Canvas, delta: Delta, holds: Callable[[list[int]], bool]) -> tuple[int, int] | None:
+        """The first change after which the text does not hold any more, as (position, token); None: all do.
+
+        Changes of one step are tried one upon the other: each alone may be right, and all of them wrong.
+        """
+        if holds(self.text(canvas, delta)):
+            return None
+        done = Delta({}, delta.remask)
+        for changes, kept in ((delta.commit, done.commit), (delta.revise, done.revise)):
+            for position, token in changes.items():
+                assert isinstance(kept, dict)
+                kept[position] = token
+                if not holds(self.text(canvas, done)):
+                    return position, token
+        return next(iter({**delta.commit, **delta.revise}.items()))  # the remasks alone: another choice may mend it
+
+    def choose(
+        self, canvas: Canvas, proposal: Proposal, ask: Callable[[Proposal], Delta], holds: Callable[[list[int]], bool]
+    ) -> tuple[Proposal, Delta, bool]:
+        """Ask the order until its choice holds, each time without the token that did not; whether one did."""
+        for left in range(self.retries, -1, -1):
+            delta = ask(proposal)
+            wrong = self.culprit(canvas, delta, holds) if delta.touched else None
+            if wrong is None:
+                return proposal, delta, True
+            if left:
+                proposal = without(proposal, [wrong])
+        return proposal, delta, False
+
+    def mend(self, canvas: Canvas, proposal: Proposal, positions: Iterable[int], filled: Mapping[int, int]) -> Delta:
+        """Fill positions one upon the other, each with the likeliest token that keeps the text completable.
+
+        `filled` has tokens beside the canvas that are settled for this. Raises Unsupported where there is none, which
+        only gaps of any length come to.
+        """
+        commit: dict[int, int] = {}
+        logits = proposal.logits
+        rows = {int(position): row for row, position in enumerate(proposal.positions)}
+        for position in positions:
+            text = self.text(canvas, Delta({**filled, **commit}))
+            allowed = self.completion.allowed(text, position - canvas.prompt, self.gap)
+            if not allowed:
+                raise Unsupported(
+                    f"no token fits at position {position}: the gap there is shorter than what must stand in it",
+                    hint="use gap=exact, which counts the positions that are left",
+                )
+            scores = logits[rows[position], torch.tensor(allowed, device=logits.device)]
+            commit[position] = allowed[int(scores.argmax())]
+        return Delta(commit)
+
+
+def without(proposal: Proposal, places: Iterable[tuple[int, int]]) -> Proposal:
+    """The proposal had the model excluded some tokens, as (position, token)."""
+    logits = proposal.logits.clone()
+    rows = {int(position): row for row, position in enumerate(proposal.positions)}
+    for position, token in places:
+        logits[rows[position], token] = -torch.inf
+    return proposal.under(logits)
+
+
+def pieces_of(context: Context, mask: int) -> list[str | None]:
+    """The text that each token adds [V]; None for special ones and for parts of a character."""
+    decode, encode = context.decode, context.encode
+    if decode is None or encode is None:
+        raise Unsupported("a grammar speaks of text, and there is no tokenizer", hint="load one with the model")
+    key = ("pieces", context.tokenizer(), context.target.vocabulary)
+    if key not in context.memory:
+        try:
+            anchor = encode(":")[-1:]  # where text begins some tokenizers leave a space out
+        except InvalidRequest:
+            anchor = []
+        before = len(decode(anchor))
+        found = [decode([*anchor, token])[before:] for token in range(context.target.vocabulary)]
+        context.memory[key] = [piece if piece and TORN not in piece else None for piece in found]
+    pieces = cast(list[str | None], context.memory[key]).copy()
+    pieces[mask] = None
+    return pieces

@@ -1,0 +1,1 @@
+"""One file per part: which canvases to evaluate beside the present one."""

@@ -1,0 +1,71 @@
+"""SSD: a masked-diffusion model drafts for itself, and verifies the chain of partly filled blocks in one evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...entry import Entry, Guarantee
+from ...errors import InvalidRequest
+from ...speculate.contract import Context
+from ..contract import Canvas, Delta, Future, Lookahead, Looking, Span
+
+ENTRY = Entry(
+    name="ssd",
+    family="diffusion",
+    source="arXiv 2510.04147; no code released",
+    parts="low-confidence+blocks(32)+dual-cache+ssd(4)",
+    guarantee=Guarantee.EXACT,
+    number=94,
+    needs=("masked-diffusion model",),
+    confirmed=False,  # which of the two conventions the paper times, and its wider trees
+    summary="drafts the surest tokens of the block and verifies them as a chain; the output of stepwise decoding",
+    generation="fill",
+    refinement="chain",
+    branch="non-autoregressive",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SSD(Lookahead):
+    """Drafts within the block, in the order in which stepwise decoding would fill it.
+
+    The node without drafts repeats the evaluation that drafted, and is left out. With `reuse` the last accepted
+    node's distributions draft the next chain, whose first element is the stepwise decision there: up to `drafts`
+    steps a round. Without, each chain is drafted by an evaluation of its own: `drafts` + 1 steps in two rounds. Which
+    of them the paper times is unconfirmed; wider trees are not built.
+    """
+
+    drafts: int = 4  # nodes of the chain, ≥ 0; 0 and 1 are stepwise decoding
+    reuse: bool = True
+    together: bool = True  # one evaluation for all nodes; else one after the other, each as without a lookahead
+
+    name: ClassVar[str] = "ssd"
+
+    def __post_init__(self) -> None:
+        if self.drafts < 0:
+            raise InvalidRequest(f"chains of {self.drafts} drafts", hint="0 or more; 0 is stepwise decoding")
+
+    def open(self, canvas: Canvas, context: Context) -> Looking:
+        return SSDLooking(self)
+
+
+class SSDLooking(Looking):
+    """Remembers the block of the round, and whether the last one verified."""
+
+    def __init__(self, settings: SSD) -> None:
+        self.settings = settings
+        self.window: Span | None = None
+        self.verified = False
+
+    def next(self, future: Future) -> Delta | None:
+        if not future.steps:
+            self.window = future.window
+        if future.steps + 1 >= self.settings.drafts or future.window != self.window:
+            return None
+        if self.verified and not self.settings.reuse:
+            return None
+        return future.choose()
+
+    def learn(self, drafted: int, used: int) -> None:
+        self.verified = drafted > 0

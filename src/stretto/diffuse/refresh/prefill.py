@@ -1,0 +1,42 @@
+"""Dimple's prefilling: the prompt is computed once, without seeing the answer (arXiv 2505.16990)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ...speculate.contract import Context
+from ..caching import require_bidirectional
+from ..contract import Canvas, Plan, Refresh, Refreshing, Span, World
+from ..proposal import Positions
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill(Refresh):
+    """What stands before the first hole is computed at the first step, then the rest alone.
+
+    The same as computing everything for a model that was trained so that a prompt does not see its answer; for others
+    an approximation that does not grow older.
+    """
+
+    name: ClassVar[str] = "prefill"
+
+    def check(self, world: World) -> None:
+        require_bidirectional(world, self.name)
+
+    def open(self, canvas: Canvas, context: Context) -> Refreshing:
+        return Prefilling()
+
+
+class Prefilling(Refreshing):
+    """Remembers whether the prompt was computed."""
+
+    def __init__(self) -> None:
+        self.filled = False
+
+    def plan(self, canvas: Canvas, window: Span, wanted: Positions) -> Plan:
+        start = canvas.prompt if self.filled else 0
+        self.filled = True
+        return Plan(np.arange(start, canvas.scope(window)), blind=canvas.prompt)

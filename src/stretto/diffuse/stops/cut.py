@@ -1,0 +1,60 @@
+"""End-of-text prediction: what stands behind an end token is dropped as soon as it is there (arXiv 2509.25188)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ...speculate.contract import Context
+from ..contract import NONE, Canvas, Delta, Span, Stop, Stopping
+from ..proposal import Positions, Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Cut(Stop):
+    """The canvas ends at the first end token that is filled; what is open before it is filled on the shorter canvas.
+
+    That changes what the positions before it see. `safe` waits until nothing before it is open: then only the rest is
+    saved, and the text is that of the whole canvas. Nothing is cut where given tokens stand behind.
+    """
+
+    safe: bool = False
+    predicted: bool = False  # without an end token, cut at the surest one that is only proposed, wherever it is
+
+    name: ClassVar[str] = "cut-at-end"
+
+    def open(self, canvas: Canvas, context: Context) -> Stopping:
+        return Cutting(self)
+
+
+class Cutting(Stopping):
+    """Remembers nothing."""
+
+    def __init__(self, settings: Cut) -> None:
+        self.settings = settings
+
+    def looks(self, canvas: Canvas, window: Span) -> Positions:
+        return np.flatnonzero(canvas.open) if self.settings.predicted else NONE
+
+    def ended(self, canvas: Canvas, proposal: Proposal) -> Delta | None:
+        end = self._end(canvas, proposal)
+        if end is not None and end < canvas.limit and not canvas.frozen[end:].any():
+            canvas.cut(end)
+            canvas.limit = end
+        return None
+
+    def _end(self, canvas: Canvas, proposal: Proposal) -> int | None:
+        """Where the canvas shall end."""
+        ends = list(canvas.ends)
+        found = canvas.prompt + np.flatnonzero(np.isin(canvas.ids[canvas.prompt :], ends))
+        if len(found):
+            first = int(found[0])
+            return None if self.settings.safe and canvas.ready < first else first + 1
+        if self.settings.predicted:
+            rest = proposal.at(np.flatnonzero(canvas.open))
+            foreseen = np.flatnonzero(np.isin(rest.tokens, ends))
+            if len(foreseen):
+                return int(rest.positions[foreseen[rest.confidence("raw")[foreseen].argmax()]]) + 1
+        return None

@@ -1,0 +1,365 @@
+"""FreeDave and SSD: the same steps as without them, in fewer rounds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from diffuse.canvases import answer, context
+from models.masked_checkpoints import save
+from stretto import catalogue, method
+from stretto.diffuse.contract import Canvas, Delta, Future, Lookahead, Looking
+from stretto.errors import InvalidRequest, StrettoError
+from stretto.generation import Generation
+from stretto.models.load import load
+from stretto.models.masked import Masking
+from stretto.models.table import ExactJoint, MaskedTable, scripted
+from stretto.request import Request
+
+MASK, END = 5, 1
+LOOKAHEADS = ["freedave(4)", "freedave(2,eager=false)", "freedave(3,together=false)", "ssd(3)", "ssd(3,reuse=false)"]
+PROMPTS = [[0, 2, 3], [4], [2, MASK, MASK, 3, 0, MASK, 4]]
+NEW = 7
+
+
+def named(kind: str) -> list[str]:
+    return sorted(name for name, part in catalogue.parts().items() if part.kind == kind)
+
+
+def stubborn(words: Sequence[int], mask: int, sure: Sequence[float]) -> MaskedTable:
+    """A model that says the same of each position whatever stands elsewhere: perfectly predictable."""
+
+    def says(position: int, seen: dict[int, int]) -> list[float]:
+        logits = np.full(mask + 1, math.log((1 - sure[position]) / mask))
+        logits[words[position]] = math.log(sure[position])
+        return list(logits)
+
+    return MaskedTable(mask + 1, says, Masking(mask))
+
+
+def leaning(seed: int, masking: Masking = Masking(MASK)) -> MaskedTable:
+    """A random model that changes its mind now and then."""
+    habit = np.random.default_rng(seed).normal(size=(20, 6)) * 2.5
+    moods = MaskedTable.random_masked(6, seed, masking, sharpness=0.8)
+    return MaskedTable(6, lambda position, seen: list(habit[position] + moods.says(position, seen)), masking)
+
+
+def steps(found: Generation) -> list[tuple[Any, ...]]:
+    """What a trace says of the decode itself: everything but the time."""
+    return [(s.positions, s.committed, s.remasked, s.revised, s.confidence) for s in found.steps]
+
+
+def same(one: Generation, other: Generation, text: str = "") -> None:
+    assert one.tokens == other.tokens and one.finish == other.finish, text
+    assert repr(steps(one)) == repr(steps(other)), text  # as text: a confidence may be no number
+
+
+WORLDS = {
+    "bidirectional": leaning(3),
+    "shifted": leaning(4, Masking(MASK, shift=True)),
+    "block-causal": leaning(5, Masking(MASK, block=4)),
+    "shifted block-causal": leaning(6, Masking(MASK, shift=True, block=4)),
+}
+
+
+# -- the hand cases of the catalogue ------------------------------------------------------------------
+
+
+def test_the_worked_example_takes_two_rounds() -> None:
+    """Blank predicts a(.9) b(.8) x(.7); after a and b, c. So a, b, c in three calls, or in two rounds."""
+    a, b, c, x, mask = range(5)
+
+    def sure(token: int, probability: float) -> list[float]:
+        rest = (1 - probability) / 3
+        return [rest if each != token else probability for each in range(4)] + [0.0]
+
+    even = [0.25] * 4 + [0.0]
+    first = [sure(a, 0.9), sure(b, 0.8), sure(x, 0.7)]
+    script = {
+        (mask, mask, mask): first,
+        (a, mask, mask): [even, sure(b, 0.8), sure(c, 0.7)],
+        (a, b, mask): [even, even, sure(c, 0.9)],
+        (a, b, x): [even, even, even],
+    }
+    model = scripted(script, Masking(mask))
+    settings = {"max_new_tokens": 3, "end_tokens": ()}
+    static = answer(model, [0], "low-confidence", **settings)
+    found = answer(model, [0], "low-confidence+freedave(3)", **settings)
+    assert static.tokens == [a, b, c] and static.counters.rounds == 3
+    same(found, static)
+    counters = found.counters
+    assert (counters.rounds, counters.row_forwards, counters.drafted, counters.accepted) == (2, 3, 1, 1)
+    assert answer(model, [0], "low-confidence+ssd(3)", **settings).counters.rounds == 2
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 8])
+def test_a_predictable_model_takes_one_round_and_then_one_a_depth(depth: int) -> None:
+    for length in range(1, 9):
+        model = stubborn([0] * (length + 1), 4, np.linspace(0.5, 0.9, length + 1).tolist())
+        settings = {"max_new_tokens": length, "end_tokens": ()}
+        static = answer(model, [0], "low-confidence", **settings)
+        for text in (f"freedave({depth})", f"ssd({depth})"):
+            found = answer(model, [0], f"low-confidence+{text}", **settings)
+            same(found, static)
+            assert found.counters.rounds == 1 + math.ceil((length - 1) / depth)
+
+
+def test_a_round_of_its_own_for_drafting_goes_one_further_in_two_rounds() -> None:
+    model = stubborn([0] * 9, 4, np.linspace(0.5, 0.9, 9).tolist())
+    settings = {"max_new_tokens": 8, "end_tokens": ()}
+    found = answer(model, [0], "low-confidence+ssd(3,reuse=false)", **settings)
+    assert found.counters.rounds == 4  # 1, then 3; twice
+    assert answer(model, [0], "low-confidence+ssd(3)", **settings).counters.rounds == 4  # 1, 3, 3, 1
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("refresh", ["recompute", "dual-cache", "prefix-cache"])
+def test_an_eager_round_goes_on_in_the_next_block(size: int, refresh: str) -> None:
+    model = stubborn([0] * 9, 4, np.linspace(0.9, 0.5, 9).tolist())
+    settings = {"max_new_tokens": 8, "end_tokens": ()}
+    text = f"low-confidence+blocks({size})+{refresh}"
+    static = answer(model, [0], text, **settings)
+    eager, held = (answer(model, [0], f"{text}+freedave(4,eager={each})", **settings) for each in ("true", "false"))
+    same(eager, static)
+    same(held, static)
+    assert eager.counters.rounds <= held.counters.rounds < static.counters.rounds
+    if refresh == "recompute":  # known beyond the block: only the first round and the depth count
+        assert eager.counters.rounds == 3 < held.counters.rounds
+    else:  # the second step of a block reads what the first one is to compute: nothing is foreseen beyond that
+        assert eager.counters.rounds == held.counters.rounds
+
+
+@pytest.mark.parametrize("text", ["freedave(1)", "ssd(0)", "ssd(1)"])
+def test_the_least_setting_is_static_decoding_in_rounds_too(text: str) -> None:
+    for seed in range(5):
+        model = MaskedTable.random_masked(6, seed, Masking(MASK))
+        static = answer(model, [0], "low-confidence", max_new_tokens=NEW)
+        found = answer(model, [0], f"low-confidence+{text}", max_new_tokens=NEW)
+        same(found, static)
+        assert found.counters.rounds == static.counters.rounds and not found.counters.drafted
+        assert found.counters.token_forwards == static.counters.token_forwards
+
+
+# -- equality -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["low-confidence", "ranked", "ranked(by=margin)"])
+@pytest.mark.parametrize("rest", ["", "(2)", "+blocks(3)"])
+def test_equal_to_static_decoding_on_many_models(order: str, rest: str) -> None:
+    """One token a step, two, and blocks; the same rounds with either name where there is one block."""
+    if rest == "(2)":  # four steps of seven positions: one or two at a time
+        order, rest = (f"{order.rstrip(')')},steps=4)" if "(" in order else f"{order}(steps=4)"), ""
+    saved = 0
+    for seed in range(8):
+        model = leaning(seed)
+        settings = {"max_new_tokens": NEW, "end_tokens": ()}
+        static = answer(model, [0, 3], order + rest, **settings)
+        rounds = []
+        for text in ("freedave(4,eager=false)", "ssd(4)", "freedave(4)"):
+            found = answer(model, [0, 3], f"{order}{rest}+{text}", **settings)
+            same(found, static)
+            rounds.append(found.counters.rounds)
+            assert found.counters.rounds <= static.counters.rounds
+        assert rounds[0] == rounds[1]
+        saved += static.counters.rounds - rounds[2]
+    assert saved > 0
+
+
+def combinations() -> Iterator[list[str]]:
+    """Every combination, in an order that mixes them."""
+    every = list(itertools.product(*map(named, ("order", "blocks", "refresh", "stop"))))
+    random.Random(1).shuffle(every)
+    yield from map(list, every)
+
+
+def fits(text: str, model: MaskedTable, pipeline: Any) -> bool:
+    try:
+        method.check(method.parse(text), model, pipeline)
+    except StrettoError as error:
+        assert error.hint
+        return False
+    return True
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_equal_with_every_part_that_fits(world: str) -> None:
+    """Sampled with a seed, in a batch of unequal prompts: each row's steps are those without a lookahead."""
+    model, saved = WORLDS[world], 0
+    tried: Counter[str] = Counter()
+    settings: dict[str, Any] = {"temperature": 0.8, "seed": 5, "max_new_tokens": NEW, "end_tokens": [END]}
+    pipeline = Request(temperature=0.8).pipeline(frozenset([END]))
+    for number, parts in enumerate(combinations()):
+        text = "+".join(parts)
+        if min(tried[part] for part in parts) >= 2 or not fits(text, model, pipeline):
+            continue
+        lookahead = LOOKAHEADS[number % len(LOOKAHEADS)]
+        if not fits(f"{text}+{lookahead}", model, pipeline):
+            continue
+        static = answer(model, PROMPTS, text, **settings)
+        found = answer(model, PROMPTS, f"{text}+{lookahead}", **settings)
+        for one, other in zip(found, static, strict=True):
+            same(one, other, f"{text}+{lookahead}")
+            assert one.counters.rounds <= other.counters.rounds
+            saved += other.counters.rounds - one.counters.rounds
+        tried.update(parts)
+    assert tried and saved
+
+
+def test_a_perfect_model_of_a_joint_is_sampled_as_it_is_without() -> None:
+    joint = torch.zeros(2, 2, 2, 2)
+    joint[0, 0, 0, 0] = joint[1, 1, 1, 1] = joint[0, 1, 0, 1] = 1.0
+    model = ExactJoint(joint)
+    settings = {"samples": 30, "temperature": 1.0, "max_new_tokens": 4, "end_tokens": ()}
+    for order in ("random-order", "low-confidence"):
+        static = answer(model, [[0]], order, **settings)
+        found = answer(model, [[0]], f"{order}+freedave(4)", **settings)
+        for one, other in zip(found, static, strict=True):
+            same(one, other)
+        assert sum(each.counters.rounds for each in found) < sum(each.counters.rounds for each in static)
+        assert len({tuple(each.tokens) for each in found}) == 3
+
+
+@dataclass(frozen=True, slots=True)
+class Liar(Lookahead):
+    """Foresees nonsense."""
+
+    together: bool = True
+    name: ClassVar[str] = "liar"
+
+    def open(self, canvas: Canvas, context: Any) -> Looking:
+        return LiarLooking()
+
+
+class LiarLooking(Looking):
+    def next(self, future: Future) -> Delta | None:
+        free = future.canvas.masks(future.window)
+        return Delta({int(free[-1]): 4}) if len(free) > 1 and future.steps < 3 else None
+
+
+def test_a_wrong_lookahead_changes_nothing() -> None:
+    for rest in ("", "+blocks(3)+dual-cache", "+cfg(0.5)"):
+        parts = method.parse(f"low-confidence{rest}")
+        static = answer(WORLDS["bidirectional"], PROMPTS, parts, max_new_tokens=NEW, end_tokens=())
+        found = answer(
+            WORLDS["bidirectional"], PROMPTS, replace(parts, lookahead=Liar()), max_new_tokens=NEW, end_tokens=()
+        )
+        for one, other in zip(found, static, strict=True):
+            same(one, other)
+        assert sum(each.counters.drafted - each.counters.accepted for each in found) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timid(Liar):
+    """Foresees one position at a time, where the order fills several."""
+
+    name: ClassVar[str] = "timid"
+
+    def open(self, canvas: Canvas, context: Any) -> Looking:
+        return TimidLooking()
+
+
+class TimidLooking(Looking):
+    def next(self, future: Future) -> Delta | None:
+        commit = future.choose().commit
+        return Delta(dict([min(commit.items())])) if future.steps < 4 else None
+
+
+def test_a_canvas_reached_in_fewer_steps_than_foreseen_has_the_draws_of_those_steps() -> None:
+    """Once the first position is filled two more are sure, and filled at once; of the rest anything may be drawn."""
+
+    def says(position: int, seen: dict[int, int]) -> list[float]:
+        sure = {1: 0.6, 2: 0.5, 3: 0.5}.get(position, 0.2) if seen[1] == MASK else 0.97 if position < 4 else 0.2
+        return [math.log(sure), *[math.log((1 - sure) / 4)] * 4, -math.inf]
+
+    model = MaskedTable(6, says, Masking(MASK))
+    for seed in range(5):
+        settings = {"max_new_tokens": 6, "end_tokens": (), "temperature": 0.1, "seed": seed}
+        parts = method.parse("threshold(0.9)")
+        static = answer(model, [0], parts, **settings)
+        assert [each.positions for each in static.steps[:2]] == [[1], [2, 3]]
+        found = answer(model, [0], replace(parts, lookahead=Timid()), **settings)
+        same(found, static)
+        assert found.counters.accepted
+
+
+def test_guidance_reports_and_streams_go_along() -> None:
+    model = WORLDS["bidirectional"]
+    settings = {"max_new_tokens": NEW, "end_tokens": (), "temperature": 0.7, "log_probabilities": 2}
+    text = "low-confidence+blocks(4)+dual-cache+cfg(0.5)"
+    static, found = (answer(model, PROMPTS[0], each, **settings) for each in (text, f"{text}+freedave(3)"))
+    same(found, static)
+    assert found.log_probabilities == static.log_probabilities
+
+
+def test_no_row_of_the_cache_is_left_behind() -> None:
+    from stretto.diffuse.loop import Loop
+    from stretto.row import Limits, Row
+    from stretto.steer.choice import Rule
+    from stretto.steer.path import History
+
+    model = WORLDS["bidirectional"]
+    chosen = method.parse("low-confidence+blocks(3)+dual-cache+freedave(4)")
+    loop = Loop(context(model), chosen, model.new_cache(1, 4))
+    row = Row(History([0, 2]), loop.cache.open(), Rule(Request().pipeline(frozenset()), 0, 0), Limits(NEW))
+    loop.add(row)
+    while loop.rows:
+        loop.step()
+        assert len(loop.cache._places) == len(loop.rows)
+        if loop.rows:
+            assert row.cache_row in loop.cache._places
+
+
+# -- networks ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return {name: load(save(name, tmp_path_factory.mktemp(name))).model for name in ("llada", "dream", "sdar")}
+
+
+@pytest.mark.parametrize("name", ["llada", "dream", "sdar"])
+@pytest.mark.parametrize("lookahead", ["freedave(4,together=false)", "ssd(3,together=false)"])
+def test_one_after_the_other_it_is_equal_bit_for_bit(networks: dict[str, Any], name: str, lookahead: str) -> None:
+    settings = {"max_new_tokens": 10, "end_tokens": (), "temperature": 0.4, "seed": 2}
+    refreshes = ["recompute"] if name == "sdar" else ["recompute", "dual-cache", "prefix-cache(every=3)"]
+    for refresh in refreshes:
+        text = f"threshold(0.4)+blocks(4)+{refresh}"
+        static = answer(networks[name], [5, 7, 9, 11, 3], text, **settings)
+        same(answer(networks[name], [5, 7, 9, 11, 3], f"{text}+{lookahead}", **settings), static)
+
+
+@pytest.mark.parametrize("name", ["llada", "dream", "sdar"])
+def test_together_it_is_equal_but_for_the_last_digits(networks: dict[str, Any], name: str) -> None:
+    settings = {"max_new_tokens": 10, "end_tokens": ()}
+    text = "low-confidence+blocks(2)+" + ("block-cache" if name == "sdar" else "dual-cache")
+    static = answer(networks[name], [[5, 7, 9], [4]], text, **settings)
+    found = answer(networks[name], [[5, 7, 9], [4]], f"{text}+freedave(4)", **settings)
+    for one, other in zip(found, static, strict=True):
+        assert one.tokens == other.tokens
+        for mine, its in zip(one.steps, other.steps, strict=True):
+            assert mine.positions == its.positions
+            np.testing.assert_allclose(mine.confidence, its.confidence, atol=1e-5, rtol=0)
+        assert one.counters.rounds <= other.counters.rounds
+
+
+# -- the text form ----------------------------------------------------------------------------------------
+
+
+def test_text_form_and_mistakes() -> None:
+    parsed = method.parse("low-confidence+blocks(32)+freedave(4)")
+    assert method.parse(method.describe(parsed)) == parsed
+    assert method.parse("freedave") == parsed
+    assert method.describe(method.parse("ssd(2)+threshold")) == "threshold+ssd(drafts=2)"
+    for text in ("threshold+freedave(0)", "threshold+ssd(-1)", "threshold+ssd+freedave", "freedave(3)"):
+        with pytest.raises(InvalidRequest) as caught:
+            method.parse(text)
+        assert caught.value.hint

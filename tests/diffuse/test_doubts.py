@@ -1,0 +1,122 @@
+"""Rows that speak of a position as if it alone were masked: the same as a canvas in which it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from diffuse.canvases import engine
+from models.masked_checkpoints import save
+from stretto import method
+from stretto.diffuse.board import Board, View
+from stretto.diffuse.contract import Plan, Span
+from stretto.errors import Unsupported
+from stretto.models.contract import Ability
+from stretto.models.load import load
+from stretto.models.masked import Masking
+from stretto.models.table import MaskedTable
+
+MASK = 5
+MASKINGS = {
+    "bidirectional": Masking(MASK),
+    "shifted": Masking(MASK, shift=True),
+    "block-causal": Masking(MASK, block=4),
+    "shifted block-causal": Masking(MASK, shift=True, block=4),
+}
+CANVASES = [np.array([0, 1, 2, MASK, 4, 3, MASK, 1]), np.array([3, 3, MASK, 1, 0])]
+DOUBTS = [np.array([1, 4, 5]), np.array([0, 3])]
+
+
+class Once(MaskedTable):
+    """Sees no position twice: neither a token beside the mask that stands for it, nor a row and its copy."""
+
+    def _say(self, position: int, positions: Sequence[int], tokens: Sequence[int]) -> Sequence[float]:
+        assert len(set(positions)) == len(positions)
+        return super()._say(position, positions, tokens)
+
+
+def logits(board: Board, views: list[View]) -> list[torch.Tensor]:
+    found, sights = board.evaluate(views)
+    return [found[sight.start : sight.start + len(view.wanted)] for view, sight in zip(views, sights, strict=True)]
+
+
+@pytest.mark.parametrize("name", MASKINGS)
+def test_a_doubt_is_the_canvas_with_that_position_masked(name: str) -> None:
+    masking = MASKINGS[name]
+    model = Once.random_masked(6, 3, masking)
+    board = Board(model, masking, model.new_cache(1, 16))
+    sheets = [board.open() for _ in CANVASES]
+    views = [
+        View(sheet, ids, Plan(np.arange(len(ids))), Span(2, len(ids)), np.arange(len(ids)), doubts)
+        for sheet, ids, doubts in zip(sheets, CANVASES, DOUBTS, strict=True)
+    ]
+    found = logits(board, views)
+    for ids, doubts, said in zip(CANVASES, DOUBTS, found, strict=True):
+        for position in range(len(ids)):
+            alone = ids.copy()
+            if position in doubts:
+                alone[position] = MASK
+            sheet = board.open()
+            view = View(sheet, alone, Plan(np.arange(len(ids))), Span(0, len(ids)), np.array([position]))
+            assert torch.equal(logits(board, [view])[0][0], said[position]), (name, position)
+    for sheet, ids in zip(sheets, CANVASES, strict=True):  # and nothing of it stays
+        assert sorted(sheet.held.tolist()) == list(range(len(ids))) and board.cache.length(sheet.row) == len(ids)
+
+
+@pytest.mark.parametrize("name", ["bidirectional", "shifted"])
+def test_what_is_doubted_is_computed_with_it(name: str) -> None:
+    """Though the plan leaves it in the cache: a row that speaks of it must not see it there."""
+    masking = MASKINGS[name]
+    model = Once.random_masked(6, 3, masking)
+    board, ids = Board(model, masking, model.new_cache(1, 16)), CANVASES[0]
+    sheet, span, wanted = board.open(), Span(2, len(ids)), np.arange(2, len(ids))
+    everything = View(sheet, ids, Plan(np.arange(len(ids))), span, wanted, DOUBTS[0][1:])
+    part = View(sheet, ids, Plan(np.array([3])), span, DOUBTS[0][1:], DOUBTS[0][1:])
+    (whole,) = logits(board, [everything])
+    (again,) = logits(board, [part])
+    assert torch.equal(again, whole[DOUBTS[0][1:] - 2])
+
+
+@pytest.mark.parametrize("name", ["llada", "dream", "sdar"])
+def test_the_canvas_does_not_notice_its_doubts(tmp_path, name: str) -> None:
+    """In a network too: keys, values and logits of everything else are what they are without."""
+    model: Any = load(save(name, tmp_path / name)).model
+    ids = np.array([5, 7, 9, 11, 3, 4, 8, 12])
+    found = []
+    for doubts in (np.array([4, 6]), np.zeros(0, np.int64)):
+        board = Board(model, model.masking, model.new_cache(1, 16))
+        sheet = board.open()
+        view = View(sheet, ids, Plan(np.arange(8)), Span(4, 8), np.arange(8), doubts)
+        (said,) = logits(board, [view])
+        found.append((said, board.cache.keys(sheet.row, 1), board.cache.values(sheet.row, 1)))
+    kept = [0, 1, 2, 3, 5, 7]
+    (with_doubts, *cached), (without, *plain) = found
+    torch.testing.assert_close(with_doubts[kept], without[kept], atol=1e-5, rtol=0)
+    for one, other in zip(cached, plain, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+    assert not torch.allclose(with_doubts[[4, 6]], without[[4, 6]], atol=1e-3)
+
+
+@pytest.mark.parametrize("rest", ["", "+dual-cache", "+prefix-cache(every=2)", "+cfg(0.5)"])
+def test_a_batch_of_doubts_is_its_rows(rest: str) -> None:
+    model = MaskedTable.random_masked(6, 3, Masking(MASK), sharpness=2.5)
+    text = f"wide-narrow(0.2,0.8,fewest=1)+blocks(4){rest}"
+    settings: dict[str, Any] = {"max_new_tokens": 8, "temperature": 0.7, "end_tokens": ()}
+    prompts = [[0, 2, 3], [4], [1, 1]]
+    both = engine(model).generate(prompts, method.parse(text), **settings)
+    for prompt, row in zip(prompts, both, strict=True):
+        assert engine(model).generate(prompt, text, **settings).tokens == row.tokens
+
+
+@pytest.mark.parametrize("refresh", ["elastic", "branch-cache"])
+def test_what_keeps_parts_of_the_network_by_position_refuses(refresh: str) -> None:
+    model = MaskedTable.random_masked(6, 3, Masking(MASK))
+    model.abilities = Ability.ALL | Ability.BRANCHES
+    method.check(method.parse(f"threshold+{refresh}"), model)
+    with pytest.raises(Unsupported, match="beside the canvas") as caught:
+        method.check(method.parse(f"wide-narrow+{refresh}"), model)
+    assert caught.value.hint
