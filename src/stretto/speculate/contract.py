@@ -119,6 +119,10 @@ class Drafting:
         """A session for a row whose prompt is known and whose cache row is filled."""
         return self._open(row)
 
+    def rests(self, rooms: Sequence[Room]) -> bool:
+        """Whether it sits this round out, of all rows: it is then neither asked nor told. To be called once a round."""
+        return False
+
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
         """One tree per session; together, where drafting several rows at once is cheaper."""
         return [

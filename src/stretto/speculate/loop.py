@@ -73,6 +73,7 @@ class Loop:
             self._planning = method.plan.begin(context, self._drafting)
         self._sessions: dict[Row, Session] = {}
         self._now = stopwatch(self.model.device)
+        self._resting = False  # the drafter, in this round
 
     # -- rows ---------------------------------------------------------------------------------
 
@@ -145,6 +146,10 @@ class Loop:
             empty = [Tree() for _ in self.rows]
             return empty, empty
         wished = self._planning.rooms(self.rows)
+        self._resting = self._drafting.rests(wished)
+        if self._resting:
+            empty = [Tree() for _ in self.rows]
+            return empty, empty
         rooms = [self._fitting(row, room) for row, room in zip(self.rows, wished, strict=True)]
         proposed = self._drafting.propose([self._sessions[row] for row in self.rows], rooms)
         return proposed, self._planning.trim(self.rows, proposed)
@@ -199,7 +204,7 @@ class Loop:
         draft_seconds: float,
     ) -> None:
         """Everyone learns the outcome."""
-        if self._drafting is None or self._planning is None:
+        if self._drafting is None or self._planning is None or self._resting:
             return
         for at, (row, outcome) in enumerate(zip(rows, outcomes, strict=True)):
             if self._drafting.observes and evaluation.logits is not None:

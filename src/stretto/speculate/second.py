@@ -195,6 +195,11 @@ class Reader:
         """Give the cache row back."""
         self.second.cache.free(self.cache_row)
 
+    @property
+    def unread(self) -> int:
+        """How many committed tokens the cache does not hold."""
+        return len(self.row.history.tokens) - self._committed()
+
     # -- evaluation ---------------------------------------------------------------------------------
 
     def part(self, wanted: Sequence[int]) -> Part:

@@ -11,7 +11,7 @@ from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.contract import Context, Drafting, Room
-from stretto.speculate.drafters.fuse import Fuse
+from stretto.speculate.drafters.fuse import Fuse, FuseDrafting
 from stretto.speculate.planners.cheapest import Cheapest
 from stretto.steer.choice import Rule
 from stretto.steer.path import History
@@ -116,3 +116,36 @@ def test_drawn_guesses_are_refused():
 def test_the_union_is_cut_at_its_room_with_parents_kept():
     tree = fused(chain(1, 2, 3, 4), chain(5 % V, 1, 2, 3), chain(2, 2), room=Room(5, 9))
     assert len(tree) == 5 and all(parent == ROOT or parent < node for node, parent in enumerate(tree.parents))
+
+
+def test_where_nothing_is_worth_its_time_whole_rounds_are_rested(monkeypatch):
+    """Neither asked nor told; and asked again after a while, when it is right at once."""
+    told = []
+    learn = FuseDrafting.learn
+    monkeypatch.setattr(
+        FuseDrafting, "learn", lambda self, parts, outcome: (told.append(1), learn(self, parts, outcome))
+    )
+
+    def late(history, room):
+        right = (history[-1] + (1 if len(history) > 300 else 2)) % V
+        return Tree.chain([right] * min(1, room.nodes), source="late")
+
+    both = Fuse((Guesser(late), Guesser(late)))
+    decode(COUNTING, [[0]], drafter=both, planner=Cheapest(8), new_tokens=290)
+    assert 10 < len(told) < 200
+    row = decode(COUNTING, [[0]], drafter=both, planner=Cheapest(8), new_tokens=600)[0]
+    assert row.counters.rounds < 520 and row.new_tokens == [(1 + at) % V for at in range(600)]
+
+
+def test_a_draft_model_that_rested_with_the_others_tells_of_the_meantime():
+    from speculate.drafters.growing import SMALL, begin, row_of
+    from stretto.speculate.drafters.model import DraftModel
+
+    drafting = begin(DraftModel(SMALL))
+    row = row_of([0, 1, 2])
+    session = drafting.open(row)
+    row.history.extend([2, 0, 3])  # without a word
+    session.propose(Room(2, 2, more=lambda tree: True))
+    assert len(session.hindsight()) == 3
+    twin = session.fork(row_of(row.history.tokens))
+    assert twin.unasked == session.unasked

@@ -24,7 +24,12 @@ ENTRY = Entry(
     parts="threshold+sliding(16)+elastic",
     guarantee=Guarantee.APPROXIMATE,
     number=40,
-    needs=("masked-diffusion model that sees its whole canvas",),
+    needs=(
+        "masked-diffusion model that sees its whole canvas",
+        "hidden states",
+        "attention summaries",
+        "ranges of layers",
+    ),
     summary="a sliding window over kept keys and values; above a layer whose attention drifts all is computed anew",
     generation="fill",
     refinement="iterative",

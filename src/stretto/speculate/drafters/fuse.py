@@ -149,16 +149,22 @@ class FuseDrafting(Drafting):
     def _open_session(self, row: Row) -> Session:
         return FuseSession(self, [drafting.open(row) for drafting in self.draftings])
 
+    def rests(self, rooms: Sequence[Room]) -> bool:
+        self.rows = len(rooms)
+        worth = self._cost(1, self.rows) / self.rows
+        for drafting, ledger in zip(self.draftings, self.ledgers, strict=True):
+            if drafting.free:
+                ledger.settle(worth, self.rows)
+        if not all(ledger.left for drafting, ledger in zip(self.draftings, self.ledgers, strict=True) if drafting.free):
+            return False
+        return self.free or not any(room.paid is None or room.paid(Tree()) for room in rooms)
+
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
         mine = [session.parts for session in cast(Sequence[FuseSession], sessions)]
         trees = [Tree() for _ in sessions]
-        self.rows = len(sessions)
-        worth = self._cost(1, self.rows) / self.rows
         for index, (drafting, ledger) in enumerate(zip(self.draftings, self.ledgers, strict=True)):
-            if drafting.free:
-                ledger.settle(worth, self.rows)
-                if ledger.left:
-                    continue
+            if drafting.free and ledger.left:
+                continue
             waiting = len(self.draftings) - index
             asked = [_share(room, tree, drafting.free, waiting) for room, tree in zip(rooms, trees, strict=True)]
             if any(room.nodes for room in asked):

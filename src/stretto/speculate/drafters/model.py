@@ -12,11 +12,12 @@ import torch
 from ...entry import Entry, Guarantee
 from ...models.clock import stopwatch
 from ...models.contract import Model
+from ...row import Row
 from ...steer.choice import Choices, choose
 from ...steer.path import Path
 from ...tree import ROOT, Tree
 from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
-from ..second import ReaderSession, Second
+from ..second import Reader, ReaderSession, Second
 
 MOST_LATE = 32  # tokens of which hindsight is told
 
@@ -88,18 +89,32 @@ class ModelDrafting(Drafting):
 class ModelSession(ReaderSession):
     """Also tells what the model would have guessed while it was not asked; it must read those tokens anyway."""
 
-    asked = False  # in this round
-    unasked = 0  # tokens committed in rounds since in which it was not
     judged: Sequence[tuple[float, bool]] = ()
 
+    def __init__(self, drafting: Drafting, reader: Reader) -> None:
+        super().__init__(drafting, reader)
+        self.asked = False  # in this round
+        self._since = reader.row.history.prompt_length  # tokens when the last round ended in which it was
+
+    @property
+    def unasked(self) -> int:
+        """Tokens committed in rounds since then."""
+        return len(self.reader.row.history.tokens) - self._since
+
     def advance(self, outcome: Outcome) -> None:
-        self.unasked = 0 if self.asked else self.unasked + len(outcome.committed)
+        if self.asked:
+            self._since = len(self.reader.row.history.tokens)
         self.asked = False
         super().advance(outcome)
 
     def hindsight(self) -> Sequence[tuple[float, bool]]:
         judged, self.judged = self.judged, ()
         return judged
+
+    def fork(self, row: Row) -> Session:
+        copy = ModelSession(self.drafting, self.reader.fork(row))
+        copy._since = self._since
+        return copy
 
 
 class Chain:
@@ -116,7 +131,9 @@ class Chain:
 
     def wanted(self) -> list[int]:
         """The nodes after which a guess is wanted: the newest, and once those that nobody asked for in time."""
-        late = min(self.session.unasked, MOST_LATE) if self.node == ROOT and self.room.more is not None else 0
+        late = 0
+        if self.node == ROOT and self.room.more is not None:
+            late = max(0, min(self.session.unasked, self.reader.unread - 1, MOST_LATE))
         return [*range(ROOT - late, ROOT), self.node]
 
     def paths(self, nodes: Sequence[int]) -> Iterator[Path]:
