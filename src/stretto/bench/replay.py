@@ -24,7 +24,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..generation import Counters
-from ..models.cache import Cache, KeyForm
+from ..models.around import Around
+from ..models.cache import Cache
 from ..models.contract import Evaluation, Model, Want
 from ..models.window import Window
 from ..noise import WIDEST_GAP
@@ -83,20 +84,11 @@ def followers(texts: Sequence[Sequence[int]], device: torch.device) -> Tensor:
     return torch.tensor([[*text[1:], *([0] * (size - len(text) + 1))] for text in texts], device=device)
 
 
-class Replayed:
+class Replayed(Around):
     """A model whose choices can be forced; as long as no text is set it is the model itself."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
-        self.vocabulary = model.vocabulary
-        self.layers = model.layers
-        self.channels = model.channels
-        self.heads = model.heads
-        self.max_positions = model.max_positions
-        self.abilities = model.abilities
-        self.device = model.device
-        self.dtype = model.dtype
-        self.name = model.name
+        super().__init__(model)
         self._next: Tensor | None = None  # [R, P]
         self._temperature = 0.0
 
@@ -107,27 +99,15 @@ class Replayed:
         """
         self._next, self._temperature = table, temperature
 
-    def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
-        """The model's own; its rows are numbered in the order in which they are opened."""
-        return self.model.new_cache(rows, slots, key_form)
-
     def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
         """The model's own evaluation; then the logits are overwritten."""
-        evaluation = self.model.evaluate(window, cache, want)
+        evaluation = super().evaluate(window, cache, want)
         if self._next is not None and evaluation.logits is not None:
             positions = window.positions
             if isinstance(want.logits, Tensor):
                 positions = positions.gather(1, want.logits)
             overwrite_at(evaluation.logits, self._next, window.rows, positions, self._temperature)
         return evaluation
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        """The model's own."""
-        return self.model.embed(tokens)
-
-    def read_out(self, hidden: Tensor) -> Tensor:
-        """The model's own: what a drafter reads out early is never forced."""
-        return self.model.read_out(hidden)
 
 
 class Watched:

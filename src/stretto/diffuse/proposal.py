@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..generation import LogProbability
-from ..steer.choice import draw_all, draw_few, log_probability, top_log_probabilities
+from ..row import reported
+from ..steer.choice import draw_all, draw_few
 from ..steer.pipeline import Pipeline
 
 Floats = NDArray[np.float64]
@@ -193,18 +194,7 @@ class Proposal:
 
         `chosen_from` says of the same positions what the order chose from.
         """
-        raw, steered = self.logits, chosen_from.steered
-        return [
-            LogProbability(*each)
-            for each in zip(
-                tokens,
-                log_probability(raw, tokens),
-                log_probability(steered, tokens),
-                top_log_probabilities(raw, most),
-                top_log_probabilities(steered, most),
-                strict=True,
-            )
-        ]
+        return reported(tokens, self.logits, chosen_from.steered, most)
 
 
 def surest(confidence: Floats, count: int) -> Positions:

@@ -22,7 +22,8 @@ from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 from transformers.configuration_utils import PretrainedConfig
 
 from ..errors import ModelError
-from .cache import Cache, KeyForm
+from .around import Around
+from .cache import Cache
 from .contract import Ability, Evaluation, Model, Want
 from .window import Window
 
@@ -42,7 +43,7 @@ class Masking:
         return max(position - 1, 0) if self.shift else position
 
 
-class MaskedModel:
+class MaskedModel(Around):
     """A network together with its masking; the mask token is never proposed (its logit is −inf).
 
     Windows must say who sees whom (`Window.visible`, `Window.everyone`); logits come out row by row, before any shift.
@@ -56,38 +57,21 @@ class MaskedModel:
                 f"the mask token {masking.mask} is outside of the vocabulary of {inner.vocabulary}",
                 hint="config.json and weights belong to different models",
             )
-        self.inner = inner
+        super().__init__(inner)
         self.masking = masking
-        self.vocabulary = inner.vocabulary
-        self.layers = inner.layers
-        self.channels = inner.channels
-        self.heads = inner.heads
-        self.max_positions = inner.max_positions
-        self.abilities = inner.abilities
-        self.device = inner.device
-        self.dtype = inner.dtype
-        self.name = inner.name
-
-    def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
-        """An empty cache of the network's shape."""
-        return self.inner.new_cache(rows, slots, key_form)
 
     @torch.inference_mode()
     def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
         """See `Model.evaluate`."""
-        found = self.inner.evaluate(window, cache, want)
+        found = super().evaluate(window, cache, want)
         for logits in (found.logits, *found.readout.values()):
             if logits is not None:
                 logits[..., self.masking.mask] = -torch.inf
         return found
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """See `Model.embed`."""
-        return self.inner.embed(tokens)
-
     def read_out(self, hidden: Tensor) -> Tensor:
         """See `Model.read_out`; the mask token has no logit here either."""
-        logits = self.inner.read_out(hidden)
+        logits = super().read_out(hidden)
         logits[..., self.masking.mask] = -torch.inf
         return logits
 

@@ -119,6 +119,11 @@ class Drafting:
         """A session for a row whose prompt is known and whose cache row is filled."""
         return self._open(row)
 
+    def time_levels(self, ends: Sequence[float]) -> None:
+        """Take down what a level took: `ends` are when drafting began, and when each level ended."""
+        if len(ends) > 2:
+            self.seconds_per_level = (ends[-1] - ends[1]) / (len(ends) - 2)
+
     def rests(self, rooms: Sequence[Room]) -> bool:
         """Whether it sits this round out, of all rows: it is then neither asked nor told. To be called once a round."""
         return False

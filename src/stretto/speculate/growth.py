@@ -88,8 +88,7 @@ class Growing(Drawing):
                 start = end
             growing = still
             ends.append(self._now())
-        if len(ends) > 2:
-            self.seconds_per_level = (ends[-1] - ends[1]) / (len(ends) - 2)
+        self.time_levels(ends)
         return trees
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from time import thread_time
 from typing import ClassVar, cast
 
 from torch import Tensor
 
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
+from ...models.clock import stopwatch
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import Proposal, Siblings, Tree
@@ -145,6 +145,7 @@ class FuseDrafting(Drafting):
         self.owners: dict[str, Ledger] = {}  # by source of a node
         self.rows = 1  # in this round
         self._cost = cache(context.clock.cost)
+        self._now = stopwatch(context.target.device)
 
     def _open_session(self, row: Row) -> Session:
         return FuseSession(self, [drafting.open(row) for drafting in self.draftings])
@@ -168,14 +169,14 @@ class FuseDrafting(Drafting):
             waiting = len(self.draftings) - index
             asked = [_share(room, tree, drafting.free, waiting) for room, tree in zip(rooms, trees, strict=True)]
             if any(room.nodes for room in asked):
-                begun = thread_time()
+                begun = self._now()
                 guesses = drafting.propose([parts[index] for parts in mine], asked)
                 self.owners.update((source, ledger) for guess in guesses for source in guess.sources[:1])
                 trees = [
                     union([tree, guess]) if len(tree) and len(guess) else tree if len(tree) else guess
                     for tree, guess in zip(trees, guesses, strict=True)
                 ]
-                ledger.seconds += BESIDE * (thread_time() - begun)
+                ledger.seconds += BESIDE * (self._now() - begun)
                 self.seconds_per_level = drafting.seconds_per_level
         return trees
 
@@ -194,9 +195,9 @@ class FuseDrafting(Drafting):
             if not drafting.free:
                 part.advance(outcome)
             elif not ledger.left:
-                begun = thread_time()
+                begun = self._now()
                 part.advance(outcome)
-                ledger.seconds += BESIDE * (thread_time() - begun)
+                ledger.seconds += BESIDE * (self._now() - begun)
 
 
 def _share(room: Room, tree: Tree, free: bool, waiting: int) -> Room:

@@ -81,8 +81,7 @@ class ModelDrafting(Drafting):
                 if chain.goes_on(list(itertools.islice(guesses, len(nodes))))
             ]
             ends.append(self._now())
-        if len(ends) > 2:
-            self.seconds_per_level = (ends[-1] - ends[1]) / (len(ends) - 2)
+        self.time_levels(ends)
         return [chain.tree for chain in chains]
 
 

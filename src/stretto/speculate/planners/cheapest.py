@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import ClassVar
 
 from ...errors import InvalidRequest
@@ -57,8 +58,8 @@ class CheapestPlanning(Planning):
     """The planner at work."""
 
     def __init__(self, settings: Cheapest, clock: Clock, drafting: Drafting, knowledge: Knowledge) -> None:
-        self._clock, self._drafting = clock, drafting
-        self._costs: dict[tuple[int, int], float] = {}
+        self._drafting = drafting
+        self._cost = cache(clock.cost)
         self._tallies = knowledge.tallies
         self._asking, self._room = None, Room(drafting.parts * settings.most, settings.most)
         if not drafting.free:
@@ -140,12 +141,6 @@ class CheapestPlanning(Planning):
             above = 1.0 if parent == ROOT else reaches[parent]
             reaches.append(above * self._tallies.rate_of(tree, node) if above > HOPELESS else 0.0)
         return reaches
-
-    def _cost(self, tokens: int, rows: int) -> float:
-        key = (tokens, rows)
-        if key not in self._costs:
-            self._costs[key] = self._clock.cost(tokens, rows)
-        return self._costs[key]
 
     # -- learning -----------------------------------------------------------------------------
 
