@@ -151,17 +151,18 @@ def test_rooms_are_within_the_setting():
     rates=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8),
     start=st.floats(0.1, 5.0),
     per_token=st.floats(0.0, 2.0),
+    speed=st.floats(1.0, 6.0),
 )
-def test_a_single_chain_is_cut_where_its_yield_is_best(rates, start, per_token):
+def test_a_single_chain_is_cut_where_it_gains_most(rates, start, per_token, speed):
+    """Beyond what its seconds are worth at the speed of late."""
     plan = planning(start, per_token)
+    plan._knowledge.speed.add(1e6 * speed, 1e6)
     tree = Tree.chain(range(len(rates)), source="s")
     for node, rate in enumerate(rates):
         tree.scores[node] = node / 10  # each node is of its own kind
         plan._tallies.known[kind_of(tree, node)] = Tally(rate, 1.0)
     (alone,) = plan.trim([None], [tree])
     reaches = list(itertools.accumulate(rates, operator.mul))
-    yields = [MARGIN / start] + [
-        (1 + sum(reaches[:size])) / (start + per_token * size) for size in range(1, len(rates) + 1)
-    ]
-    best = max(yields)
-    assert yields[len(alone)] == pytest.approx(best)
+    price = MARGIN * plan._knowledge.speed.worth(start)
+    gains = [sum(reaches[:size]) - price * per_token * size for size in range(len(rates) + 1)]
+    assert gains[len(alone)] == pytest.approx(max(gains), abs=1e-9)

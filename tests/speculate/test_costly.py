@@ -8,7 +8,7 @@ import pytest
 
 from stretto.models.clock import SimulatedClock
 from stretto.speculate.contract import Outcome
-from stretto.speculate.costly import Asking, Costly, Draft
+from stretto.speculate.costly import MARGIN, SWIFT, Asking, Costly, Draft, Speed
 from stretto.speculate.tallies import Tallies
 from stretto.tree import Tree
 
@@ -17,11 +17,11 @@ LEVEL = 0.2  # of a window of one token
 
 def asking(most: int = 8, watched: bool = True, window: float = 0.05):
     clock = SimulatedClock(1.0, window)
-    return Asking(Costly(), Tallies(), clock.cost, most, watched)
+    return Asking(Costly(), Tallies(), Speed(), clock.cost, most=most, watched=watched)
 
 
 def nothing() -> Draft:
-    return Draft(0, 1.0, 1.0)
+    return Draft(0, 1.0)
 
 
 def play(asked: Asking, right: bool, rounds: int, told=None, level: float = LEVEL, slow: float = 1.0):
@@ -63,8 +63,34 @@ def test_it_is_asked_where_it_gets_further_than_what_is_free():
     free = Tree.chain([1], source="free")
     asked.begin([object()])
     assert asked.levels(free, nothing()) == 8
-    assert asked.levels(free, Draft(1, 1.5, 1.05)) == 8
-    assert asked.levels(free, Draft(12, 9.5, 1.6)) == 0
+    assert asked.levels(free, Draft(1, 1.5)) == 8
+    assert asked.levels(free, Draft(12, 9.5)) == 0
+
+
+def test_it_is_asked_where_it_brings_more_than_decoding_writes_in_that_time_of_late():
+    """Eight tokens for two windows' time: worth it beside plain decoding, a trial beside copies of five a window."""
+    for speed, levels in ((1.0, 8), (3.5, 8), (5.0, 1)):
+        asked = asking()
+        play(asked, right=True, rounds=10)
+        asked._speed.add(100 * speed, 100)
+        asked.begin([object()])
+        assert MARGIN * 3.5 < 8 / (8 * LEVEL + 8 * 0.05) < MARGIN * 5
+        assert asked.levels(Tree(), nothing()) == levels, speed
+
+
+def test_speed_is_that_of_the_last_rounds_and_never_below_plain():
+    speed = Speed()
+    assert speed.worth(0.5) == 2.0
+    for _ in range(60):
+        speed.add(plain=3.0, taken=1.0)
+    assert speed.worth(1.0) == pytest.approx(3.0, rel=0.1)
+    for _ in range(60):
+        speed.add(plain=1.0, taken=2.0)
+    assert speed.worth(1.0) == 1.0
+    before = speed.taken
+    for _ in range(8):
+        speed.add(0.0, 0.0, rows=8)
+    assert speed.taken == pytest.approx(SWIFT * before)  # one round, of eight rows
 
 
 @pytest.mark.parametrize("slow", [0.5, 1.0, 4.0])

@@ -1,9 +1,9 @@
 """When to ask a drafter that takes a forward for each level, and when to stop it.
 
-A token that it guesses rightly is worth the time that plain decoding would take for it. What being asked came to, in
-tokens and in seconds, is counted each time; while that does not pay, the drafter pauses, and is tried again after 2, 4,
+What being asked came to, in tokens and in seconds, is counted each time. It pays where it writes more tokens than
+decoding writes in that time of late (`Speed`); while it does not, the drafter pauses, and is tried again after 2, 4,
 8 … rounds. What it would have guessed in the meantime, which it then tells (`Session.hindsight`), counts as if it had
-been asked. Beside free drafters it is asked where it usually gets further than they may expect to.
+been asked. Beside free drafters it is asked where it usually gets that much further than they may expect to.
 """
 
 from __future__ import annotations
@@ -22,9 +22,31 @@ DEARER = 0.05  # weight of an observation that a level takes longer than believe
 FEW = 4  # tokens that it may have to read beside drafting
 TRIAL = 2  # levels of the first trial; later ones have 1
 LONGEST_PAUSE = 128  # rounds between two trials
-MARGIN = 1.05  # what asking must yield, relative to plain decoding
+MARGIN = 1.05  # what asking must yield, relative to decoding of late
+SWIFT = 0.9  # weight of earlier rounds in how fast decoding is of late: about the last 10 count
 
 Cost = Callable[[int, int], float]  # seconds for one window of so many tokens in each of so many rows
+
+
+@dataclass(slots=True)
+class Speed:
+    """How fast decoding was of late, over all decodes, relative to plain decoding: what a second is worth.
+
+    A node, a level or a drafter pays where it brings more tokens a second than that (marginal value theorem, Charnov
+    1976): what copies fast need not be helped along, and what is slow welcomes any help.
+    """
+
+    plain: float = 0.0  # seconds that plain decoding takes for what was committed
+    taken: float = 0.0  # and those it took
+
+    def add(self, plain: float, taken: float, rows: int = 1) -> None:
+        """One round of one of so many rows is over."""
+        fade = SWIFT ** (1 / rows)
+        self.plain, self.taken = fade * self.plain + plain, fade * self.taken + taken
+
+    def worth(self, plain: float) -> float:
+        """Tokens of a row in a second, where plain decoding takes `plain` seconds for one; never fewer than that."""
+        return max(1.0, (self.plain + plain) / (self.taken + plain)) / plain
 
 
 @dataclass(slots=True)
@@ -62,19 +84,18 @@ class Costly:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What verifying so many nodes a row comes to: expected tokens of a row, the model's own included, and seconds."""
+    """The best part of what is free for a row: its nodes, and the expected tokens, the model's own included."""
 
     nodes: int
     tokens: float
-    seconds: float  # of the batch's window
 
 
 class Asking:
     """The decision in one decode, taken anew for each row of each round."""
 
-    def __init__(self, known: Costly, tallies: Tallies, cost: Cost, most: int, watched: bool) -> None:
+    def __init__(self, known: Costly, tallies: Tallies, speed: Speed, cost: Cost, *, most: int, watched: bool) -> None:
         """`most` levels at a time; `watched` drafters ask on their way whether to go on."""
-        self._known, self._tallies, self._cost = known, tallies, cost
+        self._known, self._tallies, self._speed, self._cost = known, tallies, speed, cost
         self._most, self._watched = most, watched
         self.rows = 1  # in this round
         self.due = False  # whether it may be asked in this round
@@ -93,7 +114,7 @@ class Asking:
         if not self.due:
             return 0
         known = self._known
-        if self._yield(free) > MARGIN * free.tokens / free.seconds:
+        if self._gain(free) > 0:
             known.pause, levels = 1, self._most if self._watched else self._best_depth()
         elif self._pays:  # elsewhere
             return 0
@@ -108,10 +129,10 @@ class Asking:
     @property
     def _pays(self) -> bool:
         """Whether it does where free drafters have nothing."""
-        return self._yield(self._nothing) > MARGIN / self._cost(1, self.rows)
+        return self._gain(Draft(0, 1.0)) > 0
 
-    def _yield(self, free: Draft) -> float:
-        """Tokens per second and row where it is asked beside what is free; 0 where that is not known.
+    def _gain(self, free: Draft) -> float:
+        """Tokens that asking brings a row beside what is free, less what its seconds are worth; 0 where not known.
 
         What is accepted is then the longer one of two paths: what it usually gets, or what is free.
         """
@@ -121,11 +142,12 @@ class Asking:
         size = 1 + free.nodes
         window = self._cost(size + round(known.nodes / known.asked), self.rows) - self._cost(size, self.rows)
         drafting = self.rows * known.seconds / known.asked
-        return max(free.tokens, 1.0 + known.tokens / known.asked) / (free.seconds + window + drafting)
+        further = max(0.0, 1.0 + known.tokens / known.asked - free.tokens)
+        return further - MARGIN * self._worth * (window + drafting)
 
     @property
-    def _nothing(self) -> Draft:
-        return Draft(0, 1.0, self._cost(1, self.rows))
+    def _worth(self) -> float:
+        return self._speed.worth(self._cost(1, self.rows))
 
     def _best_depth(self) -> int:
         """For a drafter that is not to be stopped on its way."""
@@ -144,13 +166,10 @@ class Asking:
         return self._gains(gain, 1 + len(tree), len(deepest))
 
     def _gains(self, gain: float, size: int, width: int) -> bool:
-        """Whether a level that adds `width` slots to windows of `size`, and `gain` tokens a row, is above the average.
-
-        That is what asking usually yields, or plain decoding where that is more.
-        """
+        """Whether a level, `width` more slots in windows of `size`, brings a row more than its seconds are worth."""
         rows, price = self.rows, self._known.price or 0.0
         dearer = self._cost(size + width, rows) - self._cost(size, rows) + rows * price
-        return gain > dearer * max(self._yield(self._nothing), 1.0 / self._cost(1, rows))
+        return gain > dearer * self._worth
 
     # -- learning -----------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from transformers import AttentionInterface, LlamaForCausalLM, PreTrainedModel, 
 from stretto.errors import InvalidRequest, ModelError
 from stretto.gym.mixture import Mixture
 from stretto.models.masked import OWN
-from stretto.train.batches import Batch, Batches, Ids, Weights
+from stretto.train.batches import KINDS, TEXT_SHARES, Batch, Batches, Ids, Weights
 from stretto.train.tokenizer import load_tokenizer
 from stretto.train.trainer import Settings, TokenLosses, Trainer
 from stretto.train.zoo import EARLIER, ROUND, runs_before
@@ -38,6 +38,7 @@ SEEN = "stretto_seen"  # the name under which transformers knows `_seen_attentio
 CANVASES = {32: 0.45, 64: 0.3, 128: 0.17, 256: 0.08}  # how many positions an answer is given, and how often
 SHORT, LONG = (0.85, 256), (1.0, 512)  # (until fraction, row length): answers are short, canvases are not long
 SEED = 2  # of the batches: the causal target and the draft saw others
+TEXT_WEIGHT = 0.1  # of real text, of which a model of this size learns little: unweighted it is most of the loss
 GENTLER, WARMUP = 0.8, 50  # of the rates; steps: the weights are no fresh ones
 
 
@@ -74,6 +75,7 @@ class MaskedBatches(Batches):
         plain = super().batch(number, rows, length)
         inside = places(plain.texts)
         plain.weights[inside == 0] = 0.0  # no row speaks of the first token of a text
+        plain.weights[torch.isin(plain.kinds, torch.tensor([KINDS.index(name) for name in TEXT_SHARES]))] *= TEXT_WEIGHT
         parts = plain.texts if self._block is None else plain.texts * length + inside // self._block
         parts = parts + parts.amax() * torch.arange(rows)[:, None] + torch.arange(rows)[:, None]
         seed = random.Random(f"masks/{self._seed}/{number}/{length}").getrandbits(63)
@@ -235,8 +237,8 @@ def train_masked(
 ) -> Path:
     """Train the masked twin under `out/masked`, with a `block` the block-diffusion one under `out/block`.
 
-    It begins with the causal weights in `begin` (default: `out/target/model`) and sees its whole canvas, or block, from
-    the first step on. Goes on where it stopped; returns the checkpoint's folder.
+    It begins with the weights in `begin`, causal ones (default: `out/target/model`) or its own of an earlier run, and
+    sees its whole canvas, or block, from the first step on. Goes on where it stopped; returns the checkpoint's folder.
     """
     begin = begin or out / "target" / "model"
     if not (begin / "model.safetensors").exists():
@@ -244,10 +246,10 @@ def train_masked(
     tokenizer = load_tokenizer(begin)
     mask = int(cast(int, tokenizer.mask_token_id))
     model = LlamaForCausalLM.from_pretrained(begin, dtype=torch.float32, attn_implementation=SEEN)
-    setattr(model.config, OWN, {"mask_token_id": mask, "block": block, "shift": True})
-    with torch.no_grad():
-        table = model.get_input_embeddings().weight
+    if not hasattr(model.config, OWN):
+        table = model.get_input_embeddings().weight.detach()
         table[mask] = table.mean(0)  # causal training only ever pushed it away
+    setattr(model.config, OWN, {"mask_token_id": mask, "block": block, "shift": True})
     gentler = replace(
         settings,
         muon_rate=GENTLER * settings.muon_rate,
@@ -257,9 +259,10 @@ def train_masked(
         lengths=(SHORT, LONG),
     )
     folder = out / ("masked" if block is None else "block")
-    batches = MaskedBatches(mixture, tokenizer, SEED, block)
+    earlier = runs_before(begin)
+    batches = MaskedBatches(mixture, tokenizer, SEED + len(earlier), block)
     trainer = Trainer(model, batches, masked_losses(mask, block), gentler, folder)
-    (folder / EARLIER).write_text(json.dumps(runs_before(begin)))
+    (folder / EARLIER).write_text(json.dumps(earlier))
     trainer.run()
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")

@@ -12,11 +12,11 @@ from ...models.clock import Clock
 from ...row import Row
 from ...tree import ROOT, Tree
 from ..contract import Context, Drafting, Outcome, Planner, Planning, Room
-from ..costly import Asking, Costly, Draft
+from ..costly import Asking, Costly, Draft, Speed
 from ..estimate import holds_draws
 from ..tallies import Tallies
 
-MARGIN = 1.1  # what a draft must promise, relative to none: proposing and learning cost a little
+MARGIN = 1.1  # what a draft must promise, relative to what it costs: proposing and learning cost a little
 HOPELESS = 0.01  # nodes that are reached more rarely are not looked at
 
 
@@ -24,6 +24,7 @@ HOPELESS = 0.01  # nodes that are reached more rarely are not looked at
 class Cheapest(Planner):
     """Maximise expected committed tokens per second, from the clock and from observed acceptance.
 
+    Each node must bring more than its seconds are worth, which is what decoding of late writes in them (`Speed`).
     Acceptance is learnt per source, score, rank and depth, given that the parent was accepted, and is
     remembered from one decode to the next. Proposals of free drafters are judged even when they are not
     verified: the committed tokens show what would have been accepted, so turning drafting off costs no
@@ -52,6 +53,7 @@ class Knowledge:
 
     tallies: Tallies = field(default_factory=Tallies)
     costly: Costly = field(default_factory=Costly)
+    speed: Speed = field(default_factory=Speed)
 
 
 class CheapestPlanning(Planning):
@@ -60,23 +62,31 @@ class CheapestPlanning(Planning):
     def __init__(self, settings: Cheapest, clock: Clock, drafting: Drafting, knowledge: Knowledge) -> None:
         self._drafting = drafting
         self._cost = cache(clock.cost)
-        self._tallies = knowledge.tallies
+        self._knowledge, self._tallies = knowledge, knowledge.tallies
+        self._rows = 1  # in this round
         self._asking, self._room = None, Room(drafting.parts * settings.most, settings.most)
         if not drafting.free:
-            self._asking = Asking(knowledge.costly, self._tallies, self._cost, settings.most, drafting.watched)
+            self._asking = Asking(
+                knowledge.costly,
+                self._tallies,
+                knowledge.speed,
+                self._cost,
+                most=settings.most,
+                watched=drafting.watched,
+            )
             more = self._further if drafting.watched else None
             self._room = replace(self._room, more=more, paid=self._paid if drafting.mixed else None)
 
     # -- how much -----------------------------------------------------------------------------
 
     def rooms(self, rows: Sequence[Row]) -> list[Room]:
+        self._rows = len(rows)
         if self._asking is None:
             return [self._room] * len(rows)
         self._asking.begin(rows)
         if self._room.paid is not None:
             return [self._room] * len(rows)
-        nothing = Draft(0, 1.0, self._cost(1, len(rows)))
-        levels = [self._asking.levels(Tree(), nothing) for _ in rows]
+        levels = [self._asking.levels(Tree(), Draft(0, 1.0)) for _ in rows]
         return [replace(self._room, nodes=min(level, self._room.nodes), depth=level) for level in levels]
 
     def _paid(self, tree: Tree) -> int:
@@ -85,24 +95,27 @@ class CheapestPlanning(Planning):
         if not self._asking.due:
             return 0
         reaches = sorted(self._reaches(tree), reverse=True)
-        nodes, _ = self._best_size([reaches], self._asking.rows)
-        free = Draft(nodes, 1.0 + sum(reaches[:nodes]), self._cost(1 + nodes, self._asking.rows))
-        return self._asking.levels(tree, free)
+        nodes = self._best_size([reaches])
+        return self._asking.levels(tree, Draft(nodes, 1.0 + sum(reaches[:nodes])))
 
     def _further(self, tree: Tree) -> bool:
         assert self._asking is not None
         return self._asking.further(tree, self._reaches(tree))
 
-    def _best_size(self, orders: Sequence[Sequence[float]], rows: int) -> tuple[int, float]:
-        """How many nodes a row pay for the batch, and the tokens per second and row: `orders` are reaches, falling."""
-        best, best_yield = 0, MARGIN / self._cost(1, rows)
-        expected = 1.0
+    @property
+    def _price(self) -> float:
+        """Tokens of a row that a second of the batch's window must bring."""
+        return MARGIN * self._knowledge.speed.worth(self._cost(1, self._rows))
+
+    def _best_size(self, orders: Sequence[Sequence[float]]) -> int:
+        """How many nodes a row pay for the batch: `orders` are the rows' reaches, falling."""
+        best, best_gain, gain, price = 0, 0.0, 0.0, self._price
         for size in range(1, max(map(len, orders)) + 1):
-            expected += sum(order[size - 1] for order in orders if size <= len(order)) / len(orders)
-            gain = expected / self._cost(1 + size, rows)
-            if gain > best_yield:
-                best, best_yield = size, gain
-        return best, best_yield
+            gain += sum(order[size - 1] for order in orders if size <= len(order)) / len(orders)
+            gain -= price * (self._cost(1 + size, self._rows) - self._cost(size, self._rows))
+            if gain > best_gain:
+                best, best_gain = size, gain
+        return best
 
     def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
         """The nodes most likely to be accepted, as many for each row as pay for the batch as a whole."""
@@ -111,7 +124,7 @@ class CheapestPlanning(Planning):
         if len(trees) == 1 and trees[0].is_chain:
             return [self._cut(trees[0])]
         reaches = [self._reaches(tree) for tree in trees]
-        best, _ = self._best_size([sorted(each, reverse=True) for each in reaches], len(trees))
+        best = self._best_size([sorted(each, reverse=True) for each in reaches])
         return [self._kept(tree, each, best) for tree, each in zip(trees, reaches, strict=True)]
 
     def _kept(self, tree: Tree, reaches: Sequence[float], size: int) -> Tree:
@@ -122,15 +135,13 @@ class CheapestPlanning(Planning):
     def _cut(self, chain: Tree) -> Tree:
         """The same for the chain of a single row, without looking at nodes beyond which nothing can pay."""
         size = len(chain)
-        best, best_yield = 0, MARGIN / self._cost(1, 1)
-        expected, reach = 1.0, 1.0
+        best, best_gain, gain, price, reach = 0, 0.0, 0.0, self._price, 1.0
         for node in range(size):
             reach *= self._tallies.rate_of(chain, node)
-            expected += reach
-            cost = self._cost(2 + node, 1)
-            if expected > best_yield * cost:
-                best, best_yield = node + 1, expected / cost
-            elif expected + reach * (size - 1 - node) <= best_yield * cost:  # were all others certain, and free
+            gain += reach - price * (self._cost(2 + node, 1) - self._cost(1 + node, 1))
+            if gain > best_gain:
+                best, best_gain = node + 1, gain
+            elif gain + reach * (size - 1 - node) <= best_gain:  # were all others certain, and free
                 break
         return chain if best == size else chain.prune(range(best))
 
@@ -146,6 +157,9 @@ class CheapestPlanning(Planning):
 
     def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
         self._tallies.learn(proposed, outcome.committed)
+        known, rows = self._knowledge, self._rows
+        taken = self._cost(1 + len(outcome.tree), rows) / rows + known.costly.pace * draft_seconds
+        known.speed.add(len(outcome.committed) * self._cost(1, rows) / rows, taken, rows)
         if self._asking is not None:
-            per_level, rows = self._drafting.seconds_per_level, self._asking.rows
+            per_level = self._drafting.seconds_per_level
             self._asking.learn(proposed, outcome, draft_seconds, per_level and per_level / rows)
