@@ -26,6 +26,7 @@ from stretto.train.export import export_zoo
 from stretto.train.masked import (
     EPSILON,
     SEEN,
+    TEXT_WEIGHT,
     MaskedBatches,
     Noised,
     bound,
@@ -255,6 +256,28 @@ def test_twins_are_trained_and_exported_and_decode(mixture, tokenizer, tmp_path:
         assert "one token a step" in card and "| sql |" in card and "upper bound" in card
         found = Engine.load(str(folder / name)).generate("2 + 2", "bd3lm" if block else "llada", max_new_tokens=16)
         assert found.finish in ("end", "length") and MASK not in found.tokens
+
+
+def test_a_twin_that_was_trained_goes_on(mixture, tokenizer, tmp_path: Path) -> None:
+    """And keeps what its mask means: only causal weights know nothing of it."""
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    train_target(tmp_path, mixture, QUICK)
+    begin = train_masked(tmp_path, mixture, QUICK)
+    (begin / "training.json").write_text(json.dumps([{"steps": 2, "minutes": 1}]))
+    none = replace(QUICK, budget=Budget(steps=1), muon_rate=0.0, adam_rate=0.0)
+    again = train_masked(tmp_path / "again", mixture, none, begin=begin)
+    before, after = (
+        LlamaForCausalLM.from_pretrained(folder).get_input_embeddings().weight for folder in (begin, again)
+    )
+    assert torch.equal(before[MASK], after[MASK])
+    assert json.loads((tmp_path / "again/masked/training.json").read_text()) == [{"steps": 2, "minutes": 1}]
+
+
+def test_real_text_weighs_little(mixture, tokenizer) -> None:
+    batch = MaskedBatches(mixture, tokenizer, 1).batch(0, 8, 256)
+    real = torch.isin(batch.kinds, torch.tensor([KINDS.index("prose"), KINDS.index("code")]))
+    assert real.any() and batch.weights[real].unique().tolist() == pytest.approx([0.0, TEXT_WEIGHT])
+    assert set(batch.weights[~real].unique().tolist()) == {0.0, 1.0}
 
 
 def test_the_loss_falls(mixture, tokenizer, network, tmp_path: Path) -> None:
