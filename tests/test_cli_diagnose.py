@@ -62,9 +62,22 @@ def test_layers_of_a_model(run, tmp_path):
     assert [layer["layer"] for layer in layers] == [0, 1, 3] and len(layers[0]["surplus"]["terms"]) == 1
 
 
+def test_what_writing_at_once_can_reach(run):
+    status, printed, _ = run("diagnose", "--parallel", 5)
+    lines = {line.split()[0]: line.split()[1:] for line in printed.splitlines()[2:]}
+    assert status == 0 and lines["copy"] == ["5", "1", "0.0000", "right", "1", "1", "1"]
+    assert lines["any-order"] == ["5", "120", "3.2597", "wrong", "0.0384", "0.24", "0.8"]
+    assert lines["latin-square"][-1] == "0.135" and len(lines["latin-square"]) == 8
+    records = json.loads(run("diagnose", "--parallel", 5, "--json")[1])
+    assert [record["kind"] for record in records] == list(lines)
+    assert records[-1]["accuracy"]["1"] == pytest.approx(0.0384)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--parallel", "2"], "a list of 2 words"),
+        (["--parallel", "5", "--trace", "absent.json"], "not allowed with"),
         (["--trace", "absent.json"], "absent.json"),
         (["--trace", "torn.json"], "is no JSON"),
         (["--trace", "list.json"], "holds no trace"),

@@ -51,7 +51,7 @@ SEVERAL = {  # settings worth trying beside the defaults
     "ascending": ["ascending(growth=1)"],
     "local-leap": ["local-leap(0.6,0.3,radius=1)", "local-leap(0.5,0.4,filled=true)"],
     "confident": ["confident(1.5,by=origin,steps=4)", "confident(0.8,by=margin,tempered=true)"],
-    "explore": ["explore(0.5,positions=2,by=margin)"],
+    "explore": ["explore(0.5,positions=2,by=margin)", "explore(0.6,branches=3)"],
     "coherent": ["coherent(adaptive=false,by=entropy)", "coherent(3,staged=true,warmup=1)"],
     "look-ahead": ["look-ahead(2)"],
     "blocks": ["blocks(2)"],
@@ -290,7 +290,14 @@ def self_of(model: MaskedTable, seed: int) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "text", ["random-order", "threshold(0.5)+blocks(3)+dual-cache", "ranked(steps=3)+cfg(0.5)", "coherent+credit"]
+    "text",
+    [
+        "random-order",
+        "threshold(0.5)+blocks(3)+dual-cache",
+        "ranked(steps=3)+cfg(0.5)",
+        "coherent+credit",
+        "explore(0.6,branches=2)",
+    ],
 )
 def test_a_fork_goes_on_as_the_row_it_was(text: str) -> None:
     """A copy made between two steps ends as the original does, and neither disturbs the other."""

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 METHODS = ("plain", "auto", "lookup", "draft")
 SHAPE_METHODS = ("plain", "lookup")
 COUNT = 2  # prompts per task
+MAX_NEW_TOKENS = 128
 SPEED_REPEATS = 3
 SHAPE_REPEATS = 30
+CANVAS_REPEATS = 5
 PROGRESS_AFTER = 0.5  # seconds before the progress bar shows
 
 EPILOG = """\
@@ -31,10 +33,13 @@ examples:
   stretto bench --model CHECKPOINT --draft '' --tasks spec --data Spec-Bench/data --max-new-tokens 1024 \\
                 --repeats 1 --answers answers               one answer file per contestant
   stretto bench shape --out results/shape
+  stretto bench canvas --model random-masked --batch 1 8 --out results/canvas
+  stretto bench quality --model zoo/masked --count 50 --batch 10 --out results/quality    right answers, and their cost
   stretto bench claims --data DATA --out results/claims > docs/claims.md     what papers promise, tried here
 
 tasks: gym, gym:KIND, replay, replay:SOURCE, all (gym and replay), spec, spec:CATEGORY (Spec-Bench), mt, mt:CATEGORY
-(MT-Bench). Text that repeats itself is left out; what else is left out, and why, stands under the table.
+(MT-Bench), parallel, parallel:KIND (ParallelBench's lists and puzzles), gsm8k, humaneval. Speeds are of text that does
+not repeat itself; what is left out, and why, stands under the table.
 """
 
 
@@ -45,22 +50,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "shape", "overhead", "report", "claims"),
+        choices=("speed", "shape", "overhead", "canvas", "quality", "report", "claims"),
         default="speed",
         help="speed: whole answers, against transformers' generate (default); "
         "shape: single forwards, a batch of unequal rows, memory over 200 requests (not for random-134m); "
         "overhead: what drafting costs beside the forwards, by width and length; "
+        "canvas: masked-diffusion models (also random-masked) beside a plain sampler, the same tokens; "
+        "quality: how many questions methods answer rightly, and at what cost: for those that may change the tokens; "
         "report: results as one HTML page; "
         "claims: what published systems promise, tried in kind, as a page in Markdown",
     )
     parser.add_argument(
-        "named", nargs="*", metavar="NAME", help="report: JSON files of speed and shape; claims: which ones (all)"
+        "named",
+        nargs="*",
+        metavar="NAME",
+        help="report: JSON files of speed, shape and quality; claims: which ones (all)",
     )
     _add_subject(parser.add_argument_group("what is measured"))
     _add_measuring(parser.add_argument_group("how it is measured"))
     written = parser.add_argument_group("what is written")
     written.add_argument(
-        "--out", type=Path, help="speed writes OUT.json and OUT.png; report OUT.html; the others OUT.json"
+        "--out", type=Path, help="speed and quality write OUT.json and OUT.png; report OUT.html; the others OUT.json"
     )
     written.add_argument(
         "--answers", type=Path, metavar="FOLDER", help="answers to spec and mt at batch 1, in Spec-Bench's form"
@@ -80,7 +90,13 @@ def _add_subject(group: Any) -> None:
     )
     group.add_argument("--dtype", default="float32", help="float32, bfloat16, float16 or auto (default %(default)s)")
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … or auto (default)")
-    group.add_argument("--methods", nargs="+", metavar="METHOD", help="default: plain auto lookup draft")
+    group.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        help="default: plain auto lookup draft; quality compares with the first one (default on masked-diffusion "
+        "models: ten published ones)",
+    )
     group.add_argument("--tasks", nargs="+", metavar="TASK", help="see below (default: gym; replay for random-134m)")
     group.add_argument("--data", type=Path, help="folder of the benchmark files (default: $STRETTO_DATA)")
     group.add_argument(
@@ -93,10 +109,17 @@ def _add_subject(group: Any) -> None:
 
 def _add_measuring(group: Any) -> None:
     group.add_argument(
-        "--count", type=_positive, help=f"prompts per task, no fewer than rows ({COUNT}; claims: each its own)"
+        "--count",
+        type=_positive,
+        help=f"prompts per task, no fewer than rows ({COUNT}; quality: 20; claims: each its own)",
     )
-    group.add_argument("--max-new-tokens", type=_positive, default=128, help="default %(default)s")
-    group.add_argument("--repeats", type=_positive, help="default 3; 30 for shape")
+    group.add_argument(
+        "--max-new-tokens",
+        type=_length,
+        metavar="N",
+        help=f"{MAX_NEW_TOKENS}; quality: auto, room for the longest right answer of those that are side by side",
+    )
+    group.add_argument("--repeats", type=_positive, help="default 3; 30 for shape, 5 for canvas, 1 for quality")
     group.add_argument(
         "--batch",
         type=_positive,
@@ -124,6 +147,10 @@ def _positive(text: str) -> int:
     return value
 
 
+def _length(text: str) -> int | None:
+    return None if text == "auto" else _positive(text)
+
+
 def _temperature(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
@@ -146,7 +173,11 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    return {"speed": _speed, "shape": _shape, "overhead": _overhead, "claims": _claims}[args.what](args)
+    if args.what == "quality":
+        return _quality(args)
+    args.max_new_tokens = args.max_new_tokens or MAX_NEW_TOKENS
+    kinds = {"speed": _speed, "shape": _shape, "overhead": _overhead, "canvas": _canvas, "claims": _claims}
+    return kinds[args.what](args)
 
 
 # -- speed --------------------------------------------------------------------------------------------
@@ -315,6 +346,51 @@ def _overhead(args: argparse.Namespace) -> int:
     return 0
 
 
+# -- canvas -------------------------------------------------------------------------------------------
+
+
+def _canvas(args: argparse.Namespace) -> int:
+    """Masked-diffusion decoding beside a plain sampler; 1 where tokens differ that must not."""
+    from tqdm import tqdm
+
+    from . import canvas
+    from .provenance import provenance
+
+    pair = canvas.load_pair(args.model, args.seed, args.dtype, args.device)
+    count, repeats = max(args.count or 0, *args.batch), args.repeats or CANVAS_REPEATS
+    asked = canvas.prompts(pair, count, args.seed, args.tasks or ["gym"], _data(args))
+    record = provenance(
+        model=args.model,
+        count=count,
+        repeats=repeats,
+        max_new_tokens=args.max_new_tokens,
+        seed=args.seed,
+        dtype=str(pair.engine.model.dtype).removeprefix("torch."),
+        shortest=min(map(len, asked)),
+        longest=max(map(len, asked)),
+    )
+    found, ways = canvas.Comparison(record), canvas.contestants(pair, args.max_new_tokens)
+    groups = sum(-(-count // batch) for batch in args.batch)
+    total = repeats * groups * len(ways)
+    with tqdm(total=total, unit="group", delay=PROGRESS_AFTER, disable=None, leave=False) as bar:
+        for batch in args.batch:
+            found.lanes += canvas.measure(ways, asked, batch, repeats, progress=bar.update)
+            if args.out:
+                found.save(args.out.with_suffix(".json"))
+    print(canvas.table(found))
+    return int(any(lane.differing for lane in found.lanes))
+
+
+# -- quality ------------------------------------------------------------------------------------------
+
+
+def _quality(args: argparse.Namespace) -> int:
+    """Right answers, and what they cost."""
+    from .quality.command import run as measure
+
+    return measure(args, _data(args))
+
+
 # -- claims -------------------------------------------------------------------------------------------
 
 
@@ -355,19 +431,22 @@ def _report(args: argparse.Namespace) -> int:
     if not args.named:
         raise InvalidRequest("there is no result to show", hint="stretto bench report RESULT.json …")
     from .page import page
+    from .quality.results import Quality
     from .results import Report
     from .shape import Shape
 
-    speeds, shapes = [], []
+    speeds, shapes, qualities = [], [], []
     files = [Path(name) for name in args.named]
     for file in files:
         if Shape.is_in(file):
             shapes.append((file.name, Shape.load(file)))
+        elif Quality.is_in(file):
+            qualities.append((file.name, Quality.load(file)))
         else:
             speeds.append((file.name, Report.load(file)))
     out = args.out or files[0]
     target = out.with_suffix(".html")
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page(speeds, shapes), encoding="utf-8")
+    target.write_text(page(speeds, shapes, qualities), encoding="utf-8")
     print(target)
     return 0

@@ -33,7 +33,7 @@ GREEDILY = Draw()
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One prompt as token ids, and what every contestant must answer."""
+    """One prompt as token ids, and what every contestant must answer (where answers are judged: a right one)."""
 
     prompt: list[int]
     expected: list[int]  # new tokens, the end token included where the answer has one
@@ -60,6 +60,7 @@ class Answer:
     tokens: list[list[int]]  # new tokens of each case
     counters: Counters  # of all cases together
     rounds: Callable[[], list[list[Round]]] = no_rounds  # of each case; worked out when asked for, which is not timed
+    texts: Sequence[str] = ()  # of each case, as a reader sees it; empty where only tokens count
 
 
 class Lane(Protocol):
@@ -87,20 +88,34 @@ class Lane(Protocol):
         """Whether it must write what the case expects, to the last token; else it writes a text of its own."""
 
 
-class Ours:
-    """stretto by one method.
+class Engines:
+    """Engines of one model for each stream and repeat.
 
-    Parts may learn from every text they see, so that a text seen before is no measure of them. Each stream and repeat
-    has an engine of its own, which answers each prompt once; what it remembers comes from other prompts.
+    Parts may learn from every text they see, so that a text seen before is no measure of them. Each of these engines
+    answers each prompt once; what it remembers comes from other prompts.
     """
+
+    def __init__(self, first: Engine) -> None:
+        self._first = first
+        self._twins: dict[Hashable, Engine] = {}
+
+    def of(self, draw: Draw) -> Engine:
+        """The one for this draw's stream, temperature and repeat."""
+        stream = (draw.stream, draw.temperature, draw.repeat)
+        if stream not in self._twins:
+            self._twins[stream] = twin(self._first)
+        return self._twins[stream]
+
+
+class Ours:
+    """stretto by one method, made to write what the cases expect where they are forced."""
 
     ours = True
     learns = True
 
     def __init__(self, name: str, engine: Engine, model: Replayed, method: Method, max_new_tokens: int) -> None:
         self.name = name
-        self._first = engine
-        self._engines: dict[Hashable, Engine] = {}
+        self._engines = Engines(engine)
         self._engine = engine
         self._model = model
         self._method = method
@@ -110,10 +125,7 @@ class Ours:
     def prepare(self, cases: Sequence[Case], draw: Draw = GREEDILY) -> None:
         """Force the engine's model, where the cases are replayed."""
         self._draw = draw
-        stream = (draw.stream, draw.temperature, draw.repeat)
-        if stream not in self._engines:
-            self._engines[stream] = twin(self._first)
-        self._engine = self._engines[stream]
+        self._engine = self._engines.of(draw)
         texts = [case.text for case in cases]
         table = followers(texts, self._model.device) if cases[0].forced else None
         self._model.follow(table, draw.temperature)
@@ -127,12 +139,7 @@ class Ours:
             temperature=self._draw.temperature,
             seed=self._draw.seed,
         )
-        counters = Counters()
-        for generation in found:
-            if generation.error is not None:
-                raise generation.error
-            counters.add(generation.counters)
-        return Answer([generation.tokens for generation in found], counters, lambda: _rounds(found))
+        return answered(found)
 
     def bound(self, case: Case, draw: Draw) -> bool:
         """By its guarantee; a forced choice leaves nothing to chance."""
@@ -141,8 +148,15 @@ class Ours:
         return guarantee is Guarantee.EXACT or (guarantee is Guarantee.DISTRIBUTION and certain)
 
 
-def _rounds(found: Sequence[Generation]) -> list[list[Round]]:
-    return [of_steps(generation.steps) for generation in found]
+def answered(found: Sequence[Generation]) -> Answer:
+    """Our answer to a group. Raises what one of them failed with."""
+    counters = Counters()
+    for generation in found:
+        if generation.error is not None:
+            raise generation.error
+        counters.add(generation.counters)
+    tokens, texts = [generation.tokens for generation in found], [generation.text for generation in found]
+    return Answer(tokens, counters, lambda: [of_steps(generation.steps) for generation in found], texts)
 
 
 def twin(engine: Engine) -> Engine:

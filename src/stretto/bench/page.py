@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
-from . import figures
+from . import figures, markup
 from .baselines import GREEDY
 from .plot import contestants, pyplot, speeds
+from .quality.page import quality_parts
+from .quality.results import Quality
 from .report import left_out, origin, shown
 from .results import BEST, PLAIN, Column, LaneResult, Mean, Report, Spread, TaskResult
 from .shape import Shape
 from .shape import table as shape_table
 
-BREAKABLE = re.compile(r"[,+(]")  # after these a method's text form may go on in the next line
-BUSY = 0.5  # of the cores: a machine with more to do before the measurement is said to have been busy
 NAMES = {GREEDY: "transformers' greedy", BEST: "transformers' best", PLAIN: "our plain"}
 COLUMNS = (GREEDY, BEST, PLAIN)
-
-STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, "Segoe UI", Roboto, sans-serif; color: #1d2433; background: #fff;
-  max-width: 62rem; margin: 2rem auto; padding: 0 1.2rem; }
-h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { font-size: 1.25rem; margin: 2.4rem 0 .4rem; }
-h3 { font-size: 1rem; margin: 1.5rem 0 .3rem; } p { margin: .4rem 0; max-width: 46rem; }
-.origin, .small { color: #5b6478; font-size: .87rem; }
-.busy { background: #fff4d6; border-left: 4px solid #e09f00; padding: .4rem .8rem; }
-.cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0; }
-.card { border: 1px solid #dfe3ea; border-radius: 8px; padding: .6rem .9rem; width: 17rem; }
-.card b { font-size: 1.55rem; } .card div { color: #5b6478; font-size: .85rem; overflow-wrap: anywhere; }
-svg { max-width: 100%; height: auto; display: block; }
-figure { margin: .6rem 0 1rem; } figcaption { color: #5b6478; font-size: .87rem; max-width: 46rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; margin: .4rem 0 1rem; }
-th, td { padding: .18rem .55rem; text-align: right; white-space: nowrap; }
-th { font-weight: 600; border-bottom: 1px solid #9aa3b5; vertical-align: bottom; white-space: normal; }
-th:first-child, td:first-child { text-align: left; }
-tbody tr:nth-child(even) { background: #f6f7fa; } td.best { font-weight: 700; }
-tr.mean td { border-top: 1px solid #9aa3b5; }
-details { margin: .5rem 0; } summary { cursor: pointer; color: #0b4f85; }
-pre { background: #f6f7fa; border: 1px solid #e4e8ef; border-radius: 6px; padding: .7rem; overflow-x: auto;
-  font-size: .8rem; line-height: 1.4; }
-"""
+SPEED, QUALITY = "decoding speed", "right answers and their cost"
 
 HOW = """All contestants answer the same prompts in one process on the same threads, in turn; each ratio is of the same
 repeat, and the median of the repeats stands here, with quartiles as bars. In a <em>replay</em> the network runs at its
@@ -58,21 +31,24 @@ while transformers draws a text of its own, another in each repeat; in replays a
 of drawing. A draft model draws as well, and hits a reference less often than it would hit what the target draws."""
 
 
-def page(speeds_: Sequence[tuple[str, Report]], shapes: Sequence[tuple[str, Shape]] = ()) -> str:
+def page(
+    speeds_: Sequence[tuple[str, Report]],
+    shapes: Sequence[tuple[str, Shape]] = (),
+    qualities: Sequence[tuple[str, Quality]] = (),
+) -> str:
     """The page of some results, each with the name of its file. Raises Unsupported where matplotlib is missing."""
     pyplot()
-    parts = ["<h1>stretto: decoding speed</h1>"]
+    parts = []
     for at, (name, report) in enumerate(speeds_):
         parts += [f"<h2>{escape(name)}</h2>"] if len(speeds_) > 1 else []
         parts += _report(report, name, f"r{at}")
     for at, (name, shape) in enumerate(shapes):
         parts += _shape(shape, name, f"s{at}")
-    body = "\n".join(parts)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>stretto: decoding speed</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+    for at, (name, quality) in enumerate(qualities):
+        parts += [f"<h2>{escape(name)}</h2>"] if len(qualities) > 1 or speeds_ or shapes else []
+        parts += quality_parts(quality, name, f"q{at}")
+    said = [SPEED] * bool(speeds_ or shapes) + [QUALITY] * bool(qualities)
+    return markup.document(f"stretto: {', '.join(said)}", parts)
 
 
 # -- speeds -------------------------------------------------------------------------------------------
@@ -80,9 +56,9 @@ def page(speeds_: Sequence[tuple[str, Report]], shapes: Sequence[tuple[str, Shap
 
 def _report(report: Report, name: str, key: str) -> list[str]:
     measured = [task for task in report.tasks if task.lanes]
-    parts = [f'<p class="origin">{escape(origin(report))}</p>', *_busy(report.provenance)]
+    parts = [f'<p class="origin">{escape(origin(report))}</p>', *markup.busy(report.provenance)]
     if not measured:
-        return [*parts, "<p>Nothing was measured.</p>", *_origin(report.provenance, left_out(report), name)]
+        return [*parts, "<p>Nothing was measured.</p>", *markup.origin(report.provenance, left_out(report), name)]
     columns = list(dict.fromkeys(task.column for task in measured))
     first = [task for task in measured if task.column == columns[0]]
     parts += [_cards(report, columns[0]), f"<p>{HOW}</p>"]
@@ -93,17 +69,7 @@ def _report(report: Report, name: str, key: str) -> list[str]:
     parts += _acceptance(first, key)
     parts += _costs(report, first, key)
     parts += _tables(report, measured, columns)
-    return [*parts, *_origin(report.provenance, left_out(report), name)]
-
-
-def _busy(provenance: dict[str, Any]) -> list[str]:
-    load, cores = provenance["machine"].get("load"), provenance["machine"].get("cores") or 1
-    if not load or load < BUSY * cores:
-        return []
-    return [
-        f'<p class="busy">The machine was busy: a load of {load:.1f} on {cores} cores when the measurement began. '
-        "These figures are not to be relied on.</p>"
-    ]
+    return [*parts, *markup.origin(report.provenance, left_out(report), name)]
 
 
 def _cards(report: Report, column: Column) -> str:
@@ -138,11 +104,11 @@ def _speeds(measured: Sequence[TaskResult], columns: Sequence[Column], key: str)
         if to not in tasks[0].lanes[0].ratios:
             continue
         against = NAMES[to] if not column.temperature or to == PLAIN else "transformers' sampling"
-        drawn = _figure(
+        drawn = markup.figure(
             figures.svg(speeds(tasks), f"{key}-speed-{at}"),
             f"{column}: tokens per second of whole answers, the prompt included, as many times those of {against}.",
         )
-        parts.append(drawn if at == 0 else _folded(str(column), drawn))
+        parts.append(drawn if at == 0 else markup.folded(str(column), drawn))
     return parts
 
 
@@ -154,7 +120,7 @@ def _columns(report: Report, measured: Sequence[TaskResult], key: str) -> list[s
         if to is not None:
             drawn = figures.svg(figures.in_columns(tasks, to, NAMES[to]), f"{key}-columns-{at}")
             counted = ", ".join(dict.fromkeys(_tasks(report, family, task.column) for task in tasks))
-            parts.append(_figure(drawn, f"{family}: geometric means over the tasks of each column ({counted})."))
+            parts.append(markup.figure(drawn, f"{family}: geometric means over the tasks of each column ({counted})."))
     return parts
 
 
@@ -165,7 +131,9 @@ def _acceptance(tasks: Sequence[TaskResult], key: str) -> list[str]:
         if figures.drafting(members):
             drawn = figures.svg(figures.acceptance(members), f"{key}-depth-{at}")
             parts.append(
-                _figure(drawn, f"{family}, {members[0].column}: all rounds together, rounds without a draft included.")
+                markup.figure(
+                    drawn, f"{family}, {members[0].column}: all rounds together, rounds without a draft included."
+                )
             )
     return parts if len(parts) > 1 else []
 
@@ -176,12 +144,12 @@ def _costs(report: Report, tasks: Sequence[TaskResult], key: str) -> list[str]:
         drawn = figures.svg(figures.cost_curve(report, tasks), f"{key}-clock")
         said = "Dots are rounds of this run without their drafting; larger ones stand for more rounds. What lies above "
         said += "the line is choosing, accepting and bookkeeping, and what else the machine did."
-        parts += ["<h2>What a window costs</h2>", _figure(drawn, said)]
+        parts += ["<h2>What a window costs</h2>", markup.figure(drawn, said)]
     found = figures.paces(tasks)
     if found is not None:
         said = "Along the longest answer of a task, after the prompt, averaged over 8 tokens or more; of the repeats "
         said += "the one of middling length."
-        parts += ["<h2>Time per token over a run</h2>", _figure(figures.svg(found, f"{key}-pace"), said)]
+        parts += ["<h2>Time per token over a run</h2>", markup.figure(figures.svg(found, f"{key}-pace"), said)]
     return parts
 
 
@@ -194,9 +162,9 @@ def _tables(report: Report, measured: Sequence[TaskResult], columns: Sequence[Co
         tasks = [task for task in measured if task.column == column]
         found = [_matrix([t for t in tasks if t.family == family]) for family in dict.fromkeys(t.family for t in tasks)]
         found.append(_means([mean for mean in report.means if mean.column == column], column))
-        found.append(_folded("every contestant on every task", "".join(_details(task) for task in tasks)))
+        found.append(markup.folded("every contestant on every task", "".join(_details(task) for task in tasks)))
         title, content = str(column), "".join(found)
-        parts.append(_folded(title, content) if at else f"<h3>{escape(title)}</h3>{content}")
+        parts.append(markup.folded(title, content) if at else f"<h3>{escape(title)}</h3>{content}")
     return parts
 
 
@@ -206,14 +174,14 @@ def _matrix(tasks: Sequence[TaskResult]) -> str:
     if to is None:
         return ""
     marks = contestants(tasks)
-    head = _row("th", [f"{tasks[0].family}, × {NAMES[to]}", *(mark.label for mark in marks)])
+    head = markup.row("th", [f"{tasks[0].family}, × {NAMES[to]}", *(mark.label for mark in marks)])
     rows = [[mark.on(task).ratios[to].median for mark in marks] for task in tasks]
     body = []
     for task, values in zip(tasks, rows, strict=True):
         cells = "".join(_shade(value, value == max(values)) for value in values)
         body.append(f"<tr><td>{escape(task.name.partition(':')[2])}</td>{cells}</tr>")
     means = [f"{statistics.geometric_mean(values):.2f}" for values in zip(*rows, strict=True)]
-    return _table(head, [*body, _row("td", ["geometric mean", *means], "mean")])
+    return markup.table(head, [*body, markup.row("td", ["geometric mean", *means], "mean")])
 
 
 def _shade(value: float, best: bool) -> str:
@@ -227,25 +195,25 @@ def _shade(value: float, best: bool) -> str:
 def _means(means: Sequence[Mean], column: Column) -> str:
     """Geometric means of every contestant, family by family."""
     to = [name for name in COLUMNS if any(name in mean.ratios for mean in means)]
-    head = _row("th", ["geometric means", *(f"× {NAMES[name]}" for name in to), "slowest beside plain"])
+    head = markup.row("th", ["geometric means", *(f"× {NAMES[name]}" for name in to), "slowest beside plain"])
     body = []
     families = {mean.family: mean for mean in reversed(means)}  # the first of each
     for mean in means:
         worst = "" if mean.worst is None else f"{mean.worst:.2f} on {mean.worst_task}"
         ratios = [f"{mean.ratios[name]:.2f}" if name in mean.ratios else "" for name in to]
         cells = [f"{mean.family}: {shown(mean.lane, column)}", *ratios, worst]
-        body.append(_row("td", cells, "mean" if families[mean.family] is mean else ""))
-    return _table(head, body)
+        body.append(markup.row("td", cells, "mean" if families[mean.family] is mean else ""))
+    return markup.table(head, body)
 
 
 def _details(task: TaskResult) -> str:
     """All lanes of one task."""
-    head = _row(
+    head = markup.row(
         "th",
         ["", "tokens/s", "quartiles", "× greedy", "× best", "× plain", "τ", "accepted", "drafting", "guessed by"],
     )
     title = f"{task.name}: {task.cases} prompts, {task.tokens} tokens, {task.repeated_share:.0%} in a repeated 8-gram"
-    return f"<h3>{escape(title)}</h3>" + _table(head, [_lane(lane, task.column) for lane in task.lanes])
+    return f"<h3>{escape(title)}</h3>" + markup.table(head, [_lane(lane, task.column) for lane in task.lanes])
 
 
 def _lane(lane: LaneResult, column: Column) -> str:
@@ -262,7 +230,7 @@ def _lane(lane: LaneResult, column: Column) -> str:
         f"{share:.0%}" if share else "",
         _sources(lane),
     ]
-    return _row("td", cells)
+    return markup.row("td", cells)
 
 
 def _ratio(spread: Spread | None) -> str:
@@ -285,41 +253,8 @@ def _shape(shape: Shape, name: str, key: str) -> list[str]:
     drawn = figures.svg(figures.forward_costs(shape), f"{key}-forward")
     return [
         "<h2>Single forwards</h2>",
-        *_busy(shape.provenance),
-        _figure(drawn, "One forward over a filled cache; quartiles are shaded."),
+        *markup.busy(shape.provenance),
+        markup.figure(drawn, "One forward over a filled cache; quartiles are shaded."),
         f"<pre>{escape(shape_table(shape))}</pre>",
-        *_origin(shape.provenance, [], name),
+        *markup.origin(shape.provenance, [], name),
     ]
-
-
-def _origin(provenance: dict[str, Any], notes: Sequence[str], name: str) -> list[str]:
-    parts = ["<h2>Left out</h2>", f"<pre>{escape(chr(10).join(notes))}</pre>"] if notes else []
-    record = json.dumps(provenance, indent=1, ensure_ascii=False)
-    return [
-        *parts,
-        "<h2>Where this comes from</h2>",
-        f"<p><code>{escape(provenance['command'])}</code></p>",
-        f'<p class="small">{escape(provenance["date"])}, commit {escape(provenance["commit"] or "unknown")}; '
-        f"every figure is in {escape(name)}.</p>",
-        _folded("versions, machine, settings", f"<pre>{escape(record)}</pre>"),
-    ]
-
-
-def _figure(drawn: str, caption: str) -> str:
-    return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _folded(title: str, content: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{content}</details>"
-
-
-def _row(tag: str, cells: Iterable[str], kind: str = "") -> str:
-    """A line of a table; the kind `mean` stands under a rule."""
-    begin = f'<tr class="{kind}">' if kind else "<tr>"
-    texts = [BREAKABLE.sub("\\g<0><wbr>", escape(cell)) if tag == "th" else escape(cell) for cell in cells]
-    content = "".join(f"<{tag}>{text}</{tag}>" for text in texts)
-    return f"{begin}{content}</tr>"
-
-
-def _table(head: str, body: Iterable[str]) -> str:
-    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(body)}</tbody></table></div>'

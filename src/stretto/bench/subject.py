@@ -10,10 +10,11 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from ..engine import Engine
-from ..errors import ModelError
+from ..errors import ModelError, Unsupported
 from ..models.contract import Model
 from ..models.lean import lean_or_none
 from ..models.load import find, load
+from ..models.masked import masking_of
 from ..models.network import Network
 from .replay import Replayed, Watched
 from .tasks import Exercise
@@ -56,17 +57,8 @@ class Subject:
         return load(name, dtype=kind, device=place).model
 
     def encode(self, exercise: Exercise, said: Sequence[str] = ()) -> list[int]:
-        """Token ids of an exercise's prompt, and of what was `said` since, by the model and the user in turn.
-
-        Without a chat template it is text, turn below turn. Raises InvalidRequest where it does not fit.
-        """
-        turns = [exercise.prompt, *said]
-        if exercise.chat and self.engine.codec.has_template:
-            roles = itertools.cycle(("user", "assistant"))
-            return self.engine.encode(
-                [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=False)]
-            )
-        return self.engine.encode("\n".join(turns))
+        """Token ids of an exercise's prompt and of what was `said` since: see `encode`."""
+        return encode(self.engine, exercise, said)
 
     def encode_reference(self, text: str) -> list[int]:
         """Token ids of what is to follow a prompt."""
@@ -75,12 +67,29 @@ class Subject:
         return tokens
 
 
+def encode(engine: Engine, exercise: Exercise, said: Sequence[str] = ()) -> list[int]:
+    """Token ids of an exercise's prompt, and of what was `said` since, by the model and the user in turn.
+
+    Without a chat template it is text, turn below turn. Raises InvalidRequest where it does not fit.
+    """
+    turns = [exercise.prompt, *said]
+    if exercise.chat and engine.codec.has_template:
+        roles = itertools.cycle(("user", "assistant"))
+        return engine.encode([{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=False)])
+    return engine.encode("\n".join(turns))
+
+
 def load_subject(name: str, draft: str, seed: int, dtype: str = "float32", device: str = "auto") -> Subject:
     """A checkpoint, or `random-134m`; `draft` may be empty. Both sides have the same numbers on the same device.
 
-    Raises what loading raises: ModelError, Unsupported.
+    Raises what loading raises, ModelError and Unsupported, the latter for masked-diffusion models as well.
     """
     told = load(TOKENIZER if name == RANDOM else name, dtype=dtype, device=device)
+    if masking_of(told.model) is not None:
+        raise Unsupported(
+            f"{name} fills masks: no other engine here writes the same, and what is to be written cannot be forced",
+            hint="stretto bench quality",
+        )
     kind, place = told.model.dtype, told.model.device
     if name == RANDOM:
         module = random_network(seed).to(place, kind)

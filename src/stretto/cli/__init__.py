@@ -24,7 +24,7 @@ COMMANDS = {
     "store": "build a datastore of texts, from which drafts are retrieved",
     "clock": "show what evaluating windows of 1 to 64 tokens costs here",
     "bench": "measure methods against each other and against transformers",
-    "train": "train the models that ship with stretto",
+    "train": "train the models that ship with stretto, or calibrate parts for a masked model",
     "demo": "a short show: drafting, its speed, and that it changes no token",
 }
 ELSEWHERE = {

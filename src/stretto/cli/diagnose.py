@@ -1,4 +1,4 @@
-"""`stretto diagnose`: what traces say about drafting, or how far ahead a model's hidden states see."""
+"""`stretto diagnose`: what traces say, how far ahead hidden states see, and what can be had at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .arguments import add_model, load_engine, token_ids
 if TYPE_CHECKING:
     from ..diagnose.arness import Order
     from ..diagnose.metrics import Metrics
+    from ..diagnose.parallel import Limits
     from ..diagnose.survey import Layer
     from ..engine import Engine
 
@@ -23,8 +24,12 @@ QUESTIONS = 40  # of each kind of the gym, at most, where no text is given
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
-    parser.add_argument("--trace", nargs="+", type=Path, metavar="FILE", help="measure these saved traces, together")
-    parser.add_argument("--file", type=Path, help="the text to read a model over (questions and answers of the gym)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--trace", nargs="+", type=Path, metavar="FILE", help="measure these saved traces, together")
+    what.add_argument(
+        "--parallel", type=int, metavar="WORDS", help="what writing several words at once can reach, on lists of 3 to 8"
+    )
+    what.add_argument("--file", type=Path, help="the text to read a model over (questions and answers of the gym)")
     parser.add_argument("--layers", type=token_ids, metavar="L,…", help="0 is the embedding (first, middle and last)")
     parser.add_argument("--ahead", type=int, default=3, metavar="N", help="tokens that follow a position, >= 2 (3)")
     parser.add_argument("--positions", type=int, default=2000, metavar="N", help="positions to read (2000)")
@@ -34,7 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print metrics of traces, or what a model's layers know."""
+    """Print metrics of traces, what writing at once can reach, or what a model's layers know."""
+    if given.parallel is not None:
+        from ..diagnose.parallel import all_limits
+
+        limits = all_limits(given.parallel)
+        print(json.dumps([asdict(each) for each in limits], indent=1) if given.json else of_limits(limits))
+        return 0
     if given.trace:
         from ..diagnose.arness import order_of_records
         from ..diagnose.metrics import metrics_of_records
@@ -91,6 +102,19 @@ def of_order(found: Order) -> list[str]:
         shares = "  ".join(f"{size}: {share:.2f}" for size, share in record[name].items())
         lines.append(f"{title:27}{shares}")
     return lines
+
+
+def of_limits(limits: Sequence[Limits]) -> str:
+    """A line for each kind of question; a step for each word, which is right for all, is left out."""
+    lines = [
+        "                                            likeliest    drawn at once, in so many steps",
+        f"{'task':22}words  right  nats lost  at once  {1:9}{2:9}{4:9}{8:9}",
+    ]
+    for each in limits:
+        shares = "".join(f"{each.accuracy[steps]:9.3g}" for steps in (1, 2, 4, 8) if steps < each.positions)
+        outcome = "right" if each.greedy else "wrong"
+        lines.append(f"{each.kind:22}{each.positions:5}{each.answers:7}{each.correlation:11.4f}  {outcome:7}  {shares}")
+    return "\n".join(lines)
 
 
 def of_layers(layers: Sequence[Layer]) -> str:

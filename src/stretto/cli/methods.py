@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import shutil
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import StrettoError, UnknownName, closest
+from ..errors import InvalidRequest, StrettoError, UnknownName, closest
+from .explain import held, page, summary
 from .fields import settings_of
 from .paint import on_terminal
 
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 FILLING = ("order", "blocks", "refresh", "stop", "guidance", "hindsight", "lookahead", "constraint")
 KINDS = ("drafter", "acceptor", "planner", *FILLING, "route", "search")
-COLUMNS = ("name", "number", "family", "guarantee", "parts", "needs", "summary")
+COLUMNS = ("name", "number", "family", "guarantee", "summary", "parts", "needs")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     group = parser.add_mutually_exclusive_group()
+    group.add_argument("name", nargs="?", metavar="NAME", help="all about one method or part; about 'a+b', its parts")
     group.add_argument("--family", metavar="F", help="only this family")
     group.add_argument("--parts", action="store_true", help="drafters, acceptors and so on, with their settings")
     group.add_argument("--taxonomy", action="store_true", help="the map of the methods, as a page in Markdown")
@@ -38,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Print the catalogue, the parts, or one of the pages."""
+    if given.name is not None and given.json:
+        raise InvalidRequest("--json lists methods or parts", hint="leave out the name, or --json")
+    if given.name is not None:
+        print(page(given.name))
+        return 0
     if given.taxonomy or given.support:
         print(taxonomy() if given.taxonomy else support(), end="")
         return 0
@@ -48,6 +54,8 @@ def run(given: argparse.Namespace) -> int:
         _print_parts(records)
     else:
         _print_table(records)
+        if on_terminal():
+            print("\nstretto methods NAME tells more of one")
     return 0
 
 
@@ -75,7 +83,7 @@ def parts() -> list[dict[str, Any]]:
         {
             "kind": part.kind,
             "name": part.name,
-            "summary": inspect.cleandoc(part.__doc__ or "").partition("\n")[0],
+            "summary": summary(part),
             "settings": [
                 {"name": each.name, "type": each.annotation, "default": each.default, "comment": each.comment}
                 for each in settings_of(part)
@@ -87,16 +95,47 @@ def parts() -> list[dict[str, Any]]:
 
 def taxonomy() -> str:
     """The map of the methods in Markdown."""
-    from ..diagnose.taxonomy import page
+    from ..diagnose import filling
+    from ..diagnose import taxonomy as written
 
     entries = _entries(None)
-    return page(
-        [(entry, flags_of(entry)) for entry in entries if not entry.command],
-        [entry for entry in entries if entry.command],
-    )
+    methods = [entry for entry in entries if not entry.command]
+    flagged = written.page([(entry, flags_of(entry)) for entry in methods], [e for e in entries if e.command])
+    placed = [(entry, filling.place(entry, _own(entry))) for entry in methods if entry.family == "diffusion"]
+    return f"{flagged}\n{filling.section(placed, _filling_parts(), _at_a_mask)}"
 
 
-FILLED = {  # nothing can be asked of these without a setting
+def _own(entry: Entry) -> list[Any]:
+    """The parts of a method that stand in the file of its entry."""
+    from .. import method
+
+    return [part for part in held(method.parse(entry.parts)) if entry in _declared(type(part))]
+
+
+def _filling_parts() -> dict[str, str]:
+    """The text of each part that fills canvases -> its kind; also of settings that fit elsewhere than the defaults."""
+    from .. import catalogue
+
+    named = [part for part in catalogue.parts().values() if part.kind in FILLING]
+    found = {FILLED_PARTS.get(part.name, part.name): part.kind for part in named}
+    found |= {"explore(branches=2)": "order", "freedave(subset=true)": "lookahead"}
+    return dict(sorted(found.items(), key=lambda each: (FILLING.index(each[1]), each[0])))
+
+
+def _at_a_mask(text: str, block_causal: bool) -> None:
+    """Put a method to a model that can do everything, and sees its canvas or its blocks. Raises as the engine does."""
+    from .. import method
+    from ..models.contract import Ability
+    from ..models.masked import Masking
+    from ..models.table import MaskedTable
+
+    target = MaskedTable(8, lambda at, seen: [0.0] * 8, Masking(7, block=4 if block_causal else None))
+    target.abilities = Ability.ALL | Ability.BRANCHES
+    method.check(method.parse(text), target)
+
+
+FILLED_PARTS = {"learned": "learned(file=FILE)"}  # nothing can be asked of these without a setting
+FILLED = {  # the same of methods
     "superposed": "superposed(text=FILE)",
     "learn2pd": "learned(file=FILE)+blocks(32)+end-of-text",
 }
@@ -104,9 +143,9 @@ FILLED = {  # nothing can be asked of these without a setting
 
 def support() -> str:
     """The support matrix in Markdown."""
-    from ..diagnose.support import page
+    from ..diagnose import support as written
 
-    return page([entry for entry in _entries(None) if not entry.command], door, FILLED)
+    return written.page([entry for entry in _entries(None) if not entry.command], door, FILLED)
 
 
 def door(parts: str, ask: Ask, settings: Mapping[str, Any], abilities: Ability) -> None:
@@ -182,10 +221,15 @@ def _drafters(drafter: Any) -> list[Any]:
 
 def _principal(drafter: Any) -> list[Entry]:
     """The entry that stands beside a drafter, if any; of several the one that begins with its name."""
-    module = sys.modules[type(drafter).__module__]
-    declared: list[Entry] = [module.ENTRY] if hasattr(module, "ENTRY") else list(getattr(module, "ENTRIES", ()))
+    declared = _declared(type(drafter))
     named = [entry for entry in declared if entry.parts.startswith(drafter.name)]
     return (named or declared)[:1]
+
+
+def _declared(part: type) -> list[Entry]:
+    """The entries that stand in the file of a part."""
+    module = sys.modules[part.__module__]
+    return [module.ENTRY] if hasattr(module, "ENTRY") else list(getattr(module, "ENTRIES", ()))
 
 
 def _entries(family: str | None) -> list[Entry]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from itertools import groupby
 
 from .emptiness import Automaton, common
@@ -39,7 +40,8 @@ class Completion:
     language: Language
     pieces: Sequence[str | None]  # V
     ends: frozenset[int] = frozenset()
-    _holes: dict[Cut, Outcomes] = field(default_factory=dict)
+    _read: dict[Cut, dict[str, Outcomes]] = field(default_factory=dict)  # what each kind of token may do, if anything
+    _holes: dict[Cut, Outcomes] = field(default_factory=dict)  # what any token may do
 
     def can_extend(self, canvas: Sequence[int], gap: Gap = Gap.EXACT, *, more: bool = False) -> bool:
         """Whether the holes of a canvas of token ids and HOLEs can be filled so that a sentence comes out.
@@ -53,18 +55,38 @@ class Completion:
         return automaton is not None and common(self.language.grammar, automaton)
 
     def allowed(self, canvas: Sequence[int], at: int, gap: Gap = Gap.EXACT, *, more: bool = False) -> list[int]:
-        """The tokens with which the hole at a position can be filled, ascending. Equal pieces are tried once."""
-        tried: dict[str | None, bool] = {}
+        """The tokens with which the hole at a position can be filled, ascending.
+
+        Of tokens that do the same wherever a text may stand, one is tried.
+        """
+        tried: dict[object, bool] = {}
         found = []
         for token, piece in enumerate(self.pieces):
-            key = None if token in self.ends else piece
-            if key is None and token not in self.ends:
+            if token in self.ends:
+                effect: object = ENDED
+            elif piece is None:
                 continue
-            if key not in tried:
-                tried[key] = self.can_extend([*canvas[:at], token, *canvas[at + 1 :]], gap, more=more)
-            if tried[key]:
+            else:
+                effect = self._effects[self.language.alike(piece)]
+            if effect not in tried:
+                tried[effect] = self.can_extend([*canvas[:at], token, *canvas[at + 1 :]], gap, more=more)
+            if tried[effect]:
                 found.append(token)
         return found
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        """What the tokens with text are read as, sorted."""
+        texts = {piece for token, piece in enumerate(self.pieces) if piece is not None and token not in self.ends}
+        return sorted(set(map(self.language.alike, texts)))
+
+    @cached_property
+    def _effects(self) -> dict[str, object]:
+        """What each text may do from every cut that tokens can lead to."""
+        cuts: list[Cut] = [None]
+        for cut in cuts:  # which grows
+            cuts += {after for _, after in self._any(cut)}.difference(cuts)
+        return {text: tuple(self._read[cut].get(text) for cut in cuts) for text in self._texts}
 
     def _automaton(self, runs: Sequence[tuple[str, Sequence[int]]], gap: Gap, more: bool) -> Automaton | None:
         """States are (place in the canvas, cut); None where a token has no text."""
@@ -146,8 +168,8 @@ class Completion:
     def _any(self, cut: Cut) -> Outcomes:
         """What any token with text may do from a cut."""
         if cut not in self._holes:
-            texts = {piece for token, piece in enumerate(self.pieces) if piece is not None and token not in self.ends}
-            self._holes[cut] = frozenset(each for text in texts for each in self.language.read(text, cut))
+            self._read[cut] = self.language.read_each(self._texts, cut)
+            self._holes[cut] = frozenset().union(*self._read[cut].values())
         return self._holes[cut]
 
     def _runs(self, canvas: Sequence[int]) -> Iterator[tuple[str, list[int]]]:

@@ -25,6 +25,8 @@ class Language:
     patterns: Mapping[str, Pattern]  # of every terminal, and of what is skipped
     skipped: frozenset[str] = frozenset()
     _known: dict[tuple[str, Cut], Outcomes] = field(default_factory=dict)
+    _alike: dict[str, str] = field(default_factory=dict)  # character -> the first one that no pattern tells from it
+    _first: dict[tuple[bool, ...], str] = field(default_factory=dict)  # which patterns' sets have it -> character
 
     @classmethod
     def of(cls, grammar: str, patterns: Mapping[str, str] | None = None, skipped: Sequence[str] = ()) -> Language:
@@ -39,14 +41,34 @@ class Language:
         literal = {name: _escaped(name) for name in parsed.terminals - set(given)}
         return cls(parsed, {name: Pattern(text) for name, text in {**literal, **given}.items()}, frozenset(skipped))
 
+    def alike(self, text: str) -> str:
+        """A text that is read as this one is: each character stands for all that no pattern tells from it."""
+        for char in set(text) - self._alike.keys():
+            sets = tuple(step[0].has(char) for each in self.patterns.values() for step in each.steps if step)
+            self._alike[char] = self._first.setdefault(sets, char)
+        return "".join(map(self._alike.__getitem__, text))
+
     def read(self, text: str, cut: Cut) -> Outcomes:
         """All that a text may do from where a cut stands."""
+        text = self.alike(text)
         if (text, cut) not in self._known:
-            found: set[tuple[tuple[str, ...], Cut]] = {((), cut)}
-            for char in text:
-                found = {after for ended, at in found for after in self._step(char, ended, at)}
-            self._known[text, cut] = frozenset(found)
+            self._known[text, cut] = self.read_each([text], cut).get(text, frozenset())
         return self._known[text, cut]
+
+    def read_each(self, texts: Sequence[str], cut: Cut) -> dict[str, Outcomes]:
+        """The same for many texts, without those that cannot stand there; sorted, they share what begins them."""
+        found: dict[str, Outcomes] = {}
+        read: list[Outcomes] = [frozenset({((), cut)})]  # after each character of `last`
+        last = ""
+        for text in texts:
+            del read[_shared(last, text) + 1 :]
+            while read[-1] and len(read) <= len(text):
+                char = text[len(read) - 1]
+                read.append(frozenset(after for ended, at in read[-1] for after in self._step(char, ended, at)))
+            last = text[: len(read) - 1]
+            if read[-1]:
+                found[text] = read[-1]
+        return found
 
     def _step(self, char: str, ended: tuple[str, ...], cut: Cut) -> list[tuple[tuple[str, ...], Cut]]:
         begun = [(name, pattern.start) for name, pattern in self.patterns.items()] if cut is None else [cut]
@@ -64,6 +86,11 @@ class Language:
                 elif not ended or (ended[-1], name) in self.grammar.neighbours:
                     found.append(((*ended, name), None))
         return found
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _escaped(text: str) -> str:

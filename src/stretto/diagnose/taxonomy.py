@@ -110,7 +110,7 @@ def _by_needs(entry: Entry | None, proposals: frozenset[Proposal]) -> Generation
 
 
 def _has_model(entry: Entry) -> bool:
-    return any("model" in need for need in entry.needs)
+    return any("model" in need and "masked-diffusion" not in need for need in entry.needs)  # that is the one itself
 
 
 # -- the page -----------------------------------------------------------------------------------------

@@ -59,6 +59,8 @@ class View:
         For each such position one row that bears the mask in its place, and where another row speaks of it a copy of
         that one. The two see each other, and the canvas but for what they stand in for.
         """
+        if not len(self.doubts):
+            return NONE, NONE
         speaks = sources(masking, self.doubts)
         other = speaks != self.doubts
         return np.concatenate([self.doubts, speaks[other]]), np.concatenate([self.doubts, self.doubts[other]])

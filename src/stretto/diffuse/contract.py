@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Self
 
@@ -98,6 +98,10 @@ class Canvas:
         block = self.masking.block
         return len(self) if block is None else min(len(self), -(-span.end // block) * block)
 
+    def behind(self, span: Span) -> Positions:
+        """Positions that a span cannot see; rows of them may be held where the window has moved back."""
+        return np.arange(self.scope(span), len(self))
+
     def grow(self, size: int) -> None:
         """Append masks until the canvas has `size` positions (at most `limit`)."""
         more = min(size, self.limit) - len(self)
@@ -136,6 +140,7 @@ class Delta:
     commit: Mapping[int, int] = field(default_factory=dict)  # open position -> its token
     remask: frozenset[int] = frozenset()  # filled positions that are opened again
     revise: Mapping[int, int] = field(default_factory=dict)  # filled position -> another token
+    others: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # of `commit`: position -> tokens tried beside
 
     @classmethod
     def of(cls, proposal: Proposal, at: Positions) -> Delta:
@@ -231,6 +236,10 @@ class Ordering(Session, ABC):
     def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
         """What to fill now."""
 
+    def worth(self, canvas: Canvas, proposal: Proposal, window: Span) -> float:
+        """How good it is to be here, where one of the tokens of `Delta.others` led; the best one's canvas is kept."""
+        raise NotImplementedError
+
 
 class Order(ABC):
     """Says which positions are filled in a step."""
@@ -244,6 +253,11 @@ class Order(ABC):
     foresees: ClassVar[bool] = False  # knows before the model proposes what it fills in a step
     doubting: ClassVar[bool] = False  # has filled positions read as if they were masked; see `Ordering.doubts`
     redraws: ClassVar[bool] = True  # a token is drawn anew at each step; else the first step's draw is kept
+
+    @property
+    def offers(self) -> bool:
+        """Whether a step may name several tokens for a position; see `Delta.others`."""
+        return False
 
     def check(self, world: World) -> None:
         """Raise Unsupported or InvalidRequest where it cannot serve."""
@@ -390,6 +404,8 @@ class Future:
 class Looking(Session, ABC):
     """A lookahead at work in one row."""
 
+    width: int = 1  # guesses of each step, ≥ 1: further ones leave out what those before fill, and lead no further
+
     def looks(self, canvas: Canvas, window: Span) -> Positions:
         """Where else it wants to know the model's proposal; it is told where that costs no further row."""
         return NONE
@@ -397,6 +413,10 @@ class Looking(Session, ABC):
     @abstractmethod
     def next(self, future: Future) -> Delta | None:
         """What the next step will change there; None: look no further ahead."""
+
+    def taken(self, canvas: Canvas, delta: Delta, ahead: Sequence[Positions]) -> Delta:
+        """What the row takes of a step: all of it, or a part that leads to one of the canvases evaluated ahead."""
+        return delta
 
     def learn(self, drafted: int, used: int) -> None:
         """So many canvases ahead were evaluated, and so many of them the row really reached."""
@@ -406,7 +426,8 @@ class Lookahead(ABC):
     """Guesses the canvases that the next steps will reach, so that they are evaluated beside the present one.
 
     An evaluation is used only where the row comes to ask for exactly that one: the output is that of the same order,
-    blocks, refresh and stop without a lookahead, step for step, greedy and with a seed.
+    blocks, refresh and stop without a lookahead, step for step, greedy and with a seed; but where `Looking.taken` takes
+    less of a step than the order fills.
     """
 
     name: ClassVar[str]

@@ -55,7 +55,7 @@ class Filter:
             with np.load(path, allow_pickle=False) as arrays:
                 found = cls(*(arrays[name].astype(np.float64) for name in cls.__slots__))
         except (OSError, ValueError, KeyError) as error:
-            raise InvalidRequest(f"{path} holds no filter", hint="train one with stretto.train.filter") from error
+            raise InvalidRequest(f"{path} holds no filter", hint="make one with `stretto train filter`") from error
         width = found.width
         shapes = [matrix.shape for matrix in (found.inner, found.outer, found.inner_bias, found.outer_bias)]
         if shapes != [(width, width), (width, width), (width,), (width,)]:

@@ -24,7 +24,7 @@ class Grammatical(Constraining):
     def __init__(self, name: str, gap: Gap, retries: int, canvas: Canvas, context: Context) -> None:
         self.gap = gap
         self.retries = retries
-        self.completion = Completion(language(name), pieces_of(context, canvas.masking.mask), canvas.ends)
+        self.completion = completion_of(context, name, canvas)
         if not self.completion.can_extend(self.text(canvas), gap):
             raise InvalidRequest(
                 f"no text of {name!r} fits on {canvas.limit - canvas.prompt} positions with what is given",
@@ -105,6 +105,16 @@ def without(proposal: Proposal, places: Iterable[tuple[int, int]]) -> Proposal:
     for position, token in places:
         logits[rows[position], token] = -torch.inf
     return proposal.under(logits)
+
+
+def completion_of(context: Context, name: str, canvas: Canvas) -> Completion:
+    """The test for canvases of this model; rows and requests share what it has read of the tokens."""
+    mask, ends = canvas.masking.mask, canvas.ends
+    pieces = pieces_of(context, mask)
+    key = ("completion", language(name), context.tokenizer(), context.target.vocabulary, mask, ends)
+    if key not in context.memory:
+        context.memory[key] = Completion(language(name), pieces, ends)
+    return cast(Completion, context.memory[key])
 
 
 def pieces_of(context: Context, mask: int) -> list[str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import partial
 
@@ -69,6 +70,16 @@ class Attempt:
     proposal: Proposal | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another token that the last step might have filled a position with; see `Delta.others`."""
+
+    position: int
+    token: int
+    sure: float  # its raw probability
+    report: LogProbability | None  # where the row wants them
+
+
 @dataclass(slots=True, eq=False)
 class Line:
     """One row at work."""
@@ -92,6 +103,7 @@ class Line:
     reports: dict[int, LogProbability] = field(default_factory=dict)  # by position, where the row wants them
     asked: Ask | None = None  # what the next step needs, where that is known already
     said: Proposal | None = None  # what the model said last, where a lookahead needs it
+    others: tuple[Alternative, ...] = ()  # tokens that the next evaluation tries beside those that were filled
 
     def fork(self, row: Row, sheets: list[Sheet]) -> Line:
         """A copy for another row, on sheets of its own."""
@@ -123,6 +135,12 @@ class Line:
             self.granted = self.order.spare(self.canvas, window)
             self.spare += self.granted
         self.window = window
+
+    def put(self, other: Alternative) -> None:
+        """Fill a position with another token than the last step did."""
+        self.canvas.ids[other.position], self.canvas.sure[other.position] = other.token, other.sure
+        if other.report is not None:
+            self.reports[other.position] = other.report
 
     def own(self, proposal: Proposal) -> Proposal:
         """What the order chooses from; the window is settled now, and may become a part of itself."""
@@ -234,36 +252,51 @@ class Reach:
 def ahead(line: Line, first: Ask, exact: bool) -> Iterator[Ask]:
     """The evaluations that a row will ask for after `first`, if the model keeps to what it said last.
 
-    They are found by taking the steps: on copies of everything, with a proposal that is one step old at least.
+    They are found by taking the steps: on copies of everything, with a proposal that is one step old at least. Other
+    guesses of a step stand before it, so that what is reached earlier always comes earlier.
     """
     looking, said = line.looking, line.said
     if looking is None or said is None:
         return
     twin = line.fork(line.row, [])
-    reach = Reach(first, twin.canvas, exact)
-    canvas, steps = twin.canvas, 0
+    reach, steps = Reach(first, twin.canvas, exact), 0
     while twin.window is not None:
         wanted = twin.wanted(twin.window)
         if not np.isin(wanted, said.positions).all():
             return
         proposal = said.at(wanted).redrawn(token_keys(line.row.rule, wanted, twin.draw))
-        delta = looking.next(Future(canvas, twin.window, partial(_chosen, twin, proposal), steps))
+        leaves = [twin.fork(line.row, []) for _ in range(looking.width - 1)]
+        delta = looking.next(Future(twin.canvas, twin.window, partial(_chosen, twin, proposal), steps))
         if delta is None:
             return
-        canvas.change(delta)
-        if twin.stop.ended(canvas, proposal) is not None:
-            return
-        canvas.step += 1
-        canvas.window_step += 1
-        twin.refresh.learn(canvas, delta.within(len(canvas)))
-        twin.open_window()
-        if twin.window is None:
-            return
-        ask = twin.ask()
-        if not reach.covers(ask):
+        taken = set(delta.touched)
+        for leaf in leaves:  # other guesses of this step; nothing is guessed beyond them
+            rest = proposal.at(np.setdiff1d(wanted, list(taken)))
+            if not len(rest.positions):
+                break
+            other = _chosen(leaf, rest)
+            taken.update(other.touched)
+            ask = _next(leaf, other, proposal)
+            if ask is not None and copy(reach).covers(ask):
+                yield ask
+        ask = _next(twin, delta, proposal)
+        if ask is None or not reach.covers(ask):
             return
         steps += 1
         yield ask
+
+
+def _next(twin: Line, delta: Delta, proposal: Proposal) -> Ask | None:
+    """What a copy of a row asks for after a step; None where the row ends with it."""
+    canvas = twin.canvas
+    canvas.change(delta)
+    if twin.stop.ended(canvas, proposal) is not None:
+        return None
+    canvas.step += 1
+    canvas.window_step += 1
+    twin.refresh.learn(canvas, delta.within(len(canvas)))
+    twin.open_window()
+    return None if twin.window is None else twin.ask()
 
 
 def _chosen(line: Line, proposal: Proposal) -> Delta:

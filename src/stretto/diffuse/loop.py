@@ -23,6 +23,7 @@ from ..row import Row
 from ..speculate.contract import Context
 from ..speculate.loop import Commit
 from ..steer.pipeline import Pipeline
+from .alternatives import offered, settled, variants
 from .board import Board, Sheet, View, sources
 from .chance import token_keys
 from .contract import (
@@ -82,6 +83,12 @@ class Diffuse:
             raise Unsupported(
                 f"{self.stop.name!r} fills or cuts the canvas by itself, where {self.constraint.name!r} is not asked",
                 hint="use 'end-of-text' or 'fill'",
+            )
+        beside = self.lookahead or self.constraint
+        if self.order.offers and beside is not None:
+            raise Unsupported(
+                f"{self.order.name!r} tries several tokens for a position, which {beside.name!r} cannot follow",
+                hint=f"leave out {beside.name!r}, or let the order try one token",
             )
         for part in (self.order, self.blocks, self.refresh, self.stop, self.lookahead, self.hindsight, self.constraint):
             if part is not None:
@@ -180,13 +187,13 @@ class Loop:
         return commits
 
     def _chain(self, line: Line) -> list[Attempt]:
-        """What to evaluate for a row: what it asks for, and what it may ask for after that."""
+        """What to evaluate for a row: what it asks for, the same with other tokens, and what it may ask for next."""
         first, line.asked = line.asked or line.ask(), None
         chain = [Attempt(line, first, line.sheets)]
-        for ask in ahead(line, first, self.method.refresh.exact):
+        for ask in (*variants(line, first), *ahead(line, first, self.method.refresh.exact)):
             sheets = []
             for sheet in line.sheets:  # nothing is copied where everything is computed anyway
-                blank = bool(np.isin(sheet.held, ask.computed.rows).all())
+                blank = not ask.plan.reuse and bool(np.isin(sheet.held, ask.computed.rows).all())
                 sheets.append(self.board.open() if blank else self.board.fork(sheet)[0])
             chain.append(Attempt(line, ask, sheets))
         return chain
@@ -255,11 +262,11 @@ class Loop:
         """Take the step that was asked for, and go on as long as the next one was evaluated already."""
         kept: list[int] = []
         steps: list[Step] = []
-        left = list(chain)
+        left = [settled(line, chain)] if line.others else list(chain)
         while True:
             current = left.pop(0)
             line.sheets, line.row.cache_row = current.sheets, current.sheets[0].row
-            delta, done = self._change(line, current)
+            delta, done = self._change(line, current, left)
             kept += self._hand_out(line, done)
             steps.append(_traced(line.canvas, delta))
             if line.looking is None or line.row.finish:
@@ -289,13 +296,18 @@ class Loop:
         held = np.union1d(np.setdiff1d(line.sheets[0].held, ask.plan.forget), rows)
         return np.array_equal(np.sort(attempt.sheets[0].held), held[held < len(line.canvas)])
 
-    def _change(self, line: Line, attempt: Attempt) -> tuple[Delta, bool]:
-        """Let the order fill and the stop judge; what changed, and whether the row's canvas is done."""
+    def _change(self, line: Line, attempt: Attempt, left: Sequence[Attempt]) -> tuple[Delta, bool]:
+        """Let the order fill and the stop judge; what changed, and whether the row's canvas is done.
+
+        `left`: what was evaluated ahead.
+        """
         canvas, window = line.canvas, line.window
         assert window is not None and attempt.proposal is not None
         line.refresh.read(canvas, attempt.sights[0].reading)
         proposal = line.drawn(attempt.proposal, attempt.ask.draw).at(line.wanted(window))
         own, delta = line.choose(proposal)
+        if line.looking is not None and left:
+            delta = line.looking.taken(canvas, delta, [each.ask.canvases[0] for each in left])
         window = line.window or window  # settled by now
         self._enforce(line, delta, own, window)
         self._apply(line, delta, proposal, own)
@@ -310,6 +322,7 @@ class Loop:
         line.refresh.learn(canvas, delta.within(len(canvas)))  # the stop may have cut what was just filled
         if ending is None:
             line.open_window()
+            line.others = offered(line, delta, proposal, own)
         return delta, ending is not None or line.window is None
 
     def _enforce(self, line: Line, delta: Delta, proposal: Proposal, window: Span) -> None:
@@ -351,6 +364,8 @@ class Loop:
         ready = canvas.ready
         if not done and self.method.order.revises:
             ready = line.handed
+        elif not done:  # what the next evaluation may fill otherwise is not final
+            ready = min([ready, *(other.position for other in line.others)])
         tokens = canvas.ids[line.handed : ready].tolist()
         if not done:  # a stop decides whether an end token ends the row at once
             tokens = tokens[: next((at for at, token in enumerate(tokens) if token in canvas.ends), len(tokens))]
@@ -391,7 +406,7 @@ class Loop:
             counters.layer_token_forwards += self.model.layers * computed
             counters.layer_token_forwards += sum(sight.layers * sight.redone for sight in sights)
             counters.drafter_calls += line.looking is not None
-            counters.drafted += len(chain) - 1
+            counters.drafted += len(chain) - 1 if line.looking is not None else 0
             counters.accepted += len(steps) - 1
             counters.seconds += seconds
             counters.draft_seconds += draft_seconds

@@ -166,7 +166,11 @@ class Proposal:
 
     def at(self, positions: Positions) -> Proposal:
         """The same for those of the positions that are among these."""
-        kept = np.isin(self.positions, positions)
+        if not len(self.positions) or np.array_equal(self.positions, positions):  # mostly; it is asked all the time
+            return self
+        found = np.searchsorted(self.positions, positions)
+        kept = np.zeros(len(self.positions), np.bool_)
+        kept[found[self.positions.take(found, mode="clip") == positions]] = True
         if kept.all():
             return self
         weights = None if self._weights is None else self._weights[kept]

@@ -43,7 +43,9 @@ class Schedule:
                 updates[int(layer), part] = frozenset(found)
             return cls(int(content["steps"]), updates)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidRequest(f"{path} is no schedule: {error}", hint="see `train.branches.calibrate`") from error
+            raise InvalidRequest(
+                f"{path} is no schedule: {error}", hint="`stretto train branches` makes one"
+            ) from error
 
 
 def uniform(branches: list[Branch], steps: int, count: int) -> Schedule:

@@ -1,21 +1,29 @@
-"""Calibrates when attentions and MLPs are computed and when they are reused (arXiv 2506.13456)."""
+"""Calibrates when attentions and MLPs are computed and when they are reused (arXiv 2506.13456).
+
+The schedule holds for the model, the method and the length of canvas that it was made with:
+
+    schedule = calibrate(engine, prompts, method.parse("ascending"), updates=3, max_new_tokens=64, end_tokens=())
+    schedule.write(Path("schedule.json"))               # then: ascending+branch-cache(schedule.json)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from ..diffuse.contract import Canvas, Plan, Reading, Refresh, Refreshing, Span, World
 from ..diffuse.loop import Diffuse
 from ..diffuse.proposal import Positions
 from ..diffuse.refresh.branches import BranchCache
 from ..diffuse.schedules import PARTS, Schedule, best_updates, bubble
-from ..engine import Engine
+from ..engine import Engine, Prompt
 from ..errors import InvalidRequest
 from ..models.contract import Branch
 from ..speculate.contract import Context
@@ -56,45 +64,45 @@ class RecordingRefreshing(Refreshing):
 
 def calibrate(
     engine: Engine,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Prompt],
     method: Diffuse,
     updates: int,
     *,
     volatile: int = 3,
-    **settings: int,
+    **settings: Any,
 ) -> Schedule:
     """The schedule of so many updates for a method, all of whose decodes take the same number of steps.
 
-    `volatile`: of how many MLPs the updates pass on to the ones before. Features of all steps are held in memory.
-    Raises InvalidRequest where decodes differ in length.
+    `volatile`: of how many MLPs the updates pass on to the ones before. What one decode adds at all its steps is held
+    in memory: steps × layers × 2 × positions × channels numbers.
+    Raises InvalidRequest where decodes differ in length, and where there is none.
     """
-    recording = Recording()
-    for prompt in prompts:
-        engine.generate(list(prompt), replace(method, refresh=recording), **settings)
-    lengths = {len(steps) for record in recording.records for steps in record.values()}
+    lengths: set[int] = set()
+    alike: dict[Branch, list[NDArray[np.float64]]] = {}  # [T, T] of each decode
+    restless: dict[int, list[float]] = {}  # by layer, of its MLP: of each decode
+    for prompt in tqdm(prompts, unit="answer", leave=False, disable=None, delay=2):
+        recording = Recording()
+        engine.generate(prompt, replace(method, refresh=recording), **settings)
+        for record in recording.records:
+            for branch, steps in record.items():
+                lengths.add(len(steps))
+                features = torch.stack(steps)  # [T, L, C]
+                alike.setdefault(branch, []).append(_alike(features))
+                if branch[1] == "mlp":
+                    distances = torch.pdist(features.flatten(1), 1)
+                    restless.setdefault(branch[0], []).append(float(distances.mean()) if len(distances) else 0.0)
     if len(lengths) != 1:
         raise InvalidRequest(f"decodes of {sorted(lengths)} steps", hint="an order with a fixed number of steps")
-    (steps,) = lengths
-    found: dict[Branch, set[int]] = {}
-    volatility: dict[int, float] = {}
-    for branch, features in _gathered(recording.records):
-        similarity = np.mean([_alike(each) for each in features], axis=0)
-        found[branch] = set(best_updates(similarity, updates)[0])
-        if branch[1] == "mlp":
-            volatility[branch[0]] = float(np.mean([torch.pdist(each.flatten(1), 1).mean() for each in features]))
+    (steps_each,) = lengths
+    found = {branch: set(best_updates(np.mean(each, axis=0), updates)[0]) for branch, each in alike.items()}
+    volatility = {layer: float(np.mean(each)) for layer, each in restless.items()}
     passed = bubble({layer: found[layer, "mlp"] for layer in volatility}, volatility, volatile)
     found.update({(layer, "mlp"): kept for layer, kept in passed.items()})
-    return Schedule(steps, {branch: frozenset(kept) for branch, kept in found.items()})
+    return Schedule(steps_each, {branch: frozenset(kept) for branch, kept in found.items()})
 
 
-def _gathered(records: Sequence[Record]) -> Iterator[tuple[Branch, list[Tensor]]]:
-    """Each branch with its features [T, L, C] of each decode."""
-    for branch in records[0]:
-        yield branch, [torch.stack(record[branch]) for record in records]
-
-
-def _alike(features: Tensor) -> np.ndarray:
+def _alike(features: Tensor) -> NDArray[np.float64]:
     """Cosines between each two steps, the mean over tokens: large norms do not outweigh the others [T, T]."""
     unit = torch.nn.functional.normalize(features, dim=-1)
-    similarity: np.ndarray = (torch.einsum("tlc,slc->ts", unit, unit) / features.shape[1]).double().numpy()
+    similarity: NDArray[np.float64] = (torch.einsum("tlc,slc->ts", unit, unit) / features.shape[1]).double().numpy()
     return similarity

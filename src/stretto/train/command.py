@@ -1,18 +1,31 @@
-"""`stretto train zoo …`: train, distil, adapt, measure and export the zoo's models."""
+"""`stretto train zoo …`: train, distil, adapt, measure and export the zoo's models; beside it, the calibrations."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from stretto.errors import InvalidRequest
+from stretto.train.calibration import add_branches, add_filter, run_branches, run_filter
 
 TARGET_MINUTES, DRAFT_MINUTES, MASKED_MINUTES = 95.0, 18.0, 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The recipe, its parts, where to put what comes of it, and how long it may take."""
-    parser.add_argument("recipe", choices=["zoo"], help="zoo: the causal target, its draft, its masked twins")
+    """One recipe a name, with its options."""
+    recipes = parser.add_subparsers(dest="recipe", metavar="RECIPE", required=True)
+    for name, summary, add, _ in RECIPES:
+        add(recipes.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + "."))
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run the recipe asked for."""
+    return next(recipe for name, _, _, recipe in RECIPES if name == given.recipe)(given)
+
+
+def add_zoo(parser: argparse.ArgumentParser) -> None:
+    """The part of the zoo, where to put what comes of it, and how long it may take."""
     parser.add_argument("part", choices=["target", "draft", "masked", "block", "measure", "export", "all"])
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, logs and models")
     parser.add_argument(
@@ -29,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="processor threads (default: torch's own choice)")
 
 
-def run(given: argparse.Namespace) -> int:
+def run_zoo(given: argparse.Namespace) -> int:
     """Run the part asked for; what is there already is gone on with."""
     for name in ("minutes", "draft_minutes", "steps", "threads"):
         if (value := getattr(given, name)) is not None and value <= 0:
@@ -60,3 +73,10 @@ def run(given: argparse.Namespace) -> int:
     if given.part in ("export", "all"):
         print(export_zoo(given.out))
     return 0
+
+
+RECIPES: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]], ...] = (
+    ("zoo", "the causal target, its draft, its masked twins", add_zoo, run_zoo),
+    ("filter", "the filter of `learned`: which proposals of a masked model are final", add_filter, run_filter),
+    ("branches", "the schedule of `branch-cache`: what a masked model computes when", add_branches, run_branches),
+)

@@ -31,6 +31,7 @@ from stretto.generation import Generation
 from stretto.speculate.contract import Context
 
 CHECK_EVERY = 100  # epochs between looks at the held-out tenth
+AT_ONCE = 16  # prompts that are answered side by side
 LEAST = 0.96  # probability from which a proposal counts as final in a report
 
 
@@ -153,8 +154,11 @@ def train_filter(
 
 def _answers(engine: Engine, prompts: Sequence[Prompt], method: Diffuse, new_tokens: int) -> list[Generation]:
     """Whole canvases, end tokens and what follows them included."""
-    found = engine.generate(list(prompts), method, max_new_tokens=new_tokens, end_tokens=())
-    assert isinstance(found, list)
+    found: list[Generation] = []
+    for start in tqdm(range(0, len(prompts), AT_ONCE), unit="batch", leave=False, disable=None, delay=2):
+        some = engine.generate(list(prompts[start : start + AT_ONCE]), method, max_new_tokens=new_tokens, end_tokens=())
+        assert isinstance(some, list)
+        found += some
     good = [answer for answer in found if answer.error is None]
     if not good:
         raise next((answer.error for answer in found if answer.error), InvalidRequest("there is no prompt"))

@@ -78,8 +78,12 @@ def masked_answers(engine: Engine, asked: list[Question]) -> list[str]:
     """A masked model's greedy replies, on canvases with room for the longest of the right answers."""
     masking, tokenizer = masking_of(engine.model), engine.tokenizer
     assert masking is not None and tokenizer is not None
-    longest = max(len(tokenizer(question.answer)["input_ids"]) for question in asked)
-    room = -(-(longest + 1) // CANVAS) * CANVAS
+    room = canvas(max(len(tokenizer(question.answer)["input_ids"]) for question in asked))
     chats = [[{"role": "user", "content": question.prompt}] for question in asked]
     found = engine.generate(chats, BASELINES[masking.block is not None], max_new_tokens=room)
     return [each.text for each in found]
+
+
+def canvas(longest: int) -> int:
+    """The length of a canvas with room for an answer of so many tokens and the end token."""
+    return -(-(longest + 1) // CANVAS) * CANVAS

@@ -18,7 +18,7 @@ from diffuse.canvases import answer, context
 from models.masked_checkpoints import save
 from stretto import catalogue, method
 from stretto.diffuse.contract import Canvas, Delta, Future, Lookahead, Looking
-from stretto.errors import InvalidRequest, StrettoError
+from stretto.errors import InvalidRequest, StrettoError, Unsupported
 from stretto.generation import Generation
 from stretto.models.load import load
 from stretto.models.masked import Masking
@@ -27,6 +27,7 @@ from stretto.request import Request
 
 MASK, END = 5, 1
 LOOKAHEADS = ["freedave(4)", "freedave(2,eager=false)", "freedave(3,together=false)", "ssd(3)", "ssd(3,reuse=false)"]
+LOOKAHEADS += ["ssd(3,width=2)", "ssd(3,width=3,reuse=false)"]
 PROMPTS = [[0, 2, 3], [4], [2, MASK, MASK, 3, 0, MASK, 4]]
 NEW = 7
 
@@ -318,6 +319,104 @@ def test_no_row_of_the_cache_is_left_behind() -> None:
             assert row.cache_row in loop.cache._places
 
 
+# -- wider trees and the subset rule ------------------------------------------------------------------------
+
+
+def changing_its_mind() -> MaskedTable:
+    """Blank it would fill a, b, c in turn; once a stands it is surest of c."""
+    even = [0.25] * 4 + [0.0]
+
+    def sure(token: int, probability: float) -> list[float]:
+        return [probability if each == token else (1 - probability) / 3 for each in range(4)] + [0.0]
+
+    a, b, c, mask = 0, 1, 2, 4
+    script = {
+        (mask, mask, mask): [sure(a, 0.9), sure(b, 0.8), sure(c, 0.7)],
+        (a, mask, mask): [even, sure(b, 0.8), sure(c, 0.9)],
+        (a, b, mask): [even, even, sure(c, 0.9)],
+        (a, mask, c): [even, sure(b, 0.9), even],
+    }
+    return scripted(script, Masking(mask))
+
+
+def test_a_wider_tree_also_holds_the_other_ordering() -> None:
+    settings = {"max_new_tokens": 3, "end_tokens": ()}
+    static = answer(changing_its_mind(), [0], "low-confidence", **settings)
+    assert [step.positions for step in static.steps] == [[1], [3], [2]]
+    figures = {}
+    for width in (1, 2, 3):
+        found = answer(changing_its_mind(), [0], f"low-confidence+ssd(3,width={width})", **settings)
+        same(found, static)
+        figures[width] = (found.counters.rounds, found.counters.row_forwards, found.counters.accepted)
+    assert figures == {1: (3, 4, 0), 2: (2, 4, 1), 3: (2, 4, 1)}  # two masks have two orderings
+
+
+def test_wider_trees_save_rounds_and_cost_rows() -> None:
+    rounds: Counter[int] = Counter()
+    rows: Counter[int] = Counter()
+    for seed in range(10):
+        settings = {"max_new_tokens": NEW, "end_tokens": ()}
+        static = answer(leaning(seed), [0, 3], "low-confidence+blocks(4)", **settings)
+        for width in (1, 2, 3):
+            found = answer(leaning(seed), [0, 3], f"low-confidence+blocks(4)+ssd(4,width={width})", **settings)
+            same(found, static)
+            rounds[width] += found.counters.rounds
+            rows[width] += found.counters.row_forwards
+    assert rounds[1] > rounds[2] >= rounds[3] and rows[1] < rows[2] < rows[3]
+
+
+def test_the_subset_rule_goes_to_a_canvas_that_holds_a_part_of_a_step() -> None:
+    """Blank says a, b, c below the threshold; once a stands b is sure, and x in the place of c; then all is."""
+    a, b, c, x, d, mask = range(6)
+
+    def sure(token: int, probability: float) -> list[float]:
+        return [probability if each == token else (1 - probability) / 4 for each in range(5)] + [0.0]
+
+    even = [0.2] * 5 + [0.0]
+    script = {
+        (mask, mask, mask, mask): [sure(a, 0.8), sure(b, 0.7), sure(c, 0.6), sure(x, 0.5)],
+        (a, mask, mask, mask): [even, sure(b, 0.95), sure(x, 0.95), sure(x, 0.5)],
+        (a, b, mask, mask): [even, even, sure(x, 0.95), sure(d, 0.95)],
+        (a, b, c, mask): [even, even, even, sure(x, 0.95)],
+        (a, b, x, mask): [even, even, even, sure(d, 0.95)],
+    }
+    model, settings = scripted(script, Masking(mask)), {"max_new_tokens": 4, "end_tokens": ()}
+    exact, subset = (answer(model, [0], f"threshold(0.9)+{text}", **settings) for text in ("freedave(4)", SUBSET))
+    assert [step.positions for step in exact.steps] == [[1], [2, 3], [4]] and exact.counters.rounds == 3
+    assert [step.positions for step in subset.steps] == [[1], [2], [3, 4]] and subset.counters.rounds == 2
+    assert exact.tokens == subset.tokens == [a, b, x, d]
+
+
+SUBSET = "freedave(4,subset=true)"
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_with_one_position_a_step_the_subset_rule_is_exact(world: str) -> None:
+    """A part of one position is all of it."""
+    settings: dict[str, Any] = {"temperature": 0.8, "seed": 5, "max_new_tokens": NEW, "end_tokens": [END]}
+    for order in ("threshold(2)", "factor(0)", "first-hitting", "entropy-bound(0,by=raw)", "local-leap(2,2)"):
+        static = answer(WORLDS[world], PROMPTS, order, **settings)
+        found = answer(WORLDS[world], PROMPTS, f"{order}+{SUBSET}", **settings)
+        for one, other in zip(found, static, strict=True):
+            same(one, other, order)
+
+
+def test_the_subset_rule_leaves_no_step_behind() -> None:
+    """Whatever it does to the order's groups: all is filled, alone as in a batch, in no more rounds than masks."""
+    settings: dict[str, Any] = {"temperature": 0.8, "seed": 5, "max_new_tokens": NEW, "end_tokens": ()}
+    for seed in range(6):
+        model = leaning(seed)
+        for order in ("threshold(0.6)", "factor(1.5)+blocks(3)+dual-cache", "ascending", "explore(0.6)+look-ahead(2)"):
+            both = answer(model, PROMPTS, f"{order}+{SUBSET}", **settings)
+            for found, prompt in zip(both, PROMPTS, strict=True):
+                assert MASK not in found.tokens and found.counters.rounds <= NEW
+                same(found, answer(model, prompt, f"{order}+{SUBSET}", **settings))
+    for order in ("low-confidence", "wide-narrow"):
+        with pytest.raises(Unsupported, match="subset rule") as caught:
+            answer(leaning(0), [0], f"{order}+{SUBSET}", max_new_tokens=NEW)
+        assert caught.value.hint
+
+
 # -- networks ---------------------------------------------------------------------------------------------
 
 
@@ -359,7 +458,9 @@ def test_text_form_and_mistakes() -> None:
     assert method.parse(method.describe(parsed)) == parsed
     assert method.parse("freedave") == parsed
     assert method.describe(method.parse("ssd(2)+threshold")) == "threshold+ssd(drafts=2)"
-    for text in ("threshold+freedave(0)", "threshold+ssd(-1)", "threshold+ssd+freedave", "freedave(3)"):
+    for text in ("freedave(0)", "ssd(-1)", "ssd(width=0)", "ssd+freedave"):
         with pytest.raises(InvalidRequest) as caught:
-            method.parse(text)
+            method.parse(f"threshold+{text}")
         assert caught.value.hint
+    with pytest.raises(InvalidRequest, match="no order"):
+        method.parse("freedave(3)")

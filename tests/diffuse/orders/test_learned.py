@@ -75,7 +75,7 @@ def test_beside_a_checkpoint_it_is_found_without_a_name(tmp_path: Path) -> None:
     model.name = str(tmp_path)
     with pytest.raises(InvalidRequest, match="no filter") as caught:
         answer(model, [0, 1], "learned+blocks(4)", **SETTINGS)
-    assert "stretto.train.filter" in caught.value.hint
+    assert "stretto train filter" in caught.value.hint
     with pytest.raises(InvalidRequest, match="no filter"):
         answer(model, [0, 1], f"learned({tmp_path / 'absent.npz'})+blocks(4)", **SETTINGS)
     saying(1e9, tmp_path).rename(tmp_path / "filter.npz")

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from ... import gym
+from ...engine import Engine
+from ...errors import ModelError, UnknownName
 from ...generation import Counters
 from ...models.cache import Cache
 from ...models.clock import Clock, SimulatedClock
@@ -129,9 +131,20 @@ class Lab:
     """One target and its draft, the data, and what was measured already: contests share their sides."""
 
     def __init__(
-        self, subject: Subject, draft: str = "", *, data: Path | None = None, seed: int = 0, count: int | None = None
+        self,
+        subject: Subject,
+        draft: str = "",
+        *,
+        data: Path | None = None,
+        seed: int = 0,
+        count: int | None = None,
+        masked: str = "zoo/masked",
+        block: str = "zoo/block",
     ) -> None:
-        """`draft` is the name under which the subject's draft model was loaded; `count` overrides all contests'."""
+        """`draft` is the name under which the subject's draft model was loaded; `count` overrides all contests'.
+
+        `masked` and `block` name the checkpoints that fill masks, on a whole canvas and block by block.
+        """
         self.subject = subject
         self.data = data
         self.seed = seed
@@ -147,11 +160,19 @@ class Lab:
         self._folder = tempfile.TemporaryDirectory(prefix="stretto-claims-")
         self._prepared: dict[tuple[object, ...], Prepared] = {}
         self._scores: dict[tuple[object, ...], Score] = {}
+        self.filled: dict[tuple[object, ...], object] = {}  # what methods that fill masks have answered already
+        self._places = {"masked": masked, "block": block}
+        self._fillers: dict[str, Engine] = {}
         self._made: dict[str, Path] = {}
 
     def close(self) -> None:
         """Remove the stores and texts that were made."""
         self._folder.cleanup()
+
+    @property
+    def folder(self) -> Path:
+        """For what contests make on the way; removed by `close`."""
+        return Path(self._folder.name)
 
     # -- work -----------------------------------------------------------------------------------------
 
@@ -200,7 +221,7 @@ class Lab:
     def _place(self, what: str) -> Path:
         if what not in self._made:
             kind, *names = what.split()
-            place = Path(self._folder.name) / str(len(self._made))
+            place = self.folder / str(len(self._made))
             if kind == "store":
                 texts = [(name, tokens) for name in names for tokens in self.tokens(name, TRAINED_ON)]
                 documents = [Document(f"{name}/{at}", tokens) for at, (name, tokens) in enumerate(texts)]
@@ -289,6 +310,17 @@ class Lab:
         if self.draft is None:
             raise Absent("there is no draft model", hint="--draft zoo/draft")
         return self.draft[1]
+
+    def filler(self, which: str) -> Engine:
+        """The model that fills masks, "masked" or "block", loaded when it is first asked for. Raises Absent."""
+        if which not in self._fillers:
+            model = self.subject.replayed
+            place, kind = str(model.device), str(model.dtype).removeprefix("torch.")
+            try:
+                self._fillers[which] = Engine.load(self._places[which], dtype=kind, device=place)
+            except (UnknownName, ModelError) as error:
+                raise Absent(str(error), hint=f"train it: stretto train zoo {which}") from error
+        return self._fillers[which]
 
     @torch.inference_mode()
     def logits(self, model: Model, texts: Sequence[Sequence[int]], last: int) -> Tensor:

@@ -13,12 +13,13 @@ from ...errors import StrettoError, UnknownName, closest
 from ..results import INNERMOST, Spread, in_a_line
 from .acceptance import CLAIMS as ACCEPTANCE
 from .contract import Absent, Claim, Figure, Figures
+from .diffusion import CLAIMS as DIFFUSION
 from .drafts import CLAIMS as DRAFTS
 from .lab import Lab
 from .retrieval import CLAIMS as RETRIEVAL
 from .routes import CLAIMS as ROUTES
 
-CLAIMS = (*RETRIEVAL, *DRAFTS, *ACCEPTANCE, *ROUTES)  # a new family is one more
+CLAIMS = (*RETRIEVAL, *DRAFTS, *ACCEPTANCE, *ROUTES, *DIFFUSION)  # a new family is one more
 
 HEAD = """\
 # Claims

@@ -14,7 +14,8 @@ class Exercise:
     prompt: str
     chat: bool = True  # put as a user's message where the checkpoint has a chat template; else continued
     reference: str | None = None  # replay: the text that every contestant is made to write
-    solved: Callable[[str], bool] | None = None  # gym: whether a reply is right; None: any reply counts
+    solved: Callable[[str], bool] | None = None  # whether a reply is right; None: any reply counts
+    answer: str | None = None  # a right reply, where one is known: how much room replies are given
     later: tuple[str, ...] = ()  # the user's further turns, each after the reply to the one before
     question: int | None = None  # its number in a published set of questions
     category: str = ""  # of that set

@@ -28,7 +28,7 @@ class GymTask:
         """Questions that training never saw, each with the gym's own check."""
         task = gym.task(self.kind)
         for question in gym.questions(self.kind, "test", MOST, seed):
-            yield Exercise(question.prompt, solved=partial(task.check, question))
+            yield Exercise(question.prompt, solved=partial(task.check, question), answer=question.answer)
 
 
 def gym_tasks() -> list[GymTask]:

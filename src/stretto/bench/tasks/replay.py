@@ -60,10 +60,10 @@ class ReplayTask:
 
 def _gsm8k(text: str) -> Iterator[Exercise]:
     for record in records(text):
-        yield Exercise(record["question"], reference=_uncalculated(record["answer"]))
+        yield Exercise(record["question"], reference=uncalculated(record["answer"]))
 
 
-def _uncalculated(solution: str) -> str:
+def uncalculated(solution: str) -> str:
     """Without the annotations for a calculator."""
     return re.sub(r"<<.*?>>", "", solution)
 

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from ...entry import Entry, Guarantee
-from ...errors import InvalidRequest
+from ...errors import InvalidRequest, Unsupported
 from ...speculate.contract import Context
-from ..contract import NONE, Canvas, Delta, Future, Lookahead, Looking, Span
+from ..contract import NONE, Canvas, Delta, Future, Lookahead, Looking, Span, World
 from ..proposal import Positions
 
-ENTRY = Entry(
-    name="freedave",
-    family="diffusion",
-    source="arXiv 2510.00294; code github.com/cychomatica/FreeDave",
-    parts="low-confidence+blocks(32)+freedave(4)",
-    guarantee=Guarantee.APPROXIMATE,  # as its order is; exact relative to that
-    number=26,
-    needs=("masked-diffusion model",),
-    summary="evaluates the canvases of the next steps beside the present one; the output of the same order without it",
-    generation="fill",
-    refinement="chain",
-    branch="non-autoregressive",
+ENTRIES = (
+    Entry(
+        name="freedave",
+        family="diffusion",
+        source="arXiv 2510.00294; code github.com/cychomatica/FreeDave",
+        parts="low-confidence+blocks(32)+freedave(4)",
+        guarantee=Guarantee.APPROXIMATE,  # as its order is; exact relative to that
+        number=26,
+        needs=("masked-diffusion model",),
+        summary="evaluates the canvases of the next steps beside the present one; the order's own output",
+        generation="fill",
+        refinement="chain",
+        branch="non-autoregressive",
+    ),
+    Entry(
+        name="freedave-plus",
+        family="diffusion",
+        source="arXiv 2510.00294 (FreeDave++); code github.com/cychomatica/FreeDave",
+        parts="threshold(0.95)+blocks(32)+freedave(4,subset=true)",
+        guarantee=Guarantee.APPROXIMATE,  # also relative to its order: what is filled together may differ
+        number=26,
+        needs=("masked-diffusion model",),
+        summary="as freedave, and goes to an evaluated canvas also where it holds only a part of what a step fills",
+        generation="fill",
+        refinement="chain",
+        branch="non-autoregressive",
+    ),
 )
 
 
@@ -31,19 +49,30 @@ class FreeDave(Lookahead):
     """Each round evaluates the present canvas and those of the next steps, and goes as far as they prove right.
 
     A guessed step is the order's own on the last proposal. With one token a step and a model that keeps to what it
-    says, L masks take 1 + ⌈(L − 1) / depth⌉ rounds. The published *subset rule* is left out: it may fill positions in
-    other groups than the order does.
+    says, L masks take 1 + ⌈(L − 1) / depth⌉ rounds.
+
+    The subset rule ("++") also takes an evaluated canvas that holds only a part of what a step fills, the fullest such,
+    and leaves the rest to the next step, which knows more. So positions may be filled in other groups than the order
+    fills them in: with one position a step the output is still the order's, otherwise it approximates that.
     """
 
     depth: int = 4  # canvases evaluated in a round at most, the present one among them, ≥ 1; 1: nothing is guessed
     eager: bool = True  # goes on into the next block; else a round ends with the block
     together: bool = True  # one evaluation for all; else one after the other, each as without a lookahead
+    subset: bool = False  # the subset rule
 
     name: ClassVar[str] = "freedave"
 
     def __post_init__(self) -> None:
         if self.depth < 1:
             raise InvalidRequest(f"rounds of {self.depth} canvases", hint="1 or more; 1 guesses nothing")
+
+    def check(self, world: World) -> None:
+        if self.subset and (not world.order.slides or world.order.revises):
+            raise Unsupported(
+                f"{world.order.name!r} plans its steps, and the subset rule leaves a part of a step for later",
+                hint="use 'threshold' or 'factor', or leave out subset=true",
+            )
 
     def open(self, canvas: Canvas, context: Context) -> Looking:
         return FreeDaveLooking(self)
@@ -70,3 +99,14 @@ class FreeDaveLooking(Looking):
         if future.steps + 1 >= settings.depth or not (settings.eager or future.window == self.window):
             return None
         return future.choose()
+
+    def taken(self, canvas: Canvas, delta: Delta, ahead: Sequence[Positions]) -> Delta:
+        if not self.settings.subset or len(delta.commit) == canvas.open.sum():
+            return delta  # a full canvas needs no evaluation
+        kept: list[int] = []
+        for ids in ahead:
+            if len(ids) == len(canvas):
+                filled = np.flatnonzero(ids != canvas.ids).tolist()
+                if len(filled) > len(kept) and all(delta.commit.get(at) == ids[at] for at in filled):
+                    kept = filled
+        return Delta({at: token for at, token in delta.commit.items() if at in kept}) if kept else delta

@@ -1,4 +1,4 @@
-"""SSD: a masked-diffusion model drafts for itself, and verifies the chain of partly filled blocks in one evaluation."""
+"""SSD: a masked-diffusion model drafts for itself, and verifies a tree of partly filled blocks in one evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENTRY = Entry(
     guarantee=Guarantee.APPROXIMATE,  # as its order is; exact relative to that
     number=94,
     needs=("masked-diffusion model",),
-    confirmed=False,  # which of the two conventions the paper times, and its wider trees
+    confirmed=False,  # which of the two conventions the paper times, and what its wider trees hold
     summary="drafts the surest tokens of the block and verifies them as a chain; the output of stepwise decoding",
     generation="fill",
     refinement="chain",
@@ -33,11 +33,15 @@ class SSD(Lookahead):
     The node without drafts repeats the evaluation that drafted, and is left out. With `reuse` the last accepted
     node's distributions draft the next chain, whose first element is the stepwise decision there: up to `drafts`
     steps a round. Without, each chain is drafted by an evaluation of its own: `drafts` + 1 steps in two rounds. Which
-    of them the paper times is unconfirmed; wider trees are not built.
+    of them the paper times is unconfirmed.
+
+    A wider tree has other orderings beside each node of the chain: what the order fills where the positions of the
+    guesses before are left out. Nothing hangs below them: each costs an evaluated row, and saves one step at most.
     """
 
     drafts: int = 4  # nodes of the chain, ≥ 0; 0 and 1 are stepwise decoding
-    reuse: bool = True
+    reuse: bool = True  # the evaluation that verifies also drafts
+    width: int = 1  # guesses of each step, ≥ 1; 1 is the chain
     together: bool = True  # one evaluation for all nodes; else one after the other, each as without a lookahead
 
     name: ClassVar[str] = "ssd"
@@ -45,6 +49,8 @@ class SSD(Lookahead):
     def __post_init__(self) -> None:
         if self.drafts < 0:
             raise InvalidRequest(f"chains of {self.drafts} drafts", hint="0 or more; 0 is stepwise decoding")
+        if self.width < 1:
+            raise InvalidRequest(f"trees of width {self.width}", hint="1 or more; 1 is the chain")
 
     def open(self, canvas: Canvas, context: Context) -> Looking:
         return SSDLooking(self)
@@ -55,6 +61,7 @@ class SSDLooking(Looking):
 
     def __init__(self, settings: SSD) -> None:
         self.settings = settings
+        self.width = settings.width
         self.window: Span | None = None
         self.verified = False
 

@@ -66,10 +66,10 @@ class Coherent(Order):
 
     history: int = 2  # steps, this one among them, ≥ 1
     most: int = 4  # positions noted in a step, ≥ 1
-    adaptive: bool = True
+    adaptive: bool = True  # fills all that the last steps agree on; else as many as a fixed schedule says
     by: Literal["probability", "entropy"] = "probability"  # how sure a position is; probability of the token proposed
     steps: int = 0  # of the fixed schedule, for the whole canvas, ≥ 1; 0: one for each position
-    staged: bool = False
+    staged: bool = False  # the history grows over the steps, as in the published code
     warmup: int = 5  # steps, ≥ 0; where it is staged
 
     name: ClassVar[str] = "coherent"

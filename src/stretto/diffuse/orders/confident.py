@@ -49,6 +49,7 @@ class Confident(Order):
     """
 
     least: float = 0.95  # ≥ 0
+    # how sure a position is, or which of them the grid fills
     by: Literal["probability", "margin", "entropy", "origin", "origin-ratio", "autoregressive"] = "probability"
     steps: int = 0  # of the grid, for the whole canvas, ≥ 1; 0: one for each position
     tempered: bool = False  # judge by the distribution that tokens are drawn from; else by the model's own

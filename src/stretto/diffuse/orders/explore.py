@@ -1,8 +1,11 @@
-"""Explore, then exploit: beside all sure positions one that is least sure, as knowing it makes others sure."""
+"""Explore, then exploit: beside all sure positions one that is least sure, as knowing it makes others sure.
+
+With branches the next round evaluates it with several tokens, and keeps the one that makes most others sure.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -40,11 +43,16 @@ class Explore(Order):
     Ahead of the block nothing is filled behind a possible end of the text, and what proposes an end token is never
     explored. Without exploring it is the threshold order. Each explored position counts for itself: several that
     depend on each other are better not filled together.
+
+    With `branches` above 1 the explored position has the proposed token and the likeliest others, each on a canvas of
+    its own in the next evaluation; the one on which most positions are sure is kept, of equals the proposed, then the
+    likelier. That costs row-forwards and no rounds.
     """
 
     least: float = 0.9  # confidence from which a position is filled, ≥ 0
     positions: int = 1  # explored in a step, ≥ 0
     by: Literal["entropy", "margin"] = "entropy"  # by which a position is least sure
+    branches: int = 1  # tokens tried at the explored position, ≥ 1; published 1 to 4
 
     name: ClassVar[str] = "explore"
     slides: ClassVar[bool] = True
@@ -56,6 +64,14 @@ class Explore(Order):
             raise InvalidRequest(f"{self.positions} positions are explored in a step", hint="0 or more; 1 as specified")
         if self.by not in MEASURES:
             raise InvalidRequest(f"doubt is not measured by {self.by!r}", hint=closest(self.by, MEASURES))
+        if self.branches < 1 or (self.branches > 1 and self.positions != 1):
+            raise InvalidRequest(
+                f"{self.branches} tokens are tried at {self.positions} positions", hint="1 or more, at one position"
+            )
+
+    @property
+    def offers(self) -> bool:
+        return self.branches > 1
 
     def open(self, canvas: Canvas, context: Context) -> Ordering:
         return ExploreOrdering(self)
@@ -69,18 +85,46 @@ class ExploreOrdering(Ordering):
 
     def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
         settings = self.settings
-        confidence = proposal.confidence("raw")
-        front = proposal.positions < (window if canvas.front is None else canvas.front).end
-        ending = np.isin(proposal.tokens, list(canvas.ends))
-        reachable = front | (proposal.positions <= self._end(canvas, proposal, window, ending))
-        taken = (confidence >= settings.least) & reachable
+        front, ending = self._front(canvas, proposal, window), self._ending(canvas, proposal)
+        taken = self._sure(canvas, proposal, window)
         open_ones = np.flatnonzero(front & ~taken & ~ending)
+        others: dict[int, tuple[int, ...]] = {}
         if settings.positions and len(open_ones):
             doubt = -proposal.confidence(MEASURES[settings.by])[open_ones]
-            taken[open_ones[surest(doubt, settings.positions)]] = True
+            explored = open_ones[surest(doubt, settings.positions)]
+            taken[explored] = True
+            if settings.branches > 1:
+                others = {int(proposal.positions[at]): self._others(canvas, proposal, at) for at in explored.tolist()}
         if not taken.any():
-            taken[surest(np.where(front, confidence, -np.inf), 1)] = True
-        return Delta.of(proposal, np.flatnonzero(taken))
+            taken[surest(np.where(front, proposal.confidence("raw"), -np.inf), 1)] = True
+        return replace(Delta.of(proposal, np.flatnonzero(taken)), others=others)
+
+    def worth(self, canvas: Canvas, proposal: Proposal, window: Span) -> float:
+        """How many positions are sure."""
+        return float(self._sure(canvas, proposal, window).sum())
+
+    def _others(self, canvas: Canvas, proposal: Proposal, at: int) -> tuple[int, ...]:
+        """The likeliest tokens that may stand there beside the proposed one; no end token, as with that one."""
+        weights = proposal.at(proposal.positions[[at]]).steered[0]
+        shunned = {int(proposal.tokens[at]), *canvas.ends}
+        best = weights.topk(min(len(weights), self.settings.branches - 1 + len(shunned)))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        found = [token for token, weight in pairs if token not in shunned and weight > -np.inf]
+        return tuple(found[: self.settings.branches - 1])
+
+    def _sure(self, canvas: Canvas, proposal: Proposal, window: Span) -> NDArray[np.bool_]:
+        """Where positions are filled whatever is explored [n]."""
+        front, ending = self._front(canvas, proposal, window), self._ending(canvas, proposal)
+        reachable = front | (proposal.positions <= self._end(canvas, proposal, window, ending))
+        return np.asarray((proposal.confidence("raw") >= self.settings.least) & reachable)
+
+    def _front(self, canvas: Canvas, proposal: Proposal, window: Span) -> NDArray[np.bool_]:
+        """Which positions stand in the block that is to be full first [n]."""
+        return np.asarray(proposal.positions < (window if canvas.front is None else canvas.front).end)
+
+    def _ending(self, canvas: Canvas, proposal: Proposal) -> NDArray[np.bool_]:
+        """Where an end token is proposed [n]."""
+        return np.isin(proposal.tokens, list(canvas.ends))
 
     def _end(self, canvas: Canvas, proposal: Proposal, window: Span, ending: NDArray[np.bool_]) -> int:
         """The first position at which the text may end, as far as is known or proposed; else the canvas's end."""

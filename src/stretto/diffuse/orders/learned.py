@@ -35,7 +35,7 @@ ENTRY = Entry(
 class Learned(Order):
     """All positions whose proposal the filter takes for final, and always the surest.
 
-    A filter belongs to the model, the refresh and the width of window it was trained with (see `stretto.train.filter`).
+    A filter belongs to the model, the refresh and the width of window it was trained with (see `stretto train filter`).
     Above 1 nothing is final: the family's baseline.
     """
 
@@ -66,7 +66,7 @@ class Learned(Order):
         path = Path(self.file).expanduser() if self.file else Path(model) / NAME
         if not path.is_file():
             raise InvalidRequest(
-                f"there is no filter at {path}", hint="learned(file=PATH); stretto.train.filter makes one"
+                f"there is no filter at {path}", hint="learned(file=PATH); `stretto train filter` makes one"
             )
         return path
 

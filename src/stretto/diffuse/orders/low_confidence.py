@@ -36,7 +36,7 @@ class LowConfidence(Order):
     """
 
     steps: int = 0  # for the whole canvas, ≥ 1; 0: one for each position
-    ends_last: bool = False
+    ends_last: bool = False  # end tokens are filled after everything else of the block
 
     name: ClassVar[str] = "low-confidence"
 

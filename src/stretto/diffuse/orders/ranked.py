@@ -39,7 +39,7 @@ class Ranked(Order):
     between the two likeliest (topk_margin), or minus the entropy. A step may fill nothing.
     """
 
-    by: Literal["probability", "margin", "entropy"] = "entropy"
+    by: Literal["probability", "margin", "entropy"] = "entropy"  # how sure a position is: one of these three
     steps: int = 0  # for the whole canvas, ≥ 1; 0: one for each position
     chance: float = 0.0  # ≥ 0; temperature at which positions are drawn by their confidence, 0: the surest
 

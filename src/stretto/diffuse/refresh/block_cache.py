@@ -8,10 +8,26 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...entry import Entry, Guarantee
 from ...errors import Unsupported
 from ...speculate.contract import Context
 from ..contract import Canvas, Delta, Plan, Refresh, Refreshing, Span, World
 from ..proposal import Positions
+
+ENTRY = Entry(
+    name="fast-dllm-v2",
+    family="diffusion",
+    source="arXiv 2509.26328; code github.com/NVlabs/Fast-dLLM",
+    parts="threshold+block-cache+end-of-text",
+    guarantee=Guarantee.APPROXIMATE,
+    number=153,
+    needs=("block-causal masked-diffusion model",),
+    training="target",
+    summary="a causal model taught to fill blocks: all sure positions of a block at once; past ones are cached exactly",
+    generation="fill",
+    refinement="iterative",
+    branch="non-autoregressive",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +64,14 @@ class BlockRefreshing(Refreshing):
         settled = np.zeros(len(canvas), np.bool_)
         known = self.settled[: len(canvas)]  # it may have been cut
         settled[: len(known)] = known
+        settled[end:] = False
         rows = np.flatnonzero(~settled[:end])
         full = ~np.isin(rows // block, np.flatnonzero(canvas.open) // block)
         if end % block and end < canvas.limit:  # the last block will still grow
             full &= rows // block != end // block
         settled[rows[full]] = True
         self.settled = settled
-        return Plan(rows)
+        return Plan(rows, canvas.behind(window))
 
     def learn(self, canvas: Canvas, delta: Delta) -> None:
         back = [*delta.remask, *delta.revise]

@@ -36,7 +36,7 @@ ENTRY = Entry(
 class BranchCache(Refresh):
     """All positions at each step, but of each attention and MLP only the steps that a schedule names.
 
-    The schedule comes from `train.branches.calibrate`; without one the steps are spread evenly. As many updates as
+    The schedule comes from `stretto train branches`; without one the steps are spread evenly. As many updates as
     steps are no cache. Token-forwards count all positions, though less of the network is computed for them.
     """
 

@@ -27,4 +27,4 @@ class Recomputing(Refreshing):
     """Remembers nothing."""
 
     def plan(self, canvas: Canvas, window: Span, wanted: Positions) -> Plan:
-        return Plan(np.arange(canvas.scope(window)))
+        return Plan(np.arange(canvas.scope(window)), canvas.behind(window))

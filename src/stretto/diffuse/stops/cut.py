@@ -20,7 +20,7 @@ class Cut(Stop):
     saved, and the text is that of the whole canvas. Nothing is cut where given tokens stand behind.
     """
 
-    safe: bool = False
+    safe: bool = False  # only once everything before the end token is filled
     predicted: bool = False  # without an end token, cut at the surest one that is only proposed, wherever it is
 
     name: ClassVar[str] = "cut-at-end"

@@ -1,0 +1,210 @@
+"""Masked-diffusion decoding beside a plain sampler: the same prompts and orders, whole answers, in turn.
+
+Answers run to their full length on both sides. Those of ours that do what a plain way does must write its tokens; a
+prompt on which they do not is counted.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from ..engine import Engine
+from ..models.load import load
+from ..models.masked import MaskedModel, Masking
+from .provenance import machine_line
+from .results import Spread
+from .sampler import Sampler, Settings, Written, module_of
+from .subject import driven
+from .tasks import select
+
+Prompt = list[int]
+Progress = Callable[[], object]
+
+RANDOM = "random-masked"  # 8.9 million random weights: 256 wide, 8 layers, 4,096 tokens; only its speed means anything
+SHORTEST, LONGEST = 16, 112  # tokens of the random network's prompts
+BLOCK, LEAST = 32, 0.9  # Fast-dLLM's
+PLAIN, DUAL, SURE = "plain sampler", "plain, dual cache", "plain, dual cache, threshold"
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A way to write answers side by side."""
+
+    name: str
+    write: Callable[[Sequence[Prompt]], Written]
+    same: str = ""  # the plain way whose tokens it must write
+
+
+@dataclass(slots=True)
+class Lane:
+    """One contestant in one column; over all prompts."""
+
+    name: str
+    batch: int
+    seconds: list[float]  # of each repeat
+    speed: Spread  # tokens per second
+    ratios: dict[str, Spread]  # plain way -> times its speed, of the same repeat
+    rounds: int = 0
+    token_forwards: int = 0
+    differing: int = 0  # prompts on which the tokens are not those of `same`
+    same: str = ""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """Everything `stretto bench canvas` found."""
+
+    provenance: dict[str, Any]
+    lanes: list[Lane] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@dataclass(slots=True)
+class Pair:
+    """One model for both sides: other weights in memory, the same numbers."""
+
+    engine: Engine
+    sampler: Sampler
+
+
+def load_pair(name: str, seed: int, dtype: str = "float32", device: str = "auto") -> Pair:
+    """A masked-diffusion checkpoint, or `random-masked`. Raises what loading raises, Unsupported for block-causal."""
+    if name == RANDOM:
+        module = random_network(seed)
+        masking = Masking(module.config.vocab_size - 1)
+        return Pair(Engine(MaskedModel(driven(copy.deepcopy(module)), masking)), Sampler(module, masking))
+    told = load(name, dtype=dtype, device=device)
+    return Pair(Engine(told.model, told.tokenizer), Sampler(*module_of(name, told.model.dtype, told.model.device)))
+
+
+def random_network(seed: int, **settings: int) -> PreTrainedModel:
+    """A LLaDA's shape with random weights. Its head is scaled, so that it is sure of some positions and not of others:
+    how many the threshold fills in a step means nothing, only that both sides fill the same."""
+    shape = {"vocab_size": 4096, "hidden_size": 256, "num_hidden_layers": 8, "num_attention_heads": 4} | settings
+    config = LlamaConfig(
+        **shape, intermediate_size=3 * shape["hidden_size"], max_position_embeddings=1024, tie_word_embeddings=False
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module: PreTrainedModel = LlamaForCausalLM(config)
+    with torch.no_grad():
+        module.get_output_embeddings().weight.mul_(16)
+    return module.eval().requires_grad_(False)
+
+
+def prompts(pair: Pair, count: int, seed: int, tasks: Sequence[str], data: Path | None) -> list[Prompt]:
+    """Questions of the tasks in turn; random tokens, of lengths spread evenly, where there is no tokenizer."""
+    engine = pair.engine
+    if engine.tokenizer is None:
+        chance = torch.Generator().manual_seed(seed)
+        sizes = torch.linspace(SHORTEST, LONGEST, count).long()[torch.randperm(count, generator=chance)].tolist()
+        known = [token for token in range(engine.model.vocabulary) if token != pair.sampler.masking.mask]
+        return [[known[at] for at in torch.randint(0, len(known), (size,), generator=chance)] for size in sizes]
+    sources = [task.exercises(seed) for task in select(tasks, data) if not task.absent]
+
+    def asked() -> Iterator[Prompt]:
+        for exercise in chain.from_iterable(zip(*sources, strict=False)):
+            chat = exercise.chat and engine.codec.has_template
+            yield engine.encode([{"role": "user", "content": exercise.prompt}] if chat else exercise.prompt)
+
+    return list(islice(asked(), count))
+
+
+def contestants(pair: Pair, length: int) -> list[Contestant]:
+    """The plain ways, and ours. Dual caches of shifted models have no plain way of the same tokens."""
+    plain = {PLAIN: Settings(length, BLOCK)}
+    if not pair.sampler.masking.shift:
+        plain[DUAL] = Settings(length, BLOCK, dual=True)
+        plain[SURE] = Settings(length, BLOCK, LEAST, dual=True)
+    one, many = f"low-confidence+blocks({BLOCK})", f"threshold({LEAST})+blocks({BLOCK})"
+    ours = [(one, PLAIN), (f"{one}+dual-cache", DUAL), (f"{many}+dual-cache", SURE)]
+    found = [Contestant(name, partial(pair.sampler.write, settings=each)) for name, each in plain.items()]
+    for method, same in ours:
+        found.append(Contestant(method, partial(_ours, pair.engine, method, length), same if same in plain else ""))
+    return found
+
+
+def _ours(engine: Engine, method: str, length: int, rows: Sequence[Prompt]) -> Written:
+    answers = engine.generate(list(rows), method, max_new_tokens=length, end_tokens=())
+    counters = [answer.counters for answer in answers]
+    return Written(
+        [answer.tokens for answer in answers],
+        max(each.rounds for each in counters),
+        sum(each.token_forwards for each in counters),
+    )
+
+
+def measure(
+    ways: Sequence[Contestant], asked: Sequence[Prompt], batch: int, repeats: int, *, progress: Progress = lambda: None
+) -> list[Lane]:
+    """All contestants in turn, group after group; who begins changes each time."""
+    seconds = {way.name: [0.0] * repeats for way in ways}
+    written = {way.name: Written([]) for way in ways}
+    for way in ways:
+        way.write(asked[:1])  # warm-up
+    for repeat in range(repeats):
+        for at in range(0, len(asked), batch):
+            first = (repeat + at // batch) % len(ways)
+            for way in (*ways[first:], *ways[:first]):
+                begun = perf_counter()
+                found = way.write(asked[at : at + batch])
+                seconds[way.name][repeat] += perf_counter() - begun
+                if repeat == 0:
+                    whole = written[way.name]
+                    whole.tokens += found.tokens
+                    whole.rounds += found.rounds
+                    whole.token_forwards += found.token_forwards
+                progress()
+    return [_lane(way, batch, seconds, written) for way in ways]
+
+
+def _lane(way: Contestant, batch: int, seconds: dict[str, list[float]], written: dict[str, Written]) -> Lane:
+    own, found = seconds[way.name], written[way.name]
+    tokens = sum(map(len, found.tokens))
+    ratios = {
+        base: Spread.of([theirs / mine for theirs, mine in zip(seconds[base], own, strict=True)])
+        for base in dict.fromkeys((PLAIN, way.same))
+        if base and base != way.name
+    }
+    differing = 0
+    if way.same:
+        differing = sum(a != b for a, b in zip(found.tokens, written[way.same].tokens, strict=True))
+    speed = Spread.of([tokens / each for each in own])
+    return Lane(way.name, batch, own, speed, ratios, found.rounds, found.token_forwards, differing, way.same)
+
+
+def table(found: Comparison) -> str:
+    """The figures as text."""
+    settings = found.provenance["settings"]
+    lines = [
+        f"{settings['model']}, {settings['count']} prompts of {settings['shortest']} to {settings['longest']} tokens, "
+        f"answers of {settings['max_new_tokens']}, {machine_line(found.provenance)}",
+        "medians of the repeats (quartiles); 'same': the plain way that computes the same, and writes the same tokens",
+    ]
+    for batch in dict.fromkeys(lane.batch for lane in found.lanes):
+        head = f"batch {batch}"
+        lines += ["", f"{head:44}{'tokens/s':>9}{'x ' + PLAIN:>22}{'x same':>22}{'rounds':>8}{'token-forwards':>16}"]
+        for lane in (lane for lane in found.lanes if lane.batch == batch):
+            ratios = [_shown(lane.ratios.get(base)) for base in (PLAIN, lane.same)]
+            line = f"{lane.name:44}{lane.speed.median:9.1f}{ratios[0]:>22}{ratios[1]:>22}"
+            line += f"{lane.rounds:8}{lane.token_forwards:16}"
+            lines.append(line + (f"  {lane.differing} prompts differ" if lane.differing else ""))
+    return "\n".join(lines)
+
+
+def _shown(ratio: Spread | None) -> str:
+    return "" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"

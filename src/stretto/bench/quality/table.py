@@ -1,0 +1,137 @@
+"""The result as a table that fits a terminal."""
+
+from __future__ import annotations
+
+from ..provenance import machine_line
+from .results import COSTS, LaneQuality, MeanQuality, Quality, TaskQuality
+
+WIDTHS = (16, 44)  # of a method's name: at least, at most
+HEAD = "   right      (95 %)       above  same  tokens   rounds     rows   tokens   layers  seconds  tokens/s"
+MEANS = {  # what stands in the table of means, and under which head
+    "rounds": "rounds",
+    "row_forwards": "rows",
+    "token_forwards": "tokens",
+    "layer_token_forwards": "layers",
+    "seconds": "seconds",
+    "speed": "tokens/s",
+}
+
+
+def table(quality: Quality) -> str:
+    """Every task's methods, then the means, then what was left out and what can't be concluded."""
+    names = [lane.name for task in quality.tasks for lane in task.lanes]
+    width = min(max(WIDTHS[0], *map(len, names), 0), WIDTHS[1])
+    lines = [origin(quality), "", *legend(quality), "", " " * (2 + width) + HEAD]
+    for task in quality.tasks:
+        if task.lanes:
+            lines += [
+                "",
+                f"{task.name}, {task.asked} question{'s' * (task.asked != 1)}",
+                *(_row(lane, width) for lane in task.lanes),
+            ]
+    lines += ["", *_means(quality, width), "", *notes(quality)]
+    return "\n".join(lines).rstrip()
+
+
+def origin(quality: Quality) -> str:
+    """What was measured where, in a line."""
+    record = quality.provenance
+    settings = record["settings"]
+    where = f"batch {settings['batch']}, T={settings['temperature']:g}"
+    return f"{settings['model']}, {settings['dtype']}, {where}, {machine_line(record)}"
+
+
+def legend(quality: Quality) -> list[str]:
+    """What the columns are."""
+    baseline = next((task.lanes[0] for task in quality.tasks if task.lanes), None)
+    if baseline is None:
+        return []
+    return [
+        f"baseline: {baseline.name} = {baseline.method}",
+        "right: share of the questions; above: percentage points above the baseline, with their standard error;",
+        "same: answers that are the baseline's token for token. Per answer: tokens written, rounds, forwards of rows,",
+        "of tokens, and of tokens times layers; seconds of whole calls.",
+    ]
+
+
+def _row(lane: LaneQuality, width: int) -> str:
+    costs = [amount(lane.cost(name)) for name in COSTS]
+    return (
+        f"  {lane.name:{width}.{width}}{share(lane.accuracy):>8}{interval(lane):>12}{above(lane):>12}{lane.same:6}"
+        f"{amount(lane.tokens / len(lane.right)):>8}"
+        + "".join(f"{cost:>9}" for cost in costs)
+        + f"{lane.speed.median:10.0f}"
+    )
+
+
+def share(value: float) -> str:
+    """A share in per cent."""
+    return f"{100 * value:.1f} %"
+
+
+def interval(found: LaneQuality | MeanQuality) -> str:
+    """Where the share may lie."""
+    return f"({100 * found.low:.0f}–{100 * found.high:.0f})"
+
+
+def above(found: LaneQuality | MeanQuality) -> str:
+    """Percentage points above the baseline, with their standard error."""
+    return f"{100 * found.gain:+.1f} ±{100 * found.gain_error:.1f}"
+
+
+def amount(value: float) -> str:
+    """Three digits of a number, thousands as k, millions as M."""
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * unit:
+            return f"{_three(value / unit)}{name}"
+    return _three(value)
+
+
+def _three(value: float) -> str:
+    digits = 0 if value >= 99.95 else 1 if value >= 9.995 else 2 if value >= 0.9995 else 3
+    return f"{value:.{digits}f}"
+
+
+def _means(quality: Quality, width: int) -> list[str]:
+    """Arithmetic means of accuracy, geometric means of the costs as times the baseline's."""
+    if not quality.means:
+        return []
+    heads = "".join(f"{head:>9}" for head in MEANS.values())
+    lines = [f"{'means; x baseline':{2 + width}}   right      (95 %)       above{heads}   furthest below"]
+    for family in dict.fromkeys(mean.family for mean in quality.means):
+        members = [mean for mean in quality.means if mean.family == family]
+        lines.append(f"{family}, {tasks(members[0])}")
+        lines += [_mean(mean, width) for mean in members]
+    return lines
+
+
+def tasks(mean: MeanQuality) -> str:
+    """Over how many."""
+    return f"{mean.tasks} task{'s' * (mean.tasks != 1)}"
+
+
+def _mean(mean: MeanQuality, width: int) -> str:
+    ratios = "".join(f"{ratio(mean.ratios.get(name)):>9}" for name in MEANS)
+    worst = f"   {100 * mean.worst:+.1f} on {mean.worst_task}" if mean.worst < 0 else ""
+    return f"  {mean.name:{width}.{width}}{share(mean.accuracy):>8}{interval(mean):>12}{above(mean):>12}{ratios}{worst}"
+
+
+def ratio(value: float | None) -> str:
+    """Times the baseline's; empty where there is nothing to compare with."""
+    return "" if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def notes(quality: Quality) -> list[str]:
+    """What was left out, and where nothing can be concluded."""
+    lines = [_nothing_right(task) for task in quality.tasks if task.lanes and not sum(task.lanes[0].right)]
+    lines += [
+        f"left out, {task.name}: {task.long} longer than the model's positions" for task in quality.tasks if task.long
+    ]
+    return lines + [f"skipped {name}: {why}" for name, why in quality.skipped.items()]
+
+
+def _nothing_right(task: TaskQuality) -> str:
+    return (
+        f"{task.name}: {task.lanes[0].name} answers none of {task.asked} rightly: there is nothing for the others to "
+        "keep, so this task says nothing of them"
+    )
