@@ -238,7 +238,7 @@ def test_exact_conditionals_make_the_bound_tight() -> None:
 
 def test_twins_are_trained_and_exported_and_decode(mixture, tokenizer, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("stretto.train.zoo.target_config", draft_config)
-    monkeypatch.setattr("stretto.train.export.QUESTIONS", 2)
+    monkeypatch.setattr("stretto.train.export.MASKED_QUESTIONS", 2)
     monkeypatch.setattr("stretto.train.measure.tasks", lambda: ["sql"])
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     with pytest.raises(ModelError, match="no weights to begin with"):

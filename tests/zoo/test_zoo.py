@@ -8,7 +8,11 @@ import pytest
 from safetensors import safe_open
 
 from stretto import zoo
+from stretto.engine import Engine
 from stretto.errors import UnknownName
+from stretto.gym import questions, task
+
+BLOCK = 16
 
 
 def test_unknown_models_are_refused_with_a_hint() -> None:
@@ -30,3 +34,20 @@ def test_shipped_models_are_complete_small_and_of_one_vocabulary() -> None:
             assert {weights.get_slice(key).get_dtype() for key in weights.keys()} == {"F16"}  # noqa: SIM118
         tokenizers.add((folder / "tokenizer.json").read_text())
     assert len(tokenizers) == 1
+
+
+@pytest.mark.parametrize("name", ["masked", "block"])
+def test_the_twins_answer_by_many_methods(name) -> None:
+    """One position a step, many at once, and a lossless lookahead: the right answer, in ever fewer rounds."""
+    engine = Engine.load(f"zoo/{name}")
+    asked = list(questions("sql", "test", 3, 7))
+    chats = [[{"role": "user", "content": question.prompt}] for question in asked]
+    cache = {"masked": "dual-cache", "block": "block-cache"}[name]
+    rounds = []
+    for order in ("low-confidence", "low-confidence+freedave(4)", "threshold"):
+        method = f"{order}+blocks({BLOCK})+{cache}+end-of-text"
+        answers = engine.generate(chats, method, max_new_tokens=32)
+        right = [task("sql").check(each, answer.text) for each, answer in zip(asked, answers, strict=True)]
+        assert sum(right) >= 2, method
+        rounds.append(sum(answer.counters.rounds for answer in answers))
+    assert rounds[0] > rounds[1] > rounds[2]

@@ -103,8 +103,8 @@ CLAIMS = (
             at_least("right, exploring", CLOSE, "right, threshold"),
         ),
         number=59,
-        where_not="of the tokens that are explored two of five are right: where this small model is least sure it is "
-        "mostly wrong, and what follows from a wrong token is sure and wrong",
+        where_not="where this small model is least sure it is mostly wrong, and what follows from a wrong one is "
+        "sure and wrong",
     ),
     Claim(
         "ete-bits",

@@ -63,8 +63,8 @@ CLAIMS = (
             at_least("right, prophet", CLOSE, "right, one by one"),
         ),
         number=2,
-        where_not="98 % of the tokens stand at half of the steps, but a whole answer of 44 tokens needs all of them; "
-        "the published answers are five tokens behind a template",
+        where_not="nearly all tokens stand at half of the steps, but a whole answer of 44 needs all of them; the "
+        "published answers are five tokens behind a template",
     ),
     Claim(
         "eoser",
@@ -105,7 +105,7 @@ CLAIMS = (
             at_most("token-forwards, cut", 1 / 2, "token-forwards, to its end"),
         ),
         number=7,
-        where_not="an oracle needs 2.3 rounds an answer, so that 96 questions give 225 steps to learn from, and the "
-        "filter knows 64 % of what is final; three times as many make its answers more right (.50) and not quicker",
+        where_not="an oracle needs two or three rounds an answer, so that 96 questions give few steps to learn from, "
+        "and the filter misses a third of what is final",
     ),
 )
