@@ -18,6 +18,7 @@ PANELS = {  # cost per answer -> what its axis says
     "seconds": "seconds per answer",
 }
 COLOURS = (*OURS, "#c1121f", "#e09f00")
+LONG = 24  # characters: longer names stand below the figure, and their points have numbers
 FRONT = {"color": "#333333", "linewidth": 1.0, "linestyle": "--"}
 
 
@@ -79,18 +80,28 @@ def plot(quality: Quality, path: Path) -> None:
 def pareto(rows: Sequence[Row]) -> Any:
     """A row of panels for each title. `name_all` writes the names when nothing moves any more."""
     drawing = pyplot()
+    names = dict.fromkeys(mark.name for _, marks in rows for mark in marks)
+    numbers = {name: str(number) for number, name in enumerate((name for name in names if len(name) > LONG), 1)}
     figure, axes = drawing.subplots(
-        len(rows), len(PANELS), figsize=(12.0, 0.6 + 3.3 * len(rows)), squeeze=False, layout="constrained", sharey="row"
+        len(rows),
+        len(PANELS),
+        figsize=(12.0, 0.6 + 3.3 * len(rows) + 0.17 * len(numbers)),
+        squeeze=False,
+        layout="constrained",
+        sharey="row",
     )
     for panels, (title, marks) in zip(axes, rows, strict=True):
         panels[0].set_title(title, fontsize=10, loc="left", fontweight="bold")
         panels[0].set_ylabel("answered rightly", fontsize=9)
         for axis, cost in zip(panels, PANELS, strict=True):
-            _panel(axis, marks, cost)
+            _panel(axis, marks, cost, numbers)
+    if numbers:
+        key = "\n".join(f"{number}  {name}" for name, number in numbers.items())
+        figure.supxlabel(key, x=0.01, ha="left", fontsize=8.5)
     return figure
 
 
-def _panel(axis: Any, marks: Sequence[Mark], cost: str) -> None:
+def _panel(axis: Any, marks: Sequence[Mark], cost: str, numbers: Mapping[str, str]) -> None:
     """Costs grow to the right; what is filled lies on the front, the square is the baseline."""
     shown = [(at, mark) for at, mark in enumerate(marks) if mark.costs.get(cost)]
     spots = [(mark.costs[cost], mark.accuracy) for _, mark in shown]
@@ -107,7 +118,7 @@ def _panel(axis: Any, marks: Sequence[Mark], cost: str) -> None:
             color=colour,
             markerfacecolor=colour if place in kept else "white",
             linestyle="none",
-            label=mark.name,
+            label=numbers.get(mark.name, mark.name),
             zorder=3,
         )
     axis.set_xscale("log")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 SIZE = 7.5  # points of a name
-LONG = 24  # characters of a name in one line
 REACH = 6  # lines that a name may stand above or below its point
 
 
@@ -35,14 +34,13 @@ def _named(axis: Any, line: Any, taken: Sequence[Any], renderer: Any) -> Any:
 
     places = [(side, lines) for lines in _lines() for side in (1, -1)]
     frame = axis.get_window_extent(renderer)
-    name = line.get_label() if len(line.get_label()) <= LONG else line.get_label().replace("+", "+\n")
     at = (line.get_xdata()[0], line.get_ydata()[0])
     style = {"fontsize": SIZE, "va": "center", "color": line.get_color(), "textcoords": "offset points", "zorder": 2.5}
     style["bbox"] = {"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none"}
     thin = {"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
     for side, lines in [*places, places[0]]:
         note = axis.annotate(
-            name,
+            line.get_label(),
             at,
             (side * (6 if lines == 0 else 10), 1.25 * SIZE * lines),
             ha="left" if side > 0 else "right",
@@ -55,7 +53,7 @@ def _named(axis: Any, line: Any, taken: Sequence[Any], renderer: Any) -> Any:
         if free and frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1:
             return box
         note.remove()
-    note = axis.annotate(name, at, (6, 0), ha="left", **style)
+    note = axis.annotate(line.get_label(), at, (6, 0), ha="left", **style)
     return Text.get_window_extent(note, renderer)
 
 
