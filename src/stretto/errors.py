@@ -41,8 +41,8 @@ class OutOfMemory(StrettoError):
     """The cache asked for does not fit into memory."""
 
 
-def closest(name: str, known: Iterable[str]) -> str:
-    """A hint that names what was probably meant, or else what there is."""
-    known = sorted(known)
+def closest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint that names what was probably meant, or else what there is; `otherwise` where that is a long list."""
+    known = sorted(set(known))
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(known)
+    return f"did you mean {near[0]!r}?" if near else otherwise or "known: " + ", ".join(known)

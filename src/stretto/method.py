@@ -235,7 +235,9 @@ def _part(piece: str) -> Any:
     name, inside = match[1], match[2] or ""
     if name not in catalogue.parts():
         known = [*catalogue.parts(), *catalogue.entries()]
-        raise UnknownName(f"no method or part is named {name!r}", hint=closest(name, known))
+        raise UnknownName(
+            f"no method or part is named {name!r}", hint=closest(name, known, "`stretto methods` lists them")
+        )
     part = catalogue.part(name)
     known_fields = [field.name for field in fields(part)]
     words = [str(field.type).startswith("Literal") for field in fields(part)]  # one of a few words, never a part

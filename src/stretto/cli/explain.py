@@ -46,7 +46,9 @@ def page(name: str) -> str:
         return "\n".join(_part(catalogue.parts()[name]))
     if not re.search(r"[+(]", name):
         known = [*catalogue.entries(), *catalogue.parts()]
-        raise UnknownName(f"no method or part is named {name!r}", hint=closest(name, known))
+        raise UnknownName(
+            f"no method or part is named {name!r}", hint=closest(name, known, "`stretto methods` lists them")
+        )
     whole = method.describe(method.parse(name))
     return "\n".join([*_made_of(whole), "", f"try: {_command(whole, 'diffusion' if _fills(whole) else 'speculate')}"])
 
