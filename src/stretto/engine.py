@@ -136,7 +136,7 @@ class Engine:
     ) -> Generation | list[Generation]:
         """Answer one prompt, or several together; `settings` are those of `Request`.
 
-        Where no method is named it is 'lookup', or Fast-dLLM's for a masked-diffusion model.
+        Where no method is named it is 'auto', or Fast-dLLM's for a masked-diffusion model.
 
         A single prompt gives a Generation. A list of prompts, or `samples` > 1, gives a list: all samples of
         the first prompt, then of the second … In a list, a bad prompt gives a Generation with `error` set

@@ -161,7 +161,7 @@ def test_early_ends():
 
     def answer(filled, finish):
         steps = [SimpleNamespace(committed=tokens) for tokens in filled]
-        return SimpleNamespace(tokens=[5, 2], finish=finish, steps=steps, error=None, counters=Counters())
+        return SimpleNamespace(tokens=[5, 2], text="", finish=finish, steps=steps, error=None, counters=Counters())
 
     ended, endless = (answer([[2, 7], [2], [5, 4, 6]], finish) for finish in ("end", "length"))
     assert Filled([], [ended]).early_ends == pytest.approx(2 / 3)

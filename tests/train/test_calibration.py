@@ -7,8 +7,8 @@ from argparse import Namespace
 import pytest
 
 from stretto import cli, gym
+from stretto.diffuse.branching import Schedule
 from stretto.diffuse.filter import Filter
-from stretto.diffuse.schedules import Schedule
 from stretto.engine import Engine
 from stretto.train.calibration import asked
 from test_infill import save

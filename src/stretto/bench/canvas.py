@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import LlamaConfig, PreTrainedModel
 
 from ..engine import Engine
 from ..models.load import load
@@ -25,7 +25,7 @@ from ..models.masked import MaskedModel, Masking
 from .provenance import machine_line
 from .results import Spread
 from .sampler import Sampler, Settings, Written, module_of
-from .subject import driven
+from .subject import driven, encode, seeded
 from .tasks import select
 
 Prompt = list[int]
@@ -98,12 +98,9 @@ def random_network(seed: int, **settings: int) -> PreTrainedModel:
     config = LlamaConfig(
         **shape, intermediate_size=3 * shape["hidden_size"], max_position_embeddings=1024, tie_word_embeddings=False
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        module: PreTrainedModel = LlamaForCausalLM(config)
-    with torch.no_grad():
-        module.get_output_embeddings().weight.mul_(16)
-    return module.eval().requires_grad_(False)
+    module = seeded(config, seed)
+    module.get_output_embeddings().weight.mul_(16)
+    return module
 
 
 def prompts(pair: Pair, count: int, seed: int, tasks: Sequence[str], data: Path | None) -> list[Prompt]:
@@ -118,8 +115,7 @@ def prompts(pair: Pair, count: int, seed: int, tasks: Sequence[str], data: Path 
 
     def asked() -> Iterator[Prompt]:
         for exercise in chain.from_iterable(zip(*sources, strict=False)):
-            chat = exercise.chat and engine.codec.has_template
-            yield engine.encode([{"role": "user", "content": exercise.prompt}] if chat else exercise.prompt)
+            yield encode(engine, exercise)
 
     return list(islice(asked(), count))
 

@@ -129,6 +129,11 @@ def random_network(seed: int) -> PreTrainedModel:
         max_position_embeddings=2048,
         tie_word_embeddings=False,
     )
+    return seeded(config, seed)
+
+
+def seeded(config: LlamaConfig, seed: int) -> PreTrainedModel:
+    """A Llama of random weights, ready to be evaluated; torch's own randomness is left as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module: PreTrainedModel = LlamaForCausalLM(config)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from ..diffuse.branching import PARTS, Schedule, best_updates, bubble
 from ..diffuse.contract import Canvas, Plan, Reading, Refresh, Refreshing, Span, World
 from ..diffuse.loop import Diffuse
 from ..diffuse.proposal import Positions
 from ..diffuse.refresh.branches import BranchCache
-from ..diffuse.schedules import PARTS, Schedule, best_updates, bubble
 from ..engine import Engine, Prompt
 from ..errors import InvalidRequest
 from ..models.contract import Branch

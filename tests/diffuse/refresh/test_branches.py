@@ -12,8 +12,8 @@ import pytest
 from diffuse.canvases import answer, engine
 from models.masked_checkpoints import save
 from stretto import method
+from stretto.diffuse.branching import Schedule, best_updates, bubble, uniform
 from stretto.diffuse.refresh.branches import BranchCache
-from stretto.diffuse.schedules import Schedule, best_updates, bubble, uniform
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.contract import Want
 from stretto.models.load import load

@@ -14,8 +14,10 @@ from ...generation import Counters, Generation
 from ...gym import Question
 from ...models.clock import SimulatedClock
 from ...models.contract import Model
-from ...text import Prompt
 from ...train.measure import BASELINES
+from ..lanes import answered
+from ..subject import encode
+from ..tasks import Exercise
 from .contract import Absent, Figures
 from .lab import Lab
 
@@ -35,13 +37,10 @@ class Filled:
 
     questions: list[Question]
     answers: list[Generation]
-    counters: Counters = field(default_factory=Counters)  # of all answers
+    counters: Counters = field(init=False)  # of all answers
 
     def __post_init__(self) -> None:
-        for answer in self.answers:
-            if answer.error is not None:
-                raise answer.error
-            self.counters.add(answer.counters)
+        self.counters = answered(self.answers).counters
 
     @property
     def right(self) -> float:
@@ -98,9 +97,9 @@ def written_down(model: Model) -> Engine:
     return Engine(model, clock=SimulatedClock())
 
 
-def prompt_of(engine: Engine, question: Question) -> Prompt:
-    """As a chat where the model knows how to hold one."""
-    return [{"role": "user", "content": question.prompt}] if engine.codec.has_template else question.prompt
+def prompt_of(engine: Engine, question: Question) -> list[int]:
+    """Its token ids, as a chat where the model knows how to hold one."""
+    return encode(engine, Exercise(question.prompt))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def branches(lab: Lab) -> Figures:
     method = methods.parse(plain)
     assert isinstance(method, Diffuse)
     asked = [next(questions(kind, "train", 1, lab.seed)) for kind in work.kinds[:CALIBRATED_ON]]
-    prompts = [engine.encode(prompt_of(engine, each)) for each in asked]
+    prompts = [prompt_of(engine, each) for each in asked]
     schedule = calibrate(engine, prompts, method, UPDATES, max_new_tokens=work.canvas, end_tokens=())
     place = lab.folder / "schedule.json"
     schedule.write(place)

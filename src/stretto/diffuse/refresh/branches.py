@@ -12,10 +12,10 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Ability, Branch
 from ...speculate.contract import Context
+from ..branching import PARTS, Schedule, uniform
 from ..caching import require_bidirectional, require_no_doubts
 from ..contract import Canvas, Plan, Refresh, Refreshing, Span, World
 from ..proposal import Positions
-from ..schedules import PARTS, Schedule, uniform
 
 ENTRY = Entry(
     name="bac",
