@@ -34,7 +34,7 @@ def play(asked: Asking, right: bool, rounds: int, told=None, level: float = LEVE
         path = list(range(levels)) if right else []
         outcome = Outcome(tree, path, [1] * len(path) + [0], seconds=slow * (1.0 + 0.05 * levels))
         if levels and told is not None:
-            outcome.hindsight = [(0.9, told)] * since
+            outcome.missed = [(0.9, told)] * since
         asked.learn(tree, outcome, slow * level * levels)
         since = 0 if levels else since + len(outcome.committed)
         tried += [at] if levels else []
@@ -48,7 +48,7 @@ def test_one_that_is_right_is_asked_in_every_round_and_one_that_is_wrong_ever_mo
     assert len(tried) <= 10 and gaps == sorted(gaps) and gaps[-1] >= 64
 
 
-def test_hindsight_counts_as_if_it_had_been_asked():
+def test_what_was_missed_counts_as_if_it_had_been_asked():
     """One unlucky beginning is made good by what it would have guessed since."""
     for told in (True, False):
         unlucky = asking()

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
 from stretto.models.clock import SimulatedClock
 from stretto.speculate.contract import Context, Drafting, Outcome, Room
 from stretto.speculate.estimate import RankRates, Shape
-from stretto.speculate.shaped import Known, LevelCost, Pauses, ShapedPlanning, most_paying
+from stretto.speculate.shaped import Known, LevelCost, ShapedPlanning, most_paying
 from stretto.tree import ROOT, Tree
 
 
@@ -81,14 +79,6 @@ def test_rounds_in_which_a_prompt_is_read_do_not_count():
         plan.learn(row, drafted, Outcome(drafted, [], [0]), 0.025)
     plan.rooms(["a"])
     assert plan._known.level.seconds == pytest.approx(0.05)
-
-
-def test_pauses_double_and_begin_anew():
-    pauses = Pauses()
-    due = [at for at in range(300) if pauses.due()]
-    assert [b - a for a, b in itertools.pairwise(due)] == [2, 3, 5, 9, 17, 33, 65, 65, 65]
-    pauses.over()
-    assert [pauses.due() for _ in range(4)] == [True, False, True, False]
 
 
 def test_what_pays_again_is_not_paused_for_its_past():

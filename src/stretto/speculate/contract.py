@@ -66,7 +66,7 @@ class Outcome:
     committed: list[int]  # tokens: the accepted ones and the extra one, cut where the row ended
     logits: Tensor | None = None  # [1 + D, V] the target's, root first; for drafters that observe
     hidden: dict[int, Tensor] = field(default_factory=dict)  # layer -> [1 + D, C], for drafters that ask
-    hindsight: Sequence[tuple[float, bool]] = ()  # see `Session.hindsight`
+    missed: Sequence[tuple[float, bool]] = ()  # see `Session.missed`
     seconds: float = 0.0  # of evaluating and judging the round's window: the row's share
 
 
@@ -83,7 +83,7 @@ class Session(ABC):
     def advance(self, outcome: Outcome) -> None:
         """Learn what was committed; the row's history holds it already."""
 
-    def hindsight(self) -> Sequence[tuple[float, bool]]:
+    def missed(self) -> Sequence[tuple[float, bool]]:
         """Of each token committed while the session was not asked: its score, and whether it would have been guessed.
 
         A session that has to read those tokens anyway knows this once it is asked again; it is told once, oldest first.

@@ -2,18 +2,19 @@
 
 What being asked came to, in tokens and in seconds, is counted each time. It pays where it writes more tokens than
 decoding writes in that time of late (`Speed`); while it does not, the drafter pauses, and is tried again after 2, 4,
-8 … rounds. What it would have guessed in the meantime, which it then tells (`Session.hindsight`), counts as if it had
+8 … rounds. What it would have guessed in the meantime, which it then tells (`Session.missed`), counts as if it had
 been asked. Beside free drafters it is asked where it usually gets that much further than they may expect to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..row import Row
 from ..tree import Tree
 from .contract import Outcome
+from .pause import Pause
 from .tallies import Tallies, depth_class, score_class
 
 RECENT = 0.9  # weight of earlier times, each time it is asked: about the last 10 count
@@ -21,7 +22,6 @@ STEADY = 0.95  # weight of earlier rounds in how the clock compares with what wi
 DEARER = 0.05  # weight of an observation that a level takes longer than believed; one that it takes less is believed
 FEW = 4  # tokens that it may have to read beside drafting
 TRIAL = 2  # levels of the first trial; later ones have 1
-LONGEST_PAUSE = 128  # rounds between two trials
 MARGIN = 1.05  # what asking must yield, relative to decoding of late
 SWIFT = 0.9  # weight of earlier rounds in how fast decoding is of late: about the last 10 count
 
@@ -61,8 +61,7 @@ class Costly:
     tokens: float = 0.0  # of what it drafted, alone or like others, that were then accepted
     seconds: float = 0.0  # that it then took, by the clock
     nodes: float = 0.0  # of that, verified
-    pause: int = 1  # rounds that it sits out after its last trial
-    left: int = 0  # of these, still to come
+    pause: Pause = field(default_factory=Pause)
 
     @property
     def pace(self) -> float:
@@ -104,8 +103,7 @@ class Asking:
 
     def begin(self, rows: Sequence[Row]) -> None:
         """A round begins."""
-        self.rows, self.due, self._asked = len(rows), self._known.left == 0, False
-        self._known.left = max(0, self._known.left - 1)
+        self.rows, self.due, self._asked = len(rows), self._known.pause.over(), False
 
     # -- how much -----------------------------------------------------------------------------
 
@@ -115,13 +113,14 @@ class Asking:
             return 0
         known = self._known
         if self._gain(free) > 0:
-            known.pause, levels = 1, self._most if self._watched else self._best_depth()
+            known.pause.end()
+            levels = self._most if self._watched else self._best_depth()
         elif self._pays:  # elsewhere
             return 0
         else:
             levels = min(TRIAL if known.price is None else 1, self._most)
-            if known.left == 0:  # all rows of this round are the trial
-                known.pause = known.left = min(2 * known.pause, LONGEST_PAUSE)
+            if not known.pause.left:  # all rows of this round are the trial
+                known.pause.begin()
         self._asked = True
         self._free.update(tree.sources)
         return levels
@@ -188,15 +187,15 @@ class Asking:
         levels = max(proposed.depths[node] for node in own)
         known.learn_price(known.pace * (seconds / levels if per_level is None else per_level))
         assert known.price is not None
-        usual = len(outcome.hindsight) <= FEW and known.asked > 0  # else it mostly read
+        usual = len(outcome.missed) <= FEW and known.asked > 0  # else it mostly read
         verified = [source not in self._free for source in tree.sources]
         took = known.pace * seconds if usual else levels * known.price
         known.add(sum(verified[node] for node in outcome.path), took, sum(verified))
-        self._learn_late(outcome.hindsight)
+        self._learn_missed(outcome.missed)
         if self._pays:
-            known.left = 0
+            known.pause.end()
 
-    def _learn_late(self, told: Sequence[tuple[float, bool]]) -> None:
+    def _learn_missed(self, told: Sequence[tuple[float, bool]]) -> None:
         """What chains would have come to, had it been asked: each ends where it is wrong or stopped."""
         known, tallies, source = self._known, self._tallies, self._known.source[0]
         hits = levels = 0

@@ -211,7 +211,7 @@ class Loop:
                 outcome.logits = evaluation.logits[at, : 1 + len(outcome.tree)]
             for layer in self._drafting.hidden:
                 outcome.hidden[layer] = evaluation.hidden[layer][at, : 1 + len(outcome.tree)]
-            outcome.hindsight = self._sessions[row].hindsight()
+            outcome.missed = self._sessions[row].missed()
             self._sessions[row].advance(outcome)
             self._planning.learn(row, proposed[at], outcome, draft_seconds / len(rows))
 

@@ -14,9 +14,9 @@ from ..row import Row
 from ..tree import ROOT, Tree
 from .contract import NO_ROOM, Context, Drafting, Outcome, Planning, Room
 from .estimate import RankRates, Shape, keep_paying
+from .pause import Pause
 
 RETHINK = 16  # rounds between two decisions on the shape, once there were a few
-LONGEST_PAUSE = 64  # rounds between two trials of a drafter that does not pay
 CREEP = 1.05  # by how much at most the cost of a level is believed to have risen in one round
 TRIAL = Shape((ROOT, 0), (0.0, 0.0))  # what such a trial asks for
 
@@ -42,26 +42,6 @@ class LevelCost:
         self._spent, self._levels = 0.0, 0
 
 
-class Pauses:
-    """When to try again what does not pay: after 1, 2, 4 … rounds."""
-
-    def __init__(self) -> None:
-        self._pause = 1
-        self._left = 0
-
-    def over(self) -> None:
-        """It pays again."""
-        self._pause, self._left = 1, 0
-
-    def due(self) -> bool:
-        """One more round in which it does not seem to pay; True when it is time for a trial."""
-        if self._left > 0:
-            self._left -= 1
-            return False
-        self._left, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
-        return True
-
-
 @dataclass(slots=True)
 class Known:
     """What was learnt about one drafter; kept from one decode to the next."""
@@ -79,7 +59,7 @@ class ShapedPlanning(Planning):
         self._free = drafting.free
         self._known = known
         self._room = room
-        self._pauses = Pauses()
+        self._pause = Pause()
         self._rows = 1  # in the current round
         self._drafted: set[Row] = set()  # rows that were drafted for
         self._reading = False  # whether the drafter read a row's prompt in the round that is being learnt
@@ -108,8 +88,9 @@ class ShapedPlanning(Planning):
             return [self._room] * len(rows)
         shape = self._decide(len(rows))
         if shape.parents:
-            self._pauses.over()
-        elif self._pauses.due():
+            self._pause.end()
+        elif self._pause.over():
+            self._pause.begin()
             shape = TRIAL.first(self._room.nodes) if self._room.depth > 1 else TRIAL.first(min(1, self._room.nodes))
         self._asked = shape.children()
         room = Room(len(shape.parents), shape.depth, shape.parents) if shape.parents else NO_ROOM

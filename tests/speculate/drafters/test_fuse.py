@@ -146,6 +146,6 @@ def test_a_draft_model_that_rested_with_the_others_tells_of_the_meantime():
     session = drafting.open(row)
     row.history.extend([2, 0, 3])  # without a word
     session.propose(Room(2, 2, more=lambda tree: True))
-    assert len(session.hindsight()) == 3
+    assert len(session.missed()) == 3
     twin = session.fork(row_of(row.history.tokens))
     assert twin.unasked == session.unasked

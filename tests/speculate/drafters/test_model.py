@@ -102,19 +102,19 @@ def test_asked_again_it_tells_what_it_would_have_guessed_in_the_meantime(pipelin
     session = drafting.open(row)
     watching = Room(2, 2, more=lambda tree: True)
     commit(row, session, session.propose(watching), ROOT, 1)
-    assert list(session.hindsight()) == []
+    assert list(session.missed()) == []
     before = len(row.history.tokens)
     for token in (2, 0, 3, 3):
         commit(row, session, Tree(), ROOT, token)
     tree = session.propose(watching)
-    told = list(session.hindsight())
+    told = list(session.missed())
     alone = [chosen(row.history.tokens[:at], pipeline, 3, 1)[0] for at in range(before, before + 4)]
     assert [hit for _, hit in told] == [guess == right for guess, right in zip(alone, (2, 0, 3, 3), strict=True)]
     assert all(0 < score <= 1 for score, _ in told)
-    assert session.hindsight() == () and tree.tokens == chosen(row.history.tokens, pipeline, 3, 2)
+    assert session.missed() == () and tree.tokens == chosen(row.history.tokens, pipeline, 3, 2)
 
 
-def test_hindsight_costs_no_window_of_its_own():
+def test_telling_what_was_missed_costs_no_window_of_its_own():
     model = Watched(SMALL)
     drafting = begin(DraftModel(model))
     row = row_of([0, 1, 2])
@@ -122,4 +122,4 @@ def test_hindsight_costs_no_window_of_its_own():
     for token in (2, 0, 3):
         commit(row, session, Tree(), ROOT, token)
     session.propose(Room(2, 2, more=lambda tree: True))
-    assert model.windows == [6, 1] and len(session.hindsight()) == 3
+    assert model.windows == [6, 1] and len(session.missed()) == 3

@@ -9,6 +9,7 @@ from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.speculate.contract import NO_ROOM, Context, Drafting, Outcome
 from stretto.speculate.estimate import likeliest
+from stretto.speculate.pause import LONGEST
 from stretto.speculate.planners.sparse import Sparse
 from stretto.tree import Tree
 
@@ -94,14 +95,14 @@ def test_a_hopeless_drafter_pauses_and_comes_back():
     plan = planning(Sparse(fade=0.8), per_token=0.4)
     run(plan, [(0.0, 0.0, 0.0)] * 6, 60)
     tried = []
-    for at in range(300):
+    for at in range(600):
         (room,) = plan.rooms([None])
         if room != NO_ROOM:
             tried.append(at)
             tree = filled(room.shape)
             plan.learn(None, tree, Outcome(tree, [], [3]), 0.0)
     gaps = [b - a for a, b in itertools.pairwise(tried)]
-    assert 3 <= len(tried) <= 12 and gaps == sorted(gaps) and gaps[-1] == 65
+    assert 3 <= len(tried) <= 12 and gaps == sorted(gaps) and gaps[-1] == 1 + LONGEST
     room = run(plan, [(1.0, 0.0, 0.0)] * 6, 400)  # the text has changed
     assert room.nodes >= 2
 

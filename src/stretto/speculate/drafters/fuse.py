@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import ClassVar, cast
 
@@ -17,6 +17,7 @@ from ...row import Row
 from ...tree import Proposal, Siblings, Tree
 from ..contract import NO_ROOM, Context, Drafter, Drafting, Outcome, Room, Session
 from ..graft import union
+from ..pause import Pause
 
 TRIAL = 12.0  # rounds of a row before a drafter is judged, three rounds at least
 BESIDE = 2.0  # what judging, merging and learning from its guesses take in all, relative to what it takes itself
@@ -108,20 +109,18 @@ class Ledger:
     seconds: float = 0.0  # for proposing, learning, and what was verified of it
     tokens: float = 0.0  # accepted ones that no other drafter had
     rounds: float = 0.0  # of all rows
-    pause: int = 1  # rounds that it last sat out
-    left: int = 0  # of these, still to come
+    pause: Pause = field(default_factory=Pause)
 
     def settle(self, seconds_per_token: float, rows: int) -> None:
         """One round of so many rows is over."""
-        if self.left:
-            self.left -= 1
+        if not self.pause.over():
             return
         if self.rounds >= max(TRIAL, 3 * rows):
             if self.tokens * seconds_per_token < self.seconds:
-                self.pause = self.left = min(2 * self.pause, LONGEST_PAUSE * rows)
+                self.pause.begin(LONGEST_PAUSE * rows)
                 self.seconds = self.tokens = self.rounds = 0.0
                 return
-            self.pause = 1
+            self.pause.end()
         self.seconds, self.tokens, self.rounds = FADE * self.seconds, FADE * self.tokens, FADE * self.rounds + rows
 
 
@@ -156,7 +155,9 @@ class FuseDrafting(Drafting):
         for drafting, ledger in zip(self.draftings, self.ledgers, strict=True):
             if drafting.free:
                 ledger.settle(worth, self.rows)
-        if not all(ledger.left for drafting, ledger in zip(self.draftings, self.ledgers, strict=True) if drafting.free):
+        if not all(
+            ledger.pause.left for drafting, ledger in zip(self.draftings, self.ledgers, strict=True) if drafting.free
+        ):
             return False
         return self.free or not any(room.paid is None or room.paid(Tree()) for room in rooms)
 
@@ -164,7 +165,7 @@ class FuseDrafting(Drafting):
         mine = [session.parts for session in cast(Sequence[FuseSession], sessions)]
         trees = [Tree() for _ in sessions]
         for index, (drafting, ledger) in enumerate(zip(self.draftings, self.ledgers, strict=True)):
-            if drafting.free and ledger.left:
+            if drafting.free and ledger.pause.left:
                 continue
             waiting = len(self.draftings) - index
             asked = [_share(room, tree, drafting.free, waiting) for room, tree in zip(rooms, trees, strict=True)]
@@ -194,7 +195,7 @@ class FuseDrafting(Drafting):
         for part, drafting, ledger in zip(parts, self.draftings, self.ledgers, strict=True):
             if not drafting.free:
                 part.advance(outcome)
-            elif not ledger.left:
+            elif not ledger.pause.left:
                 begun = self._now()
                 part.advance(outcome)
                 ledger.seconds += BESIDE * (self._now() - begun)
@@ -220,15 +221,15 @@ class FuseSession(Session):
 
     def prime(self, logits: Tensor, start: int) -> None:
         for part, drafting, ledger in zip(self.parts, self.drafting.draftings, self.drafting.ledgers, strict=True):
-            if drafting.primed and not ledger.left:
+            if drafting.primed and not ledger.pause.left:
                 part.prime(logits, start)
 
     def propose(self, room: Room) -> Tree:
         return self.drafting.propose([self], [room])[0]
 
-    def hindsight(self) -> Sequence[tuple[float, bool]]:
+    def missed(self) -> Sequence[tuple[float, bool]]:
         """That of the drafter that costs a forward; of several, of the first that tells."""
-        return next(filter(None, (part.hindsight() for part in self.costly)), ())
+        return next(filter(None, (part.missed() for part in self.costly)), ())
 
     def advance(self, outcome: Outcome) -> None:
         self.drafting.learn(self.parts, outcome)

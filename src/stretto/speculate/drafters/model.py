@@ -19,7 +19,7 @@ from ...tree import ROOT, Tree
 from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
 from ..second import Reader, ReaderSession, Second
 
-MOST_LATE = 32  # tokens of which hindsight is told
+MOST_MISSED = 32  # tokens of which it is told
 
 ENTRY = Entry(
     name="draft-model",
@@ -106,7 +106,7 @@ class ModelSession(ReaderSession):
         self.asked = False
         super().advance(outcome)
 
-    def hindsight(self) -> Sequence[tuple[float, bool]]:
+    def missed(self) -> Sequence[tuple[float, bool]]:
         judged, self.judged = self.judged, ()
         return judged
 
@@ -132,7 +132,7 @@ class Chain:
         """The nodes after which a guess is wanted: the newest, and once those that nobody asked for in time."""
         late = 0
         if self.node == ROOT and self.room.more is not None:
-            late = max(0, min(self.session.unasked, self.reader.unread - 1, MOST_LATE))
+            late = max(0, min(self.session.unasked, self.reader.unread - 1, MOST_MISSED))
         return [*range(ROOT - late, ROOT), self.node]
 
     def paths(self, nodes: Sequence[int]) -> Iterator[Path]:

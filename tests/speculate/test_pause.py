@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from stretto.speculate.pause import Pause
+
+
+def tried(pause: Pause, rounds: int) -> list[int]:
+    """The rounds in which it is, and found not to pay."""
+    found = []
+    for at in range(rounds):
+        if pause.over():
+            found.append(at)
+            pause.begin(32)
+    return found
+
+
+def test_pauses_double_up_to_the_longest():
+    assert [b - a for a, b in pairwise(tried(Pause(), 160))] == [3, 5, 9, 17, 33, 33, 33]
+
+
+def test_what_pays_is_tried_at_once_and_its_past_is_forgotten():
+    pause = Pause()
+    tried(pause, 72)
+    assert not pause.over()
+    pause.end()
+    assert tried(pause, 6) == [0, 3]
