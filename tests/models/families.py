@@ -57,6 +57,9 @@ def build(family: str, **settings: Any) -> PreTrainedModel:
                 weight.add_(0.2 * torch.randn_like(weight))
             elif "embed_positions" in name or "wpe" in name:
                 weight.copy_(0.3 * torch.randn_like(weight))
+        for name, buffer in module.named_buffers():
+            if name.endswith("correction_bias"):  # of a router
+                buffer.add_(0.2 * torch.randn_like(buffer))
     return module
 
 
@@ -99,6 +102,23 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "mixtral": partial(build, "Mixtral", **GROUPED, **EXPERTS, num_local_experts=4),
     "qwen3_moe": partial(
         build, "Qwen3Moe", **GROUPED, **EXPERTS, num_experts=4, moe_intermediate_size=24, norm_topk_prob=True
+    ),
+    "olmoe": partial(build, "Olmoe", **GROUPED, **EXPERTS, num_experts=4),
+    "glm4_moe": partial(
+        build,
+        "Glm4Moe",
+        num_key_value_heads=2,
+        head_dim=12,
+        rope_parameters=ROPE | {"partial_rotary_factor": 0.5},
+        use_qk_norm=True,
+        num_experts_per_tok=3,
+        n_routed_experts=8,
+        n_group=4,
+        topk_group=2,
+        n_shared_experts=2,
+        first_k_dense_replace=1,
+        moe_intermediate_size=12,
+        routed_scaling_factor=2.5,
     ),
     "granite": partial(
         build,

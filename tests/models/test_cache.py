@@ -38,7 +38,7 @@ def held(cache: Cache, row: int, layer: int = 0) -> list[int]:
     return [int(key) // (layer + 1) for key in keys[0, :, 0]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_sequence_of_operations_keeps_what_the_list_says(data):
     cache, expected = new_cache(), {}

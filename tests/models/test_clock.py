@@ -37,13 +37,13 @@ class Counting(TableModel):
 
 def test_simulated_costs() -> None:
     clock = SimulatedClock(start=2.0, per_token=0.5)
-    assert (clock.cost(1), clock.cost(3), clock.cost(3, rows=2)) == (2.0, 3.0, 4.5)
+    assert (clock.cost(1), clock.cost(3), clock.cost(3, rows=2), clock.cost(2, 2, 2)) == (2.0, 3.0, 4.5, 4.5)
 
 
 def test_measured_costs_never_fall() -> None:
-    points = measure(Counting())
-    assert [tokens for tokens, _ in points] == list(SIZES)
-    seconds = [second for _, second in points]
+    curve = measure(Counting())
+    assert [tokens for tokens, _ in curve.points] == list(SIZES)
+    seconds = [second for _, second in curve.points]
     assert seconds == sorted(seconds) and seconds[0] > 0
 
 
@@ -52,7 +52,7 @@ def test_costs_lie_on_straight_lines_between_the_points(tmp_path: Path) -> None:
     clock = MeasuredClock(model, tmp_path)
     clock.cost(1)
     (path,) = tmp_path.iterdir()
-    path.write_text(json.dumps({"points": [[1, 1.0], [2, 1.5], [4, 1.7], [64, 7.7]]}))
+    path.write_text(json.dumps({"points": [[1, 1.0], [2, 1.5], [4, 1.7], [64, 7.7]], "padding": 0.0}))
     clock = MeasuredClock(model, tmp_path)
     costs = [clock.cost(tokens) for tokens in (1, 2, 3, 4, 34, 64, 74)]
     assert costs == pytest.approx([1.0, 1.5, 1.6, 1.7, 4.7, 7.7, 8.7])
@@ -68,10 +68,11 @@ def test_batches_have_curves_of_their_own(tmp_path: Path) -> None:
     assert set(model.rows) == {1, 2, 4}
     for path in tmp_path.iterdir():
         rows = json.loads(path.read_text())["rows"]
-        path.write_text(json.dumps({"points": [[1, 1.0 * rows], [2, 1.5 * rows]]}))
+        path.write_text(json.dumps({"points": [[1, 1.0 * rows], [2, 1.5 * rows]], "padding": 0.1 * rows}))
     clock = MeasuredClock(model, tmp_path)
     assert [clock.cost(2, rows) for rows in (1, 2, 3, 4)] == pytest.approx([1.5, 3.0, 4.5, 6.0])
     assert clock.cost(3, rows=4) == pytest.approx(8.0)
+    assert [clock.cost(1.5, rows, 2) for rows in (1, 2, 3, 4)] == pytest.approx([1.45, 2.9, 4.35, 5.8])
 
 
 def test_windows_of_many_rows_stay_small_and_larger_batches_cost_in_proportion(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_the_converted_model_reproduces_the_reference(stories: Path, shared_data
     assert loaded.tokenizer("Once upon a time").input_ids == [1, *reference["greedy_ids"][:4]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.one_of(st.text(max_size=30), st.text(alphabet="ab e\n.tnh", max_size=40)))
 def test_small_vocabulary_encodes_as_llama2c(story_tokens: list[tuple[bytes, float]], text: str) -> None:
     assert build_tokenizer(story_tokens).encode(text).ids == encode_slowly(story_tokens, text)

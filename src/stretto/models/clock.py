@@ -30,21 +30,24 @@ BUDGET = 0.7  # seconds after which no further turn begins; two are always taken
 class Clock(Protocol):
     """Tells what evaluating a window costs."""
 
-    def cost(self, tokens: int, rows: int = 1) -> float:
-        """Seconds for one window of `tokens` slots in each of `rows` rows."""
+    def cost(self, tokens: float, rows: int = 1, padding: int = 0) -> float:
+        """Seconds for one window of so many slots in each of `rows` rows, or on average in rows of unequal length.
+
+        `padding`: slots, of all rows, that are only there because another row is longer.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedClock:
-    """Fixed costs: `start` seconds per window and `per_token` for each slot of each row beyond the first."""
+    """Fixed costs: `start` seconds per window and `per_token` for each slot of it beyond the first, padding too."""
 
     start: float = 1.0
     per_token: float = 0.1
 
-    def cost(self, tokens: int, rows: int = 1) -> float:
+    def cost(self, tokens: float, rows: int = 1, padding: int = 0) -> float:
         """Seconds, a straight line over all slots of the window."""
-        return self.start + self.per_token * (tokens * rows - 1)
+        return self.start + self.per_token * (tokens * rows + padding - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,29 @@ class Cost:
     windows: float  # the same in windows of one token
 
 
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What windows cost in one number of rows."""
+
+    points: list[tuple[int, float]]  # (tokens in each row, seconds), ascending
+    padding: float = 0.0  # seconds of a slot that another row's length brings along
+
+    def at(self, tokens: float, padding: int) -> float:
+        """Between the points, and beyond the last, on straight lines."""
+        points, filled = self.points, padding * self.padding
+        if len(points) == 1:
+            return points[0][1] * tokens + filled
+        index = min(max(bisect_left(points, (tokens, 0.0)), 1), len(points) - 1)
+        (left, low), (right, high) = points[index - 1], points[index]
+        return low + (high - low) * (tokens - left) / (right - left) + filled
+
+
 class MeasuredClock:
     """Measures windows of 1 to 64 tokens when it is first asked, and remembers the costs on disk.
 
     Costs never fall as windows grow, nor more than double with their size. Between the measured sizes, and
     beyond the last, they follow straight lines. Batches of 2, 4, 8 … rows have curves of their own, measured when such
-    a batch is first asked for; numbers of rows in between lie between them.
+    a batch is first asked for; numbers of rows in between lie between them. So does what padding costs there.
     """
 
     def __init__(self, model: Model, folder: Path | None = None, *, fresh: bool = False) -> None:
@@ -69,31 +89,24 @@ class MeasuredClock:
         self._model = model
         self._folder = folder or _user_cache()
         self._fresh = fresh
-        self._curves: dict[int, list[tuple[int, float]]] = {}  # rows -> (tokens in each, seconds), ascending
+        self._curves: dict[int, Curve] = {}  # by rows
 
-    def cost(self, tokens: int, rows: int = 1) -> float:
-        """Seconds for one window of `tokens` slots in each of `rows` rows."""
+    def cost(self, tokens: float, rows: int = 1, padding: int = 0) -> float:
+        """Seconds for one window, see `Clock.cost`."""
         fewer = min(1 << (rows.bit_length() - 1), MOST_ROWS)
-        low = self._on(self._curve(fewer), tokens)
+        if fewer == MOST_ROWS:
+            return self._curve(fewer).at(tokens, 0) * rows / fewer + self._curve(fewer).padding * padding
+        low = self._curve(fewer).at(tokens, padding)
         if rows == fewer:
             return low
-        if fewer == MOST_ROWS:
-            return low * rows / fewer
-        return low + (self._on(self._curve(2 * fewer), tokens) - low) * (rows - fewer) / fewer
+        return low + (self._curve(2 * fewer).at(tokens, padding) - low) * (rows - fewer) / fewer
 
     def curve(self) -> list[Cost]:
         """The measured points for a single row, for showing."""
-        points = self._curve(1)
+        points = self._curve(1).points
         return [Cost(tokens, seconds, seconds / points[0][1]) for tokens, seconds in points]
 
-    def _on(self, points: list[tuple[int, float]], tokens: int) -> float:
-        if len(points) == 1:
-            return points[0][1] * tokens
-        index = min(max(bisect_left(points, (tokens, 0.0)), 1), len(points) - 1)
-        (left, low), (right, high) = points[index - 1], points[index]
-        return low + (high - low) * (tokens - left) / (right - left)
-
-    def _curve(self, rows: int) -> list[tuple[int, float]]:
+    def _curve(self, rows: int) -> Curve:
         if rows not in self._curves:
             key = describe(self._model, rows)
             path = self._folder / f"clock-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
@@ -104,43 +117,58 @@ class MeasuredClock:
         return self._curves[rows]
 
 
-def measure(model: Model, rows: int = 1) -> list[tuple[int, float]]:
-    """Seconds of windows of each size in each of `rows` rows: (tokens, seconds) ascending, no more than doubling.
+def measure(model: Model, rows: int = 1) -> Curve:
+    """Seconds of windows of each size in each of `rows` rows, no more than doubling with their size.
 
     Each is timed between windows of one token, whose kernels hold the weights in another form, and what it costs
-    the next of these counts as its own: so a window costs when it interrupts plain decoding.
+    the next of these counts as its own: so a window costs when it interrupts plain decoding. What padding costs is
+    learnt from a window with one long row.
     """
     context = min(CONTEXT, model.max_positions // 2)
     fitting = [size for size in SIZES if context + size <= model.max_positions and rows * size <= MOST_SLOTS]
     sizes = fitting or [1]
-    tokens = [index % model.vocabulary for index in range(context + sizes[-1])]
+    shapes = [[size] * rows for size in sizes]
+    if rows > 1 and sizes[-1] > 1:
+        shapes.append([sizes[-1], *[1] * (rows - 1)])
+    costs = _time_shapes(model, shapes, context, BUDGET if rows == 1 else BUDGET / 3)
+    points: list[tuple[int, float]] = []
+    for size, cost in zip(sizes, costs, strict=False):
+        least = points[-1][1] if points else cost  # sizes double, and a window can be evaluated as two halves
+        points.append((size, min(max(cost, least), 2 * least)))
+    if len(shapes) == len(sizes):
+        return Curve(points)
+    lengths = shapes[-1]
+    level = Curve(points).at(sum(lengths) / rows, 0)
+    return Curve(points, max(0.0, costs[-1] - level) / (rows * max(lengths) - sum(lengths)))
+
+
+def _time_shapes(model: Model, shapes: Sequence[Sequence[int]], context: int, budget: float) -> list[float]:
+    """Seconds of a window of each shape, the lengths of its rows; the first shape is that of plain decoding."""
+    rows, longest = len(shapes[0]), max(map(max, shapes))
+    tokens = [index % model.vocabulary for index in range(context + longest)]
     cache = model.new_cache(rows=rows, slots=len(tokens))
     places = [cache.open() for _ in range(rows)]
     prompt = Window.chain(places, [tokens[:context]] * rows, [0] * rows, model.device)
     model.evaluate(prompt, cache, Want(logits=False))
-    before: dict[int, list[float]] = {
-        size: [] for size in sizes
-    }  # a window of one token, which brings its weights back
-    seconds: dict[int, list[float]] = {size: [] for size in sizes}  # then one of that size
-    after: dict[int, list[float]] = {size: [] for size in sizes}  # then again one of one token
+    before: list[list[float]] = [[] for _ in shapes]  # a window of one token, which brings its weights back
+    seconds: list[list[float]] = [[] for _ in shapes]  # then one of that shape
+    after: list[list[float]] = [[] for _ in shapes]  # then again one of one token
     begun = time.perf_counter()
     for turn in range(TURNS + 1):
-        for size in sizes:
-            for taken, slots in ((before, 1), (seconds, size), (after, 1)):
-                window = Window.chain(places, [tokens[-slots:]] * rows, [context] * rows, model.device)
-                taken[size].append(_time(model, window, cache))
+        for at, shape in enumerate(shapes):
+            for taken, lengths in ((before, shapes[0]), (seconds, shape), (after, shapes[0])):
+                parts = [tokens[-length:] for length in lengths]
+                window = Window.chain(places, parts, [context] * rows, model.device)
+                taken[at].append(_time(model, window, cache))
                 for place in places:
                     cache.truncate(place, context)
-        if turn >= 2 and time.perf_counter() > begun + (BUDGET if rows == 1 else BUDGET / 3):
+        if turn >= 2 and time.perf_counter() > begun + budget:
             break
-    points: list[tuple[int, float]] = []
-    alone = _quartile(seconds[1][1:])
-    for size in sizes:
-        cost = _quartile(seconds[size][1:]) + max(0.0, _quartile(after[size][1:]) - alone)
-        if points:  # sizes double, and a window can be evaluated as two halves
-            cost = min(max(cost, points[-1][1]), 2 * points[-1][1])
-        points.append((size, cost))
-    return points
+    alone = _quartile(seconds[0][1:])
+    return [
+        _quartile(own[1:]) + max(0.0, _quartile(next_one[1:]) - alone)
+        for own, next_one in zip(seconds, after, strict=True)
+    ]
 
 
 def _quartile(times: list[float]) -> float:
@@ -191,20 +219,21 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stretto"
 
 
-def _recall(path: Path) -> list[tuple[int, float]] | None:
+def _recall(path: Path) -> Curve | None:
     try:
-        points = json.loads(path.read_text())["points"]
-        return [(int(tokens), float(seconds)) for tokens, seconds in points]
+        content = json.loads(path.read_text())
+        points = [(int(tokens), float(seconds)) for tokens, seconds in content["points"]]
+        return Curve(points, float(content["padding"]))
     except (OSError, ValueError, KeyError, TypeError):  # absent, or not ours
         return None
 
 
-def _remember(path: Path, key: str, points: Sequence[tuple[int, float]]) -> None:
+def _remember(path: Path, key: str, curve: Curve) -> None:
     """Write the costs; where that is not allowed they are measured again next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps({**json.loads(key), "points": points}))
+        fresh.write_text(json.dumps({**json.loads(key), "points": curve.points, "padding": curve.padding}))
         fresh.replace(path)
     except OSError:
         return

@@ -12,6 +12,7 @@ each torch call costs 1 to 4 microseconds and the products themselves 5 to 30:
 - Query heads are ordered so that those that share a key head are neighbours in time: grouped heads are
   just more queries, and neither keys nor results are copied.
 - Cache views and masks are cut once per evaluation for all layers.
+- Rows of unequal length are laid one behind another for everything but attention: padding costs nothing there.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Lean:
     @torch.inference_mode()
     def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
         """See `Model.evaluate`. Logits are read from the last layer that runs."""
-        with threads_for(window.tokens.numel() * self.weights.parameters):
+        with threads_for(sum(window.lengths) * self.weights.parameters):
             return self._evaluate(window, cache, want)
 
     @torch.inference_mode()
@@ -83,31 +84,31 @@ class Lean:
     def _evaluate(self, window: Window, cache: Cache, want: Want) -> Evaluation:
         first, last = window.layers or (0, self.layers)
         visit = self._visit(window, cache, want)
-        rows = self._enter(window, first)  # [N, C], N = B * T
+        rows = visit.pack(self._enter(window, first))  # [N, C]
         found = Evaluation(attention=visit.attention, branches=visit.branches)
-        shape = (*window.tokens.shape, self.channels)
         for index in range(first, last + 1):
             if index > first:
                 rows = self._layer(index - 1, rows, visit)
             if index in window.edits and (index > first or first == 0):
-                rows = rows + window.edits[index].to(rows.dtype).view(rows.shape)
+                rows = rows + visit.pack(window.edits[index].to(rows.dtype))
             if index in want.hidden:
-                found.hidden[index] = rows.view(shape)
+                found.hidden[index] = visit.unpack(rows)
             if index in want.readout:
-                found.readout[index] = self._logits(rows).view(*shape[:2], -1)
+                found.readout[index] = visit.unpack(self._logits(rows))
         cache.settle(visit.place)
         if isinstance(want.logits, Tensor):
-            at = want.logits + torch.arange(shape[0], device=self.device)[:, None] * shape[1]
-            found.logits = self._logits(rows[at.view(-1)]).view(*at.shape, -1)
+            each = torch.arange(visit.batch, device=self.device)[:, None]
+            found.logits = self._logits(visit.unpack(rows)[each, want.logits].view(-1, self.channels))
+            found.logits = found.logits.view(*want.logits.shape, -1)
         elif want.logits:
-            found.logits = self._logits(rows).view(*shape[:2], -1)
+            found.logits = visit.unpack(self._logits(rows))
         return found
 
     def _enter(self, window: Window, first: int) -> Tensor:
-        """The rows that enter the first layer that runs: [N, C]."""
+        """The rows that enter the first layer that runs: [B, T, C]."""
         if first > 0:
             assert window.hidden is not None, f"a window that begins at layer {first} needs hidden rows"
-            return window.hidden.to(self.dtype).reshape(-1, self.channels)
+            return window.hidden.to(self.dtype)
         if window.embeds is None:
             rows = F.embedding(window.tokens, self.weights.table)
         else:
@@ -116,23 +117,24 @@ class Lean:
             rows = torch.where(raw, window.embeds.to(rows.dtype), rows)
         if self.weights.embedding_scale != 1.0:
             rows = rows * self.weights.embedding_scale
-        return rows.view(-1, self.channels)
+        return rows
 
     def _visit(self, window: Window, cache: Cache, want: Want) -> _Visit:
         place = cache.place(window)
         raw = cache.key_form == "raw"
-        positions = window.positions[:, :, None, None]
         visit = _Visit(
-            place,
-            cache,
-            window.tokens.shape[0],
-            window.tokens.shape[1],
-            _turn(positions, self._turn_queries if raw else self._turn_all),
-            _turn(cache.positions(place)[:, None, :, None], self._turn_key) if raw else None,
-            want.attention,
-            window.given,
-            want.branches,
+            place=place,
+            cache=cache,
+            batch=window.tokens.shape[0],
+            size=window.tokens.shape[1],
+            slots=_real_slots(window),
+            key_turn=_turn(cache.positions(place)[:, None, :, None], self._turn_key) if raw else None,
+            wanted=want.attention,
+            branching=want.branches,
         )
+        positions = visit.pack(window.positions[:, :, None])[:, :, None]  # [N, 1, 1]
+        visit.turn = _turn(positions, self._turn_queries if raw else self._turn_all)
+        visit.given = {branch: visit.pack(rows) for branch, rows in window.given.items()}
         first, last = window.layers or (0, self.layers)
         for reach in {layer.reach for layer in self.weights.layers[first:last]}:
             visit.masks[reach] = self._mask(place, cache, reach)
@@ -150,30 +152,30 @@ class Lean:
     def _layer(self, index: int, rows: Tensor, visit: _Visit) -> Tensor:
         layer = self.weights.layers[index]
         if (given := visit.given.get((index, "attention"))) is not None:
-            rows = rows + given.view(rows.shape)
+            rows = rows + given
         else:
             heads = layer.qkv(_normed(rows, layer.attention_norm))  # [N, all heads * size]
             before, rows = rows, layer.out(self._attend(index, layer, heads, visit), rows)
             if (index, "attention") in visit.branching:
-                visit.branches[index, "attention"] = (rows - before).view(visit.batch, visit.size, -1)
+                visit.branches[index, "attention"] = visit.unpack(rows - before)
         if (given := visit.given.get((index, "mlp"))) is not None:
-            return rows + given.view(rows.shape)
+            return rows + given
         gate, up = layer.gate_up(_normed(rows, layer.mlp_norm)).chunk(2, dim=1)
         gate = F.gelu(gate, approximate="tanh") if self.weights.gelu else F.silu(gate)
         left = layer.down(gate.mul_(up), rows)
         if (index, "mlp") in visit.branching:
-            visit.branches[index, "mlp"] = (left - rows).view(visit.batch, visit.size, -1)
+            visit.branches[index, "mlp"] = visit.unpack(left - rows)
         return left
 
     def _attend(self, index: int, layer: Layer, flat: Tensor, visit: _Visit) -> Tensor:
         """Attention over the cache and the window: [N, all heads * size] -> [N, query heads * size]."""
         weights = self.weights
-        batch, size = visit.batch, visit.size
-        heads = flat.view(batch, size, -1, weights.head_size)
+        heads = flat.view(flat.shape[0], -1, weights.head_size)
         if layer.head_norm is not None:
             heads = _norm_heads(heads, layer.head_norm)
         if layer.turns:
             heads = _rotate(heads, visit.turn)
+        batch, heads = visit.batch, visit.unpack(heads)  # [B, T, all heads, size]
         queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)
         queries = queries.reshape(batch, -1, weights.key_heads, weights.head_size).transpose(1, 2)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
@@ -184,7 +186,7 @@ class Lean:
             if wanted == index:
                 visit.attention[wanted, head] = self._probabilities(head, queries * layer.scale, keys, mask)
         mixed = F.scaled_dot_product_attention(queries, keys, values, mask, scale=layer.scale)  # [B, H, T * G, size]
-        return mixed.transpose(1, 2).reshape(flat.shape[0], -1)
+        return visit.pack(mixed.transpose(1, 2).reshape(batch, visit.size, -1))
 
     def _probabilities(self, head: int, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         """Attention probabilities of one query head: [B, T, S] float32."""
@@ -200,20 +202,41 @@ class Lean:
 
 @dataclass(slots=True)
 class _Visit:
-    """What is the same for all layers of one evaluation."""
+    """What is the same for all layers of one evaluation; N slots are real, of B * T."""
 
     place: Place
     cache: Cache
     batch: int  # B
     size: int  # T
-    turn: Tensor  # [B, T, all heads, size / 2] complex: rotates queries and keys, leaves values
+    slots: Tensor | None  # [N] numbers of the real ones; None: all are
     key_turn: Tensor | None  # [B, 1, S, size / 2] complex, where the cache holds raw keys
     wanted: tuple[tuple[int, int], ...]
-    given: dict[Branch, Tensor]
     branching: tuple[Branch, ...]  # whose additions are wanted
+    turn: Tensor = field(init=False)  # [N, all heads, size / 2] complex: rotates queries and keys, leaves values
+    given: dict[Branch, Tensor] = field(default_factory=dict)  # -> [N, C]
     masks: dict[int | None, Tensor | None] = field(default_factory=dict)  # by reach
     attention: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     branches: dict[Branch, Tensor] = field(default_factory=dict)
+
+    def pack(self, rows: Tensor) -> Tensor:
+        """The real ones one behind another: [B, T, …] -> [N, …]."""
+        flat = rows.reshape(-1, *rows.shape[2:])
+        return flat if self.slots is None else flat.index_select(0, self.slots)
+
+    def unpack(self, flat: Tensor) -> Tensor:
+        """Each at its place, zeros between: [N, …] -> [B, T, …]."""
+        if self.slots is not None:
+            flat = flat.new_zeros(self.batch * self.size, *flat.shape[1:]).index_copy_(0, self.slots, flat)
+        return flat.view(self.batch, self.size, *flat.shape[1:])
+
+
+def _real_slots(window: Window) -> Tensor | None:
+    """Numbers of the slots that are no padding; None where none are."""
+    size = window.tokens.shape[1]
+    if sum(window.lengths) == len(window.lengths) * size:
+        return None
+    numbers = [row * size + slot for row, length in enumerate(window.lengths) for slot in range(length)]
+    return torch.tensor(numbers, device=window.tokens.device)
 
 
 def _normed(rows: Tensor, norm: Norm) -> Tensor:
@@ -224,7 +247,7 @@ def _normed(rows: Tensor, norm: Norm) -> Tensor:
 
 def _norm_heads(heads: Tensor, norm: Norm) -> Tensor:
     count = norm.gain.shape[0]
-    return torch.cat([_normed(heads[:, :, :count], norm), heads[:, :, count:]], dim=2)
+    return torch.cat([_normed(heads[:, :count], norm), heads[:, count:]], dim=1)
 
 
 def _turn_table(weights: Weights, turning: int, still: int) -> tuple[Tensor, Tensor]:

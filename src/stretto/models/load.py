@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
 )
 from transformers.configuration_utils import PretrainedConfig
@@ -30,6 +33,7 @@ from transformers.utils import logging as transformers_logging
 from ..errors import InvalidRequest, ModelError, Unsupported
 from .contract import Model
 from .masked import Layout, MaskedModel, recognise
+from .published import Convert
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
@@ -74,9 +78,7 @@ def load(
     folder = find(name)
     with _quiet():
         layout = _layout(folder)
-        config = _config(folder) if layout is None or layout.config is None else layout.config
-        _check_weights(folder)
-        module = _module(folder, config, what, where, {} if layout is None else layout.names)
+        module = load_module(folder, layout, what, where)
         tokenizer = _tokenizer(folder)
         end_tokens = _end_tokens(module, tokenizer)
         model, slow_because = _model(module, str(name), weights, fast)
@@ -188,8 +190,8 @@ def _config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def _check_weights(folder: Path) -> None:
-    """All weight files are there and as long as their headers say."""
+def _weight_files(folder: Path) -> list[Path]:
+    """All weight files; they are there and as long as their headers say."""
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
     if single.exists():
@@ -208,6 +210,7 @@ def _check_weights(folder: Path) -> None:
         )
     for file in files:
         _check_safetensors(file)
+    return files
 
 
 def _check_safetensors(file: Path) -> None:
@@ -231,31 +234,44 @@ def _check_safetensors(file: Path) -> None:
 # -- the work -----------------------------------------------------------------------------------
 
 
-def _module(
-    folder: Path,
-    config: PretrainedConfig,
-    dtype: torch.dtype | Literal["auto"],
-    device: torch.device,
-    names: Mapping[str, str],
+def load_module(
+    folder: Path, layout: Layout | None, dtype: torch.dtype | Literal["auto"], device: torch.device
 ) -> PreTrainedModel:
-    """The module with its weights; `names` maps patterns of the weights' names to the module's."""
+    """transformers' module with the weights of a checkpoint, read as its layout says.
+
+    Raises ModelError where a weight is missing, has another shape or belongs nowhere.
+    """
+    config = _config(folder) if layout is None or layout.config is None else layout.config
+    files = _weight_files(folder)
+    settings: dict[str, Any] = {
+        "config": config,
+        "dtype": dtype,
+        "key_mapping": dict(layout.names) if layout is not None and layout.names else None,
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "ignore_mismatched_sizes": True,  # they are told below, by name
+        "output_loading_info": True,
+    }
     try:
-        module, info = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # they are told below, by name
-            output_loading_info=True,
-            **({"key_mapping": dict(names)} if names else {}),
-        )
+        if layout is None or layout.convert is None:
+            module, info = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **settings)
+        else:
+            settings["state_dict"] = _converted(files, layout.convert)
+            if (folder / "generation_config.json").exists():  # read with a folder only
+                settings["generation_config"] = GenerationConfig.from_pretrained(folder)
+            module, info = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(None, **settings)
     except Exception as error:  # transformers raises many kinds over tensors that do not fit
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
             f"the weights in {folder} do not load: {reason}", hint="do they belong to its config.json?"
         ) from error
+    _check_loaded(folder, info)
+    ready: PreTrainedModel = module.eval().requires_grad_(False).to(device)
+    return ready
+
+
+def _check_loaded(folder: Path, info: Mapping[str, Any]) -> None:
+    """Every weight found its place, and every place its weight."""
     for key, what in (
         ("missing_keys", "lack"),
         ("mismatched_keys", "have the wrong shape in"),
@@ -267,8 +283,15 @@ def _module(
                 f"the weights in {folder} {what} {wrong[0]}" + (f" and {len(wrong) - 1} more" if wrong[1:] else ""),
                 hint="config.json and weights belong to different models, or a shard is missing",
             )
-    ready: PreTrainedModel = module.eval().requires_grad_(False).to(device)
-    return ready
+
+
+def _converted(files: list[Path], convert: Convert) -> dict[str, Tensor]:
+    """All weights after conversion. They stay in the mapped files until they are used."""
+    found: dict[str, Tensor] = {}
+    for file in files:
+        for name, weight in load_file(file).items():
+            found |= convert(name, weight)
+    return found
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:

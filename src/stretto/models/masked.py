@@ -4,8 +4,8 @@ Such a model fills positions that hold its mask token. Inside it is a Llama-shap
 what stands before them; what has to be known besides is in `Masking`. A checkpoint is recognised by its config.json
 and mapped by the names of its weights; code that comes with it is never run.
 
-Layouts: LLaDA (arXiv 2502.09992), Dream (arXiv 2508.15487), SDAR (arXiv 2510.06303), Fast-dLLM v2 (arXiv 2509.26328),
-and this package's own: any causal checkpoint whose config.json says
+Layouts: LLaDA, LLaDA-MoE and LLaDA 2 (published.py), Dream (arXiv 2508.15487), SDAR (arXiv 2510.06303), Fast-dLLM v2
+(arXiv 2509.26328), and this package's own: any causal checkpoint whose config.json says
 `"stretto_diffusion": {"mask_token_id": …, "block": null or N, "shift": false or true}`. That key also completes a
 published config.json that leaves out one of them.
 """
@@ -18,13 +18,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import Qwen2Config, Qwen3Config, Qwen3MoeConfig
 from transformers.configuration_utils import PretrainedConfig
 
 from ..errors import ModelError
 from .around import Around
 from .cache import Cache
 from .contract import Ability, Evaluation, Model, Want
+from .published import Convert, Published, llada, llada2, llada_moe
 from .window import Window
 
 OWN = "stretto_diffusion"  # the key of this package's own layout
@@ -92,39 +93,11 @@ class Layout:
     masking: Masking
     config: PretrainedConfig | None = None  # of the transformers module that holds the weights; None: its own
     names: Mapping[str, str] = field(default_factory=dict)  # pattern of a weight's name -> the module's name
+    convert: Convert | None = None  # a stored weight -> those that it holds; comes before the names
 
 
-LLADA_NAMES = {
-    r"^model\.transformer\.wte\.": "model.embed_tokens.",
-    r"^model\.transformer\.ln_f\.": "model.norm.",
-    r"^model\.transformer\.ff_out\.": "lm_head.",
-    r"^model\.transformer\.blocks\.(\d+)\.attn_norm\.": r"model.layers.\1.input_layernorm.",
-    r"^model\.transformer\.blocks\.(\d+)\.ff_norm\.": r"model.layers.\1.post_attention_layernorm.",
-    r"^model\.transformer\.blocks\.(\d+)\.q_proj\.": r"model.layers.\1.self_attn.q_proj.",
-    r"^model\.transformer\.blocks\.(\d+)\.k_proj\.": r"model.layers.\1.self_attn.k_proj.",
-    r"^model\.transformer\.blocks\.(\d+)\.v_proj\.": r"model.layers.\1.self_attn.v_proj.",
-    r"^model\.transformer\.blocks\.(\d+)\.attn_out\.": r"model.layers.\1.self_attn.o_proj.",
-    r"^model\.transformer\.blocks\.(\d+)\.ff_proj\.": r"model.layers.\1.mlp.gate_proj.",
-    r"^model\.transformer\.blocks\.(\d+)\.up_proj\.": r"model.layers.\1.mlp.up_proj.",
-    r"^model\.transformer\.blocks\.(\d+)\.ff_out\.": r"model.layers.\1.mlp.down_proj.",
-}
-LLADA_SHAPE = {  # what a Llama has; a config that says otherwise is another network
-    "block_type": "llama",
-    "layer_norm_type": "rms",
-    "activation_type": "silu",
-    "rope": True,
-    "alibi": False,
-    "attention_layer_norm": False,
-    "bias_for_layer_norm": False,
-    "include_bias": False,
-    "input_emb_norm": False,
-    "scale_logits": False,
-    "clip_qkv": None,
-}
+Reader = Callable[[Mapping[str, Any], str], Layout]  # of what config.json says, and where that stands
 UNMAPPED = {  # model types of masked-diffusion checkpoints whose network nothing here has
-    "llada2_moe": "a mixture of experts with a layout of its own",
-    "lladamoe": "a mixture of experts with a layout of its own",
-    "llada_moe": "a mixture of experts with a layout of its own",
     "bd3lm": "a transformer with normalisation by the time of the noise",
     "mdlm": "a transformer with normalisation by the time of the noise",
 }
@@ -136,8 +109,10 @@ def recognise(content: Mapping[str, Any], where: str) -> Layout | None:
     Raises ModelError where it is one that cannot be driven, or where its config.json leaves something out.
     """
     kind = str(content.get("model_type"))
+    if kind == "llada_moe" or (kind == "llada" and "num_experts" in content):
+        kind = "lladamoe"  # published under the name of the dense one
     if kind in UNMAPPED:
-        raise ModelError(f"{where} holds {UNMAPPED[kind]}", hint="use a LLaDA, Dream, SDAR or Fast-dLLM v2 checkpoint")
+        raise ModelError(f"{where} holds {UNMAPPED[kind]}", hint=f"known are {', '.join(LAYOUTS)}")
     if kind in LAYOUTS:
         return LAYOUTS[kind](content, where)
     if OWN in content:
@@ -145,38 +120,18 @@ def recognise(content: Mapping[str, Any], where: str) -> Layout | None:
     return None
 
 
-def _llada(content: Mapping[str, Any], where: str) -> Layout:
-    for key, expected in LLADA_SHAPE.items():
-        if content.get(key, expected) != expected:
-            raise ModelError(
-                f"{where}: a LLaDA with {key}={content[key]!r} is not Llama-shaped", hint=f"{key}={expected!r} is known"
-            )
-    try:
-        config = LlamaConfig(
-            vocab_size=content.get("embedding_size") or content["vocab_size"],
-            hidden_size=content["d_model"],
-            num_hidden_layers=content["n_layers"],
-            num_attention_heads=content["n_heads"],
-            num_key_value_heads=content.get("n_kv_heads") or content["n_heads"],
-            intermediate_size=content["mlp_hidden_size"],
-            max_position_embeddings=content["max_sequence_length"],
-            rms_norm_eps=content.get("rms_norm_eps", 1e-5),
-            rope_parameters={"rope_type": "default", "rope_theta": content.get("rope_theta", 10000.0)},
-            attention_bias=bool(content.get("include_qkv_bias")),
-            tie_word_embeddings=bool(content.get("weight_tying")),
-            eos_token_id=content.get("eos_token_id"),
-            bos_token_id=content.get("bos_token_id"),
-            pad_token_id=content.get("pad_token_id"),
-        )
-    except Exception as error:  # a key is missing, or the config class raises over a field of a wrong file
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{where}: its LLaDA config lacks or misstates {reason}", hint="is it complete?") from error
-    if config.attention_bias:
-        raise ModelError(f"{where}: a LLaDA with include_qkv_bias=True", hint="only include_qkv_bias=False is known")
-    return Layout(_masking(content, where, shift=False, block=None), config, LLADA_NAMES)
+def _published(
+    read: Callable[[Mapping[str, Any], str], Published], *, block: int | None = None, mask: int | None = None
+) -> Reader:
+    """A layout of published.py, with block size and mask token for a config.json that names none."""
+
+    def layout(content: Mapping[str, Any], where: str) -> Layout:
+        return Layout(_masking(content, where, shift=False, block=block, mask=mask), *read(content, where))
+
+    return layout
 
 
-def _as(base: type[PretrainedConfig], *, shift: bool, block: str | None) -> Callable[[Mapping[str, Any], str], Layout]:
+def _as(base: type[PretrainedConfig], *, shift: bool, block: str | None) -> Reader:
     """A layout with the weight names and config keys of a known family; `block` names the key of the block size."""
 
     def read(content: Mapping[str, Any], where: str) -> Layout:
@@ -197,30 +152,37 @@ def _as(base: type[PretrainedConfig], *, shift: bool, block: str | None) -> Call
 MISSING = -1  # a block size that config.json should name and does not
 
 
-def _masking(content: Mapping[str, Any], where: str, *, shift: bool, block: Any) -> Masking:
-    """What config.json says, its own key before the layout's."""
+def _masking(content: Mapping[str, Any], where: str, *, shift: bool, block: Any, mask: int | None = None) -> Masking:
+    """What config.json says, its own key before the layout's; `mask` where it names no mask token."""
     own = content.get(OWN) or {}
     if not isinstance(own, Mapping) or not set(own) <= {"mask_token_id", "block", "shift"}:
         raise ModelError(f'{where}: "{OWN}" is misspelt', hint='{"mask_token_id": …, "block": null, "shift": false}')
-    mask = own.get("mask_token_id", content.get("mask_token_id"))
+    named = own.get("mask_token_id", content.get("mask_token_id"))
+    token: Any = mask if named is None else named
     block = own.get("block", block)
     shift = own.get("shift", shift)
-    if not _whole(mask, 0):
+    if not _whole(token, 0):
         raise ModelError(f"{where} names no mask token", hint=f'add "{OWN}": {{"mask_token_id": …}} to its config.json')
     if block is not None and not _whole(block, 1):
         raise ModelError(f"{where} names no block size", hint=f'add "{OWN}": {{"block": …}} to its config.json')
     if not isinstance(shift, bool):
         raise ModelError(f"{where}: shift is {shift!r}", hint="true or false")
-    return Masking(mask, shift, block)
+    return Masking(token, shift, block)
 
 
 def _whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-LAYOUTS: dict[str, Callable[[Mapping[str, Any], str], Layout]] = {  # by the model_type in config.json
-    "llada": _llada,
+# Said by the sampler and the tokenizer that come with LLaDA-MoE and LLaDA 2, not by their config.json.
+LING_MASK = 156895
+LLADA2_BLOCK = 32
+LAYOUTS: dict[str, Reader] = {  # by the model_type in config.json
+    "llada": _published(llada),
+    "lladamoe": _published(llada_moe, mask=LING_MASK),
+    "llada2_moe": _published(llada2, mask=LING_MASK, block=LLADA2_BLOCK),
     "Dream": _as(Qwen2Config, shift=True, block=None),
     "sdar": _as(Qwen3Config, shift=False, block="block_size"),
+    "sdar_moe": _as(Qwen3MoeConfig, shift=False, block="block_size"),
     "Fast_dLLM_Qwen": _as(Qwen2Config, shift=True, block="bd_size"),
 }
