@@ -9,6 +9,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models of the tests are tiny: a second thread only waits
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("stretto", deadline=None)  # a busy machine is no failure
+settings.load_profile("stretto")
 
 
 @pytest.fixture(scope="session", autouse=True)

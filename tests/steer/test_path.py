@@ -23,7 +23,7 @@ def look(path: Path) -> list[object]:
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(prompt=TOKENS, chunks=st.lists(TOKENS, max_size=4), drafted=TOKENS, scope=SCOPES, size=st.integers(1, 4))
 def test_a_path_is_its_tokens(
     prompt: list[int], chunks: list[list[int]], drafted: list[int], scope: Scope, size: int
@@ -42,7 +42,7 @@ def test_a_path_is_its_tokens(
         assert path.followers(size, scope) == completing(tokens, size)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     rows=st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=3),
     nodes=st.lists(st.tuples(st.integers(0, 2), TOKENS), max_size=5),
@@ -69,7 +69,7 @@ def test_occurrences_count_each_node_on_its_own(
     assert dict(zip(found.flat.tolist(), found.counts.tolist(), strict=True)) == expected
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(prompt=TOKENS, shared=TOKENS, mine=TOKENS, other=TOKENS, looked=st.booleans())
 def test_a_fork_goes_its_own_way(
     prompt: list[int], shared: list[int], mine: list[int], other: list[int], looked: bool

@@ -72,7 +72,7 @@ VALUES = st.lists(st.floats(-5, 5), min_size=4, max_size=4)
 SCOPES = st.sampled_from(Scope)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(VALUES, TOKENS, TOKENS, TOKENS, SCOPES, st.integers(0, 3))
 def test_penalties_equal_their_definitions(
     logits: list[float], prompt: list[int], output: list[int], drafted: list[int], scope: Scope, last: int

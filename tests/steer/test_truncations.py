@@ -81,7 +81,7 @@ DEFINITIONS = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.floats(-4, 4).map(lambda x: round(x, 3)) | st.just(-math.inf), min_size=2, max_size=9),
     st.lists(st.sampled_from(range(6)), min_size=1, max_size=6, unique=True).map(sorted),

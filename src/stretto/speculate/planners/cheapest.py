@@ -95,7 +95,7 @@ class CheapestPlanning(Planning):
         if not self._asking.due:
             return 0
         reaches = sorted(self._reaches(tree), reverse=True)
-        nodes = self._best_size([reaches])
+        (nodes,) = self._best_sizes([reaches])
         return self._asking.levels(tree, Draft(nodes, 1.0 + sum(reaches[:nodes])))
 
     def _further(self, tree: Tree) -> bool:
@@ -107,25 +107,36 @@ class CheapestPlanning(Planning):
         """Tokens of a row that a second of the batch's window must bring."""
         return MARGIN * self._knowledge.speed.worth(self._cost(1, self._rows))
 
-    def _best_size(self, orders: Sequence[Sequence[float]]) -> int:
-        """How many nodes a row pay for the batch: `orders` are the rows' reaches, falling."""
-        best, best_gain, gain, price = 0, 0.0, 0.0, self._price
-        for size in range(1, max(map(len, orders)) + 1):
-            gain += sum(order[size - 1] for order in orders if size <= len(order)) / len(orders)
-            gain -= price * (self._cost(1 + size, self._rows) - self._cost(size, self._rows))
-            if gain > best_gain:
-                best, best_gain = size, gain
-        return best
+    def _best_sizes(self, orders: Sequence[Sequence[float]]) -> list[int]:
+        """How many nodes of each row pay for the batch: the likeliest of all, and the row they lengthen.
+
+        `orders` are the rows' reaches, falling; where there are fewer, each stands for several rows alike.
+        """
+        rows, price = self._rows, self._price
+        alike = rows // len(orders)
+        nodes = sorted(((reach, row) for row, order in enumerate(orders) for reach in order), key=_falling)
+        plain = self._cost(1, rows)
+        sizes, longest, kept, gain, best_gain = [0] * len(orders), 0, 0, 0.0, 0.0
+        for count, (reach, row) in enumerate(nodes, start=1):
+            sizes[row] += 1
+            longest, slots = max(longest, sizes[row]), count * alike
+            gain += reach * alike / rows
+            now = gain - price * (self._cost(1 + slots / rows, rows, rows * longest - slots) - plain)
+            if now > best_gain:
+                kept, best_gain = count, now
+        for _, row in nodes[kept:]:
+            sizes[row] -= 1
+        return sizes
 
     def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
-        """The nodes most likely to be accepted, as many for each row as pay for the batch as a whole."""
+        """The nodes most likely to be accepted, as many as pay for the batch as a whole."""
         if not any(trees) or any(map(holds_draws, trees)):
             return trees
         if len(trees) == 1 and trees[0].is_chain:
             return [self._cut(trees[0])]
         reaches = [self._reaches(tree) for tree in trees]
-        best = self._best_size([sorted(each, reverse=True) for each in reaches])
-        return [self._kept(tree, each, best) for tree, each in zip(trees, reaches, strict=True)]
+        sizes = self._best_sizes([sorted(each, reverse=True) for each in reaches])
+        return [self._kept(tree, each, size) for tree, each, size in zip(trees, reaches, sizes, strict=True)]
 
     def _kept(self, tree: Tree, reaches: Sequence[float], size: int) -> Tree:
         if size >= len(tree):
@@ -163,3 +174,7 @@ class CheapestPlanning(Planning):
         if self._asking is not None:
             per_level = self._drafting.seconds_per_level
             self._asking.learn(proposed, outcome, draft_seconds, per_level and per_level / rows)
+
+
+def _falling(node: tuple[float, int]) -> float:
+    return -node[0]
