@@ -25,7 +25,7 @@ from stretto.engine import Engine
 from stretto.entry import Entry, Guarantee
 from stretto.errors import StrettoError
 from stretto.gym import tasks
-from stretto.models.clock import SIZES
+from stretto.models.clock import SIZES, Curve
 from stretto.models.load import find
 from stretto.request import Request
 from stretto.speculate.acceptors.exact import Exact
@@ -440,7 +440,7 @@ def test_clock_prints_what_it_measured(run, model, monkeypatch):
 
     def measure(_, rows=1):
         begin[0] += rows
-        return [(tokens, (begin[0] + tokens - 1) / 1000) for tokens in (*SIZES, 128)]
+        return Curve([(tokens, (begin[0] + tokens - 1) / 1000) for tokens in (*SIZES, 128)])
 
     monkeypatch.setattr("stretto.models.clock.measure", measure)
     records = json.loads(run("clock", "--model", model, "--rows", 2, "--json")[1])
@@ -541,7 +541,7 @@ MISTAKES = {  # arguments; MODEL, OTHER (another vocabulary), UNTEMPLATED and FO
     "not enough memory": ("generate --model MODEL --samples 99999999 ab", "bytes"),
     "system message without template": ("generate --model UNTEMPLATED --system be ab", "no chat template"),
     "trace of several": ("generate --trace FOLDER/trace.json ab cd", "a trace is of one answer"),
-    "trace into nowhere": ("generate --trace FOLDER/nil/trace.json ab", "No such file or directory"),
+    "trace into nowhere": ("generate --trace FOLDER/nil/trace.json ab", "mkdir -p"),
     "chat without template": ("chat --model UNTEMPLATED", "no chat template"),
     "chat of an unknown method": ("chat --method lokup", "did you mean 'lookup'"),
     "unknown family": ("methods --family specluate", "did you mean 'speculate'"),

@@ -137,6 +137,12 @@ def test_end_tokens_may_be_asked_for(engine) -> None:
     assert engine.infill("ab<|3|>", end_tokens=[END], **bias).tokens == [END]
 
 
+def test_messages_and_ids_have_no_holes(engine) -> None:
+    for asked in ([{"role": "user", "content": "a<|2|>"}], [1, 2, 3]):
+        with pytest.raises(InvalidRequest, match="chat marks"):
+            engine.infill(asked)
+
+
 def test_the_command_line_prints_the_whole_text(capsys, model, engine) -> None:
     found = engine.infill("ab<|3|>cd")
     status, out, _ = run(capsys, "generate", "--model", model, "--infill", "ab<|3|>cd")

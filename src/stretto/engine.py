@@ -181,8 +181,12 @@ class Engine:
     def encode_holes(self, text: str) -> list[int]:
         """Token ids of a text with holes; `<|5|>` stands for five masks.
 
-        Raises Unsupported where the model fills no masks, InvalidRequest where there is no hole.
+        Raises Unsupported where the model fills no masks, InvalidRequest where there is no text, or no hole in it.
         """
+        if not isinstance(text, str):
+            raise InvalidRequest(
+                "holes are in a text, not in messages or token ids", hint="write the chat marks into the text itself"
+            )
         masking = masking_of(self.model)
         if masking is None:
             raise Unsupported(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 import torch
 
 from models.masked_checkpoints import KINDS, MASK, VOCABULARY, forward, save
 from stretto import gym
 from stretto.bench import canvas
-from stretto.bench.canvas import DUAL, PLAIN, SURE, Comparison, Contestant, contestants, load_pair, measure, table
+from stretto.bench.canvas import DUAL, PLAIN, SURE, Comparison, Contestant, alone, contestants, load_pair, measure
+from stretto.bench.canvas_report import notes, table
+from stretto.bench.command import add_arguments, run
 from stretto.bench.provenance import provenance
 from stretto.bench.sampler import Sampler, Settings, Written, module_of
 from stretto.errors import ModelError, Unsupported
@@ -101,27 +105,90 @@ def test_prompts_of_a_model_with_a_tokenizer_are_questions_of_the_tasks_in_turn(
     assert asked == [pair.engine.encode(text) for text in texts]
 
 
-def test_ratios_are_of_the_same_repeat_and_differing_prompts_are_counted(monkeypatch) -> None:
+def test_ratios_are_of_the_same_repeat(monkeypatch) -> None:
     now = [0.0]
     monkeypatch.setattr(canvas, "perf_counter", lambda: now[0])
 
-    def way(name: str, seconds: float, token: int, same: str = "") -> Contestant:
+    def way(name: str, seconds: float, same: str = "") -> Contestant:
         def write(rows):
             now[0] += seconds
-            return Written([[token, len(row)] for row in rows], 3, 10)
+            return Written([[1, len(row)] for row in rows], 3, 10)
 
-        return Contestant(name, write, same)
+        return Contestant(name, write, same, ours=bool(same))
 
-    ways = [way(PLAIN, 4.0, 1), way(DUAL, 2.0, 1), way("ours", 1.0, 1, DUAL), way("wrong", 1.0, 2, PLAIN)]
-    lanes = {lane.name: lane for lane in measure(ways, PROMPTS, 2, 5)}
+    ways = [way(PLAIN, 4.0), way(DUAL, 2.0), way("ours", 1.0, DUAL)]
+    lanes = {lane.name: lane for lane in measure(ways, PROMPTS, 2, 5, alone(ways, PROMPTS))}
     assert lanes[PLAIN].seconds == [8.0] * 5 and lanes["ours"].seconds == [2.0] * 5  # two groups
     assert lanes["ours"].ratios[PLAIN].median == 4.0 and lanes["ours"].ratios[DUAL].median == 2.0
     assert lanes["ours"].speed.median == 3.0 and lanes["ours"].rounds == 6 and lanes["ours"].token_forwards == 20
-    assert not lanes["ours"].differing and lanes["wrong"].differing == 3 and not lanes[PLAIN].ratios
+    assert not lanes[PLAIN].ratios
     page = table(
         Comparison(provenance(model="m", count=3, shortest=2, longest=9, max_new_tokens=2), list(lanes.values()))
     )
-    assert "3 prompts differ" in page and "4.00 (4.00-4.00)" in page
+    assert "4.00 (4.00-4.00)" in page and "ours = plain alone" in page
+
+
+def side_by_side(theirs, mine, *, batch=3, same=PLAIN):
+    """A plain way and one of ours, by what they write to rows side by side; both lanes and what is said of them."""
+    ways = [Contestant(PLAIN, lambda rows: Written(theirs(rows))), Contestant("ours", lambda rows: Written(mine(rows)))]
+    ways[1] = Contestant("ours", ways[1].write, same, ours=True)
+    lanes = measure(ways, PROMPTS, batch, 1, alone(ways, PROMPTS))
+    return *lanes, notes(lanes)
+
+
+def steady(rows):
+    return [[len(row)] for row in rows]
+
+
+def padded(rows):
+    """A tie falls to the other side for every row that is padded."""
+    return [[len(row) + 50 * (len(row) < max(map(len, rows)))] for row in rows]
+
+
+def test_a_plain_way_that_is_unlike_itself_is_named_and_says_nothing_against_ours() -> None:
+    theirs, ours, said = side_by_side(padded, steady)
+    assert (theirs.unsteady, ours.unsteady, ours.differing) == (2, 0, 0) and not theirs.wrong and not ours.wrong
+    assert said[0].startswith(f"{PLAIN} alone ≠ in its batch of 3: 2 prompts") and said[1].startswith("ours = plain")
+    theirs, ours, said = side_by_side(padded, steady, batch=1)
+    assert not theirs.unsteady and len(said) == 1
+
+
+def test_every_difference_of_ours_is_counted_and_wrong() -> None:
+    theirs, ours, said = side_by_side(padded, padded)  # the same as theirs in the batch, and yet another than alone
+    assert (ours.unsteady, ours.differing) == (2, 2) and ours.wrong and not theirs.wrong
+    assert "ours alone ≠ in its batch of 3: 2 prompts" in said and len(said) == 3
+    assert f"ours, batch 3 ≠ {PLAIN} alone: 2 prompts" in said
+    _, ours, said = side_by_side(steady, lambda rows: [[0] for _ in rows])
+    assert (ours.unsteady, ours.differing) == (0, 3) and ours.wrong and not any("ours =" in line for line in said)
+    _, ours, said = side_by_side(steady, padded, same="")  # nobody to be compared with but itself
+    assert ours.unsteady == 2 and ours.wrong
+
+
+def test_a_sampler_whose_padding_is_seen_is_found_out(pairs, monkeypatch, capsys) -> None:
+    """The reference with its padding in sight writes other tokens in a batch than alone; the status is of ours."""
+    pair = pairs["llada"]
+    module, asked = pair.sampler.module, [PROMPTS[1], PROMPTS[2]]
+    monkeypatch.setattr(canvas, "load_pair", lambda *_: pair)
+    monkeypatch.setattr(canvas, "prompts", lambda *_: asked)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = ["canvas", "--batch", "2", "--count", "2", "--max-new-tokens", "8", "--repeats", "1"]
+    call = parser.parse_args(words)
+    assert run(call) == 0 and "≠" not in capsys.readouterr().out
+    seeing = module.register_forward_pre_hook(
+        lambda _, given, named: (given, named | {"attention_mask": torch.ones_like(named["attention_mask"])}),
+        with_kwargs=True,
+    )
+    try:
+        assert run(call) == 0
+    finally:
+        seeing.remove()
+    printed = capsys.readouterr().out
+    assert f"{PLAIN} alone ≠ in its batch of 2: 1 prompt; theirs" in printed and "ours = plain alone" in printed
+    generate = pair.engine.generate
+    monkeypatch.setattr(pair.engine, "generate", lambda *given, **named: generate(*given, **named | {"temperature": 9}))
+    assert run(call) == 1
+    assert "≠ plain sampler alone: 2 prompts" in capsys.readouterr().out
 
 
 def test_a_small_network_is_measured_on_both_sides(monkeypatch, tmp_path) -> None:
@@ -130,8 +197,9 @@ def test_a_small_network_is_measured_on_both_sides(monkeypatch, tmp_path) -> Non
         canvas, "random_network", lambda seed: small(seed, vocab_size=64, hidden_size=32, num_hidden_layers=2)
     )
     pair = load_pair(canvas.RANDOM, 1)
-    lanes = measure(contestants(pair, 32), canvas.prompts(pair, 2, 0, [], None), 2, 1)
-    assert not any(lane.differing for lane in lanes) and len(lanes) == 6
+    ways, asked = contestants(pair, 32), canvas.prompts(pair, 2, 0, [], None)
+    lanes = measure(ways, asked, 2, 1, alone(ways, asked))
+    assert not any(lane.differing or lane.unsteady for lane in lanes) and len(lanes) == 6
     found = Comparison(provenance(model=canvas.RANDOM), lanes)
     found.save(tmp_path / "found.json")
     assert (tmp_path / "found.json").read_text().startswith("{")

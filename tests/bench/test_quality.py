@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import random
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -17,12 +18,15 @@ from stretto import method as methods
 from stretto.bench.command import add_arguments, run
 from stretto.bench.harness import Run
 from stretto.bench.lanes import Answer, Draw
+from stretto.bench.provenance import provenance
 from stretto.bench.quality.contenders import FILLERS, fitting, named, over, usual
 from stretto.bench.quality.contest import Plan, Solver, asked, contest, unchecked
-from stretto.bench.quality.figures import front
+from stretto.bench.quality.figures import PANELS, Mark, front
 from stretto.bench.quality.judging import judged, means, wilson
+from stretto.bench.quality.page import quality_parts
 from stretto.bench.quality.results import RATIOS, Quality, TaskQuality
-from stretto.bench.quality.table import amount, table
+from stretto.bench.quality.small import sign, small
+from stretto.bench.quality.table import amount, difference, table
 from stretto.bench.subject import load_subject
 from stretto.bench.tasks import Exercise, select
 from stretto.engine import Engine
@@ -135,6 +139,61 @@ def test_the_front_is_what_nothing_dominates():
     for at, (cost, right) in enumerate(spots):
         beaten = any(a <= cost and b >= right and (a, b) != (cost, right) for a, b in spots)
         assert (at in kept) != beaten
+
+
+def test_what_all_tasks_say_stands_first_and_differences_have_intervals():
+    tasks = [TaskQuality("gym:a", 2, 0, lanes(10, (1, 1))), TaskQuality("parallel:d", 2, 0, lanes(20, (0, 0)))]
+    quality = Quality(provenance(model="m", dtype="float32", batch=1, temperature=0.0), tasks, means(tasks))
+    mine = next(mean for mean in quality.means if (mean.family, mean.name) == ("all", "mine"))
+    low, high = mine.difference
+    assert (low + high) / 2 == mine.gain == 0.0
+    assert high == pytest.approx(1.96 * 0.5 / 2**0.5)  # two tasks, each with a standard error of 0.5 (of 0 and 1)
+    assert difference(mine) == "+0.0 (-69.3 to +69.3)"
+    printed = table(quality)
+    order = ["all, 2 tasks", "gym, 1 task", "parallel, 1 task", "gym:a, 2 questions", "parallel:d, 2 questions"]
+    places = [printed.index(f"\n{line}\n") for line in order]
+    assert places == sorted(places) and difference(mine) in printed
+    page = "".join(quality_parts(quality, "q.json", "q"))
+    heads = [page.index(f"<h2>{family}: mean") for family in ("all", "gym", "parallel")]
+    assert heads == sorted(heads) and difference(mine) in page
+
+
+def test_a_small_picture_holds_every_method():
+    costs = dict.fromkeys(PANELS, 10.0)
+    marks = [
+        Mark("base", 0.5, 0.4, 0.6, costs),
+        Mark("a<b", 1.0, 0.9, 1.0, dict.fromkeys(PANELS, 5.0)),
+        Mark("uncounted", 0.2, 0.1, 0.3, costs | {"rounds": 0.0}),
+    ]
+    drawn = ElementTree.fromstring(small(marks, "gym:a"))
+    space = "{http://www.w3.org/2000/svg}"
+    spots = [group for group in drawn.iter(f"{space}g") if group.find(f"{space}title") is not None]
+    assert [spot.find(f"{space}title").text for spot in spots[:2]] == ["base: 50.0 %", "a<b: 100.0 %"]
+    assert len(spots) == 3 * len(PANELS) - 1
+    assert [spot.get("fill") for spot in spots[:2]] == ["#fff", sign(1)[1]]  # the first is dominated
+    at = [tuple(map(float, spot.findall(f"{space}path")[1].get("d")[1:].split("m")[0].split())) for spot in spots[:2]]
+    assert at[1][0] < at[0][0] and at[1][1] < at[0][1]  # cheaper is further left, better higher
+    assert {small([mark], "x").count("<title>") for mark in marks[:2]} == {len(PANELS)}  # a single method
+    assert len({sign(at) for at in range(31)}) == 31
+
+
+def test_a_page_of_many_tasks_is_small():
+    """Ten methods on 37 tasks: a page of outlines, a figure each, would be four megabytes."""
+    rng = random.Random(1)
+    tasks = []
+    for number in range(37):
+        found = TaskQuality(f"gym:kind{number}", 2, 0, lanes(10, (1, 1)) + [lanes(10, (1, 0))[1] for _ in range(8)])
+        for at, lane in enumerate(found.lanes):
+            lane.name, lane.counters.rounds = f"a-method+number({at})", rng.randint(1, 99)
+            lane.counters.token_forwards, lane.seconds = rng.randint(100, 9999), [rng.uniform(0.01, 1)]
+        tasks.append(found)
+    quality = Quality(provenance(model="m", dtype="float32", batch=1, temperature=0.0), tasks, means(tasks))
+    parts = quality_parts(quality, "q.json", "q")
+    page = "".join(parts)
+    assert len(page) < 450_000
+    assert page.count("<svg") == 38 and page.count("<title>") == 37 * 10 * len(PANELS)
+    assert all(page.count(f"a-method+number({at})") > 37 for at in range(10))
+    assert "<text" in page[: page.index("</svg>")]  # letters, no outlines
 
 
 @pytest.mark.parametrize(

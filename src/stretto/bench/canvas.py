@@ -1,7 +1,8 @@
 """Masked-diffusion decoding beside a plain sampler: the same prompts and orders, whole answers, in turn.
 
-Answers run to their full length on both sides. Those of ours that do what a plain way does must write its tokens; a
-prompt on which they do not is counted.
+Answers run to their full length on both sides. Those of ours that do what a plain way does must write what it writes to
+each prompt alone. Beside others a row may come out otherwise where two tokens are all but as likely, as sums of another
+shape end in other bits: each side is held against itself alone as well, so that it is plain whose answer changed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from transformers import LlamaConfig, PreTrainedModel
 from ..engine import Engine
 from ..models.load import load
 from ..models.masked import MaskedModel, Masking
-from .provenance import machine_line
 from .results import Spread
 from .sampler import Sampler, Settings, Written, module_of
 from .subject import driven, encode, seeded
@@ -44,6 +44,7 @@ class Contestant:
     name: str
     write: Callable[[Sequence[Prompt]], Written]
     same: str = ""  # the plain way whose tokens it must write
+    ours: bool = False
 
 
 @dataclass(slots=True)
@@ -57,8 +58,15 @@ class Lane:
     ratios: dict[str, Spread]  # plain way -> times its speed, of the same repeat
     rounds: int = 0
     token_forwards: int = 0
-    differing: int = 0  # prompts on which the tokens are not those of `same`
     same: str = ""
+    ours: bool = False
+    differing: int = 0  # prompts to which it writes other tokens than `same` alone
+    unsteady: int = 0  # prompts to which it writes other tokens in this batch than alone
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it is ours, and its tokens differ from what they must be."""
+        return self.ours and bool(self.differing or self.unsteady)
 
 
 @dataclass(slots=True)
@@ -130,7 +138,8 @@ def contestants(pair: Pair, length: int) -> list[Contestant]:
     ours = [(one, PLAIN), (f"{one}+dual-cache", DUAL), (f"{many}+dual-cache", SURE)]
     found = [Contestant(name, partial(pair.sampler.write, settings=each)) for name, each in plain.items()]
     for method, same in ours:
-        found.append(Contestant(method, partial(_ours, pair.engine, method, length), same if same in plain else ""))
+        write = partial(_ours, pair.engine, method, length)
+        found.append(Contestant(method, write, same if same in plain else "", ours=True))
     return found
 
 
@@ -144,14 +153,31 @@ def _ours(engine: Engine, method: str, length: int, rows: Sequence[Prompt]) -> W
     )
 
 
+def alone(
+    ways: Sequence[Contestant], asked: Sequence[Prompt], *, progress: Progress = lambda: None
+) -> dict[str, list[list[int]]]:
+    """What each writes to each prompt by itself: what its batches are held against. Also a warm-up."""
+    found: dict[str, list[list[int]]] = {}
+    for way in ways:
+        found[way.name] = []
+        for prompt in asked:
+            found[way.name] += way.write([prompt]).tokens
+            progress()
+    return found
+
+
 def measure(
-    ways: Sequence[Contestant], asked: Sequence[Prompt], batch: int, repeats: int, *, progress: Progress = lambda: None
+    ways: Sequence[Contestant],
+    asked: Sequence[Prompt],
+    batch: int,
+    repeats: int,
+    right: dict[str, list[list[int]]],
+    *,
+    progress: Progress = lambda: None,
 ) -> list[Lane]:
-    """All contestants in turn, group after group; who begins changes each time."""
+    """All contestants in turn, group after group; who begins changes each time. `right` is what `alone` found."""
     seconds = {way.name: [0.0] * repeats for way in ways}
     written = {way.name: Written([]) for way in ways}
-    for way in ways:
-        way.write(asked[:1])  # warm-up
     for repeat in range(repeats):
         for at in range(0, len(asked), batch):
             first = (repeat + at // batch) % len(ways)
@@ -165,42 +191,25 @@ def measure(
                     whole.rounds += found.rounds
                     whole.token_forwards += found.token_forwards
                 progress()
-    return [_lane(way, batch, seconds, written) for way in ways]
+    return [_lane(way, batch, seconds, written[way.name], right) for way in ways]
 
 
-def _lane(way: Contestant, batch: int, seconds: dict[str, list[float]], written: dict[str, Written]) -> Lane:
-    own, found = seconds[way.name], written[way.name]
+def _lane(
+    way: Contestant, batch: int, seconds: dict[str, list[float]], found: Written, right: dict[str, list[list[int]]]
+) -> Lane:
+    own = seconds[way.name]
     tokens = sum(map(len, found.tokens))
     ratios = {
         base: Spread.of([theirs / mine for theirs, mine in zip(seconds[base], own, strict=True)])
         for base in dict.fromkeys((PLAIN, way.same))
         if base and base != way.name
     }
-    differing = 0
-    if way.same:
-        differing = sum(a != b for a, b in zip(found.tokens, written[way.same].tokens, strict=True))
     speed = Spread.of([tokens / each for each in own])
-    return Lane(way.name, batch, own, speed, ratios, found.rounds, found.token_forwards, differing, way.same)
+    lane = Lane(way.name, batch, own, speed, ratios, found.rounds, found.token_forwards, way.same, way.ours)
+    lane.unsteady = _unlike(found.tokens, right[way.name])
+    lane.differing = _unlike(found.tokens, right[way.same]) if way.same else 0
+    return lane
 
 
-def table(found: Comparison) -> str:
-    """The figures as text."""
-    settings = found.provenance["settings"]
-    lines = [
-        f"{settings['model']}, {settings['count']} prompts of {settings['shortest']} to {settings['longest']} tokens, "
-        f"answers of {settings['max_new_tokens']}, {machine_line(found.provenance)}",
-        "medians of the repeats (quartiles); 'same': the plain way that computes the same, and writes the same tokens",
-    ]
-    for batch in dict.fromkeys(lane.batch for lane in found.lanes):
-        head = f"batch {batch}"
-        lines += ["", f"{head:44}{'tokens/s':>9}{'x ' + PLAIN:>22}{'x same':>22}{'rounds':>8}{'token-forwards':>16}"]
-        for lane in (lane for lane in found.lanes if lane.batch == batch):
-            ratios = [_shown(lane.ratios.get(base)) for base in (PLAIN, lane.same)]
-            line = f"{lane.name:44}{lane.speed.median:9.1f}{ratios[0]:>22}{ratios[1]:>22}"
-            line += f"{lane.rounds:8}{lane.token_forwards:16}"
-            lines.append(line + (f"  {lane.differing} prompts differ" if lane.differing else ""))
-    return "\n".join(lines)
-
-
-def _shown(ratio: Spread | None) -> str:
-    return "" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
+def _unlike(some: Sequence[list[int]], others: Sequence[list[int]]) -> int:
+    return sum(a != b for a, b in zip(some, others, strict=True))

@@ -350,10 +350,15 @@ def _overhead(args: argparse.Namespace) -> int:
 
 
 def _canvas(args: argparse.Namespace) -> int:
-    """Masked-diffusion decoding beside a plain sampler; 1 where tokens differ that must not."""
+    """Masked-diffusion decoding beside a plain sampler; 1 where tokens of ours are not what they must be."""
+    if args.methods or any(args.temperature):
+        what = "--methods" if args.methods else "--temperature"
+        hint = "leave it out, or compare any methods with: stretto bench quality"
+        raise InvalidRequest(f"canvas takes no {what}: its methods are those of the plain sampler, greedily", hint)
     from tqdm import tqdm
 
     from . import canvas
+    from .canvas_report import table
     from .provenance import provenance
 
     pair = canvas.load_pair(args.model, args.seed, args.dtype, args.device)
@@ -371,14 +376,15 @@ def _canvas(args: argparse.Namespace) -> int:
     )
     found, ways = canvas.Comparison(record), canvas.contestants(pair, args.max_new_tokens)
     groups = sum(-(-count // batch) for batch in args.batch)
-    total = repeats * groups * len(ways)
+    total = (count + repeats * groups) * len(ways)
     with tqdm(total=total, unit="group", delay=PROGRESS_AFTER, disable=None, leave=False) as bar:
+        right = canvas.alone(ways, asked, progress=bar.update)
         for batch in args.batch:
-            found.lanes += canvas.measure(ways, asked, batch, repeats, progress=bar.update)
+            found.lanes += canvas.measure(ways, asked, batch, repeats, right, progress=bar.update)
             if args.out:
                 found.save(args.out.with_suffix(".json"))
-    print(canvas.table(found))
-    return int(any(lane.differing for lane in found.lanes))
+    print(table(found))
+    return int(any(lane.wrong for lane in found.lanes))
 
 
 # -- quality ------------------------------------------------------------------------------------------

@@ -18,19 +18,28 @@ FEWEST = 8  # rounds behind a point; fewer say nothing
 LINES = 3  # methods of ours in them, beside plain decoding
 PACES = 6  # answers that are shown, at most
 SMOOTH = 8  # tokens over which a pace is averaged, at least
+FINE = re.compile(r"(\d\.\d\d)\d+")  # beyond hundredths of a point
+FONTS = ["DejaVu Sans", "Verdana"]  # letters of the first are laid out; those of the second are as wide
 SHADES = ("#0077b6", "#2a9d8f", "#8d99ae")  # of runners: the engine's model, the module driven by us, transformers
 
 
 def svg(figure: Any, name: str) -> str:
-    """A figure as an SVG element to stand in a page; `name` keeps its references apart from other figures'."""
+    """A figure as an SVG element to stand in a page; `name` keeps its references apart from other figures'.
+
+    Letters stay text, in fonts of one width: as outlines they are most of a page.
+    """
     drawing = pyplot()
     written = io.StringIO()
-    with drawing.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+    with drawing.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.sans-serif": FONTS}):
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     drawing.close(figure)
     text = written.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"\s*\n\s*", " ", text).replace("> <", "><")
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]*)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r'="[^"]*"', lambda attribute: FINE.sub(r"\1", attribute[0]), text)
     text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
 

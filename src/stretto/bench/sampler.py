@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..errors import ModelError, Unsupported
-from ..models.load import find
+from ..models.load import find, load_module
 from ..models.masked import Masking, recognise
 
 
@@ -79,7 +79,8 @@ class Sampler:
     def __init__(self, module: PreTrainedModel, masking: Masking) -> None:
         if masking.block is not None:
             raise Unsupported(
-                "the plain sampler is for models that see their whole canvas", hint="use a LLaDA or Dream"
+                "the plain sampler is for models that see their whole canvas",
+                hint="--model random-masked, zoo/masked, or a LLaDA or Dream",
             )
         self.module = module
         self.masking = masking
@@ -139,9 +140,5 @@ def module_of(name: str, dtype: torch.dtype, device: torch.device) -> tuple[PreT
     folder = find(name)
     layout = recognise(json.loads((folder / "config.json").read_text(encoding="utf-8")), str(folder))
     if layout is None:
-        raise ModelError(f"{name} continues text", hint="name a masked-diffusion checkpoint, or random-masked")
-    settings: dict[str, Any] = {} if layout.config is None else {"config": layout.config}
-    if layout.names:
-        settings["key_mapping"] = dict(layout.names)
-    module = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True, **settings)
-    return module.eval().requires_grad_(False).to(device), layout.masking
+        raise ModelError(f"{name} continues text", hint="--model random-masked, zoo/masked, or a LLaDA or Dream")
+    return load_module(folder, layout, dtype, device), layout.masking

@@ -88,7 +88,7 @@ def load_subject(name: str, draft: str, seed: int, dtype: str = "float32", devic
     if masking_of(told.model) is not None:
         raise Unsupported(
             f"{name} fills masks: no other engine here writes the same, and what is to be written cannot be forced",
-            hint="stretto bench quality",
+            hint=f"stretto bench quality --model {name}; beside a plain sampler: stretto bench canvas --model {name}",
         )
     kind, place = told.model.dtype, told.model.device
     if name == RANDOM:

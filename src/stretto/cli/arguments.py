@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, Unsupported
 from .fields import settings_of
 
 if TYPE_CHECKING:
@@ -45,6 +47,16 @@ def load_engine(given: argparse.Namespace) -> Engine:
         from ..engine import Engine
 
         return Engine.load(given.model, dtype=given.dtype, device=given.device, weights=given.weights)
+
+
+def load_continuing(given: argparse.Namespace, *, hint: str) -> Engine:
+    """The same where nothing but left to right will do. Raises Unsupported, with the hint, for one that fills masks."""
+    engine = load_engine(given)
+    from ..models.masked import masking_of
+
+    if masking_of(engine.model) is not None:
+        raise Unsupported(f"{given.model} fills masks, and this is of models that continue text", hint=hint)
+    return engine
 
 
 def add_method(parser: argparse.ArgumentParser) -> None:
@@ -125,6 +137,18 @@ READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its optio
     "Mapping[int, float]": {"type": _biases, "metavar": "ID:X,…"},
     "str | Iterable[str]": {"action": "append", "metavar": "TEXT"},
 }
+
+
+# -- files ------------------------------------------------------------------------------------------
+
+
+def writable(file: Path) -> None:
+    """Complain before the work, not after it. Raises InvalidRequest where no file can stand there."""
+    if not file.parent.is_dir():
+        raise InvalidRequest(f"there is no folder {file.parent}", hint=f"mkdir -p {shlex.quote(str(file.parent))}")
+    if file.is_dir():
+        raise InvalidRequest(f"{file} is a folder", hint="name a file in it")
+    file.open("a").close()
 
 
 # -- prompts ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from .arguments import load_engine, waiting
+from .arguments import load_continuing, waiting
 from .generate import stream, write_now
 from .paint import Colours, on_terminal
 
@@ -36,6 +36,7 @@ REPEATS = 3  # timed decodes of each question by each method, in turn
 WIDTH = 78  # columns
 MARGIN = "  "
 SETTINGS = {"max_new_tokens": 160}
+MASKED = "stretto demo --model zoo/causal; of this one: stretto generate --model … --picture FILE.html 'PROMPT'"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def run(given: argparse.Namespace) -> int:
     from ..method import parse
 
     methods = {"lookup": parse("lookup"), "draft": parse(f"draft(model={given.draft})")}
-    engine = load_engine(given)
+    engine = load_continuing(given, hint=MASKED)
     with waiting("choosing questions that the model solves"):
         questions = solved(engine, methods)
     if not questions:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
-from .arguments import add_model, load_engine, token_ids
+from .arguments import add_model, load_continuing, token_ids
 
 if TYPE_CHECKING:
     from ..diagnose.arness import Order
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..diagnose.survey import Layer
     from ..engine import Engine
 
+MODEL = "zoo/causal"  # whose layers are read where none is named
 QUESTIONS = 40  # of each kind of the gym, at most, where no text is given
 
 
@@ -36,10 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=30, metavar="N", help="passes that probes train (30)")
     parser.add_argument("--json", action="store_true", help="plain data")
     add_model(parser)
+    parser.set_defaults(model=None)  # named where nothing is read, it is refused
 
 
 def run(given: argparse.Namespace) -> int:
     """Print metrics of traces, what writing at once can reach, or what a model's layers know."""
+    if given.model and (given.parallel is not None or given.trace):
+        option = "--trace" if given.trace else "--parallel"
+        raise InvalidRequest(f"{option} reads no model", hint=f"leave out --model {given.model}")
     if given.parallel is not None:
         from ..diagnose.parallel import all_limits
 
@@ -152,7 +157,8 @@ def _survey(given: argparse.Namespace) -> list[Layer]:
     probe = Probe(epochs=given.epochs)
     if given.positions < 1:
         raise InvalidRequest(f"{given.positions} positions", hint="--positions >= 50")
-    engine = load_engine(given)
+    given.model = given.model or MODEL
+    engine = load_continuing(given, hint="name a causal model; of a masked one: stretto diagnose --trace FILE …")
     last = engine.model.layers
     return survey(
         engine.model,

@@ -21,6 +21,7 @@ from .arguments import (
     read_prompts,
     read_settings,
     waiting,
+    writable,
 )
 from .paint import Colours, Painter, on_terminal, painted
 
@@ -63,7 +64,7 @@ def run(given: argparse.Namespace) -> int:
     for file in filter(None, (given.trace, given.picture)):
         if not alone:
             raise InvalidRequest("a trace is of one answer", hint="give one prompt, and no --samples")
-        file.open("a").close()  # complain before the work, not after it
+        writable(file)
     engine = load_engine(given)
     colours = Colours(given.show_draft == "always" or (given.show_draft == "auto" and on_terminal()))
     prompts = [text if given.infill else as_prompt(engine, text, given) for text in texts]

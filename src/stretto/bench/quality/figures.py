@@ -10,7 +10,7 @@ from typing import Any
 from ..plot import OURS, PLAINLY, pyplot
 from .names import name_all
 from .results import COSTS, MeanQuality, Quality, TaskQuality
-from .table import origin, tasks
+from .table import by_family, origin, tasks
 
 PANELS = {  # cost per answer -> what its axis says
     "rounds": "rounds per answer",
@@ -64,8 +64,7 @@ def front(spots: Sequence[tuple[float, float]]) -> list[int]:
 
 def plot(quality: Quality, path: Path) -> None:
     """Write a PNG with a row of panels for each family. Raises Unsupported where matplotlib is not installed."""
-    families = list(dict.fromkeys(mean.family for mean in quality.means))
-    figure = pareto([of_family(family, quality.means) for family in families])
+    figure = pareto([of_family(family, quality.means) for family in by_family(quality.means)])
     figure.suptitle(
         f"right answers and their cost (filled: nothing is as good for less; square: the baseline)\n{origin(quality)}",
         fontsize=10,
@@ -141,7 +140,7 @@ def _scales(axis: Any, label: str) -> None:
     axis.xaxis.set_major_locator(LogLocator(subs=steps))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.xaxis.set_major_formatter(lambda value, _: _brief(value))
+    axis.xaxis.set_major_formatter(lambda value, _: brief(value))
     axis.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axis.tick_params(labelsize=8.5)
     axis.set_xlabel(label, fontsize=9)
@@ -150,7 +149,7 @@ def _scales(axis: Any, label: str) -> None:
     axis.set_axisbelow(True)
 
 
-def _brief(value: float) -> str:
+def brief(value: float) -> str:
     """A tick: thousands as k, millions as M."""
     for unit, name in ((1e6, "M"), (1e3, "k")):
         if value >= unit:

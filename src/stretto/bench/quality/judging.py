@@ -11,10 +11,7 @@ from ...generation import Counters
 from ...method import Method
 from ..harness import Run
 from ..results import Spread
-from .results import COSTS, COUNTS, RATIOS, LaneQuality, MeanQuality, TaskQuality
-
-CERTAINTY = 1.96  # standard errors of a 95 % interval
-ALL = "all"  # the family of all families
+from .results import ALL, CERTAINTY, COSTS, COUNTS, RATIOS, LaneQuality, MeanQuality, TaskQuality
 
 
 def wilson(right: int, asked: int) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from ..figures import svg
 from .figures import Row, of_family, of_task, pareto
 from .names import name_all
 from .results import COSTS, LaneQuality, MeanQuality, Quality, TaskQuality
-from .table import above, amount, interval, legend, notes, origin, ratio, share
+from .small import sign, small
+from .table import above, amount, by_family, difference, interval, legend, notes, origin, ratio, share
 
 NAMES = {
     "rounds": "rounds",
@@ -23,9 +24,10 @@ NAMES = {
 HOW = """All methods answer the same questions in one process on the same threads, in turn. An answer is right where the
 task's own check says so. A <em>round</em> is one evaluation of the model after another; row-, token- and
 layer-token-forwards count what was computed in them. Accuracy is the arithmetic mean over the tasks, costs are
-geometric means; intervals are at 95%."""
+geometric means; intervals are at 95%, those of points above the baseline from the differences question by question."""
 FRONT = """Accuracy against what an answer costs. Filled points lie on the Pareto front (dashed): nothing else is at
 least as good for less. The square is the baseline; vertical lines are intervals at 95%."""
+SMALL = "The same for this task alone; whose mark it is, the table says, and the mark itself when it is pointed at."
 
 
 def quality_parts(quality: Quality, name: str, key: str) -> list[str]:
@@ -36,13 +38,13 @@ def quality_parts(quality: Quality, name: str, key: str) -> list[str]:
         return [*parts, "<p>Nothing was measured.</p>", *markup.origin(quality.provenance, notes(quality), name)]
     baseline = legend(quality)[0]
     parts += [f"<p>{HOW}</p>", f"<p>{escape(baseline[0].upper() + baseline[1:])}.</p>"]
-    for at, family in enumerate(dict.fromkeys(mean.family for mean in quality.means)):
+    for at, (family, members) in enumerate(by_family(quality.means).items()):
         row = of_family(family, quality.means)
-        members = [mean for mean in quality.means if mean.family == family]
         parts += [f"<h2>{escape(row[0])}</h2>", _drawn(row, FRONT, f"{key}-mean-{at}"), _means(members)]
-    parts.append("<h2>Task by task</h2>")
-    for at, task in enumerate(measured):
-        drawn = _drawn(of_task(task), f"{task.name}, {task.asked} questions.", f"{key}-task-{at}")
+    parts += ["<h2>Task by task</h2>", f"<p>{SMALL}</p>"]
+    for task in measured:
+        title, marks = of_task(task)
+        drawn = markup.figure(small(marks, title), f"{title}, {task.asked} question{'s' * (task.asked != 1)}.")
         parts.append(markup.folded(f"{task.name}: {_best(task)}", drawn + _lanes(task)))
     parts.append(markup.folded("the methods in full", _methods(measured[0])))
     return [*parts, *markup.origin(quality.provenance, notes(quality), name)]
@@ -63,21 +65,28 @@ def _best(task: TaskQuality) -> str:
 
 def _means(means: Sequence[MeanQuality]) -> str:
     """Accuracy, and costs as times the baseline's."""
-    heads = ["", "right", "at 95 %", "points above", *(f"× {name}" for name in NAMES.values()), "furthest below"]
+    heads = ["", "right", "at 95 %", "points above, at 95 %", *(f"× {name}" for name in NAMES.values())]
     rows = []
-    for mean in means:
+    for at, mean in enumerate(means):
         worst = f"{100 * mean.worst:+.1f} on {mean.worst_task}" if mean.worst < 0 else ""
         ratios = [ratio(mean.ratios.get(name)) for name in NAMES]
-        cells = [mean.name, share(mean.accuracy), interval(mean), above(mean), *ratios, worst]
-        rows.append(markup.row("td", cells))
-    return markup.table(markup.row("th", heads), rows)
+        cells = [mean.name, share(mean.accuracy), interval(mean), difference(mean), *ratios, worst]
+        rows.append(_signed(at, markup.row("td", cells)))
+    return markup.table(markup.row("th", [*heads, "furthest below"]), rows)
 
 
 def _lanes(task: TaskQuality) -> str:
     """Accuracy, and costs per answer with the speed beside the baseline's."""
     costs = [f"{NAMES[name]} per answer" for name in COSTS]
     heads = ["", "right", "at 95 %", "points above", "same", "tokens per answer", *costs, "tokens/s", "× tokens/s"]
-    return markup.table(markup.row("th", heads), [_lane(lane) for lane in task.lanes])
+    rows = [_signed(at, _lane(lane)) for at, lane in enumerate(task.lanes)]
+    return markup.table(markup.row("th", heads), rows)
+
+
+def _signed(at: int, row: str) -> str:
+    """A method's row, with the mark that it bears in the pictures."""
+    shape, colour = sign(at)
+    return row.replace("<td>", f'<td><span style="color:{colour}">{shape}</span> ', 1)
 
 
 def _lane(lane: LaneQuality) -> str:

@@ -15,6 +15,8 @@ from ..results import INNERMOST, Spread, in_a_line
 COUNTS = ("rounds", "row_forwards", "token_forwards", "layer_token_forwards")
 COSTS = (*COUNTS, "seconds")
 RATIOS = (*COSTS, "speed")
+CERTAINTY = 1.96  # standard errors of a 95 % interval
+ALL = "all"  # the family of all families
 
 
 @dataclass(slots=True)
@@ -73,6 +75,11 @@ class MeanQuality:
     worst_task: str
     costs: dict[str, float]  # geometric means of what an answer costs
     ratios: dict[str, float]  # geometric means of the medians
+
+    @property
+    def difference(self) -> tuple[float, float]:
+        """The interval at 95 % of the gain; of no width where no question was judged otherwise."""
+        return self.gain - CERTAINTY * self.gain_error, self.gain + CERTAINTY * self.gain_error
 
 
 @dataclass(slots=True)

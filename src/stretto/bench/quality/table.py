@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..provenance import machine_line
-from .results import COSTS, LaneQuality, MeanQuality, Quality, TaskQuality
+from .results import ALL, COSTS, LaneQuality, MeanQuality, Quality, TaskQuality
 
 WIDTHS = (16, 44)  # of a method's name: at least, at most
 HEAD = "   right      (95 %)       above  same  tokens   rounds     rows   tokens   layers  seconds  tokens/s"
@@ -18,10 +20,10 @@ MEANS = {  # what stands in the table of means, and under which head
 
 
 def table(quality: Quality) -> str:
-    """Every task's methods, then the means, then what was left out and what can't be concluded."""
+    """The means, then every task's methods, then what was left out and what can't be concluded."""
     names = [lane.name for task in quality.tasks for lane in task.lanes]
     width = min(max(WIDTHS[0], *map(len, names), 0), WIDTHS[1])
-    lines = [origin(quality), "", *legend(quality), "", " " * (2 + width) + HEAD]
+    lines = [origin(quality), "", *legend(quality), "", *_means(quality, width), "", " " * (2 + width) + HEAD]
     for task in quality.tasks:
         if task.lanes:
             lines += [
@@ -29,7 +31,7 @@ def table(quality: Quality) -> str:
                 f"{task.name}, {task.asked} question{'s' * (task.asked != 1)}",
                 *(_row(lane, width) for lane in task.lanes),
             ]
-    lines += ["", *_means(quality, width), "", *notes(quality)]
+    lines += ["", *notes(quality)]
     return "\n".join(lines).rstrip()
 
 
@@ -48,9 +50,9 @@ def legend(quality: Quality) -> list[str]:
         return []
     return [
         f"baseline: {baseline.name} = {baseline.method}",
-        "right: share of the questions; above: percentage points above the baseline, with their standard error;",
-        "same: answers that are the baseline's token for token. Per answer: tokens written, rounds, forwards of rows,",
-        "of tokens, and of tokens times layers; seconds of whole calls.",
+        "right: share of the questions; above: percentage points above the baseline, for tasks with their standard",
+        "error; same: answers that are the baseline's token for token. Per answer: tokens written, rounds, forwards",
+        "of rows, of tokens, and of tokens times layers; seconds of whole calls.",
     ]
 
 
@@ -79,6 +81,12 @@ def above(found: LaneQuality | MeanQuality) -> str:
     return f"{100 * found.gain:+.1f} ±{100 * found.gain_error:.1f}"
 
 
+def difference(found: MeanQuality) -> str:
+    """Percentage points above the baseline, with their interval at 95 %."""
+    low, high = found.difference
+    return f"{100 * found.gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
 def amount(value: float) -> str:
     """Three digits of a number, thousands as k, millions as M."""
     for unit, name in ((1e6, "M"), (1e3, "k")):
@@ -97,12 +105,18 @@ def _means(quality: Quality, width: int) -> list[str]:
     if not quality.means:
         return []
     heads = "".join(f"{head:>9}" for head in MEANS.values())
-    lines = [f"{'means; x baseline':{2 + width}}   right      (95 %)       above{heads}   furthest below"]
-    for family in dict.fromkeys(mean.family for mean in quality.means):
-        members = [mean for mean in quality.means if mean.family == family]
-        lines.append(f"{family}, {tasks(members[0])}")
+    lines = [f"{'means; x baseline':{2 + width}}   right      (95 %)            above (95 %){heads}   furthest below"]
+    for members in by_family(quality.means).values():
+        lines.append(f"{members[0].family}, {tasks(members[0])}")
         lines += [_mean(mean, width) for mean in members]
     return lines
+
+
+def by_family(means: Sequence[MeanQuality]) -> dict[str, list[MeanQuality]]:
+    """What there is of all families together first, then each."""
+    names = dict.fromkeys(mean.family for mean in means)
+    order = sorted(names, key=lambda name: name != ALL)  # stable: the families stay in their order
+    return {name: [mean for mean in means if mean.family == name] for name in order}
 
 
 def tasks(mean: MeanQuality) -> str:
@@ -113,7 +127,8 @@ def tasks(mean: MeanQuality) -> str:
 def _mean(mean: MeanQuality, width: int) -> str:
     ratios = "".join(f"{ratio(mean.ratios.get(name)):>9}" for name in MEANS)
     worst = f"   {100 * mean.worst:+.1f} on {mean.worst_task}" if mean.worst < 0 else ""
-    return f"  {mean.name:{width}.{width}}{share(mean.accuracy):>8}{interval(mean):>12}{above(mean):>12}{ratios}{worst}"
+    right = f"{share(mean.accuracy):>8}{interval(mean):>12}{difference(mean):>25}"
+    return f"  {mean.name:{width}.{width}}{right}{ratios}{worst}"
 
 
 def ratio(value: float | None) -> str:
