@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, OutOfMemory, Unsupported
@@ -74,6 +75,10 @@ def test_a_bad_prompt_does_not_stop_the_others(engine):
     [
         ("", {}, "prompt is empty"),
         ([], {}, "no prompt"),
+        (None, {}, "a NoneType is no prompt"),
+        (torch.tensor([1, 2]), {}, "a Tensor is no prompt"),
+        ("ab", {"method": 3}, "3 is no method"),
+        ("ab", {"method": "lookup+suffix"}, "two of a kind, drafter"),
         ([99], {}, "outside of the vocabulary"),
         ([1] * 5000, {}, "positions"),
         ("ab", {"max_new_tokens": 0}, "max_new_tokens"),

@@ -40,7 +40,7 @@ def test_text_form(text, draft, plan):
         ("lookup(longst=2)", InvalidRequest, "did you mean 'longest'"),
         ("lookup(1,2,3,4,5,6)", InvalidRequest, "its settings: longest"),
         ("lookup(longest=0)", InvalidRequest, "1 <= shortest"),
-        ("lookup+draft", InvalidRequest, "two drafters"),
+        ("lookup+draft", InvalidRequest, "two of a kind, drafter"),
         ("fixed(3)", InvalidRequest, "no drafter"),
         ("plain+lookup", InvalidRequest, "drafts nothing"),
         ("lookup((", InvalidRequest, "cannot read"),

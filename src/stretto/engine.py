@@ -165,8 +165,9 @@ class Engine:
     ) -> Generation | list[Generation]:
         """Fill the holes of a text, or of several together: `<|5|>` is a hole of five tokens (`encode_holes`).
 
-        What stands before the first hole is the prompt; the answer goes on to the end of the text. Nothing may end in a
-        hole, so end tokens are banned unless `end_tokens` are given. Needs a masked-diffusion model.
+        What stands before the first hole is the prompt; the answer goes on to the end of the text, and is what a grammar
+        judges. Nothing may end in a hole, so end tokens are banned unless `end_tokens` are given. Needs a
+        masked-diffusion model.
         """
         texts = [text] if isinstance(text, str) else text
         if "end_tokens" not in settings:

@@ -72,8 +72,10 @@ def parse(text: str | Method) -> Method:
 
     Raises UnknownName for an unknown part or system, InvalidRequest for settings it does not take.
     """
-    if not isinstance(text, str):
+    if isinstance(text, Method):
         return text
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{text!r} is no method", hint="a text such as 'lookup+fixed(8)'")
     pieces = _split(text, "+")
     if not pieces:
         raise InvalidRequest("the method is empty", hint="for example 'lookup', or 'plain' for no drafting")
@@ -88,7 +90,7 @@ def parse(text: str | Method) -> Method:
         part = _part(piece)
         if part.kind in chosen:
             raise InvalidRequest(
-                f"method {text!r} has two {part.kind}s: {chosen[part.kind].name} and {part.name}",
+                f"method {text!r} names two of a kind, {part.kind}: {chosen[part.kind].name} and {part.name}",
                 hint=f"name one {part.kind}",
             )
         chosen[part.kind] = part

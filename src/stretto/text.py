@@ -76,7 +76,10 @@ class Text:
 
 
 def is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
-    """Whether this is a single prompt: text, token ids, or chat messages."""
+    """Whether this is a single prompt: text, token ids, or chat messages. Raises InvalidRequest where it is none."""
+    if not isinstance(prompt, Sequence):
+        kind = type(prompt).__name__
+        raise InvalidRequest(f"a {kind} is no prompt", hint="text, a list of ids, chat messages, or a list of these")
     return isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], int | Mapping))
 
 
