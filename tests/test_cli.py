@@ -529,7 +529,7 @@ MISTAKES = {  # arguments; MODEL, OTHER (another vocabulary), UNTEMPLATED and FO
     "empty method": ("generate --method '' ab", "the method is empty"),
     "unknown setting of a part": ("generate --method lookup(longst=2) ab", "did you mean 'longest'"),
     "setting of a part out of range": ("generate --method lookup(longest=0) ab", "1 <= shortest <= longest"),
-    "parts that do not fit": ("generate --method lookup+draft ab", "two drafters"),
+    "parts that do not fit": ("generate --method lookup+draft ab", "two of a kind, drafter"),
     "no drafter": ("generate --method fixed(3) ab", "has no drafter"),
     "setting out of range": ("generate --temperature -1 ab", "temperature"),
     "no new tokens": ("generate --max-new-tokens 0 ab", "max_new_tokens >= 1"),
