@@ -121,3 +121,14 @@ def test_one_that_cannot_be_stopped_is_asked_for_no_more_than_pays():
         asked.learn(tree, Outcome(tree, list(range(hits)), [1] * hits + [0], seconds=1.0), 0.1 * levels)
     asked.begin([row])
     assert 1 <= asked.levels(Tree(), nothing()) <= 4
+
+
+def test_a_trial_in_a_batch_is_of_a_few_rows():
+    asked, rows = asking(), [object() for _ in range(16)]
+    asked.begin(rows)
+    assert [asked.levels(Tree(), nothing()) for _ in rows] == [2] * 4 + [0] * 12
+    tree = Tree.chain([1, 1], source="model", score=0.9)
+    for path in ([0, 1],) * 4:  # a level takes 0.2 for each of these rows: of four, as the clock would see them
+        asked.learn(tree, Outcome(tree, path, [1, 1, 0], seconds=1.1 / 16), 4 * 2 * LEVEL / 16, 4 * LEVEL)
+    assert asked._known.price == pytest.approx(asked._known.pace * LEVEL)
+    assert asked._known.seconds / asked._known.asked == pytest.approx(asked._known.pace * 2 * LEVEL, rel=0.3)

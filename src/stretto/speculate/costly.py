@@ -22,6 +22,7 @@ STEADY = 0.95  # weight of earlier rounds in how the clock compares with what wi
 DEARER = 0.05  # weight of an observation that a level takes longer than believed; one that it takes less is believed
 FEW = 4  # tokens that it may have to read beside drafting
 TRIAL = 2  # levels of the first trial; later ones have 1
+TRIED = 4  # rows of a trial, at most: each may have its whole prompt to read
 MARGIN = 1.05  # what asking must yield, relative to decoding of late
 SWIFT = 0.9  # weight of earlier rounds in how fast decoding is of late: about the last 10 count
 
@@ -98,12 +99,12 @@ class Asking:
         self._most, self._watched = most, watched
         self.rows = 1  # in this round
         self.due = False  # whether it may be asked in this round
-        self._asked = False  # whether it is
+        self._asked = 0  # rows that it is asked for
         self._free: set[str] = set()  # sources of what free drafters propose beside it
 
     def begin(self, rows: Sequence[Row]) -> None:
         """A round begins."""
-        self.rows, self.due, self._asked = len(rows), self._known.pause.over(), False
+        self.rows, self.due, self._asked = len(rows), self._known.pause.over(), 0
 
     # -- how much -----------------------------------------------------------------------------
 
@@ -115,13 +116,13 @@ class Asking:
         if self._gain(free) > 0:
             known.pause.end()
             levels = self._most if self._watched else self._best_depth()
-        elif self._pays:  # elsewhere
+        elif self._pays or self._asked == TRIED:  # elsewhere, or there are enough
             return 0
         else:
             levels = min(TRIAL if known.price is None else 1, self._most)
-            if not known.pause.left:  # all rows of this round are the trial
+            if not known.pause.left:  # the first rows of this round are the trial
                 known.pause.begin()
-        self._asked = True
+        self._asked += 1
         self._free.update(tree.sources)
         return levels
 
@@ -175,7 +176,8 @@ class Asking:
     def learn(self, proposed: Tree, outcome: Outcome, seconds: float, per_level: float | None = None) -> None:
         """What was proposed for a row, by it and others, what came of it, and the seconds that drafting took.
 
-        `per_level` are those of a level but for the first, which reads what is new.
+        `seconds` are a row's share of the batch; `per_level`, for all rows, those of a level but for the first, which
+        reads what is new.
         """
         known, tree = self._known, outcome.tree
         known.told = STEADY * known.told + self._cost(1 + len(tree), self.rows) / self.rows
@@ -183,9 +185,10 @@ class Asking:
         own = [node for node, source in enumerate(proposed.sources) if source not in self._free] if self._asked else []
         if not own:
             return
+        seconds *= self.rows / self._asked
         known.source = (proposed.sources[own[0]].rpartition("+")[2], score_class(proposed.scores[own[0]]))
         levels = max(proposed.depths[node] for node in own)
-        known.learn_price(known.pace * (seconds / levels if per_level is None else per_level))
+        known.learn_price(known.pace * (seconds / levels if per_level is None else per_level / self._asked))
         assert known.price is not None
         usual = len(outcome.missed) <= FEW and known.asked > 0  # else it mostly read
         verified = [source not in self._free for source in tree.sources]

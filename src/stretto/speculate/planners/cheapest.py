@@ -172,8 +172,7 @@ class CheapestPlanning(Planning):
         taken = self._cost(1 + len(outcome.tree), rows) / rows + known.costly.pace * draft_seconds
         known.speed.add(len(outcome.committed) * self._cost(1, rows) / rows, taken, rows)
         if self._asking is not None:
-            per_level = self._drafting.seconds_per_level
-            self._asking.learn(proposed, outcome, draft_seconds, per_level and per_level / rows)
+            self._asking.learn(proposed, outcome, draft_seconds, self._drafting.seconds_per_level)
 
 
 def _falling(node: tuple[float, int]) -> float:
