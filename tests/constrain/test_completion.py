@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 
 import pytest
 
@@ -78,6 +79,22 @@ def test_random_canvases_are_brute_force(seed: int, gap: Gap) -> None:
             begun = {"".join(spelt[token] for token in each) for each in whole}
             if any(word.startswith(tuple(begun)) for word in known):
                 assert completion.can_extend(canvas, gap, more=True), canvas
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_canvases_of_six_are_brute_force(seed: int) -> None:
+    """Up to four nonterminals; a hole is one token of one letter, so the words of that length are all there is."""
+    chance = random.Random(100 + seed)
+    grammar = random_grammar(chance)
+    completion, known = Completion(Language.of(written(grammar)), ["a", "b"]), sentences(grammar, 6)
+    answers = set()
+    for _ in range(60):
+        canvas = [chance.choice([A, B, H, H]) for _ in range(chance.randint(5, 6))]
+        pattern = re.compile("".join("." if token == H else "ab"[token] for token in canvas))
+        expected = any(pattern.fullmatch(word) for word in known)
+        assert completion.can_extend(canvas, Gap.EXACT) == expected, canvas
+        answers.add(expected)
+    assert True in answers or not any(len(word) > 4 for word in known)
 
 
 @pytest.mark.parametrize("gap", [Gap.EXACT, Gap.AT_MOST])

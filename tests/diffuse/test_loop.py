@@ -91,7 +91,12 @@ def test_holes_follow_the_joint_given_both_sides() -> None:
 
 
 def test_a_canvas_may_begin_with_a_hole() -> None:
+    """Where a row speaks of the position behind it, the first one speaks of its own as well."""
     assert len(answer(TABLE, [5, 1, 5], "llada", **SETTINGS).tokens) == 3
+    shifted = MaskedTable.random_masked(6, 4, Masking(5, shift=True), sharpness=2.0)
+    found = answer(shifted, [5, 5, 2, 5], "threshold(0)", **SETTINGS)
+    said = [int(np.argmax(shifted.says(at, {0: 5, 1: 5, 2: 2, 3: 5})[:5])) for at in (1, 1, 3)]
+    assert [found.tokens[at] for at in (0, 1, 3)] == said and found.counters.rounds == 1
 
 
 # -- guidance -------------------------------------------------------------------------------------------

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import random
 import re
-import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +40,7 @@ WORLDS = {
     "block-causal": MaskedTable.random_masked(6, 5, Masking(MASK, block=4), sharpness=2.5),
     "shifted block-causal": MaskedTable.random_masked(6, 6, Masking(MASK, shift=True, block=4), sharpness=2.5),
 }
+KINDS = ("order", "blocks", "refresh", "stop")
 PROMPTS = [[0, 2, 3], [4], [2, MASK, MASK, 3, 0, MASK, 4]]  # of unequal lengths, the last with holes
 SEVERAL = {  # settings worth trying beside the defaults
     "low-confidence": ["low-confidence(steps=4)", "low-confidence(ends_last=true)"],
@@ -66,24 +69,25 @@ SEVERAL = {  # settings worth trying beside the defaults
     "cut-at-end": ["cut-at-end(predicted=true)"],
     "early-rejection": ["early-rejection(0.01,doubling=true)"],
     "dual-cache": ["dual-cache(every=2)"],
+    "freedave": ["freedave(3,eager=false)", "freedave(2,together=false)"],
+    "ssd": ["ssd(3,width=2)", "ssd(2,reuse=false)"],
 }
 NEEDED = {  # parts that serve with a setting only
     "learned": f"learned({filter_file(8)},0.7)",
     "position-aware": f"position-aware({random_store(5)})",
 }
 NEW = 7
-ONE_IN = 150
+USUAL = ("blocks", "recompute", "fill")  # where none are named
 
 
 def named(kind: str) -> list[str]:
     """Every registered part of a kind in its text form, with its defaults and with other settings."""
-    parts = sorted(name for name, part in catalogue.parts().items() if part.kind == kind)
-    return [text for name in parts for text in (NEEDED.get(name, name), *SEVERAL.get(name, []))]
+    return [text for first in plainly(kind) for text in (first, *SEVERAL.get(first.split("(")[0], []))]
 
 
-def combinations() -> Iterator[str]:
-    for parts in itertools.product(*(named(kind) for kind in ("order", "blocks", "refresh", "stop"))):
-        yield "+".join(parts)
+def plainly(kind: str) -> list[str]:
+    """Every registered part of a kind with its defaults."""
+    return sorted(NEEDED.get(name, name) for name, part in catalogue.parts().items() if part.kind == kind)
 
 
 def short(text: str) -> str:
@@ -91,10 +95,36 @@ def short(text: str) -> str:
     return re.sub(r"/[^,)]*", "", text)
 
 
-def worth_trying(text: str, world: str) -> bool:
-    """Each order with each other part, and of what differs in more than that one in so many, always the same ones."""
-    differ = sum(part not in ("blocks", "recompute", "fill") for part in text.split("+")[1:])
-    return differ <= 1 or zlib.crc32(f"{world} {short(text)}".encode()) % ONE_IN == 0
+def met(others: Sequence[str]) -> set[tuple[str, str]]:
+    """The pairs of blocks, refresh and stop that a method brings together."""
+    return set(itertools.combinations(others, 2))
+
+
+@cache
+def matrix(world: str) -> dict[str, list[str]]:
+    """What is tried of each order: it with every other part, and its share of what brings other parts together.
+
+    Every two of blocks, refresh and stop that fit with any order meet under one, and the orders take turns.
+    """
+    model, orders, met_so_far = WORLDS[world], named("order"), met(USUAL)
+    singles = [[*USUAL[:at], text, *USUAL[at + 1 :]] for at, kind in enumerate(KINDS[1:]) for text in named(kind)]
+    others = list({tuple(parts): None for parts in singles})
+    tried = {order: [text for parts in others if fits(text := "+".join([order, *parts]), model)] for order in orders}
+    serving = {part for texts in tried.values() for text in texts for part in text.split("+")}
+    every = list(itertools.product(*([text for text in named(kind) if text in serving] for kind in KINDS[1:])))
+    random.Random(1).shuffle(every)
+    turn = 0
+    for wanted in (3, 2, 1):  # first what brings the most together
+        for parts in every:
+            if len(met(parts) - met_so_far) < wanted:
+                continue
+            taking = (orders[(turn + each) % len(orders)] for each in range(len(orders)))
+            order = next((order for order in taking if fits("+".join([order, *parts]), model)), None)
+            if order is not None:
+                tried[order].append("+".join([order, *parts]))
+                met_so_far |= met(parts)
+                turn = orders.index(order) + 1
+    return tried
 
 
 def fits(text: str, model: MaskedTable) -> bool:
@@ -124,12 +154,10 @@ def loop_of(chosen: Diffuse, model: Any, **settings: Any) -> tuple[Loop, list[Ro
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("order", named("order"), ids=short)
 def test_every_combination_that_fits_is_lawful(order: str, world: str) -> None:
-    model, tried = WORLDS[world], 0
-    for text in (text for text in combinations() if text.split("+")[0] == order):
-        if worth_trying(text, world) and fits(text, model):
-            lawful(text, model)
-            tried += 1
-    assert tried, "it fits nothing in this world"
+    texts = matrix(world)[order]
+    assert texts, "it fits nothing in this world"
+    for text in texts:
+        lawful(text, WORLDS[world])
 
 
 def lawful(text: str, model: MaskedTable) -> None:
@@ -154,6 +182,7 @@ def lawful(text: str, model: MaskedTable) -> None:
         assert row.counters.rounds <= canvas.total + slow, text
         if type(chosen.order.open(canvas, context(model))).spare is Ordering.spare:
             assert slow == 0, text
+        once(row, canvas, chosen.order.revises, text)
     for row, prompt in zip(rows, PROMPTS, strict=True):  # alone as in the batch, in pieces as in one
         alone = answer(model, prompt, chosen, max_new_tokens=NEW, end_tokens=[END], **settings)
         assert alone.tokens == row.new_tokens, text
@@ -162,25 +191,92 @@ def lawful(text: str, model: MaskedTable) -> None:
     assert [token for piece in pieces for token in piece.tokens] == rows[0].new_tokens, text
 
 
+def once(row: Row, canvas: Canvas, revises: bool, text: str) -> None:
+    """The steps fill each position of the answer once, but for what they take back, and nothing that was given."""
+    times = Counter(at for step in row.steps for at in step.positions)
+    taken = Counter(at for step in row.steps for at in step.remasked)
+    assert revises or not taken, text
+    filled = {at: count - taken[at] for at, count in times.items()}
+    assert set(filled.values()) <= {0, 1}, text
+    whole = np.arange(len(row.history.tokens))[-len(row.new_tokens) :]  # positions of the answer
+    free = whole[~canvas.frozen[whole]]
+    assert {at for at, count in filled.items() if count} >= set(free.tolist()), text
+    assert not {*times} & set(np.flatnonzero(canvas.frozen).tolist()), text
+
+
 @pytest.mark.parametrize("world", ["bidirectional", "shifted block-causal"])
-@pytest.mark.parametrize("hindsight", named("hindsight"), ids=short)
-def test_a_hindsight_is_lawful_with_every_order(hindsight: str, world: str) -> None:
-    for order in named("order"):
-        text = f"{order}+{hindsight}"
-        if fits(text, WORLDS[world]):
-            lawful(text, WORLDS[world])
+@pytest.mark.parametrize("beside", [*named("hindsight"), "cfg(0.5)"])
+def test_what_stands_beside_is_lawful_with_every_order_and_part(beside: str, world: str) -> None:
+    """The orders take turns with the other parts."""
+    others = [text for kind in KINDS[1:] for text in plainly(kind)]
+    for at, order in enumerate(plainly("order")):
+        texts = (f"{order}+{others[(at + turn) % len(others)]}+{beside}" for turn in range(len(others)))
+        text = next((text for text in texts if fits(text, WORLDS[world])), None)
+        assert text is not None, f"{order} fits nothing beside {beside}"
+        lawful(text, WORLDS[world])
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_every_part_fits_somewhere_and_refuses_elsewhere_with_a_hint(world: str) -> None:
-    tried = [text for text in combinations() if worth_trying(text, world)]
-    fitting = {part for text in tried if fits(text, WORLDS[world]) for part in text.split("+")}
-    refused = {"bidirectional": {"block-cache"}, "shifted": {"block-cache"}}.get(
-        world, {"prefix-cache", "dual-cache", "dual-cache(every=2)"}
+def test_methods_drawn_from_all_kinds_of_parts_are_lawful(world: str) -> None:
+    """One part of each kind, whatever its settings; and a lookahead changes none of the steps."""
+    model, chance, tried = WORLDS[world], random.Random(world), 0
+    beside = ["", *(f"+{each}" for each in (*named("hindsight"), "cfg(0.5)"))]
+    settings: dict[str, Any] = {"temperature": 0.8, "seed": 5, "max_new_tokens": NEW, "end_tokens": [END]}
+    while tried < 12:
+        text = "+".join(chance.choice(named(kind)) for kind in KINDS) + chance.choice(beside)
+        ahead = f"{text}+{chance.choice(named('lookahead'))}"
+        if not fits(text, model):
+            continue
+        lawful(text, model)
+        tried += 1
+        if fits(ahead, model):
+            pairs = (answer(model, PROMPTS, each, **settings) for each in (text, ahead))
+            for one, other in zip(*pairs, strict=True):
+                assert one.tokens == other.tokens, ahead
+                assert [step.positions for step in one.steps] == [step.positions for step in other.steps], ahead
+
+
+# -- what declares not to fit ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_any_parts_fit_or_refuse_with_a_hint(world: str) -> None:
+    """All orders × blocks × refresh × stops there are; and what is tried brings together all that may be."""
+    model = WORLDS[world]
+    every = itertools.product(*map(plainly, KINDS))
+    fitting = [parts for parts in every if fits("+".join(parts), model)]
+    together = {pair for parts in fitting for pair in itertools.combinations(parts, 2)}
+    tried = {pair for texts in matrix(world).values() for text in texts for pair in met(text.split("+"))}
+    assert together <= tried
+    refused = {"prefix-cache", "dual-cache", "delayed-cache"} if model.masking.block else {"block-cache"}
+    assert not refused & {part for parts in fitting for part in parts}
+    assert {order for order, *_ in fitting} == set(plainly("order"))
+
+
+class Untouched(MaskedTable):
+    """A model that may not be asked."""
+
+    def evaluate(self, *asked: Any) -> Any:
+        raise AssertionError("evaluated")
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_what_is_refused_is_refused_before_any_forward(world: str) -> None:
+    """Each order with each other part, and each two other parts with some order."""
+    model = Untouched(6, WORLDS[world].says, WORLDS[world].masking)
+    pairs = itertools.chain.from_iterable(
+        itertools.product(*map(plainly, kinds)) for kinds in itertools.combinations(KINDS, 2)
     )
-    everything = {part for kind in ("order", "blocks", "refresh", "stop") for part in named(kind)}
-    assert refused <= everything - fitting
-    assert any(text.startswith("low-confidence+") for text in combinations() if fits(text, WORLDS[world]))
+    texts = ["+".join(pair if pair[0] in plainly("order") else ("first-hitting", *pair)) for pair in pairs]
+    refused = [text for text in texts if not fits(text, model)]
+    for text in refused:
+        with pytest.raises(StrettoError) as caught:
+            answer(model, PROMPTS[0], text, max_new_tokens=NEW, temperature=0.8)
+        assert caught.value.hint, text
+    for text in (text for text in texts if text not in refused):
+        with pytest.raises(AssertionError, match="evaluated"):
+            answer(model, PROMPTS[0], text, max_new_tokens=NEW, temperature=0.8)
+    assert 0 < len(refused) < len(texts)
 
 
 # -- degenerate settings ------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def test_pointwise_steers_do_not_look_at_the_path(step: Steer) -> None:
 
 
 @pytest.mark.parametrize("step", CASES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     prompt=st.lists(TOKEN, min_size=1, max_size=6),
     output=st.lists(TOKEN, max_size=6),
@@ -108,7 +108,7 @@ def test_tree_equals_path(
 
 
 @pytest.mark.parametrize("step", CASES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     rounds=st.lists(st.tuples(st.lists(TAIL, max_size=4), st.lists(TOKEN, min_size=1, max_size=3)), max_size=4),
     forked=st.booleans(),
@@ -128,7 +128,7 @@ def test_rejected_drafts_leave_no_trace(
     assert torch.equal(step(logits, [Path(drafted)]), step(logits, [Path(plain)]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     steps=st.lists(st.sampled_from(EXAMPLES), max_size=6),
     tails=st.lists(TAIL, min_size=1, max_size=5),

@@ -69,7 +69,8 @@ class Grammatical(Constraining):
         """Ask the order until its choice holds, each time without the token that did not; whether one did."""
         for left in range(self.retries, -1, -1):
             delta = ask(proposal)
-            wrong = self.culprit(canvas, delta, holds) if delta.touched else None
+            new = delta.commit or delta.revise  # what is only opened takes no completion away
+            wrong = self.culprit(canvas, delta, holds) if new else None
             if wrong is None:
                 return proposal, delta, True
             if left:
@@ -79,12 +80,10 @@ class Grammatical(Constraining):
     def mend(self, canvas: Canvas, proposal: Proposal, positions: Iterable[int], filled: Mapping[int, int]) -> Delta:
         """Fill positions one upon the other, each with the likeliest token that keeps the text completable.
 
-        `filled` has tokens beside the canvas that are settled for this. Raises Unsupported where there is none, which
-        only gaps of any length come to.
+        Biases and bans hold here too, but where all that completes it is banned. `filled` has tokens beside the canvas
+        that are settled for this. Raises Unsupported where there is none, which only gaps of any length come to.
         """
         commit: dict[int, int] = {}
-        logits = proposal.logits
-        rows = {int(position): row for row, position in enumerate(proposal.positions)}
         for position in positions:
             text = self.text(canvas, Delta({**filled, **commit}))
             allowed = self.completion.allowed(text, position - canvas.prompt, self.gap)
@@ -93,9 +92,16 @@ class Grammatical(Constraining):
                     f"no token fits at position {position}: the gap there is shorter than what must stand in it",
                     hint="use gap=exact, which counts the positions that are left",
                 )
-            scores = logits[rows[position], torch.tensor(allowed, device=logits.device)]
-            commit[position] = allowed[int(scores.argmax())]
+            row = proposal.at(np.array([position]))
+            commit[position] = int(row.under(only(row.logits, allowed)).best[0])
         return Delta(commit)
+
+
+def only(logits: torch.Tensor, tokens: list[int]) -> torch.Tensor:
+    """Logits [n, V] that exclude all but these tokens, and none of these."""
+    kept = torch.full_like(logits, -torch.inf)
+    kept[:, tokens] = logits[:, tokens].clamp(min=torch.finfo(logits.dtype).min)
+    return kept
 
 
 def without(proposal: Proposal, places: Iterable[tuple[int, int]]) -> Proposal:

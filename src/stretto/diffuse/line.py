@@ -15,6 +15,7 @@ from .board import Sheet, Sight, sources
 from .chance import token_keys
 from .contract import (
     NONE,
+    NOTHING,
     Blocking,
     Canvas,
     Constraining,
@@ -183,6 +184,8 @@ class Line:
         """What the order sees of a proposal at the wanted positions, and what it fills."""
         own = self.own(proposal)
         assert self.window is not None
+        if not len(own.positions):  # of a guess: others have filled all that it may
+            return own, NOTHING
         if self.constraint is None:
             return own, self.order.choose(self.canvas, own, self.window)
         before, window = self.order, self.window
@@ -275,6 +278,8 @@ def ahead(line: Line, first: Ask, exact: bool) -> Iterator[Ask]:
             if not len(rest.positions):
                 break
             other = _chosen(leaf, rest)
+            if not other.touched:
+                break
             taken.update(other.touched)
             ask = _next(leaf, other, proposal)
             if ask is not None and copy(reach).covers(ask):

@@ -169,6 +169,26 @@ def test_blocks_of_unequal_rows_partition_the_answer() -> None:
         assert found.counters.rounds == 12
 
 
+def test_blocks_add_up_to_the_answer_whatever_the_model_says() -> None:
+    """200 canvases: each block begins where the one before ended, none is longer than it may be, the last ends it."""
+    sizes = set()
+    for seed in range(200):
+        chance = np.random.default_rng(seed)
+        length, size = int(chance.integers(1, 60)), int(chance.integers(1, 12))
+        canvas = canvas_of([0] + [MASK] * length, length + 1, ends=frozenset([END]))
+        session = Adaptive((LINE,), 0.5, size).open(canvas, context(TABLE))
+        end = 1
+        while (window := session.window(canvas)) is not None:
+            rows = [[*row, 0.0] for row in chance.dirichlet([0.3] * MASK, int(canvas.open.sum()))]
+            block = session.settle(canvas, window, propose(canvas, rows).at(session.looks(canvas, window)))
+            assert block.start == end < block.end <= min(end + max(size, int(0.25 * length), 1), length + 1)
+            end = block.end
+            sizes.add(block.end - block.start)
+            fill(canvas, *canvas.masks(block).tolist())
+        assert end == length + 1
+    assert len(sizes) > 8
+
+
 def test_delimiters_are_found_by_their_text() -> None:
     said = replace(context(TABLE), decode=lambda tokens: {2: "a", 3: ".\n"}.get(tokens[0], ""))
     session = Adaptive().open(blank(4, MASK), said)

@@ -100,7 +100,7 @@ def test_context_alone_decodes_from_left_to_right() -> None:
     while (window := session.window(canvas)) is not None:
         starts.append(window.start)
         canvas.ids[window.start], canvas.filled[window.start] = 0, 0
-    assert starts == [1, 2, 3, 4, 5, 6] or starts == [1, 6, 2, 3, 4, 5]
+    assert starts == [1, 2, 3, 4, 5, 6]
     session, canvas = opened(Structured((0,), novelty=math.inf, calm=9, context=0), rows, 7)
     assert session.window(canvas) == Span(2, 3)
 

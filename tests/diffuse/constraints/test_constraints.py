@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from diffuse.canvases import answer, context
+from diffuse.canvases import answer, blank, context, propose
+from laws.test_diffusion import KINDS, fits, plainly
 from stretto import method
 from stretto.constrain.completion import HOLE, Gap
 from stretto.constrain.matcher import Matcher
 from stretto.diffuse.constraints.grammar import Grammar
 from stretto.diffuse.constraints.lave import Lave
-from stretto.diffuse.contract import Canvas
+from stretto.diffuse.contract import Canvas, Delta
 from stretto.errors import InvalidRequest, UnknownName, Unsupported
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable
@@ -70,6 +73,7 @@ def test_the_output_is_a_sentence(nested: str, constraint: str, world: str) -> N
         settings = {"max_new_tokens": NEW, "end_tokens": [END], "temperature": float(seed % 2), "seed": seed}
         found = answer(model, [4, 4], f"{order}+end-of-text+{constraint}", **settings)
         assert valid(found.tokens), (order, found.tokens)
+        assert found.counters.rounds <= NEW  # where the model is overruled a step still fills something
         alone.append(valid(answer(model, [4, 4], order, **settings).tokens))
     assert not all(alone)
 
@@ -85,6 +89,22 @@ def test_a_language_of_everything_changes_nothing(anything: str, constraint: str
         assert [step.positions for step in found.steps] == [step.positions for step in plain.steps]
 
 
+@pytest.mark.parametrize("retries", [0, 1, 20])
+@pytest.mark.parametrize("constraint", ["grammar", "lave"])
+def test_bans_and_biases_hold_where_the_order_is_overruled(tmp_path: Path, constraint: str, retries: int) -> None:
+    """The model wants 3 everywhere, which is no text here, and 0 rather than 1; a ban of both yields."""
+    (tmp_path / "bits").write_text("S -> T T T\nT -> 0 | 1\n")
+    model = MaskedTable(6, lambda position, seen: [2.0, 1.0, 0.0, 5.0, 4.0, 0.0], Masking(MASK))
+    text = f"low-confidence+{constraint}({tmp_path / 'bits'},retries={retries})"
+    settings = {"max_new_tokens": 3, "end_tokens": [END]}
+    assert answer(model, [4], text, **settings).tokens == [0, 0, 0]
+    for steer in ({"banned_tokens": [0]}, {"logit_bias": {1: 2.0}}, {"allowed_tokens": [1, 2, 3]}):
+        assert answer(model, [4], text, **settings, **steer).tokens == [1, 1, 1]
+    assert answer(model, [4], text, banned_tokens=[0, 1], **settings).tokens == [0, 0, 0]
+    never = MaskedTable(6, lambda position, seen: [-math.inf, -math.inf, 0.0, 5.0, 4.0, 0.0], Masking(MASK))
+    assert set(answer(never, [4], text, **settings).tokens) <= {0, 1}
+
+
 @pytest.mark.parametrize("constraint", ["grammar", "lave"])
 def test_a_lookahead_composes_with_a_constraint(nested: str, constraint: str) -> None:
     model = MaskedTable.random_masked(6, 1, Masking(MASK))
@@ -94,6 +114,36 @@ def test_a_lookahead_composes_with_a_constraint(nested: str, constraint: str) ->
     assert found.tokens == static.tokens
     assert [step.confidence for step in found.steps] == [step.confidence for step in static.steps]
     assert found.counters.rounds <= static.counters.rounds
+
+
+@pytest.mark.parametrize("world", ["bidirectional", "block-causal"])
+@pytest.mark.parametrize("constraint", ["grammar", "lave"])
+def test_with_every_order_and_part_that_fits(nested: str, constraint: str, world: str) -> None:
+    """The orders take turns with the other parts, some of which take back what they filled; side by side and alone."""
+    model, others = MaskedTable.random_masked(6, 4, WORLDS[world]), [*map(plainly, KINDS[1:])]
+    everything = [text for kind in others for text in kind]
+    settings = {"max_new_tokens": 4, "end_tokens": [END], "temperature": 0.7, "seed": 3}
+    tried: set[str] = set()
+    for at, order in enumerate(plainly("order")):
+        turns = (everything[(at + turn) % len(everything)] for turn in range(len(everything)))
+        language = f"{constraint}(language={nested})"
+        text = next((text for part in turns if fits(text := f"{order}+{part}+{language}", model)), None)
+        assert text is not None, f"{order} fits nothing beside {constraint}"
+        tried.add(text.split("+")[1])
+        both = answer(model, [[4], [4, 4, 3]], text, **settings)
+        for found, prompt in zip(both, ([4], [4, 4, 3]), strict=True):
+            assert valid(found.tokens), (text, found.tokens)
+            assert answer(model, prompt, text, **settings).tokens == found.tokens, text
+    assert len(tried) > 5
+
+
+@pytest.mark.parametrize("part", [Grammar, Lave])
+def test_what_is_only_opened_is_never_refused(nested: str, part: Any) -> None:
+    """Even where no filling is found that is read: what was completable stays so."""
+    session, canvas = opened(part(nested), 3), blank(4, MASK)
+    taken = Delta(remask=frozenset([2]))
+    proposal = propose(canvas, [[0.2] * 5] * 4)
+    assert session.choose(canvas, proposal, lambda _: taken, lambda _: False)[1:] == (taken, True)
 
 
 @pytest.mark.parametrize("constraint", ["grammar", "lave"])

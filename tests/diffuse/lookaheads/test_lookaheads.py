@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from diffuse.canvases import answer, context
+from laws.test_diffusion import NEEDED
 from models.masked_checkpoints import save
 from stretto import catalogue, method
 from stretto.diffuse.contract import Canvas, Delta, Future, Lookahead, Looking
@@ -33,7 +34,8 @@ NEW = 7
 
 
 def named(kind: str) -> list[str]:
-    return sorted(name for name, part in catalogue.parts().items() if part.kind == kind)
+    """Every registered part of a kind, with the file that it needs."""
+    return sorted(NEEDED.get(name, name) for name, part in catalogue.parts().items() if part.kind == kind)
 
 
 def stubborn(words: Sequence[int], mask: int, sure: Sequence[float]) -> MaskedTable:
@@ -141,38 +143,48 @@ def test_an_eager_round_goes_on_in_the_next_block(size: int, refresh: str) -> No
 
 @pytest.mark.parametrize("text", ["freedave(1)", "ssd(0)", "ssd(1)"])
 def test_the_least_setting_is_static_decoding_in_rounds_too(text: str) -> None:
-    for seed in range(5):
-        model = MaskedTable.random_masked(6, seed, Masking(MASK))
-        static = answer(model, [0], "low-confidence", max_new_tokens=NEW)
-        found = answer(model, [0], f"low-confidence+{text}", max_new_tokens=NEW)
-        same(found, static)
-        assert found.counters.rounds == static.counters.rounds and not found.counters.drafted
-        assert found.counters.token_forwards == static.counters.token_forwards
+    model, prompts = fifty_models(4, 6)
+    static = answer(model, prompts, "low-confidence", max_new_tokens=6)
+    for found, other in zip(answer(model, prompts, f"low-confidence+{text}", max_new_tokens=6), static, strict=True):
+        same(found, other)
+        assert found.counters.rounds == other.counters.rounds and not found.counters.drafted
+        assert found.counters.token_forwards == other.counters.token_forwards
 
 
 # -- equality -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", ["low-confidence", "ranked", "ranked(by=margin)"])
-@pytest.mark.parametrize("rest", ["", "(2)", "+blocks(3)"])
-def test_equal_to_static_decoding_on_many_models(order: str, rest: str) -> None:
-    """One token a step, two, and blocks; the same rounds with either name where there is one block."""
-    if rest == "(2)":  # four steps of seven positions: one or two at a time
-        order, rest = (f"{order.rstrip(')')},steps=4)" if "(" in order else f"{order}(steps=4)"), ""
-    saved = 0
-    for seed in range(8):
-        model = leaning(seed)
-        settings = {"max_new_tokens": NEW, "end_tokens": ()}
-        static = answer(model, [0, 3], order + rest, **settings)
+def fifty_models(seed: int, size: int) -> tuple[MaskedTable, list[list[int]]]:
+    """One leaning model for each of these prompts: side by side in a batch, a row is decoded by a model of its own."""
+    prompts = [list(each) for each in itertools.product(range(5), repeat=3)][:50]
+    habits = np.random.default_rng(seed).normal(size=(5, 5, 5, 3 + size, 6)) * 2.5
+    moods = MaskedTable.random_masked(6, seed, Masking(MASK), sharpness=0.8)
+
+    def says(position: int, seen: dict[int, int]) -> list[float]:
+        return list(habits[seen[0], seen[1], seen[2], position] + moods.says(position, seen))
+
+    return MaskedTable(6, says, Masking(MASK)), prompts
+
+
+@pytest.mark.parametrize("order", ["low-confidence({})", "ranked(steps={})", "ranked(by=margin,steps={})"])
+def test_equal_to_static_decoding_on_two_hundred_models(order: str) -> None:
+    """One token a step and two, with blocks and without; the same rounds with either name where there is one block."""
+    cases = [(6, "", 3), (3, "", 2), (6, "+blocks(3)", 5), (3, "+blocks(3)", 2)]
+    for seed, (steps, blocks, depth) in enumerate(cases):
+        model, prompts = fifty_models(seed, 6)
+        settings = {"max_new_tokens": 6, "end_tokens": ()}
+        text = order.format(steps) + blocks
+        static = answer(model, prompts, text, **settings)
         rounds = []
-        for text in ("freedave(4,eager=false)", "ssd(4)", "freedave(4)"):
-            found = answer(model, [0, 3], f"{order}{rest}+{text}", **settings)
-            same(found, static)
-            rounds.append(found.counters.rounds)
-            assert found.counters.rounds <= static.counters.rounds
-        assert rounds[0] == rounds[1]
-        saved += static.counters.rounds - rounds[2]
-    assert saved > 0
+        for lookahead in (f"freedave({depth})", f"ssd({depth})"):
+            found = answer(model, prompts, f"{text}+{lookahead}", **settings)
+            for one, other in zip(found, static, strict=True):
+                same(one, other, f"{text}+{lookahead}")
+                assert one.counters.rounds <= other.counters.rounds
+            rounds.append([each.counters.rounds for each in found])
+        assert sum(rounds[0]) < sum(each.counters.rounds for each in static)
+        assert blocks or rounds[0] == rounds[1]
+        assert len({tuple(each.tokens) for each in static}) > 40  # they are many models
 
 
 def combinations() -> Iterator[list[str]]:
@@ -363,6 +375,20 @@ def test_wider_trees_save_rounds_and_cost_rows() -> None:
             rounds[width] += found.counters.rounds
             rows[width] += found.counters.row_forwards
     assert rounds[1] > rounds[2] >= rounds[3] and rows[1] < rows[2] < rows[3]
+
+
+@pytest.mark.parametrize("rest", ["blocks(2)", "adaptive-blocks(2,size=3)"])
+def test_other_orderings_end_where_nothing_is_left_for_the_order(rest: str) -> None:
+    """Though a stop looks at more than the block, and a block may settle for what the guesses before have filled."""
+    model, tried = WORLDS["bidirectional"], 0
+    settings: dict[str, Any] = {"temperature": 0.8, "seed": 5, "max_new_tokens": NEW, "end_tokens": ()}
+    pipeline = Request(temperature=0.8).pipeline(frozenset())
+    for order in [*named("order"), "redundancy(0)", "threshold(0)", "ranked(steps=2)"]:
+        text = f"{order}+{rest}+prophet(inf,inf,inf)"
+        if fits(f"{text}+ssd(4,width=3)", model, pipeline):
+            same(*(answer(model, [0, 2], f"{text}{more}", **settings) for more in ("", "+ssd(4,width=3)")), text)
+            tried += 1
+    assert tried > 15
 
 
 def test_the_subset_rule_goes_to_a_canvas_that_holds_a_part_of_a_step() -> None:

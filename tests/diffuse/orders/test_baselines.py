@@ -47,25 +47,25 @@ def opened(order: Order, canvas: Canvas) -> Ordering:
 
 
 def of_entropy(entropy: float) -> list[float]:
-    """Three tokens whose entropy this is, found by halving; the mask has no part in it."""
-    low, high = 1 / 3, 1.0
+    """Four tokens whose entropy this is, found by halving; the mask has no part in it."""
+    low, high = 1 / 4, 1.0
     for _ in range(80):
         middle = (low + high) / 2
-        rest = (1 - middle) / 2
-        found = -sum(p * np.log(p) for p in (middle, rest, rest) if p)
+        rest = (1 - middle) / 3
+        found = -sum(p * np.log(p) for p in (middle, rest, rest, rest) if p)
         low, high = (low, middle) if found < entropy else (middle, high)
-    return [low, (1 - low) / 2, (1 - low) / 2]
+    return [low, *[(1 - low) / 3] * 3]
 
 
 def test_entropies_of_the_catalogue() -> None:
-    four = [of_entropy(1.09), *map(of_entropy, (0.05, 0.01, 0.3))]
+    four = [*map(of_entropy, (1.2, 0.05, 0.01, 0.3))]
     assert set(chosen(EntropyBound(0.1), four).commit) == {1, 2, 3}  # .36 - .3 = .06
     assert set(chosen(EntropyBound(0.05), four).commit) == {1, 2}  # .06 - .05 = .01
     assert set(chosen(EntropyBound(0), four).commit) == {2}
 
 
 def test_certain_positions_come_with_an_uncertain_one() -> None:
-    probabilities = [[1.0, 0, 0], of_entropy(0.5), [0, 1.0, 0], of_entropy(0.6)]
+    probabilities = [[1.0, 0, 0, 0], of_entropy(0.5), [0, 1.0, 0, 0], of_entropy(0.6)]
     assert set(chosen(EntropyBound(0), probabilities).commit) == {0, 1, 2}
 
 

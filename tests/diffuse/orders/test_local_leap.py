@@ -61,6 +61,17 @@ def test_filled_positions_can_stay_anchors() -> None:
     assert found == {False: {4}, True: {2}}
 
 
+def test_neighbourhoods_end_with_the_block() -> None:
+    """Position 2 was surely filled, in the block before: it is no anchor of this one."""
+    canvas = blank(6, 6)
+    canvas.ids[2], canvas.filled[2], canvas.sure[2] = 0, 0, 0.95
+    for window, expected in ((Span(3, 6), {4}), (Span(0, 6), {3, 4})):
+        ordering = LocalLeap(filled=True).open(canvas, None)
+        proposal = propose(canvas, by_confidence([0.5, 0.5, 0.8, 0.85, 0.5], 6))
+        delta = ordering.choose(canvas, proposal.at(canvas.masks(window)), window)
+        assert set(delta.commit) == expected
+
+
 @pytest.mark.parametrize("rest", ["", "+blocks(3)", "+blocks(3)+dual-cache"])
 def test_with_one_measure_for_all_it_is_the_threshold_order(rest: str) -> None:
     model = MaskedTable.random_masked(6, 7, Masking(5), sharpness=2.5)

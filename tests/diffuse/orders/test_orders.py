@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 
 from diffuse.canvases import answer, blank, by_confidence, chi_square, chosen, filled_per_step, frequencies, propose
+from stretto.diffuse.chance import Use, token_keys, uniform
 from stretto.diffuse.contract import Span
 from stretto.diffuse.orders.factor import Factor
 from stretto.diffuse.orders.first_hitting import FirstHitting
@@ -19,6 +23,7 @@ from stretto.diffuse.schedule import steps_of, transfers
 from stretto.errors import InvalidRequest
 from stretto.models.masked import Masking
 from stretto.models.table import ExactJoint, MaskedTable, scripted
+from stretto.steer.choice import Rule, draw_all
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
 from stretto.steer.top_k import TopK
@@ -91,10 +96,33 @@ def test_end_tokens_can_come_last() -> None:
     assert chosen(LowConfidence(ends_last=True), probabilities, ends=ends).commit == {1: 1}
 
 
+def foretold(model: ExactJoint, seed: int, streams: int) -> list[tuple[int, ...]]:
+    """What the noise of each stream chooses: the next position by lot, then its token by the model's conditionals."""
+    size = model.joint.dim()
+    canvases = np.full((streams, size), model.masking.mask)
+    rules = [Rule(Pipeline([Temperature(1.0)]), seed, stream) for stream in range(streams)]
+    for step in range(size):
+        places, keys = [], []
+        for rule, canvas in zip(rules, canvases, strict=True):
+            masks = 1 + np.flatnonzero(canvas == model.masking.mask)
+            places.append(masks[uniform(rule, masks, step, Use.RANK).argmax()])
+            keys.append(token_keys(rule, np.array(places[-1:]), step)[0])
+        seen = [dict(enumerate(canvas, start=1)) for canvas in canvases.tolist()]
+        logs = torch.tensor(
+            [model.says(int(at), each) for at, each in zip(places, seen, strict=True)], dtype=torch.float64
+        )
+        canvases[np.arange(streams), np.array(places) - 1] = draw_all(logs, torch.tensor(keys)).numpy()
+    return [tuple(canvas) for canvas in canvases.tolist()]
+
+
 def test_random_order_one_by_one_draws_from_the_joint() -> None:
+    """The engine's samples are what the noise foretells, and of that ten thousand streams are distributed so."""
     joint = torch.tensor([[[0.2, 0.05], [0.05, 0.1]], [[0.0, 0.3], [0.1, 0.2]]], dtype=torch.float64)
-    found = frequencies(ExactJoint(joint), "random-order", 1000, 3)
-    statistic, freedom = chi_square(found, joint, 1000)
+    model = ExactJoint(joint)
+    settings = {"temperature": 1.0, "end_tokens": (), "seed": 11, "max_new_tokens": 3, "samples": 100}
+    every = foretold(model, 11, 10_000)
+    assert [tuple(each.tokens) for each in answer(model, [[0]], "random-order", **settings)] == every[:100]
+    statistic, freedom = chi_square({row: n / len(every) for row, n in Counter(every).items()}, joint, len(every))
     assert freedom == 6 and statistic < 22.5  # p > 0.001
 
 
@@ -134,6 +162,27 @@ def test_ranking_by_probability_margin_and_entropy() -> None:
     first = {by: next(iter(chosen(Ranked(by, steps=2), probabilities).commit)) for by in ("probability", "margin")}
     assert first == {"probability": 0, "margin": 1}
     assert next(iter(chosen(Ranked("entropy", steps=2), probabilities).commit)) == 0
+
+
+@pytest.mark.parametrize(
+    ("by", "probabilities"),
+    [
+        ("probability", [[0.4, 0.39, 0.21, 1e-9], [0.38, 0.2, 0.21, 0.21]]),
+        ("entropy", [[0.4, 0.39, 0.21, 1e-9], [0.38, 0.2, 0.21, 0.21]]),
+        ("margin", [[0.5, 0.3, 0.2, 1e-9], [0.4, 0.21, 0.2, 0.19]]),
+    ],
+)
+def test_ranked_by_the_distribution_that_tokens_are_drawn_from(by: str, probabilities: list[list[float]]) -> None:
+    """The model itself is surer of the first position; of the two likeliest tokens alone it is surer of the second."""
+    first = {}
+    for steers in ([Temperature(1.0)], [Temperature(1.0), TopK(2)]):
+        canvas = blank(2, 4)
+        ordering = Ranked(by, steps=2).open(canvas, None)
+        ordering.begin_window(canvas, Span(0, 2))
+        canvas.window_step = 1  # the second of two steps, from which everything goes
+        ranked = ordering.choose(canvas, propose(canvas, probabilities, Pipeline(steers)), Span(0, 2))
+        first[len(steers)] = next(iter(ranked.commit))
+    assert first == {1: 0, 2: 1}
 
 
 def test_positions_drawn_by_confidence_follow_it() -> None:
@@ -206,6 +255,42 @@ def test_what_the_factor_rule_fills_together_is_the_joint_mode(seed: int) -> Non
     found = answer(ExactJoint(joint), [0], "factor", max_new_tokens=3, end_tokens=())
     assert tuple(found.tokens) == peak
     assert found.counters.rounds < 3
+
+
+def test_what_is_filled_together_would_be_filled_one_by_one() -> None:
+    """At the rule's very edge, where tokens that are each likelier than not need not be the likeliest together."""
+    together, least = 0, 1.0
+    for seed in range(150):
+        joint = torch.rand(2, 2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) ** 2
+        found = answer(ExactJoint(joint), [0], "factor", max_new_tokens=3, end_tokens=())
+        known: dict[int, int] = {}
+        for step in found.steps:
+            part = joint[tuple(known.get(at, slice(None)) for at in range(3))]  # of what is open, given what is known
+            places = [at for at in range(3) if at not in known]
+            rest = tuple(axis for axis, at in enumerate(places) if at + 1 not in step.positions)
+            part = part.sum(rest) if rest else part
+            if len(step.positions) > 1:
+                assert np.unravel_index(int(part.argmax()), part.shape) == tuple(step.committed)
+                for token in step.committed:  # greedily one after the other
+                    assert int(part.flatten(1).sum(1).argmax() if part.dim() > 1 else part.argmax()) == token
+                    part = part[token]
+                together, least = together + 1, min([least, *step.confidence])
+            known |= {at - 1: token for at, token in zip(step.positions, step.committed, strict=True)}
+    assert together > 40 and least < 0.68
+
+
+def test_what_the_factor_rule_settles_at_once_is_bounded() -> None:
+    """At most −n ln(1 − f/(n + 1)) nats by n positions, and never more than f; but the surest may stand alone."""
+    budget = {n: -n * math.log(1 - 1 / (n + 1)) for n in range(1, 50)}
+    assert [round(budget[n], 3) for n in (1, 2, 5)] == [0.693, 0.811, 0.912] and max(budget.values()) < 1
+    chance, sizes = np.random.default_rng(4), set()
+    for _ in range(200):
+        sure = (chance.uniform(0.4, 1) + chance.normal(0, 0.01, 9)).clip(0.3, 0.999)  # all about as sure
+        filled = sure[list(chosen(Factor(), by_confidence(sure.tolist(), 5)).commit)]
+        if len(filled) > 1 or filled[0] > 0.5:
+            assert -np.log(filled).sum() <= budget[len(filled)]
+            sizes.add(len(filled))
+    assert len(sizes) > 4
 
 
 # -- BD3-LM -----------------------------------------------------------------------------------------------

@@ -52,6 +52,12 @@ def test_prefix_and_dual(computed) -> None:
     assert computed == [[*range(8)], [2, 3, 4], [*range(8)], [*range(8)], [5, 6, 7], [*range(8)]]
 
 
+@pytest.mark.parametrize("refresh", ["prefix-cache", "dual-cache"])
+def test_a_block_that_is_filled_at_once_costs_one_forward(refresh: str) -> None:
+    found = answer(flat(), [0, 1], f"threshold(0)+blocks(3)+{refresh}", max_new_tokens=6, end_tokens=())
+    assert (found.counters.rounds, found.counters.token_forwards) == (2, 16)
+
+
 def test_a_shifted_model_needs_the_row_on_the_left_while_the_first_position_is_open(computed) -> None:
     """Confidence is even, so positions are filled from the left."""
     model = flat(shift=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -18,6 +19,9 @@ from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable
 from stretto.steer.choice import Rule
+from stretto.steer.pipeline import Pipeline
+from stretto.steer.temperature import Temperature
+from stretto.steer.top_k import TopK
 
 END, MASK = 1, 4
 TABLE = MaskedTable.random_masked(5, 2, Masking(MASK), sharpness=2.5)
@@ -58,13 +62,14 @@ def test_the_published_cases() -> None:
 def test_the_gap_is_the_mean_of_the_region_on_logits() -> None:
     """8 and 0.4 are 4.2, where one position is filled already, and whatever is added to all logits of a row."""
     rows = torch.tensor([[8.0, 0.0, -9.0], [0.4, 0.0, -9.0]], dtype=torch.float64)
-    for shift in (0.0, 30.0):
+    pipelines = (GREEDY, Pipeline([Temperature(0.1), TopK(1)]))  # neither temperature nor truncation widens a gap
+    for shift, pipeline in itertools.product((0.0, 30.0), pipelines):
         for step, stops in ((0, False), (50, False), (70, True)):
             canvas = blank(2, 2)
             canvas.ids[0], canvas.filled[0], canvas.step = 1, 0, step
             session = Prophet(steps=100).open(blank(2, 2), context(TABLE))
             assert session.looks(canvas, Span(0, 2)).tolist() == [0, 1]
-            proposal = Proposal(Proposals(rows + shift, GREEDY, None), np.arange(2), np.arange(2))
+            proposal = Proposal(Proposals(rows + shift, pipeline, None), np.arange(2), np.arange(2))
             ending = session.ended(canvas, proposal)
             assert (ending is not None) is stops and (ending is None or ending.commit == {1: 0})
 
@@ -106,6 +111,21 @@ def test_infinite_thresholds_never_stop() -> None:
     assert always.counters.rounds == 1
     rarely = answer(TABLE, [0, 2], "low-confidence+prophet(inf,0,0,every=4)", **SETTINGS | {"end_tokens": ()})
     assert rarely.counters.rounds == 5  # step 4 is the first of the second third that is tested
+
+
+@pytest.mark.parametrize(
+    "order", ["weld(1.1,below=1.0)+blocks(2)", "remask-loop(3,2,0.5)", "easy-first(most=2)", "revise"]
+)
+def test_all_in_waits_where_a_step_has_opened_what_the_model_did_not_speak_of(order: str) -> None:
+    """Whenever the answer comes to stand fast, also as the order takes something back: no mask is left."""
+    for fast in range(8):
+
+        def says(position: int, seen: dict[int, int], fast: int = fast) -> list[float]:
+            known = sum(token != MASK for token in seen.values())
+            return [9.0 if known > fast else 0.3, 0.0, 0.1 * (position % 2), 0.0, 0.0]
+
+        found = answer(MaskedTable(5, says, Masking(MASK)), [0], f"{order}+prophet", max_new_tokens=8, end_tokens=())
+        assert len(found.tokens) == 8 and MASK not in found.tokens
 
 
 def test_prophet_is_refused() -> None:
@@ -210,6 +230,18 @@ def test_only_the_confidence_of_end_tokens_changes() -> None:
     assert weighed.tokens.tolist() == proposal.tokens.tolist() == [1, 0, 1]
     before, after = proposal.confidence("entropy"), weighed.confidence("entropy")
     assert after[1] == before[1] and after[0] == pytest.approx(before[0] / 0.4) and after[0] < before[0] < 0
+
+
+def test_the_factor_follows_the_steps_of_the_decode_and_not_of_the_block() -> None:
+    """Five steps, two blocks: the second opens at the fourth step, where the factor is .85."""
+    canvas = Canvas(np.full(4, MASK), Masking(MASK), 4, Rule(GREEDY), frozenset([END]))
+    session = EarlyRejection(steps=5).open(canvas, context(TABLE))
+    session.begin_window(canvas, Span(0, 2))
+    proposal = propose(canvas, [[0.1, 0.8, 0.05, 0.05, 0]] * 4)
+    assert session.weigh(canvas, proposal).confidence("raw") == pytest.approx([0.32] * 4)
+    canvas.step, canvas.window_step = 3, 0
+    session.begin_window(canvas, Span(2, 4))
+    assert session.weigh(canvas, proposal).confidence("raw") == pytest.approx([0.68] * 4)
 
 
 def test_end_tokens_come_late() -> None:

@@ -65,7 +65,7 @@ class GrammarSession(Grammatical):
     def admit(
         self, canvas: Canvas, proposal: Proposal, window: Span, choose: Callable[[Proposal], Delta]
     ) -> tuple[Proposal, Delta]:
-        proposal, delta, held = self.choose(
+        chosen, delta, held = self.choose(
             canvas, proposal, choose, lambda text: self.completion.can_extend(text, self.gap)
         )
-        return proposal, delta if held else self.mend(canvas, proposal, delta.commit, {})
+        return chosen, delta if held else self.mend(canvas, proposal, delta.commit, {})

@@ -93,7 +93,7 @@ class LaveSession(Grammatical):
         if held:
             self.filling = read.get(tuple(self.text(canvas, delta))) or self.filling
             return chosen, delta
-        return chosen, self._recover(canvas, chosen, window, len(delta.commit))
+        return chosen, self._recover(canvas, proposal, window, len(delta.commit))
 
     def _recover(self, canvas: Canvas, proposal: Proposal, window: Span, count: int) -> Delta:
         """As many of the first open positions: from the last filling as far as it goes, and then what is allowed."""

@@ -89,8 +89,9 @@ class EasyFirstOrdering(Ordering):
 
     def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
         step = canvas.window_step + 1
-        left = remaining(self.masks, step, self.steps)
         masks = np.flatnonzero(canvas.open[proposal.positions])
+        left = remaining(self.masks, step, self.steps)
+        left = max(0, min(left, len(masks) - 1))  # less where a constraint has filled more than was chosen
         back = self._doubtful(canvas, proposal, step, left)
         score = self._score(canvas, proposal, step)[masks]
         fill = masks[surest(score, len(masks) - left + len(back))]

@@ -91,9 +91,10 @@ class Prophesying(Stopping):
             return None
         best = proposal.at(self._seen(canvas)).logits.topk(2, dim=-1).values
         gap = float((best[:, 0] - best[:, 1]).mean())
-        if gap < self._threshold(canvas.step / self.steps):
-            return None
-        return Delta.of(proposal, np.flatnonzero(canvas.open[proposal.positions]))
+        left = np.flatnonzero(canvas.open[proposal.positions])
+        if gap < self._threshold(canvas.step / self.steps) or len(left) < canvas.open.sum():
+            return None  # or this step has opened again what the model did not speak of
+        return Delta.of(proposal, left)
 
     def _tests(self, canvas: Canvas) -> bool:
         """Whether this step is tested; a canvas that may still grow is not judged."""
