@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any
 
 from ..diffuse.contract import Order
+from ..diffuse.stops.fill import Fill
 from ..entry import Entry, Guarantee
 from ..errors import StrettoError
 
@@ -114,6 +115,8 @@ def fits(parts: Mapping[str, str], door: Door) -> dict[str, Fit]:
 
     def served(texts: Sequence[str], kind: str) -> bool:
         with_order = any(parts[text] == "order" for text in texts)
+        if with_order and len(texts) == 1:
+            texts = [*texts, Fill.name]  # by itself its name may be that of a whole system
         wholes = [texts] if with_order else [[order, *texts] for order in orders]
         return any(_passes("+".join(whole), KINDS[kind], door) for whole in wholes)
 
