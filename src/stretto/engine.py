@@ -165,7 +165,7 @@ class Engine:
     ) -> Generation | list[Generation]:
         """Fill the holes of a text, or of several together: `<|5|>` is a hole of five tokens (`encode_holes`).
 
-        What stands before the first hole is the prompt; the answer goes on to the end of the text, and is what a grammar
+        What stands before the first hole is the prompt. The answer goes on to the end of the text; it is what a grammar
         judges. Nothing may end in a hole, so end tokens are banned unless `end_tokens` are given. Needs a
         masked-diffusion model.
         """

@@ -20,16 +20,19 @@ from stretto.bench.claims import (
     diffusion_orders,
     diffusion_paths,
     diffusion_stops,
+    diffusion_trained,
 )
 from stretto.bench.claims.canvas import MEASURES, Filled, Filling, Work, told
 from stretto.bench.claims.contract import Absent, Claim
 from stretto.bench.claims.lab import Lab
 from stretto.bench.claims.table import CLAIMS
 from stretto.generation import Counters
+from stretto.train import lab as train_lab
 
 FILES = {
     "orders": diffusion_orders,
     "paths": diffusion_paths,
+    "trained": diffusion_trained,
     "blocks": diffusion_blocks,
     "caches": diffusion_caches,
     "stops": diffusion_stops,
@@ -38,8 +41,9 @@ FILES = {
     "analysis": diffusion_analysis,
 }
 KINDS = [  # of contests: a claim of each
-    *("llada", "fast-dllm-theorem", "pc-sampler", "rediff-trained", "dystruct", "fast-dllm-v2", "elastic-cache", "bac"),
+    *("llada", "fast-dllm-theorem", "pc-sampler", "dystruct", "fast-dllm-v2", "elastic-cache", "bac"),
     *("prophet", "learn2pd", "freedave", "ssd", "cfg-diffusion", "cfg-diffusion-json", "ete-bits", "bits-to-rounds"),
+    *("discrete-diffusion-vla", "rediff", "rediff-correction", "rediff-ideal"),
     *("ar-ness", "parallelbench", "parallelbench-trained"),
 ]
 HERE = [each for file in FILES.values() for each in file.CLAIMS]
@@ -51,6 +55,10 @@ SMALLER = {  # so that the whole file takes seconds
     diffusion_orders: {"JOINTS": 12},
     diffusion_paths: {"SAMPLES": 20, "TEXTS": "{store gym:sql}"},
     diffusion_blocks: {"WIDE": 48},
+    train_lab: {
+        "ROWS": 4,
+        "RUNS": {task: tuple(run._replace(steps=1) for run in runs) for task, runs in train_lab.RUNS.items()},
+    },
     diffusion_analysis: {"JOINTS": 3},
 }
 

@@ -51,7 +51,7 @@ def test_another_questions_answer_is_wrong(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != RUNS_CODE])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(reply=st.text(alphabet=st.characters() | st.sampled_from(list('0123456789 \n,:=#*()[]{}"|')), max_size=60))
 def test_no_reply_makes_a_checker_fail(kind: str, reply: str) -> None:
     gym.task(kind).check(next(gym.questions(kind, "test", 1)), reply)

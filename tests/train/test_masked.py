@@ -19,7 +19,7 @@ from stretto.diffuse.contract import Plan, Span
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, ModelError
 from stretto.models.load import load
-from stretto.models.masked import OWN, masking_of
+from stretto.models.masked import OWN, Masking, masking_of
 from stretto.models.table import ExactJoint
 from stretto.train.batches import KINDS
 from stretto.train.export import export_zoo
@@ -128,29 +128,29 @@ def test_blocks_of_one_all_masked_are_next_token_prediction(network) -> None:
     masked = torch.ones_like(tokens, dtype=torch.bool)
     masked[:, 0] = False
     with torch.no_grad():
-        logits = masked_logits(network, by_hand(tokens, masked), MASK, 1)
+        logits = masked_logits(network, by_hand(tokens, masked), Masking(MASK, True, 1))
         plain = (
             network(tokens, attention_mask=torch.ones(24, 24).tril().bool()[None, None]).logits[:, :-1].flatten(0, 1)
         )
-        loss = masked_losses(MASK, 1)(network, by_hand(tokens, masked)).mean()
+        loss = masked_losses(Masking(MASK, True, 1))(network, by_hand(tokens, masked)).mean()
     plain[:, MASK] = -torch.inf
     assert torch.allclose(logits, plain, atol=1e-5)
     assert abs(float(loss) - float(F.cross_entropy(plain, tokens[:, 1:].flatten()))) < 0.05  # the loss is in bfloat16
 
 
-@pytest.mark.parametrize("block", [None, 1, 4, 8])
-def test_training_sees_what_decoding_sees(network, tokenizer, tmp_path, block) -> None:
-    network.config.stretto_diffusion = {"mask_token_id": MASK, "block": block, "shift": True}
+@pytest.mark.parametrize(("block", "shift"), [(None, True), (1, True), (4, True), (8, True), (None, False), (4, False)])
+def test_training_sees_what_decoding_sees(network, tokenizer, tmp_path, block, shift) -> None:
+    network.config.stretto_diffusion = {"mask_token_id": MASK, "block": block, "shift": shift}
     network.save_pretrained(tmp_path)
     model = load(tmp_path).model
     masking = masking_of(model)
-    assert masking is not None and masking.block == block and masking.shift
+    assert masking is not None and masking.block == block and masking.shift == shift
     generator = torch.Generator().manual_seed(2)
     tokens = torch.randint(7, 4096, (1, 27), generator=generator)
     masked = torch.rand(1, 27, generator=generator) < 0.6
     masked[:, 0] = False
     with torch.no_grad():
-        trained = masked_logits(network, by_hand(tokens, masked), MASK, block)
+        trained = masked_logits(network, by_hand(tokens, masked), masking)
     board = Board(model, masking, model.new_cache(1))
     at = masked[0].nonzero()[:, 0].numpy()
     for number in range(-(-27 // (block or 27))):  # the blocks before are clean, and this one bears its masks
@@ -172,9 +172,9 @@ def test_texts_of_a_row_do_not_see_each_other(network) -> None:
     texts = torch.tensor([[0] * 9 + [1] * 11])
     for block in (None, 4):
         with torch.no_grad():
-            whole = masked_logits(network, replace(by_hand(tokens, masked), texts=texts), MASK, block)
+            whole = masked_logits(network, replace(by_hand(tokens, masked), texts=texts), Masking(MASK, True, block))
             parts = [
-                masked_logits(network, by_hand(tokens[:, here], masked[:, here]), MASK, block)
+                masked_logits(network, by_hand(tokens[:, here], masked[:, here]), Masking(MASK, True, block))
                 for here in (slice(0, 9), slice(9, 20))
             ]
         assert torch.allclose(whole, torch.cat(parts), atol=1e-4)
@@ -184,8 +184,8 @@ def test_losses_are_weighed_by_the_rate_and_stand_at_their_places(network) -> No
     tokens = torch.randint(7, 4096, (2, 16), generator=torch.Generator().manual_seed(4))
     masked = torch.zeros(2, 16, dtype=torch.bool)
     masked[0, [2, 9]] = masked[1, 5] = True
-    one = masked_losses(MASK)(network, by_hand(tokens, masked))
-    half = masked_losses(MASK)(network, by_hand(tokens, masked, torch.full((2, 16), 0.5)))
+    one = masked_losses(Masking(MASK, True))(network, by_hand(tokens, masked))
+    half = masked_losses(Masking(MASK, True))(network, by_hand(tokens, masked, torch.full((2, 16), 0.5)))
     assert one.nonzero().tolist() == [[0, 1], [0, 8], [1, 4]]
     assert torch.allclose(half, 2 * one)
 
@@ -285,6 +285,6 @@ def test_the_loss_falls(mixture, tokenizer, network, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = LlamaForCausalLM(draft_config(tokenizer))
     model.set_attn_implementation(SEEN)
-    Trainer(model, MaskedBatches(mixture, tokenizer, 1), masked_losses(MASK), settings, tmp_path).run()
+    Trainer(model, MaskedBatches(mixture, tokenizer, 1), masked_losses(Masking(MASK, True)), settings, tmp_path).run()
     log = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert log[-1] < log[0] - 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class Batch:
 
     tokens: torch.Tensor  # [B, T] int64
     weights: torch.Tensor  # [B, T] float32; the weight of *predicting* this token, 0 where it is not asked for
-    kinds: torch.Tensor  # [B, T] int64, an index into KINDS
+    kinds: torch.Tensor  # [B, T] int64, an index into the source's kinds
     texts: torch.Tensor  # [B, T] int64, which of its row's texts (chats, real text) a token belongs to: 0, 1, …
 
     def rows(self, start: int, end: int) -> Self:
@@ -40,8 +40,21 @@ class Batch:
         return type(self)(*(getattr(self, field.name)[start:end] for field in fields(self)))
 
 
+class Source(Protocol):
+    """What a training run learns from: any batch from its number alone."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What `Batch.kinds` are indices into."""
+
+    def batch(self, number: int, rows: int, length: int) -> Batch:
+        """Batch `number`: `rows` rows of `length` tokens; a pure function of these three."""
+
+
 class Batches:
     """Makes any batch from its number alone, so that training goes on after a stop exactly where it was."""
+
+    kinds: ClassVar[tuple[str, ...]] = KINDS
 
     def __init__(self, mixture: Mixture, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
         self._mixture, self._tokenizer, self._seed = mixture, tokenizer, seed

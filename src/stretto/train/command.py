@@ -1,4 +1,4 @@
-"""`stretto train zoo …`: train, distil, adapt, measure and export the zoo's models; beside it, the calibrations."""
+"""`stretto train …`: the zoo, a twin that corrects itself, small models of one task, and the calibrations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from stretto.errors import InvalidRequest
 from stretto.train.calibration import add_branches, add_filter, run_branches, run_filter
 
-TARGET_MINUTES, DRAFT_MINUTES, MASKED_MINUTES = 95.0, 18.0, 30.0
+TARGET_MINUTES, DRAFT_MINUTES, MASKED_MINUTES, REFINE_MINUTES = 95.0, 18.0, 30.0, 15.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +44,7 @@ def add_zoo(parser: argparse.ArgumentParser) -> None:
 
 def run_zoo(given: argparse.Namespace) -> int:
     """Run the part asked for; what is there already is gone on with."""
-    for name in ("minutes", "draft_minutes", "steps", "threads"):
-        if (value := getattr(given, name)) is not None and value <= 0:
-            raise InvalidRequest(f"{name.replace('_', ' ')} {value} cannot be", hint="more than 0")
+    _require_positive(given, "minutes", "draft_minutes", "steps", "threads")
     import torch
 
     from stretto.gym.mixture import load_mixture
@@ -75,8 +73,63 @@ def run_zoo(given: argparse.Namespace) -> int:
     return 0
 
 
+def add_refine(parser: argparse.ArgumentParser) -> None:
+    """The model, where to put what comes of it, and how long it may take."""
+    parser.add_argument("--model", default="zoo/masked", help="a masked twin of the zoo, or its folder (zoo/masked)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and model: OUT/refined")
+    parser.add_argument("--data", type=Path, help="folder with bench/gsm8k and corpora/books (default: without them)")
+    parser.add_argument("--minutes", type=float, default=REFINE_MINUTES, help="training time (%(default)g)")
+    parser.add_argument("--steps", type=int, help="stop after so many steps at the latest")
+    parser.add_argument("--threads", type=int, help="processor threads (default: torch's own choice)")
+
+
+def run_refine(given: argparse.Namespace) -> int:
+    """Go on from a masked twin, with wrong tokens among those that it sees."""
+    _require_positive(given, "minutes", "steps", "threads")
+    import torch
+
+    from stretto.gym.mixture import load_mixture
+    from stretto.models.load import find
+    from stretto.train.refine import train_refined
+    from stretto.train.trainer import Budget, Settings
+
+    torch.set_num_threads(given.threads or torch.get_num_threads())
+    begin, settings = find(given.model), Settings(Budget(given.minutes, given.steps))
+    print(f"use it: --model {train_refined(given.out, load_mixture(given.data), settings, begin)} --method rediff")
+    return 0
+
+
+def add_lab(parser: argparse.ArgumentParser) -> None:
+    """The task, and where to put what comes of it."""
+    parser.add_argument("task", choices=["actions", "lists"])
+    parser.add_argument("--out", type=Path, required=True, help="folder for the models")
+    parser.add_argument("--seed", type=int, default=0, help="of first weights and data (%(default)d)")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads (%(default)d)")
+
+
+def run_lab(given: argparse.Namespace) -> int:
+    """Train the models of the task that are not there yet."""
+    _require_positive(given, "threads")
+    import torch
+
+    from stretto.train.lab import train_lab
+
+    torch.set_num_threads(given.threads)
+    for name, folder in train_lab(given.task, given.out, given.seed).items():
+        print(f"{name}: --model {folder}")
+    return 0
+
+
+def _require_positive(given: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if (value := getattr(given, name)) is not None and value <= 0:
+            raise InvalidRequest(f"{name.replace('_', ' ')} {value} cannot be", hint="more than 0")
+
+
 RECIPES: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]], ...] = (
     ("zoo", "the causal target, its draft, its masked twins", add_zoo, run_zoo),
+    ("refine", "a masked twin that also corrects what it sees, for `revise`", add_refine, run_refine),
+    ("lab", "small models of one task, in minutes: what papers promise of trained ones", add_lab, run_lab),
     ("filter", "the filter of `learned`: which proposals of a masked model are final", add_filter, run_filter),
     ("branches", "the schedule of `branch-cache`: what a masked model computes when", add_branches, run_branches),
 )

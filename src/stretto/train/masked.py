@@ -26,7 +26,7 @@ from transformers import AttentionInterface, LlamaForCausalLM, PreTrainedModel, 
 
 from stretto.errors import InvalidRequest, ModelError
 from stretto.gym.mixture import Mixture
-from stretto.models.masked import OWN
+from stretto.models.masked import OWN, Masking
 from stretto.train.batches import KINDS, TEXT_SHARES, Batch, Batches, Ids, Weights
 from stretto.train.tokenizer import load_tokenizer
 from stretto.train.trainer import Settings, TokenLosses, Trainer
@@ -48,6 +48,10 @@ class Noised(Batch):
 
     masked: Tensor  # [B, T] bool
     rates: Tensor  # [B, T] float32, the probability with which a position was to be masked
+
+    def seen(self, mask: int) -> Tensor:
+        """The tokens as the model sees them [B, T]."""
+        return torch.where(self.masked, mask, self.tokens)
 
 
 class MaskedBatches(Batches):
@@ -128,15 +132,16 @@ class Sides:
     speaks: Tensor  # [B, T] which row of the window speaks of a position
 
 
-def sides(batch: Noised, mask: int, block: int | None) -> Sides:
+def sides(batch: Noised, masking: Masking) -> Sides:
     """What one training pass evaluates."""
     size = batch.tokens.shape[1]
-    hidden = torch.where(batch.masked, mask, batch.tokens)
+    hidden = batch.seen(masking.mask)
     at = torch.arange(size).expand_as(hidden)
     same = batch.texts[:, :, None] == batch.texts[:, None, :]  # [B, T, T]
-    before = (at - 1).clamp(min=0)
+    source = (at - 1).clamp(min=0) if masking.shift else at
+    block = masking.block
     if block is None:
-        return Sides(hidden, at, same, before)
+        return Sides(hidden, at, same, source)
     inside = places(batch.texts)
     query, key = (inside // block)[:, :, None], (inside // block)[:, None, :]
     noisy = torch.cat([same & (query == key), same & (query > key)], 2)  # sees [itself ; the text]
@@ -145,30 +150,35 @@ def sides(batch: Noised, mask: int, block: int | None) -> Sides:
         torch.cat([hidden, batch.tokens], 1),
         torch.cat([at, at], 1),
         torch.cat([noisy, clean], 1),
-        torch.where(inside % block == 0, before + size, before),
+        torch.where(inside % block == 0, source + size, source) if masking.shift else source,
     )
 
 
-def masked_logits(model: PreTrainedModel, batch: Noised, mask: int, block: int | None) -> Tensor:
+def masked_logits(model: PreTrainedModel, batch: Noised, masking: Masking) -> Tensor:
     """Logits of the masked positions, row after row [N, V]; the mask token is never one of them."""
-    window = sides(batch, mask, block)
+    return logits_at(model, batch, batch.masked, masking)
+
+
+def logits_at(model: PreTrainedModel, batch: Noised, where: Tensor, masking: Masking) -> Tensor:
+    """Logits of the positions `where` [B, T] bool, row after row [N, V]; the mask token is never one of them."""
+    window = sides(batch, masking)
     hidden = model.get_decoder()(
         window.tokens, attention_mask=window.visible[:, None], position_ids=window.positions, use_cache=False
     ).last_hidden_state  # [B, N, C]
     rows = window.speaks + torch.arange(len(hidden))[:, None] * hidden.shape[1]
-    asked = rows[batch.masked]
+    asked = rows[where]
     padded = F.pad(asked, (0, -len(asked) % ROUND))
     logits = model.get_output_embeddings()(hidden.flatten(0, 1)[padded])[: len(asked)].float()
-    return cast(Tensor, logits.index_fill(1, torch.tensor([mask]), -torch.inf))
+    return cast(Tensor, logits.index_fill(1, torch.tensor([masking.mask]), -torch.inf))
 
 
-def masked_losses(mask: int, block: int | None = None) -> TokenLosses:
+def masked_losses(masking: Masking) -> TokenLosses:
     """Cross entropy of each masked token over the rate of its mask, 0 elsewhere; its mean bounds the NLL a token."""
 
     def losses(model: PreTrainedModel, batch: Batch) -> Tensor:
         assert isinstance(batch, Noised), "the masks are missing"
         with torch.autocast("cpu", torch.bfloat16):
-            logits = masked_logits(model, batch, mask, block)
+            logits = masked_logits(model, batch, masking)
         lost = F.cross_entropy(logits, batch.tokens[batch.masked], reduction="none") / batch.rates[batch.masked]
         return torch.zeros(batch.masked.shape).masked_scatter(batch.masked, lost)[:, 1:]
 
@@ -232,6 +242,18 @@ def nll_bound(speaks: Speaks, tokens: Tensor, eligible: Tensor, mask: int, *, dr
 # -- the recipe ---------------------------------------------------------------------------------------
 
 
+def gentler(settings: Settings) -> Settings:
+    """For weights that have learnt something already, and for rows as long as canvases are."""
+    return replace(
+        settings,
+        muon_rate=GENTLER * settings.muon_rate,
+        adam_rate=GENTLER * settings.adam_rate,
+        warmup_steps=min(WARMUP, settings.warmup_steps),
+        hold=0.3,
+        lengths=(SHORT, LONG),
+    )
+
+
 def train_masked(
     out: Path, mixture: Mixture, settings: Settings, block: int | None = None, *, begin: Path | None = None
 ) -> Path:
@@ -250,18 +272,10 @@ def train_masked(
         table = model.get_input_embeddings().weight.detach()
         table[mask] = table.mean(0)  # causal training only ever pushed it away
     setattr(model.config, OWN, {"mask_token_id": mask, "block": block, "shift": True})
-    gentler = replace(
-        settings,
-        muon_rate=GENTLER * settings.muon_rate,
-        adam_rate=GENTLER * settings.adam_rate,
-        warmup_steps=min(WARMUP, settings.warmup_steps),
-        hold=0.3,
-        lengths=(SHORT, LONG),
-    )
     folder = out / ("masked" if block is None else "block")
     earlier = runs_before(begin)
     batches = MaskedBatches(mixture, tokenizer, SEED + len(earlier), block)
-    trainer = Trainer(model, batches, masked_losses(mask, block), gentler, folder)
+    trainer = Trainer(model, batches, masked_losses(Masking(mask, True, block)), gentler(settings), folder)
     (folder / EARLIER).write_text(json.dumps(earlier))
     trainer.run()
     model.save_pretrained(folder / "model")

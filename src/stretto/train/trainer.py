@@ -19,7 +19,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from stretto.errors import InvalidRequest
-from stretto.train.batches import FIRST_LENGTH, KINDS, Batch, Batches
+from stretto.train.batches import FIRST_LENGTH, Batch, Source
 
 TokenLosses = Callable[[PreTrainedModel, Batch], torch.Tensor]  # losses of tokens 1… of each row: [B, T - 1]
 
@@ -70,7 +70,7 @@ class Trainer:
     """Trains `model` on `batches`, leaving `checkpoint.pt` and `log.jsonl` in `folder`."""
 
     def __init__(
-        self, model: PreTrainedModel, batches: Batches, losses: TokenLosses, settings: Settings, folder: Path
+        self, model: PreTrainedModel, batches: Source, losses: TokenLosses, settings: Settings, folder: Path
     ) -> None:
         self._model, self._batches, self._losses, self._settings, self._folder = (
             model,
@@ -94,7 +94,7 @@ class Trainer:
         """Train until the budget is used; returns the mean loss over the last log interval."""
         settings, loss = self._settings, float("nan")
         bar = tqdm(total=100, unit="%", disable=None, desc=self._folder.name)
-        sums = torch.zeros(2, len(KINDS), dtype=torch.float64)  # weighted loss and weight, by kind
+        sums = torch.zeros(2, len(self._batches.kinds), dtype=torch.float64)  # weighted loss and weight, by kind
         saved = begun = time.monotonic()
         tokens = 0
         while (used := settings.budget.used(self.seconds, self.step)) < 1.0:
@@ -148,7 +148,8 @@ class Trainer:
 
     def _log(self, sums: torch.Tensor, used: float, speed: float) -> float:
         loss = float(sums[0].sum() / sums[1].sum())
-        by_kind = {kind: round(float(sums[0, i] / sums[1, i]), 4) for i, kind in enumerate(KINDS) if sums[1, i] > 0}
+        kinds = enumerate(self._batches.kinds)
+        by_kind = {kind: round(float(sums[0, i] / sums[1, i]), 4) for i, kind in kinds if sums[1, i] > 0}
         record = {
             "step": self.step,
             "seconds": round(self.seconds, 1),

@@ -10,5 +10,6 @@ from .diffusion_lossless import CLAIMS as LOSSLESS
 from .diffusion_orders import CLAIMS as ORDERS
 from .diffusion_paths import CLAIMS as PATHS
 from .diffusion_stops import CLAIMS as STOPS
+from .diffusion_trained import CLAIMS as TRAINED
 
-CLAIMS = (*ORDERS, *PATHS, *BLOCKS, *CACHES, *STOPS, *LOSSLESS, *CONSTRAINTS, *ANALYSIS)
+CLAIMS = (*ORDERS, *PATHS, *TRAINED, *BLOCKS, *CACHES, *STOPS, *LOSSLESS, *CONSTRAINTS, *ANALYSIS)

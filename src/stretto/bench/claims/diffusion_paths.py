@@ -8,7 +8,7 @@ import random
 from ...generation import Generation
 from ...models.masked import Masking
 from ...models.table import MaskedTable, Seen
-from .canvas import CLOSE, ONE, RIGHT, SHORT, Filling, written_down
+from .canvas import ONE, RIGHT, SHORT, Filling, written_down
 from .contract import Claim, Figures, at_least, at_most
 from .lab import Lab, Worked
 
@@ -77,42 +77,9 @@ CLAIMS = (
         where_not="one question of 24 less is right; the early ends are gone as promised",
     ),
     Claim(
-        "discrete-diffusion-vla",
-        "discrete-diffusion-vla",
-        "12 evaluations instead of 56, one a token, at no loss; a second look at what has become doubtful helps",
-        f"{RIGHT}; rounds an answer",
-        Filling(
-            {
-                "second look": "easy-first(steps=7)+blocks(32)",
-                "one look": "easy-first(steps=7,most=0)+blocks(32)",
-                "even steps": "low-confidence(steps=7)+blocks(32)",
-                "one by one": ONE,
-            }
-        ),
-        (
-            at_most("rounds, second look", math.ceil(32 * 12 / 56)),
-            at_least("right, second look", 1.0, "right, one look"),
-            at_least("right, second look", CLOSE, "right, one by one"),
-        ),
-        number=27,
-        where_not="seven steps lose questions in whichever schedule, and few tokens ever fall so far in between that "
-        "they are looked at again",
-    ),
-    Claim(
+        "rediff-ideal",
         "rediff",
-        "rediff",
-        "several tokens a step stay right where what was written is written over when it is no longer the likeliest",
-        RIGHT,
-        Filling({"revising": "revise(steps=8)+blocks(32)", "plain": "low-confidence(steps=8)+blocks(32)"}, ("right",)),
-        (at_least("right, revising", 1.05, "right, plain"),),
-        number=14,
-        where_not="this model was never trained to correct what it sees: what it rewrites leaves as many answers "
-        "right as before",
-    ),
-    Claim(
-        "rediff-trained",
-        "rediff",
-        "the same for a model that was trained to correct: here one that knows all answers, and that 5 % is wrong",
+        "the same for a perfect corrector, which knows all answers, and that 5 % of what it sees is wrong",
         "share of sampled answers that are right",
         Worked(
             corrected,

@@ -20,6 +20,7 @@ from ...models.clock import Clock, SimulatedClock
 from ...models.contract import Evaluation, Model, Want
 from ...models.window import Window
 from ...speculate.datastore import Document, build
+from ...train.lab import train_lab
 from .. import tasks
 from ..harness import Prepared, grouped, measure, prepare
 from ..lanes import Answer, Case, Draw, Lane, Ours, twin, with_models
@@ -164,6 +165,7 @@ class Lab:
         self._places = {"masked": masked, "block": block}
         self._fillers: dict[str, Engine] = {}
         self._made: dict[str, Path] = {}
+        self._trained: dict[str, dict[str, Engine]] = {}
 
     def close(self) -> None:
         """Remove the stores and texts that were made."""
@@ -321,6 +323,13 @@ class Lab:
             except (UnknownName, ModelError) as error:
                 raise Absent(str(error), hint=f"train it: stretto train zoo {which}") from error
         return self._fillers[which]
+
+    def trained(self, task: str) -> dict[str, Engine]:
+        """The small models of a task of `stretto.train.lab` by name, trained when they are first asked for."""
+        if task not in self._trained:
+            folders = train_lab(task, self.folder, self.seed)
+            self._trained[task] = {name: Engine.load(str(folder)) for name, folder in folders.items()}
+        return self._trained[task]
 
     @torch.inference_mode()
     def logits(self, model: Model, texts: Sequence[Sequence[int]], last: int) -> Tensor:
