@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stretto.models import clock
 from stretto.models.cache import Cache
 from stretto.models.clock import SIZES, MeasuredClock, SimulatedClock, describe, measure
 from stretto.models.contract import Evaluation, Want
@@ -73,6 +74,22 @@ def test_batches_have_curves_of_their_own(tmp_path: Path) -> None:
     assert [clock.cost(2, rows) for rows in (1, 2, 3, 4)] == pytest.approx([1.5, 3.0, 4.5, 6.0])
     assert clock.cost(3, rows=4) == pytest.approx(8.0)
     assert [clock.cost(1.5, rows, 2) for rows in (1, 2, 3, 4)] == pytest.approx([1.45, 2.9, 4.35, 5.8])
+
+
+def test_padding_is_measured_in_rows_of_unequal_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window costs 1 and 0.1 a real slot here, and 0.02 one that is padding."""
+    lengths: list[list[int]] = []
+
+    def timed(model: TableModel, window: Window, cache: Cache) -> float:
+        model.evaluate(window, cache)
+        lengths.append(window.lengths)
+        return 1.0 + 0.1 * sum(window.lengths) + 0.02 * (window.tokens.numel() - sum(window.lengths))
+
+    monkeypatch.setattr(clock, "_time", timed)
+    found = measure(Counting(), rows=8)
+    assert [16] + [1] * 7 in lengths
+    assert found.padding == pytest.approx(0.02) and found.at(2.5, 4) == pytest.approx(1.0 + 0.1 * 20 + 0.02 * 4)
+    assert measure(Counting(), rows=1).padding == 0.0
 
 
 def test_windows_of_many_rows_stay_small_and_larger_batches_cost_in_proportion(tmp_path: Path) -> None:

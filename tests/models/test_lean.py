@@ -15,8 +15,9 @@ from models import test_network as driven
 from models.families import FAMILIES, ROPE, VOCABULARY, build
 from models.test_network import CPU, TOKENS, close, feed, networks, references, some_tree, truth
 from stretto.models.cache import Cache
-from stretto.models.contract import NOTHING, Ability
+from stretto.models.contract import NOTHING, Ability, Evaluation, Want
 from stretto.models.lean import Lean, lean_or_none
+from stretto.models.linear import Linear
 from stretto.models.window import Window
 from stretto.tree import ROOT, slot_of
 
@@ -75,6 +76,36 @@ def test_a_block_that_sees_itself_both_ways_as_the_driven_module(family: str) ->
         window.visible = torch.ones(2, 5, 5, dtype=torch.bool)
         results.append(model.evaluate(window, cache).logits)
     close(*results)
+
+
+def test_rows_of_unequal_length_hold_no_padding(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that can be put in and taken out, as of each row by itself; products are of the real slots alone."""
+    lean, sizes = leans(family), []
+    product = Linear.__call__
+    monkeypatch.setattr(
+        Linear, "__call__", lambda self, x, add=None: (sizes.append(x.shape[0]), product(self, x, add))[1]
+    )
+    lengths = [1, 5, 3]
+    edit, given = torch.randn(3, 5, lean.channels), torch.randn(3, 5, lean.channels)
+    want = Want(hidden=(1, 2), readout=(1,), branches=((1, "attention"), (1, "mlp")))
+
+    def seen(rows: list[int]) -> Evaluation:
+        cache = lean.new_cache()
+        opened = [cache.open() for _ in rows]
+        window = Window.chain(opened, [TOKENS[3 * row : 3 * row + lengths[row]] for row in rows], [0] * len(rows), CPU)
+        size = window.tokens.shape[1]
+        window.edits, window.given = {1: edit[rows, :size]}, {(0, "mlp"): given[rows, :size]}
+        return lean.evaluate(window, cache, want)
+
+    together = seen([0, 1, 2])
+    assert set(sizes) == {sum(lengths)}
+    for row, length in enumerate(lengths):
+        alone = seen([row])
+        for part in ("hidden", "readout", "branches"):
+            for key, rows in getattr(together, part).items():
+                close(rows[row : row + 1, :length], getattr(alone, part)[key])
+        assert together.logits is not None and alone.logits is not None
+        close(together.logits[row : row + 1, :length], alone.logits)
 
 
 def test_heads_that_turn_in_part() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 import random
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -81,6 +82,28 @@ def test_the_size_is_the_best_yield_by_enumeration():
         yields.append(expected / (1.0 + 0.15 * size))
     assert len(plan.trim([None], [tree])[0]) == yields.index(max(yields))
     assert all(abs(rate - 0.7) < 0.15 for rate in rates[:3])
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A clock by which padding costs nothing."""
+
+    def cost(self, tokens: float, rows: int = 1, padding: int = 0) -> float:
+        return 1.0 + 0.02 * (tokens * rows - 1)
+
+
+@pytest.mark.parametrize(("clock", "sizes"), [(Packed(), [8, 0, 0, 0]), (SimulatedClock(1.0, 0.02), [0, 0, 0, 0])])
+def test_a_row_that_is_sure_gets_nodes_where_the_others_do_not_pay_for_them(clock, sizes):
+    """Nine slots of each of 20 rows would take 3.5 times as long as one; eight more of one take 1.12 times as long."""
+    drafting = Drafting("s", lambda row: None)
+    plan = Cheapest(8).begin(Context(TARGET, clock, lambda name: TARGET), drafting)
+    sure, unsure = (Tree.chain([1] * 8, source=source) for source in ("sure", "unsure"))
+    for _ in range(200):
+        plan._tallies.learn(sure, [1] * 8 + [0])
+        plan._tallies.learn(unsure, [0])
+    rows = [object() for _ in range(20)]
+    plan.rooms(rows)
+    assert [len(tree) for tree in plan.trim(rows, [sure, *[unsure] * 19])][:4] == sizes
 
 
 def test_a_costly_drafter_that_never_pays_is_tried_ever_more_rarely():

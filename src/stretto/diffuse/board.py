@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models.cache import Cache
-from ..models.contract import Branch, Evaluation, Model, Want
+from ..models.contract import Evaluation, Model, Want
 from ..models.masked import Masking
-from ..models.window import Window
+from ..models.window import Branch, Window
 from .contract import NONE, Plan, Reading, Span
 from .proposal import Positions
 

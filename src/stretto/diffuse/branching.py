@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidRequest
-from ..models.contract import Branch
+from ..models.window import Branch
 
 PARTS = get_args(get_args(Branch)[1])
 

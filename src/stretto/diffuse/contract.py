@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..entry import Guarantee
-from ..models.contract import Branch, Model
+from ..models.contract import Model
 from ..models.masked import Masking
+from ..models.window import Branch
 from ..speculate.contract import Context
 from ..steer.choice import Rule
 from ..steer.pipeline import Pipeline

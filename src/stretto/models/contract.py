@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from .cache import Cache, KeyForm
-    from .window import Window
-
-
-Branch = tuple[int, Literal["attention", "mlp"]]  # of a layer, counted from 0
+    from .window import Branch, Window
 
 
 class Ability(Flag):

@@ -26,10 +26,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .cache import Cache, CacheShape, KeyForm, Place, visibility
-from .contract import Ability, Branch, Evaluation, Want
+from .contract import Ability, Evaluation, Want
 from .fuse import Layer, Norm, Unlike, Weights, fuse, release
 from .linear import threads_for
-from .window import RAW, Window
+from .window import RAW, Branch, Window
 
 CHECKED = 12  # tokens on which the module must agree
 

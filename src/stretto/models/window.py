@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,10 +12,9 @@ from torch import Tensor
 
 from ..tree import Proposal, Tree, slot_of
 
-if TYPE_CHECKING:
-    from .contract import Branch
-
 RAW = -1  # in `Window.tokens`: this slot enters as the raw embedding row in `Window.embeds`
+
+Branch = tuple[int, Literal["attention", "mlp"]]  # of a layer, counted from 0
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from ..diffuse.proposal import Positions
 from ..diffuse.refresh.branches import BranchCache
 from ..engine import Engine, Prompt
 from ..errors import InvalidRequest
-from ..models.contract import Branch
+from ..models.window import Branch
 from ..speculate.contract import Context
 
 Record = dict[Branch, list[Tensor]]  # [L, C] of each step

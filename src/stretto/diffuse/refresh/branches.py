@@ -10,7 +10,8 @@ import numpy as np
 
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
-from ...models.contract import Ability, Branch
+from ...models.contract import Ability
+from ...models.window import Branch
 from ...speculate.contract import Context
 from ..branching import PARTS, Schedule, uniform
 from ..caching import require_bidirectional, require_no_doubts
