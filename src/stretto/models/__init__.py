@@ -8,5 +8,6 @@ network.py   drives a transformers module's own layers (survey.py: finds out how
 lean.py      the fast path for Llama-shaped networks (fuse.py: reads their weights; linear.py: its products)
 table.py     explicit probabilities, for tests and for thinking
 load.py      a folder or hub name -> model and tokenizer (llama2c.py: converts checkpoints of llama2.c)
+masked.py    which checkpoints fill masks, and how (published.py: their networks as modules that transformers has)
 clock.py     what a window costs here
 """
