@@ -22,6 +22,7 @@ FLOORS = [  # an import goes down this list, never up
     {"method", "catalogue", "request", "text"},
     {"diagnose"},
     {"speculate", "route", "search", "diffuse"},
+    {"context"},
     {"row"},
     {"steer", "constrain"},
     {"models"},

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from . import method as methods
+from .context import Context
 from .errors import InvalidRequest, StrettoError, Unsupported
 from .generation import Finish, Generation
 from .method import Loop, Method
@@ -18,7 +19,6 @@ from .models.masked import masking_of
 from .models.memory import require_memory
 from .request import Request
 from .row import Limits, Row
-from .speculate.contract import Context
 from .steer.choice import Rule
 from .steer.path import History
 from .steer.pipeline import Pipeline

@@ -91,6 +91,15 @@ class Row:
         self.steps.append(step)
 
 
+@dataclass(slots=True)
+class Commit:
+    """What one round added to one row."""
+
+    row: Row
+    tokens: list[int]
+    sources: list[str]  # who guessed each token; "" for the model's own
+
+
 def reported(tokens: Sequence[int], raw: Tensor, steered: Tensor, most: int) -> list[LogProbability]:
     """Both log-probabilities of n tokens, of raw and steered logits [n, V], with the `most` likeliest beside."""
     return [

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from stretto import method as methods
+from stretto.context import Context
 from stretto.diffuse.contract import Canvas, Delta, Order, Span
 from stretto.diffuse.proposal import Proposal, Proposals
 from stretto.engine import Engine
@@ -17,7 +18,6 @@ from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Model
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable
-from stretto.speculate.contract import Context
 from stretto.steer.choice import Rule
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature

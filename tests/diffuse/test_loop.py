@@ -57,7 +57,7 @@ def test_text_form(text: str, expected: Diffuse) -> None:
     [
         ("blocks(3)", InvalidRequest, "no order"),
         ("threshold+lookup", InvalidRequest, "continues text"),
-        ("threshold+factor", InvalidRequest, "two orders"),
+        ("threshold+factor", InvalidRequest, "two of a kind, order"),
         ("threshold+cfg(0)", InvalidRequest, "weight 0"),
         ("treshold", UnknownName, "'threshold'"),
     ],

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from stretto.context import Context
 from stretto.models.contract import Evaluation
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.chance import DRAFTING, SamplingAcceptor, chance_of
-from stretto.speculate.contract import Acceptor, Context, Drafter, Drafting, Room, Session, Target, Verdict
+from stretto.speculate.contract import Acceptor, Drafter, Drafting, Room, Session, Target, Verdict
 from stretto.steer.choice import Rule
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline

@@ -16,6 +16,7 @@ from laws.branching import DRAFTS, Draft, Sampler, chain, chains, enumerated, gr
 from laws.test_speculation import registered
 from laws.worlds import GREEDY, adversaries, decode, plainly
 from stretto import catalogue, method
+from stretto.context import Context
 from stretto.entry import Guarantee
 from stretto.errors import Unsupported
 from stretto.models.clock import SimulatedClock
@@ -23,7 +24,7 @@ from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.cascade import RULES, Cascade
 from stretto.speculate.chance import SamplingAcceptor
-from stretto.speculate.contract import Acceptor, Context, Drafter
+from stretto.speculate.contract import Acceptor, Drafter
 from stretto.speculate.loop import Loop, Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule

@@ -16,6 +16,7 @@ import torch
 from laws.test_speculation import V, registered
 from laws.worlds import LastTwo, random_tree
 from stretto import catalogue, method
+from stretto.context import Context
 from stretto.errors import Unsupported
 from stretto.generation import LogProbability
 from stretto.models.clock import SimulatedClock
@@ -23,7 +24,7 @@ from stretto.models.table import TableModel
 from stretto.models.window import Window
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact
-from stretto.speculate.contract import Context, Drafter, Planner, Room
+from stretto.speculate.contract import Drafter, Planner, Room
 from stretto.speculate.loop import Loop, Speculate
 from stretto.speculate.planners.cheapest import Cheapest
 from stretto.speculate.planners.fixed import Fixed

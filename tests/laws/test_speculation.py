@@ -20,13 +20,14 @@ from laws.worlds import (
     random_tree,
 )
 from stretto import catalogue
+from stretto.context import Context
 from stretto.entry import Guarantee
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.models.window import Window
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact
-from stretto.speculate.contract import Context, Drafter, Outcome, Room
+from stretto.speculate.contract import Drafter, Outcome, Room
 from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.drafters.model import DraftModel
 from stretto.speculate.drafters.recycle import Recycle

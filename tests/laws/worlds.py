@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import torch
 
+from stretto.context import Context
 from stretto.models.cache import Cache, visibility
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Evaluation, Want
@@ -17,7 +18,7 @@ from stretto.models.table import TableModel
 from stretto.models.window import Window
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact
-from stretto.speculate.contract import Acceptor, Context, Drafter, Drafting, Planner, Room, Session
+from stretto.speculate.contract import Acceptor, Drafter, Drafting, Planner, Room, Session
 from stretto.speculate.loop import Loop, Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule, choose

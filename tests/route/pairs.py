@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stretto.context import Context
 from stretto.engine import Engine
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
@@ -9,7 +10,6 @@ from stretto.route.ambedkar import Ambedkar
 from stretto.route.entropy import Entropy
 from stretto.route.prefix import Prefix
 from stretto.route.reverse import Reverse
-from stretto.speculate.contract import Context
 
 WORDS = ["<s>", "he", "she", " ", "sings", "."]
 V = len(WORDS)

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laws.worlds import Guesser, decode
+from stretto.context import Context
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
-from stretto.speculate.contract import Context, Drafting, Outcome, Room
+from stretto.speculate.contract import Drafting, Outcome, Room
 from stretto.speculate.planners.cheapest import MARGIN, Cheapest
 from stretto.speculate.tallies import Tally, depth_class, kind_of
 from stretto.tree import ROOT, Tree

@@ -6,11 +6,11 @@ import random
 import numpy as np
 import pytest
 
+from stretto.context import Context
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate import datastore as module
-from stretto.speculate.contract import Context
 from stretto.speculate.datastore import REACH, Datastore, Document, build, gather, opened, sort_suffixes
 from stretto.speculate.graft import NO_TOKEN
 from tracing import lines_run

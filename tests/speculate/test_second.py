@@ -8,11 +8,12 @@ import torch
 
 from laws.worlds import random_tree
 from speculate.drafters.growing import GREEDY, SMALL, STEERED, TARGET, WARM, V, Watched, distribution, held, row_of
+from stretto.context import Context
 from stretto.errors import Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Ability
 from stretto.models.table import TableModel
-from stretto.speculate.contract import Context, Room
+from stretto.speculate.contract import Room
 from stretto.speculate.second import CHUNK, Second
 from stretto.tree import ROOT
 

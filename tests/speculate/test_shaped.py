@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from stretto.context import Context
 from stretto.models.clock import SimulatedClock
-from stretto.speculate.contract import Context, Drafting, Outcome, Room
+from stretto.speculate.contract import Drafting, Outcome, Room
 from stretto.speculate.estimate import RankRates, Shape
 from stretto.speculate.shaped import Known, LevelCost, ShapedPlanning, most_paying
 from stretto.tree import ROOT, Tree

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..context import Context
 from ..errors import InvalidRequest
-from ..speculate.contract import Context
 from ..speculate.datastore import opened
 
 Floats = NDArray[np.float64]

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..context import Context
 from ..entry import Guarantee
 from ..models.contract import Model
 from ..models.masked import Masking
 from ..models.window import Branch
-from ..speculate.contract import Context
 from ..steer.choice import Rule
 from ..steer.pipeline import Pipeline
 from .proposal import Positions, Proposal

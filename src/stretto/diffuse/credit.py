@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
-from ..speculate.contract import Context
 from .contract import NONE, Canvas, Hindsight, Recalling, Span
 from .proposal import Proposal
 

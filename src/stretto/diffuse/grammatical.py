@@ -10,8 +10,8 @@ import torch
 
 from ..constrain.completion import HOLE, Completion, Gap
 from ..constrain.languages import language
+from ..context import Context
 from ..errors import InvalidRequest, Unsupported
-from ..speculate.contract import Context
 from .contract import OPEN, Canvas, Constraining, Delta
 from .proposal import Proposal
 

@@ -13,15 +13,14 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
 from ..generation import LogProbability, Step
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..models.masked import masking_of
-from ..row import Row
-from ..speculate.contract import Context
-from ..speculate.loop import Commit
+from ..row import Commit, Row
 from ..steer.pipeline import Pipeline
 from .alternatives import offered, settled, variants
 from .board import Board, Sheet, View, sources

@@ -12,12 +12,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest, Unsupported
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..row import Row
-from ..speculate.contract import Context
 from ..steer.choice import choose
 from ..steer.path import Path
 from ..steer.pipeline import Pipeline

@@ -12,11 +12,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..context import Context
 from ..entry import Guarantee
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..row import Row
-from ..speculate.contract import Context
 from ..steer.pipeline import Pipeline
 from ..tree import Tree
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
 from ..generation import Step
 from ..models.cache import Cache
 from ..models.contract import Model
-from ..speculate.contract import Context
 from .contract import Route, Routing
 from .reader import second_model
 from .switch import Pen, Switching

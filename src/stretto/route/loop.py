@@ -8,13 +8,12 @@ from time import perf_counter
 
 import torch
 
+from ..context import Context
 from ..entry import Guarantee
 from ..generation import LogProbability, Step
 from ..models.cache import Cache
 from ..models.contract import Model
-from ..row import Row, reported
-from ..speculate.contract import Context
-from ..speculate.loop import Commit
+from ..row import Commit, Row, reported
 from ..steer.pipeline import Pipeline
 from .contract import Route, Writing
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..context import Context
 from ..errors import InvalidRequest
 from ..models.cache import Cache
 from ..models.contract import Model
-from ..speculate.contract import Context
 from .contract import Route, Routing
 from .reader import second_model
 from .switch import Pen, Switching

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..context import Context
 from ..errors import InvalidRequest, Unsupported
 from ..models.cache import Cache
 from ..models.contract import Model, Want
@@ -15,7 +16,6 @@ from ..models.reading import CHUNK, skip
 from ..models.vocabulary import alike, in_vocabulary
 from ..models.window import Window
 from ..row import Row
-from ..speculate.contract import Context
 
 
 @dataclass(slots=True, eq=False)

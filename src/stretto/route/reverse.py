@@ -9,13 +9,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..noise import split
 from ..row import Row
-from ..speculate.contract import Context
 from ..steer.choice import Choices, Rule, choose
 from ..steer.path import Path
 from ..tree import Tree

@@ -12,10 +12,10 @@ from typing import Self
 
 from torch import Tensor
 
+from ..context import Context
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..row import Row
-from ..speculate.contract import Context
 from ..steer.choice import choose
 from ..steer.path import Path
 from .contract import Routing, Writing

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ..context import Context
 from ..entry import Guarantee
 from ..generation import LogProbability
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..row import Row
-from ..speculate.contract import Context
 from ..steer.pipeline import Pipeline
 
 

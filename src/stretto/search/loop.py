@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
+from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
 from ..generation import Step
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..models.reading import skip
-from ..row import Row
-from ..speculate.contract import Context
-from ..speculate.loop import Commit
+from ..row import Commit, Row
 from ..steer.pipeline import Pipeline
 from .contract import Branch, Group, Search
 

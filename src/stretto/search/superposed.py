@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest, Unsupported
 from ..generation import LogProbability
 from ..models.cache import Cache
 from ..models.contract import Ability, Model, Want
 from ..models.window import RAW, Window
-from ..speculate.contract import Context
 from ..steer.choice import log_probability, top_log_probabilities
 from ..steer.path import Path
 from ..steer.pipeline import Pipeline

@@ -16,27 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..context import Context
 from ..entry import Guarantee
-from ..models.clock import Clock
-from ..models.contract import Ability, Evaluation, Model
+from ..models.contract import Ability, Evaluation
 from ..noise import gumbel, key
 from ..row import Row
 from ..steer.choice import choose
 from ..steer.path import Path
 from ..tree import ROOT, Proposal, Siblings, Tree, slot_of
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a part may use when a decode begins."""
-
-    target: Model
-    clock: Clock
-    load: Callable[[str], Model]  # a second model by name, on the target's device
-    memory: dict[object, object] = field(default_factory=dict)  # what parts remember from one decode to the next
-    tokenizer: Callable[[], str | None] = lambda: None  # fingerprint of the target's; None: it has none
-    encode: Callable[[str], list[int]] | None = None  # tokens of a piece of text, without special ones
-    decode: Callable[[Sequence[int]], str] | None = None  # its inverse; special tokens give no text
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +260,6 @@ __all__ = [
     "NO_ROOM",
     "ROOT",
     "Acceptor",
-    "Context",
     "Drafter",
     "Drafting",
     "Outcome",

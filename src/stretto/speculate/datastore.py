@@ -24,8 +24,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ..context import Context
 from ..errors import InvalidRequest, Unsupported
-from .contract import Context
 from .graft import NO_TOKEN
 
 VERSION = 1  # of the format

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from ..context import Context
 from ..entry import Guarantee
 from ..generation import LogProbability, Step
 from ..models.cache import Cache
@@ -13,22 +14,9 @@ from ..models.clock import stopwatch
 from ..models.contract import NOTHING, Evaluation, Want
 from ..models.reading import read
 from ..models.window import Window
-from ..row import Row, reported
+from ..row import Commit, Row, reported
 from ..tree import ROOT, Tree
-from .contract import (
-    NO_ROOM,
-    Acceptor,
-    Context,
-    Drafter,
-    Drafting,
-    Outcome,
-    Planner,
-    Planning,
-    Room,
-    Session,
-    Target,
-    Verdict,
-)
+from .contract import NO_ROOM, Acceptor, Drafter, Drafting, Outcome, Planner, Planning, Room, Session, Target, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +35,6 @@ class Speculate:
     def loop(self, context: Context, cache: Cache) -> Loop:
         """The loop of one decode."""
         return Loop(context, self, cache)
-
-
-@dataclass(slots=True)
-class Commit:
-    """What one round added to one row."""
-
-    row: Row
-    tokens: list[int]
-    sources: list[str]  # who guessed each token; "" for the model's own
 
 
 class Loop:

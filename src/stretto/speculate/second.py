@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..context import Context
 from ..errors import Unsupported
 from ..models.contract import Ability, Model, Want
 from ..models.reading import read, skip
@@ -26,7 +27,7 @@ from ..row import Row
 from ..steer.path import Path
 from ..steer.pipeline import Pipeline
 from ..tree import ROOT, Tree
-from .contract import Context, Drafting, Outcome, Room, Session
+from .contract import Drafting, Outcome, Room, Session
 
 CHUNK = 256  # pending tokens per evaluation: bounds the memory of activations
 

@@ -10,9 +10,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..context import Context
 from ..row import Row
 from ..tree import ROOT, Tree
-from .contract import NO_ROOM, Context, Drafting, Outcome, Planning, Room
+from .contract import NO_ROOM, Drafting, Outcome, Planning, Room
 from .estimate import RankRates, Shape, keep_paying
 from .pause import Pause
 

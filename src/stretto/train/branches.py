@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from ..context import Context
 from ..diffuse.branching import PARTS, Schedule, best_updates, bubble
 from ..diffuse.contract import Canvas, Plan, Reading, Refresh, Refreshing, Span, World
 from ..diffuse.loop import Diffuse
@@ -26,7 +27,6 @@ from ..diffuse.refresh.branches import BranchCache
 from ..engine import Engine, Prompt
 from ..errors import InvalidRequest
 from ..models.window import Branch
-from ..speculate.contract import Context
 
 Record = dict[Branch, list[Tensor]]  # [L, C] of each step
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from stretto import method as methods
+from stretto.context import Context
 from stretto.diffuse.contract import Canvas, Delta, Order, Ordering, Span
 from stretto.diffuse.filter import Filter, features
 from stretto.diffuse.loop import Diffuse
@@ -28,7 +29,6 @@ from stretto.diffuse.proposal import Floats, Proposal, surest
 from stretto.engine import Engine, Prompt
 from stretto.errors import InvalidRequest
 from stretto.generation import Generation
-from stretto.speculate.contract import Context
 
 CHECK_EVERY = 100  # epochs between looks at the held-out tenth
 AT_ONCE = 16  # prompts that are answered side by side

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from laws.branching import Table, outcomes
+from stretto.context import Context
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Want
 from stretto.models.table import TableModel
 from stretto.noise import uniform_one
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Context, Drafter, Drafting, Outcome, Room, Session
+from stretto.speculate.contract import Drafter, Drafting, Outcome, Room, Session
 from stretto.speculate.drafters.dyspec import DySpec
 from stretto.speculate.drafters.hierarchy import Hierarchy
 from stretto.speculate.drafters.model import DraftModel

@@ -8,11 +8,12 @@ import pytest
 
 from laws.worlds import decode, plainly
 from speculate.drafters.by_hand import GREEDY, cyclic, play, row_of
+from stretto.context import Context
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate.chance import DRAFTING, chance_of
-from stretto.speculate.contract import Context, Outcome, Room
+from stretto.speculate.contract import Outcome, Room
 from stretto.speculate.drafters.aded import (
     Aded,
     AdedSession,

@@ -6,13 +6,14 @@ import pytest
 
 from laws.worlds import GREEDY, decode, plainly
 from speculate.drafters.by_hand import play, row_of
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Ability
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact
-from stretto.speculate.contract import Context, Outcome, Room
+from stretto.speculate.contract import Outcome, Room
 from stretto.speculate.datastore import Document, build
 from stretto.speculate.drafters.codeswift import CodeSwift, Memory
 from stretto.speculate.loop import Loop, Speculate

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from laws.worlds import plainly
 from speculate.drafters.by_hand import play, row_of
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Ability
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact
-from stretto.speculate.contract import Context, Outcome, Room
+from stretto.speculate.contract import Outcome, Room
 from stretto.speculate.drafters.consensus import Consensus
 from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.loop import Loop, Speculate

@@ -6,10 +6,11 @@ import pytest
 
 from laws.worlds import GREEDY, decode, plainly
 from speculate.drafters.by_hand import row_of
+from stretto.context import Context
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
-from stretto.speculate.contract import Context, Room
+from stretto.speculate.contract import Room
 from stretto.speculate.drafters.copy import Copy
 from stretto.speculate.planners.fixed import Fixed
 

@@ -8,10 +8,11 @@ import torch
 from laws.worlds import decode, plainly
 from speculate.drafters.by_hand import row_of
 from stretto import method
+from stretto.context import Context
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
-from stretto.speculate.contract import Context, Room
+from stretto.speculate.contract import Room
 from stretto.speculate.drafters.forced import Forced, FromTemplate
 from stretto.speculate.forcing import HOLE, Template
 from stretto.speculate.planners.fixed import Fixed

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from laws.worlds import GREEDY, Guesser, decode
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.method import describe, parse
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Context, Drafting, Room
+from stretto.speculate.contract import Drafting, Room
 from stretto.speculate.drafters.fuse import Fuse, FuseDrafting
 from stretto.speculate.planners.cheapest import Cheapest
 from stretto.steer.choice import Rule

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from laws.worlds import GREEDY, Guesser, decode
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Context, Room
+from stretto.speculate.contract import Room
 from stretto.speculate.drafters.graft import Graft
 from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.drafters.tree import DraftTree

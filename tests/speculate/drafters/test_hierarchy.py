@@ -22,10 +22,11 @@ from speculate.drafters.growing import (
     row_of,
 )
 from stretto import method
+from stretto.context import Context
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.contract import Ability
 from stretto.models.table import TableModel
-from stretto.speculate.contract import Context, Drafter, Drafting, Room, Session
+from stretto.speculate.contract import Drafter, Drafting, Room, Session
 from stretto.speculate.drafters.dyspec import DySpec
 from stretto.speculate.drafters.hierarchy import Hierarchy
 from stretto.speculate.drafters.lookup import Lookup

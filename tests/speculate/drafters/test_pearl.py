@@ -7,11 +7,12 @@ import torch
 
 from laws.worlds import GREEDY, decode, plainly
 from stretto import method
+from stretto.context import Context
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Context, Outcome, Room
+from stretto.speculate.contract import Outcome, Room
 from stretto.speculate.drafters.pearl import Pearl
 from stretto.speculate.overlap import Workers, side_by_side
 from stretto.speculate.planners.fixed import Fixed

@@ -5,10 +5,11 @@ import pytest
 from laws.worlds import GREEDY, Guesser, decode, plainly
 from speculate.drafters.by_hand import row_of
 from stretto import method
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
-from stretto.speculate.contract import Context, Outcome, Room
+from stretto.speculate.contract import Outcome, Room
 from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.drafters.rasd import Rasd
 from stretto.speculate.drafters.store import Store

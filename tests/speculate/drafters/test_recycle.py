@@ -8,10 +8,11 @@ import torch
 
 from laws.worlds import GREEDY, decode, plainly
 from speculate.drafters.by_hand import cyclic, play, row_of
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
-from stretto.speculate.contract import Context, Outcome, Room
+from stretto.speculate.contract import Outcome, Room
 from stretto.speculate.drafters.recycle import CHILDREN, TEMPLATES, Followers, Recycle, RecycleSession, best
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.pipeline import Pipeline

@@ -11,12 +11,13 @@ import torch
 from laws.branching import Branching, outcomes
 from laws.worlds import decode, plainly
 from speculate.drafters.by_hand import GREEDY, logits_of, play, row_of
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.rejection import Rejection
-from stretto.speculate.contract import Context, Outcome, Room
+from stretto.speculate.contract import Outcome, Room
 from stretto.speculate.drafters.sjd import SpeculativeJacobi, SpeculativeJacobiSession
 from stretto.speculate.loop import Loop, Speculate
 from stretto.speculate.planners.fixed import Fixed

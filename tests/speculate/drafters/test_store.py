@@ -7,11 +7,12 @@ import pytest
 from laws.worlds import decode
 from speculate.drafters.by_hand import row_of
 from stretto import method
+from stretto.context import Context
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Ability
 from stretto.models.table import TableModel
-from stretto.speculate.contract import Context, Room
+from stretto.speculate.contract import Room
 from stretto.speculate.datastore import Document, build
 from stretto.speculate.drafters.store import Store
 from stretto.speculate.planners.fixed import Fixed

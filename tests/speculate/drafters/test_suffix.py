@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from laws.worlds import decode
 from speculate.drafters.by_hand import row_of
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Ability
 from stretto.models.table import TableModel
-from stretto.speculate.contract import Context, Room
+from stretto.speculate.contract import Room
 from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.drafters.suffix import BREAK, Others, Suffix
 from stretto.speculate.planners.fixed import Fixed

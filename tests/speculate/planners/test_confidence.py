@@ -4,11 +4,12 @@ import pytest
 
 from laws.worlds import GREEDY, Guesser, decode
 from stretto import method
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Context, Drafting
+from stretto.speculate.contract import Drafting
 from stretto.speculate.planners.confidence import Confidence
 from stretto.steer.choice import Rule
 from stretto.steer.path import History

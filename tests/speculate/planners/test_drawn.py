@@ -14,10 +14,11 @@ import pytest
 
 from laws.worlds import GREEDY, conditional
 from stretto import catalogue
+from stretto.context import Context
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Context, Drafting, Planning, Room
+from stretto.speculate.contract import Drafting, Planning, Room
 from stretto.speculate.planners.confidence import Confidence
 from stretto.speculate.planners.opt_tree import OptTree
 from stretto.speculate.planners.smartspec import SmartSpec

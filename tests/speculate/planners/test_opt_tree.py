@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from laws.worlds import GREEDY
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Context, Drafting
+from stretto.speculate.contract import Drafting
 from stretto.speculate.drafters.tree import DraftTree
 from stretto.speculate.estimate import reaches
 from stretto.speculate.planners.opt_tree import OptTree

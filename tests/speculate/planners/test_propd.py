@@ -4,9 +4,10 @@ import random
 
 import pytest
 
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
-from stretto.speculate.contract import Context, Drafting, Outcome
+from stretto.speculate.contract import Drafting, Outcome
 from stretto.speculate.estimate import likeliest
 from stretto.speculate.planners.propd import Line, ProPD, ProPDPlanning
 from stretto.tree import Tree

@@ -6,10 +6,11 @@ import random
 import pytest
 
 from laws.worlds import decode
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
-from stretto.speculate.contract import Context, Drafting, Outcome
+from stretto.speculate.contract import Drafting, Outcome
 from stretto.speculate.drafters.rsd import Constant
 from stretto.speculate.drafters.tree import DraftTree
 from stretto.speculate.planners.sequoia import BestTrees, Sequoia

@@ -6,11 +6,12 @@ import random
 import pytest
 
 from laws.worlds import GREEDY, Guesser, decode
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Context, Drafting, Outcome
+from stretto.speculate.contract import Drafting, Outcome
 from stretto.speculate.planners.smartspec import Latency, SmartSpec, SmartSpecPlanning, best_lengths
 from stretto.steer.choice import Rule
 from stretto.steer.path import History

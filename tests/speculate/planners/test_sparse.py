@@ -5,9 +5,10 @@ import random
 
 import pytest
 
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
-from stretto.speculate.contract import NO_ROOM, Context, Drafting, Outcome
+from stretto.speculate.contract import NO_ROOM, Drafting, Outcome
 from stretto.speculate.estimate import likeliest
 from stretto.speculate.pause import LONGEST
 from stretto.speculate.planners.sparse import Sparse

@@ -7,11 +7,12 @@ import pytest
 
 from laws.worlds import GREEDY, decode
 from stretto import method
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Context, Drafting, Outcome
+from stretto.speculate.contract import Drafting, Outcome
 from stretto.speculate.drafters.model import DraftModel
 from stretto.speculate.planners.specdec import SpecDec
 from stretto.steer.choice import Rule

@@ -6,10 +6,11 @@ import pytest
 
 from laws.worlds import GREEDY
 from stretto import method
+from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.row import Limits, Row
-from stretto.speculate.contract import NO_ROOM, Context, Drafting, Outcome
+from stretto.speculate.contract import NO_ROOM, Drafting, Outcome
 from stretto.speculate.planners.thompson import Thompson
 from stretto.steer.choice import Rule
 from stretto.steer.path import History

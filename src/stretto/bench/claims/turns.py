@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import ClassVar
 
 from ... import gym
+from ...context import Context
 from ...generation import Generation
 from ...models.cache import Cache
 from ...models.contract import Model
@@ -17,7 +18,6 @@ from ...route.contract import Route, Routing
 from ...route.entropy import SMALL, Entropy, EntropyPen, account
 from ...route.loop import Routed
 from ...route.switch import Pen, Switching, entropies
-from ...speculate.contract import Context
 from ..tasks import Exercise
 from .contract import Figures
 from .lab import Lab

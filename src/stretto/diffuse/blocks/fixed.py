@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...context import Context
 from ...errors import InvalidRequest, Unsupported
-from ...speculate.contract import Context
 from ..contract import Blocking, Blocks, Canvas, Span, World
 
 

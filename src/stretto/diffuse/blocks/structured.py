@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
-from ...speculate.contract import Context
 from ..chance import Use, uniform
 from ..contract import NONE, Blocking, Blocks, Canvas, Span, World
 from ..proposal import Floats, Positions, Proposal

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from ...constrain.completion import Gap
 from ...constrain.languages import language
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
-from ...speculate.contract import Context
 from ..contract import Canvas, Constraint, Delta, Span, World
 from ..grammatical import Grammatical
 from ..proposal import Proposal

@@ -12,9 +12,9 @@ from ...constrain.completion import HOLE, Gap
 from ...constrain.languages import language
 from ...constrain.lookahead import Choices, best_fillings, survivor
 from ...constrain.matcher import Matcher
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...speculate.contract import Context
 from ..chance import Use, uniform
 from ..contract import Canvas, Constraint, Delta, Span, World
 from ..grammatical import Grammatical

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
-from ...speculate.contract import Context
 from ..contract import NONE, Canvas, Delta, Future, Lookahead, Looking, Span, World
 from ..proposal import Positions
 

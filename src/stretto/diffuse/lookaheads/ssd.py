@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...speculate.contract import Context
 from ..contract import Canvas, Delta, Future, Lookahead, Looking, Span
 
 ENTRY = Entry(

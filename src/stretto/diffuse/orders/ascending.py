@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...context import Context
 from ...errors import InvalidRequest, closest
-from ...speculate.contract import Context
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import CONFIDENCES, Proposal, surest
 from ..schedule import ascending

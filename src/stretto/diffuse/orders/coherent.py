@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
-from ...speculate.contract import Context
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import Proposal, surest
 from ..schedule import require_steps, steps_of, transfers

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
-from ...speculate.contract import Context
 from ..chance import Use, uniform
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import Floats, Proposal, surest

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
-from ...speculate.contract import Context
 from ..chance import Use, gumbel
 from ..contract import NONE, Canvas, Delta, Order, Ordering, Span
 from ..proposal import Floats, Positions, Proposal, surest

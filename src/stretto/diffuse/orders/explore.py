@@ -11,9 +11,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
-from ...speculate.contract import Context
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import Proposal, surest
 

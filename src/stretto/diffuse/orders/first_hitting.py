@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...context import Context
 from ...entry import Entry, Guarantee
-from ...speculate.contract import Context
 from ..chance import Use, uniform
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import Positions, Proposal, surest

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
-from ...speculate.contract import Context
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import Proposal, surest
 from ..schedule import require_steps, steps_of, transfers

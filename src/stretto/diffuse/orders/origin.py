@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...speculate.contract import Context
+from ...context import Context
 from ..chance import Use, uniform
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import Proposal

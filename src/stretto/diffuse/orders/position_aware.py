@@ -9,9 +9,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...speculate.contract import Context
 from ...speculate.datastore import check_path
 from ..background import Floats, of_store, require_padding
 from ..contract import Canvas, Delta, Order, Ordering, Span

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...speculate.contract import Context
 from ..contract import NONE, Canvas, Delta, Order, Ordering, Span
 from ..proposal import Positions, Proposal, surest
 

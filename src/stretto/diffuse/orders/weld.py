@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...context import Context
 from ...errors import InvalidRequest
-from ...speculate.contract import Context
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import Proposal, surest
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...speculate.contract import Context
 from ..contract import NONE, Canvas, Delta, Order, Ordering, Span
 from ..proposal import Positions, Proposal, surest
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import Unsupported
-from ...speculate.contract import Context
 from ..contract import Canvas, Delta, Plan, Refresh, Refreshing, Span, World
 from ..proposal import Positions
 

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Ability
 from ...models.window import Branch
-from ...speculate.contract import Context
 from ..branching import PARTS, Schedule, uniform
 from ..caching import require_bidirectional, require_no_doubts
 from ..contract import Canvas, Plan, Refresh, Refreshing, Span, World

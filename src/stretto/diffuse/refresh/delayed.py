@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...speculate.contract import Context
 from ..caching import require_bidirectional, require_every
 from ..contract import OPEN, Canvas, Delta, Plan, Refresh, Refreshing, Span, World
 from ..proposal import Positions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...speculate.contract import Context
+from ...context import Context
 from ..caching import Periodic, require_bidirectional, require_every
 from ..contract import Canvas, Refresh, Refreshing, Span, World
 from ..proposal import Positions

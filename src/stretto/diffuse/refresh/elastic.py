@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Ability
-from ...speculate.contract import Context
 from ..caching import require_bidirectional, require_no_doubts
 from ..contract import NONE, OPEN, Canvas, Delta, Plan, Reading, Refresh, Refreshing, Span, World
 from ..proposal import Positions

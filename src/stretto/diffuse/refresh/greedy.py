@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...context import Context
 from ...errors import InvalidRequest, Unsupported
-from ...speculate.contract import Context
 from ..caching import Periodic, require_bidirectional, require_every
 from ..contract import NONE, Canvas, Plan, Refresh, Refreshing, Span, World
 from ..proposal import Positions

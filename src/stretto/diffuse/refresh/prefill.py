@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...speculate.contract import Context
+from ...context import Context
 from ..caching import require_bidirectional
 from ..contract import Canvas, Plan, Refresh, Refreshing, Span, World
 from ..proposal import Positions

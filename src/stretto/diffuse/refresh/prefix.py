@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...speculate.contract import Context
+from ...context import Context
 from ..caching import Periodic, require_bidirectional, require_every
 from ..contract import Canvas, Refresh, Refreshing, Span, World
 from ..proposal import Positions

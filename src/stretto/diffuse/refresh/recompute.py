@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...speculate.contract import Context
+from ...context import Context
 from ..contract import Canvas, Plan, Refresh, Refreshing, Span
 from ..proposal import Positions
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...speculate.contract import Context
+from ...context import Context
 from ..contract import NONE, Canvas, Delta, Span, Stop, Stopping
 from ..proposal import Positions, Proposal
 

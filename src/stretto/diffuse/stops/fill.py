@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...speculate.contract import Context
+from ...context import Context
 from ..contract import Canvas, Delta, Stop, Stopping
 from ..proposal import Proposal
 

@@ -10,13 +10,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree
 from ..chance import DRAFTING, KeyedChance, chance_of
-from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, Outcome, Room, Session
 
 ENTRY = Entry(
     name="aded",

@@ -9,12 +9,13 @@ from typing import ClassVar, cast
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree
-from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, Outcome, Room, Session
 from ..datastore import Datastore, check_path, check_search, opened
 from ..graft import bundle, count
 

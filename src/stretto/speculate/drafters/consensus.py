@@ -7,12 +7,13 @@ from typing import ClassVar
 
 import torch
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree, slot_of
-from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, Outcome, Room, Session
 from ..graft import Trie
 
 ENTRY = Entry(

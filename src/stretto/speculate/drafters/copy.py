@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...row import Row
 from ...tree import Tree
-from ..contract import Context, Drafter, Drafting, Room, Session
+from ..contract import Drafter, Drafting, Room, Session
 
 ENTRY = Entry(
     name="aggressive-decoding",

@@ -9,13 +9,14 @@ from typing import ClassVar, cast
 
 from torch import Tensor
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.clock import stopwatch
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import Proposal, Siblings, Tree
-from ..contract import NO_ROOM, Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
 from ..graft import union
 from ..pause import Pause
 

@@ -9,13 +9,14 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Evaluation, Model
 from ...row import Row
 from ...tree import ROOT, Proposal, Tree
 from ..acceptors.exact import Exact
-from ..contract import NO_ROOM, Context, Drafter, Drafting, Outcome, Room, Session, Target
+from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session, Target
 from ..second import Reader, Second
 
 ENTRY = Entry(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar, Literal, get_args
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability
@@ -15,7 +16,7 @@ from ...row import Row
 from ...steer.choice import choose
 from ...tree import ROOT, Siblings, Tree
 from ..chance import DRAFTING, chance_of
-from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, Outcome, Room, Session
 from ..iteration import beyond
 
 ENTRIES = (

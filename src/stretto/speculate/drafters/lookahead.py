@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Proposal, Siblings, Tree, slot_of
 from ..chance import DRAFTING, chance_of
-from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, Outcome, Room, Session
 
 ENTRY = Entry(
     name="lookahead-decoding",

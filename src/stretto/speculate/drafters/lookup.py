@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import Siblings, Tree
-from ..contract import Context, Drafter, Drafting, Room, Session
+from ..contract import Drafter, Drafting, Room, Session
 from ..graft import bundle
 
 ENTRY = Entry(

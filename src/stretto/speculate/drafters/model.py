@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 
 import torch
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...models.clock import stopwatch
 from ...models.contract import Model
@@ -16,7 +17,7 @@ from ...row import Row
 from ...steer.choice import Choices, choose
 from ...steer.path import Path
 from ...tree import ROOT, Tree
-from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, Outcome, Room, Session
 from ..second import Reader, ReaderSession, Second
 
 MOST_MISSED = 32  # tokens of which it is told

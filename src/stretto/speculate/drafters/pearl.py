@@ -11,6 +11,7 @@ from typing import ClassVar, cast
 
 import torch
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.clock import Clock
@@ -20,7 +21,7 @@ from ...row import Row
 from ...steer.choice import choose
 from ...steer.path import History, Path
 from ...tree import Tree
-from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, Outcome, Room, Session
 from ..second import Second
 
 MOST = 16  # tokens that are drafted during one forward of the target, where their number is measured

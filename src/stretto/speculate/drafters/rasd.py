@@ -8,12 +8,13 @@ from typing import ClassVar, cast
 
 from torch import Tensor
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Proposal, Siblings, Tree
-from ..contract import NO_ROOM, Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
 from ..estimate import reaches
 from ..graft import keep_best, prune_branches, union
 

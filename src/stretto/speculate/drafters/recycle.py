@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree, slot_of
-from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, Outcome, Room, Session
 from ..graft import plant
 
 ENTRY = Entry(

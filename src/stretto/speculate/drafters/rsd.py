@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import ClassVar
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability, Model
 from ...tree import ROOT, Proposal, Siblings, Tree
 from ..chance import KeyedChance
-from ..contract import Context, Drafter, Drafting, Room
+from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, Urn, add_taken, fill, shape_of
 from ..second import Reader, Second
 

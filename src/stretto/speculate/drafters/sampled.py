@@ -9,11 +9,12 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...models.contract import Model
 from ...tree import Proposal
 from ..chance import KeyedChance, Vector
-from ..contract import Context, Drafter, Drafting, Room
+from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, Urn, fill, probabilities, shape_of
 from ..second import Reader, Second
 

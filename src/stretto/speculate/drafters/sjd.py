@@ -8,13 +8,14 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...row import Row
 from ...steer.choice import choose
 from ...tree import Proposal, Tree
 from ..chance import DRAFTING, Chance, Vector, chance_of
-from ..contract import Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, Outcome, Room, Session
 from ..iteration import beyond
 
 ENTRY = Entry(

@@ -9,13 +9,14 @@ from typing import ClassVar, cast
 
 from torch import Tensor
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Ability, Model
 from ...row import Row
 from ...tree import ROOT, Proposal, Siblings, Tree
 from ..chance import KeyedChance
-from ..contract import NO_ROOM, Context, Drafter, Drafting, Outcome, Room, Session
+from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
 from ..growth import Drawing, Growing, Growth, Urn, fill, shape_of
 from ..second import Reader, Second
 

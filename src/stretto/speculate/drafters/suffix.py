@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, cast
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import Siblings, Tree
 from ..automaton import Automaton
-from ..contract import Context, Drafter, Drafting, Room, Session
+from ..contract import Drafter, Drafting, Room, Session
 from ..graft import bundle
 
 BREAK = -1  # between the texts of a shared automaton: no row holds it, so no match reaches over

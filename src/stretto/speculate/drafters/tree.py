@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability, Model
 from ...noise import gumbel, key
 from ...tree import ROOT, Proposal, Siblings, Tree
 from ..chance import KeyedChance
-from ..contract import Context, Drafter, Drafting, Room
+from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, fill
 from ..second import Reader, Second
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import ClassVar
 
+from ...context import Context
 from ...errors import InvalidRequest
 from ...models.clock import Clock
 from ...row import Row
 from ...tree import ROOT, Tree
-from ..contract import Context, Drafting, Outcome, Planner, Planning, Room
+from ..contract import Drafting, Outcome, Planner, Planning, Room
 from ..costly import Asking, Costly, Draft, Speed
 from ..estimate import holds_draws
 from ..tallies import Tallies

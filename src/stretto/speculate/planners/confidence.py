@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...row import Row
 from ...tree import Tree
-from ..contract import Context, Drafting, Planner, Planning, Room
+from ..contract import Drafting, Planner, Planning, Room
 from ..estimate import cut_below
 
 ENTRY = Entry(

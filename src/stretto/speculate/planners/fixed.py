@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...context import Context
 from ...errors import InvalidRequest
 from ...row import Row
-from ..contract import Context, Drafting, Planner, Planning, Room
+from ..contract import Drafting, Planner, Planning, Room
 
 
 @dataclass(frozen=True, slots=True)

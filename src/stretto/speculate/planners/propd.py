@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import ClassVar
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...row import Row
 from ...tree import Tree
-from ..contract import Context, Drafting, Outcome, Planner, Planning, Room
+from ..contract import Drafting, Outcome, Planner, Planning, Room
 from ..estimate import RankRates, Shape, likeliest
 from ..shaped import Known, LevelCost, ShapedPlanning, most_paying
 

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...tree import ROOT
-from ..contract import Context, Drafting, Planner, Planning, Room
+from ..contract import Drafting, Planner, Planning, Room
 from ..estimate import RankRates, Shape
 from ..shaped import Known, LevelCost, ShapedPlanning
 

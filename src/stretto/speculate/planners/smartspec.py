@@ -10,11 +10,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...row import Row
 from ...tree import Tree
-from ..contract import NO_ROOM, Context, Drafting, Outcome, Planner, Planning, Room
+from ..contract import NO_ROOM, Drafting, Outcome, Planner, Planning, Room
 from ..estimate import Rate, holds_draws, keep_best, reaches, trials
 
 REFIT = 16  # rounds between two fits of the latency model

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import Context, Drafting, Planner, Planning, Room
+from ..contract import Drafting, Planner, Planning, Room
 from ..estimate import RankRates, Shape, likeliest
 from ..shaped import Known, LevelCost, ShapedPlanning, most_paying
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...row import Row
 from ...tree import ROOT, Tree
-from ..contract import Context, Drafting, Outcome, Planner, Planning, Room
+from ..contract import Drafting, Outcome, Planner, Planning, Room
 from ..estimate import ESTIMATORS, Estimator, cut_below
 
 ENTRY = Entry(

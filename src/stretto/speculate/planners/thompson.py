@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...noise import key, split
 from ...row import Row
 from ...tree import Tree
-from ..contract import NO_ROOM, Context, Drafting, Outcome, Planner, Planning, Room
+from ..contract import NO_ROOM, Drafting, Outcome, Planner, Planning, Room
 from ..estimate import PLANNING, trials
 
 ENTRY = Entry(

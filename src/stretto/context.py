@@ -1,0 +1,22 @@
+"""What the parts of all families may use when a decode begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from .models.clock import Clock
+from .models.contract import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a part may use when a decode begins."""
+
+    target: Model
+    clock: Clock
+    load: Callable[[str], Model]  # a second model by name, on the target's device
+    memory: dict[object, object] = field(default_factory=dict)  # what parts remember from one decode to the next
+    tokenizer: Callable[[], str | None] = lambda: None  # fingerprint of the target's; None: it has none
+    encode: Callable[[str], list[int]] | None = None  # tokens of a piece of text, without special ones
+    decode: Callable[[Sequence[int]], str] | None = None  # its inverse; special tokens give no text
