@@ -74,7 +74,7 @@ CLAIMS = (
             at_most("early ends, position-aware", 1 / 2, "early ends, low-confidence"),
         ),
         number=101,
-        where_not="one question of 24 less is right; the early ends are gone as promised",
+        where_not="two questions of 24 less are right; the early ends are gone as promised",
     ),
     Claim(
         "rediff-ideal",
