@@ -25,3 +25,10 @@ def test_what_pays_is_tried_at_once_and_its_past_is_forgotten():
     assert not pause.over()
     pause.end()
     assert tried(pause, 6) == [0, 3]
+
+
+def test_a_pause_that_is_cut_is_followed_by_a_longer_one():
+    pause = Pause()
+    tried(pause, 8)  # after 0, 3: four rounds to come
+    pause.cut()
+    assert tried(pause, 20) == [0, 9]

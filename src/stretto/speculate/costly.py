@@ -196,7 +196,7 @@ class Asking:
         known.add(sum(verified[node] for node in outcome.path), took, sum(verified))
         self._learn_missed(outcome.missed)
         if self._pays:
-            known.pause.end()
+            known.pause.cut()
 
     def _learn_missed(self, told: Sequence[tuple[float, bool]]) -> None:
         """What chains would have come to, had it been asked: each ends where it is wrong or stopped."""
