@@ -17,6 +17,11 @@ def tried(pause: Pause, rounds: int) -> list[int]:
 
 def test_pauses_double_up_to_the_longest():
     assert [b - a for a, b in pairwise(tried(Pause(), 160))] == [3, 5, 9, 17, 33, 33, 33]
+    pause = Pause()
+    pause.begin(128, least=16)
+    assert pause.left == 16
+    pause.begin(128, least=16)
+    assert pause.left == 32
 
 
 def test_what_pays_is_tried_at_once_and_its_past_is_forgotten():

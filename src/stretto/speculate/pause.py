@@ -21,9 +21,9 @@ class Pause:
         self.left -= 1
         return False
 
-    def begin(self, longest: int = LONGEST) -> None:
+    def begin(self, longest: int = LONGEST, least: int = 2) -> None:
         """It does not pay: twice as long a pause as the last one."""
-        self.length = self.left = min(2 * self.length, longest)
+        self.length = self.left = min(max(least, 2 * self.length), longest)
 
     def cut(self) -> None:
         """It seems to pay: try it at once, and pause twice as long if it does not."""

@@ -23,7 +23,7 @@ from ..pause import Pause
 TRIAL = 12.0  # rounds of a row before a drafter is judged, three rounds at least
 BESIDE = 2.0  # what judging, merging and learning from its guesses take in all, relative to what it takes itself
 FADE = 0.97  # weight of the past in each new round: about the last 33 count
-LONGEST_PAUSE = 32  # rounds for each row: idling costs a batch more, and it finds out sooner
+LONGEST_PAUSE = 32  # rounds for each row, the first pause has one: trying costs a batch more, and it finds out sooner
 
 ENTRIES = (
     Entry(
@@ -118,7 +118,7 @@ class Ledger:
             return
         if self.rounds >= max(TRIAL, 3 * rows):
             if self.tokens * seconds_per_token < self.seconds:
-                self.pause.begin(LONGEST_PAUSE * rows)
+                self.pause.begin(LONGEST_PAUSE * rows, least=max(2, rows))
                 self.seconds = self.tokens = self.rounds = 0.0
                 return
             self.pause.end()
