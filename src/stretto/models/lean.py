@@ -169,14 +169,17 @@ class Lean:
 
     def _attend(self, index: int, layer: Layer, flat: Tensor, visit: _Visit) -> Tensor:
         """Attention over the cache and the window: [N, all heads * size] -> [N, query heads * size]."""
-        weights = self.weights
+        weights, batch, slots = self.weights, visit.batch, visit.slots
         heads = flat.view(flat.shape[0], -1, weights.head_size)
         if layer.head_norm is not None:
             heads = _norm_heads(heads, layer.head_norm)
         if layer.turns:
             heads = _rotate(heads, visit.turn)
-        batch, heads = visit.batch, visit.unpack(heads)  # [B, T, all heads, size]
-        queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)
+        if slots is not None:
+            heads = visit.unpack(heads).flatten(0, 1)  # [B * T, all heads, size]
+        queries, keys, values = torch.split_with_sizes(
+            heads.view(batch, visit.size, -1, weights.head_size), self._sizes, 2
+        )
         queries = queries.reshape(batch, -1, weights.key_heads, weights.head_size).transpose(1, 2)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
         if layer.turns and visit.key_turn is not None:
@@ -186,7 +189,8 @@ class Lean:
             if wanted == index:
                 visit.attention[wanted, head] = self._probabilities(head, queries * layer.scale, keys, mask)
         mixed = F.scaled_dot_product_attention(queries, keys, values, mask, scale=layer.scale)  # [B, H, T * G, size]
-        return visit.pack(mixed.transpose(1, 2).reshape(batch, visit.size, -1))
+        mixed = mixed.transpose(1, 2).reshape(batch * visit.size, -1)
+        return mixed if slots is None else mixed.index_select(0, slots)
 
     def _probabilities(self, head: int, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         """Attention probabilities of one query head: [B, T, S] float32."""
