@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from transformers import PreTrainedTokenizerFast
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stretto.gym.mixture import Mixture
+from stretto.train.masked import SEEN
 from stretto.train.tokenizer import train_tokenizer
+from stretto.train.zoo import draft_config
 
 CODE = "def add(left, right):\n    return left + right\n\n\nclass Box:\n    size = 3\n" * 200
 PROSE = "It was a bright cold day, and the clocks were striking one. Nobody listened.\n" * 200
@@ -20,3 +23,12 @@ def mixture() -> Mixture:
 @pytest.fixture(scope="session")
 def tokenizer(mixture: Mixture) -> PreTrainedTokenizerFast:
     return train_tokenizer(mixture, chats=3000)
+
+
+@pytest.fixture(scope="module")
+def network(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A fresh one that may see its whole canvas."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(draft_config(tokenizer)).eval()
+    model.set_attn_implementation(SEEN)
+    return model

@@ -44,14 +44,6 @@ MASK = 3
 QUICK = Settings(Budget(steps=2), tokens_per_step=512, tokens_at_once=512, log_steps=1)
 
 
-@pytest.fixture(scope="module")
-def network(tokenizer) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(draft_config(tokenizer)).eval()
-    model.set_attn_implementation(SEEN)
-    return model
-
-
 def by_hand(tokens: torch.Tensor, masked: torch.Tensor, rates: torch.Tensor | None = None) -> Noised:
     """One text a row, everything but the first token eligible."""
     weights = torch.ones(tokens.shape)

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import LlamaForCausalLM
 
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, ModelError
 from stretto.models.masked import OWN, Masking
-from stretto.train.masked import SEEN, Noised, masked_losses
+from stretto.train.masked import Noised, masked_losses
 from stretto.train.refine import (
     WRONG,
     Spoiled,
@@ -26,18 +25,9 @@ from stretto.train.refine import (
 )
 from stretto.train.tokenizer import load_tokenizer
 from stretto.train.trainer import Budget, Settings
-from stretto.train.zoo import draft_config
 
 MASK = 3
 QUICK = Settings(Budget(steps=1), tokens_per_step=512, tokens_at_once=256, log_steps=1)
-
-
-@pytest.fixture(scope="module")
-def network(tokenizer) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(draft_config(tokenizer)).eval()
-    model.set_attn_implementation(SEEN)
-    return model
 
 
 def noisy(rows: int, size: int, vocabulary: int, prompt: int = 4) -> Noised:

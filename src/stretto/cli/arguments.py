@@ -32,10 +32,13 @@ class Parser(argparse.ArgumentParser):
 # -- model and method -----------------------------------------------------------------------------
 
 
+MODEL = "zoo/causal"  # where none is named
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """--model, --dtype, --device, --weights: what `load_engine` reads."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", default="zoo/causal", help="a folder, a shipped model or a hub name (zoo/causal)")
+    group.add_argument("--model", default=MODEL, help=f"a folder, a shipped model or a hub name ({MODEL})")
     group.add_argument("--dtype", default="auto", help="float32, bfloat16, float16 or auto")
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … or auto")
     group.add_argument("--weights", default="auto", help="auto, or int8 for quantised weights on the CPU")

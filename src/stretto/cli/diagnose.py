@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
-from .arguments import add_model, load_continuing, token_ids
+from .arguments import MODEL, add_model, load_continuing, token_ids
 
 if TYPE_CHECKING:
     from ..diagnose.arness import Order
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..diagnose.survey import Layer
     from ..engine import Engine
 
-MODEL = "zoo/causal"  # whose layers are read where none is named
 QUESTIONS = 40  # of each kind of the gym, at most, where no text is given
 
 

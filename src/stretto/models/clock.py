@@ -66,7 +66,7 @@ class Curve:
     points: list[tuple[int, float]]  # (tokens in each row, seconds), ascending
     padding: float = 0.0  # seconds of a slot that another row's length brings along
 
-    def at(self, tokens: float, padding: int) -> float:
+    def at(self, tokens: float, padding: float = 0.0) -> float:
         """Between the points, and beyond the last, on straight lines."""
         points, filled = self.points, padding * self.padding
         if len(points) == 1:
@@ -95,7 +95,7 @@ class MeasuredClock:
         """Seconds for one window, see `Clock.cost`."""
         fewer = min(1 << (rows.bit_length() - 1), MOST_ROWS)
         if fewer == MOST_ROWS:
-            return self._curve(fewer).at(tokens, 0) * rows / fewer + self._curve(fewer).padding * padding
+            return self._curve(fewer).at(tokens, padding * fewer / rows) * rows / fewer
         low = self._curve(fewer).at(tokens, padding)
         if rows == fewer:
             return low
@@ -138,7 +138,7 @@ def measure(model: Model, rows: int = 1) -> Curve:
     if len(shapes) == len(sizes):
         return Curve(points)
     lengths = shapes[-1]
-    level = Curve(points).at(sum(lengths) / rows, 0)
+    level = Curve(points).at(sum(lengths) / rows)
     return Curve(points, max(0.0, costs[-1] - level) / (rows * max(lengths) - sum(lengths)))
 
 

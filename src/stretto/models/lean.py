@@ -175,11 +175,8 @@ class Lean:
             heads = _norm_heads(heads, layer.head_norm)
         if layer.turns:
             heads = _rotate(heads, visit.turn)
-        if slots is not None:
-            heads = visit.unpack(heads).flatten(0, 1)  # [B * T, all heads, size]
-        queries, keys, values = torch.split_with_sizes(
-            heads.view(batch, visit.size, -1, weights.head_size), self._sizes, 2
-        )
+        heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
+        queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)  # of [B, T, all heads, size]
         queries = queries.reshape(batch, -1, weights.key_heads, weights.head_size).transpose(1, 2)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
         if layer.turns and visit.key_turn is not None:

@@ -25,7 +25,7 @@ from stretto.train.batches import Batch
 from stretto.train.masked import SEEN, Noised, masked_losses, noised
 from stretto.train.refine import Spoiled, refining_losses, spoiled
 from stretto.train.trainer import Budget, Settings, TokenLosses, Trainer
-from stretto.train.zoo import ATTENTION, text_losses
+from stretto.train.zoo import ATTENTION, text_losses, trained
 
 GOAL = lists.COLON + 1  # the token of the first goal
 WORDS = (
@@ -224,6 +224,5 @@ def _train(run: Run, lessons: Lessons, folder: Path, begin: Path | None, seed: i
         own = {"mask_token_id": masking.mask, "block": masking.block, "shift": masking.shift}
         setattr(model.config, OWN, own)
     length = lessons.batch(0, 1).tokens.shape[1]
-    Trainer(model, lessons, run.objective.losses, settings(run, length), folder).run()
-    model.save_pretrained(folder / "model")
-    tokenizer().save_pretrained(folder / "model")
+    trainer = Trainer(model, lessons, run.objective.losses, settings(run, length), folder)
+    trained(trainer, model, tokenizer(), folder)

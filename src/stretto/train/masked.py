@@ -30,7 +30,7 @@ from stretto.models.masked import OWN, Masking
 from stretto.train.batches import KINDS, TEXT_SHARES, Batch, Batches, Ids, Weights
 from stretto.train.tokenizer import load_tokenizer
 from stretto.train.trainer import Settings, TokenLosses, Trainer
-from stretto.train.zoo import EARLIER, ROUND, runs_before
+from stretto.train.zoo import EARLIER, ROUND, runs_before, trained
 
 EPSILON = 1e-3  # the least probability of a mask: the weight 1/p stays finite
 BLOCK = 16  # positions of a block of the block-diffusion twin
@@ -277,7 +277,4 @@ def train_masked(
     batches = MaskedBatches(mixture, tokenizer, SEED + len(earlier), block)
     trainer = Trainer(model, batches, masked_losses(Masking(mask, True, block)), gentler(settings), folder)
     (folder / EARLIER).write_text(json.dumps(earlier))
-    trainer.run()
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    return folder / "model"
+    return trained(trainer, model, tokenizer, folder)

@@ -26,7 +26,7 @@ from stretto.train.batches import Batch
 from stretto.train.masked import SEED, SEEN, MaskedBatches, Noised, gentler, logits_at
 from stretto.train.tokenizer import load_tokenizer
 from stretto.train.trainer import Settings, TokenLosses, Trainer
-from stretto.train.zoo import EARLIER, runs_before
+from stretto.train.zoo import EARLIER, runs_before, trained
 
 WRONG = 0.05  # share of the visible tokens of an answer that are replaced
 
@@ -120,9 +120,7 @@ def train_refined(out: Path, mixture: Mixture, settings: Settings, begin: Path) 
     masking = Masking(own["mask_token_id"], own["shift"], own["block"])
     tokenizer, earlier = load_tokenizer(begin), runs_before(begin)
     batches = SpoiledBatches(mixture, tokenizer, SEED + len(earlier), masking.block)
-    trainer = Trainer(model, batches, refining_losses(masking), gentler(settings), out / "refined")
-    (out / "refined" / EARLIER).write_text(json.dumps(earlier))
-    trainer.run()
-    model.save_pretrained(out / "refined" / "model")
-    tokenizer.save_pretrained(out / "refined" / "model")
-    return out / "refined" / "model"
+    folder = out / "refined"
+    trainer = Trainer(model, batches, refining_losses(masking), gentler(settings), folder)
+    (folder / EARLIER).write_text(json.dumps(earlier))
+    return trained(trainer, model, tokenizer, folder)

@@ -79,7 +79,7 @@ def train_target(out: Path, mixture: Mixture, settings: Settings, seed: int = 0,
     model = LlamaForCausalLM(target_config(tokenizer))
     seed_induction(model, token_texts(tokenizer), seed)
     trainer = Trainer(model, Batches(mixture, tokenizer, seed), text_losses, settings, out / "target")
-    return _trained(trainer, model, tokenizer, out / "target")
+    return trained(trainer, model, tokenizer, out / "target")
 
 
 def _train_again(out: Path, mixture: Mixture, settings: Settings, seed: int, begin: Path) -> Path:
@@ -100,7 +100,7 @@ def _train_again(out: Path, mixture: Mixture, settings: Settings, seed: int, beg
     batches = Batches(mixture, tokenizer, seed + len(earlier))
     trainer = Trainer(model, batches, text_losses, gentler, out / "target")
     (out / "target" / EARLIER).write_text(json.dumps(earlier))
-    return _trained(trainer, model, tokenizer, out / "target")
+    return trained(trainer, model, tokenizer, out / "target")
 
 
 def runs_before(folder: Path) -> list[dict[str, Any]]:
@@ -118,10 +118,11 @@ def train_draft(out: Path, mixture: Mixture, settings: Settings, seed: int = 1) 
     model = LlamaForCausalLM(draft_config(tokenizer))
     seed_induction(model, token_texts(tokenizer), seed)
     trainer = Trainer(model, Batches(mixture, tokenizer, seed), distilled_from(teacher), settings, out / "draft")
-    return _trained(trainer, model, tokenizer, out / "draft")
+    return trained(trainer, model, tokenizer, out / "draft")
 
 
-def _trained(trainer: Trainer, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
+def trained(trainer: Trainer, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
+    """Run it to its end; the folder in `folder` where model and tokenizer are left."""
     trainer.run()
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")

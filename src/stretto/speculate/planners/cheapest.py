@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from operator import itemgetter
 from typing import ClassVar
 
 from ...context import Context
@@ -115,7 +116,8 @@ class CheapestPlanning(Planning):
         """
         rows, price = self._rows, self._price
         alike = rows // len(orders)
-        nodes = sorted(((reach, row) for row, order in enumerate(orders) for reach in order), key=_falling)
+        nodes = [(reach, row) for row, order in enumerate(orders) for reach in order]
+        nodes.sort(key=itemgetter(0), reverse=True)  # stable: a tree's own nodes stay in their order
         plain = self._cost(1, rows)
         sizes, longest, kept, gain, best_gain = [0] * len(orders), 0, 0, 0.0, 0.0
         for count, (reach, row) in enumerate(nodes, start=1):
@@ -174,7 +176,3 @@ class CheapestPlanning(Planning):
         known.speed.add(len(outcome.committed) * self._cost(1, rows) / rows, taken, rows)
         if self._asking is not None:
             self._asking.learn(proposed, outcome, draft_seconds, self._drafting.seconds_per_level)
-
-
-def _falling(node: tuple[float, int]) -> float:
-    return -node[0]
