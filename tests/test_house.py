@@ -19,7 +19,7 @@ FLOORS = [  # an import goes down this list, never up
     {"train"},
     {"verify"},
     {"engine"},
-    {"method", "catalogue", "request", "text"},
+    {"method", "catalogue", "request", "text", "score"},
     {"diagnose"},
     {"speculate", "route", "search", "diffuse"},
     {"context"},

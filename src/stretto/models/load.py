@@ -36,6 +36,7 @@ from .masked import Layout, MaskedModel, recognise
 from .published import Convert
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LONG_TEXT = "sequence-length-is-longer-than-the-specified-maximum"  # a warning of no use: lengths are checked here
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 HUB_FILES = ["*.json", "model*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 TOKENIZER_FILES = (
@@ -304,6 +305,7 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     except Exception as error:  # the Rust library raises bare Exceptions
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(f"the tokenizer in {folder} does not load: {reason}", hint="copy its files again") from error
+    tokenizer.deprecation_warnings[LONG_TEXT] = True
     return tokenizer
 
 
