@@ -6,11 +6,13 @@ import random
 
 import pytest
 
-from constrain.test_grammar import random_grammar
+from constrain.slow import slow_automaton
+from constrain.test_grammar import random_grammar, written
 from stretto.constrain.completion import HOLE, Completion, Gap
 from stretto.constrain.emptiness import Automaton, State, common
 from stretto.constrain.grammar import Grammar
 from stretto.constrain.languages import language
+from stretto.constrain.lexicon import Language
 
 END = 0
 PIECES = [
@@ -90,12 +92,35 @@ def test_canvases_of_a_language_are_as_one_by_one(name: str) -> None:
     for _ in range(24):
         tokens = [END, HOLE, HOLE, HOLE, *range(1, len(PIECES))]
         canvas, gap = [chance.choice(tokens) for _ in range(chance.randint(1, 4))], chance.choice(list(Gap))
-        automaton = completion._automaton(list(completion._runs(canvas)), gap, chance.random() < 0.3)
-        if automaton is not None:
-            expected = one_by_one(completion.language.grammar, automaton)
-            assert common(completion.language.grammar, automaton) == expected, canvas
-            answers.add(expected)
+        more = chance.random() < 0.3
+        automaton = slow_automaton(completion, canvas, gap, more)
+        expected = automaton is not None and one_by_one(completion.language.grammar, automaton)
+        assert automaton is None or common(completion.language.grammar, automaton) == expected, canvas
+        assert completion.can_extend(canvas, gap, more=more) == expected, canvas
+        answers.add(expected)
     assert answers == {True, False}
+
+
+@pytest.mark.parametrize("most", [0, 30, 10_000])
+@pytest.mark.parametrize("part", range(4))
+def test_what_is_kept_changes_no_answer(part: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Canvases one after another, with all gaps, against each alone; also where what is kept is forgotten at times."""
+    monkeypatch.setattr("stretto.constrain.completion.MOST", most)
+    for seed in range(10 * part, 10 * part + 10):
+        chance = random.Random(seed)
+        pieces = [None, "a", "b", "ab", "ba", None]
+        completion = Completion(Language.of(written(random_grammar(chance))), pieces, frozenset([END]))
+        for _ in range(12):
+            canvas = chance.choices([HOLE, HOLE, HOLE, 1, 2, 3, 4, END], k=chance.randint(1, 7))
+            gap, more = chance.choice(list(Gap)), chance.random() < 0.3
+            automaton = slow_automaton(completion, canvas, gap, more)
+            expected = automaton is not None and one_by_one(completion.language.grammar, automaton)
+            assert completion.can_extend(canvas, gap, more=more) == expected, (seed, canvas, gap, more)
+            if HOLE in canvas:
+                at = canvas.index(HOLE)
+                tried = [(t, [*canvas[:at], t, *canvas[at + 1 :]]) for t in (END, 1, 2, 3, 4)]
+                each = [t for t, filled in tried if completion.can_extend(filled, gap, more=more)]
+                assert completion.allowed(canvas, at, gap, more=more) == each
 
 
 def test_parts_stand_behind_all_that_they_lead_to() -> None:

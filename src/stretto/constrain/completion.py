@@ -13,10 +13,12 @@ from enum import Enum
 from functools import cached_property
 from itertools import groupby
 
-from .emptiness import Automaton, common
+from .emptiness import Automaton, State, Words
 from .lexicon import Cut, Language, Outcomes
 
 HOLE = -1  # a position that is still open
+MORE, TEXT = "more", "text "  # what may be left of a canvas, beside gaps and an end token
+MOST = 10_000  # states of canvases that are kept; beyond, all is worked out anew
 ENDED = "ended"  # the state behind an end token: whatever follows is cut off
 
 
@@ -40,8 +42,12 @@ class Completion:
     language: Language
     pieces: Sequence[str | None]  # V
     ends: frozenset[int] = frozenset()
+    _known: _Canvases = field(init=False)
     _read: dict[Cut, dict[str, Outcomes]] = field(default_factory=dict)  # what each kind of token may do, if anything
     _holes: dict[Cut, Outcomes] = field(default_factory=dict)  # what any token may do
+
+    def __post_init__(self) -> None:
+        self._known = _Canvases(self)
 
     def can_extend(self, canvas: Sequence[int], gap: Gap = Gap.EXACT, *, more: bool = False) -> bool:
         """Whether the holes of a canvas of token ids and HOLEs can be filled so that a sentence comes out.
@@ -51,23 +57,26 @@ class Completion:
         if gap is not Gap.ANY and not self.can_extend(canvas, Gap.ANY, more=more):
             return False  # that is found out much faster
         end = next((at for at, token in enumerate(canvas) if token in self.ends), len(canvas))
-        automaton = self._automaton(list(self._runs(canvas[: end + 1])), gap, more and end == len(canvas))
-        return automaton is not None and common(self.language.grammar, automaton)
+        runs = list(self._runs(canvas[: end + 1]))
+        if any(self.pieces[token] is None for kind, tokens in runs if kind == "text" for token in tokens):
+            return False
+        if self._known.size > MOST:
+            self._known = _Canvases(self)
+        return self._known.extends(runs, gap, more and end == len(canvas))
 
     def allowed(self, canvas: Sequence[int], at: int, gap: Gap = Gap.EXACT, *, more: bool = False) -> list[int]:
         """The tokens with which the hole at a position can be filled, ascending.
 
-        Of tokens that do the same wherever a text may stand, one is tried.
+        Of tokens that do the same wherever what stands before may lead, one is tried.
         """
+        cuts = self._before(canvas[:at], gap)
+        read = [self._each(cut) for cut in cuts]
         tried: dict[object, bool] = {}
         found = []
-        for token, piece in enumerate(self.pieces):
-            if token in self.ends:
-                effect: object = ENDED
-            elif piece is None:
+        for token, text in enumerate(self._alike):
+            if text is None and token not in self.ends:
                 continue
-            else:
-                effect = self._effects[self.language.alike(piece)]
+            effect = ENDED if text is None else tuple(outcomes.get(text) for outcomes in read)
             if effect not in tried:
                 tried[effect] = self.can_extend([*canvas[:at], token, *canvas[at + 1 :]], gap, more=more)
             if tried[effect]:
@@ -75,101 +84,49 @@ class Completion:
         return found
 
     @cached_property
-    def _texts(self) -> list[str]:
-        """What the tokens with text are read as, sorted."""
-        texts = {piece for token, piece in enumerate(self.pieces) if piece is not None and token not in self.ends}
-        return sorted(set(map(self.language.alike, texts)))
+    def _alike(self) -> list[str | None]:
+        """What each token is read as [V]; None for end tokens and those without text."""
+        return [
+            None if piece is None or token in self.ends else self.language.alike(piece)
+            for token, piece in enumerate(self.pieces)
+        ]
 
     @cached_property
-    def _effects(self) -> dict[str, object]:
-        """What each text may do from every cut that tokens can lead to."""
-        cuts: list[Cut] = [None]
-        for cut in cuts:  # which grows
-            cuts += {after for _, after in self._any(cut)}.difference(cuts)
-        return {text: tuple(self._read[cut].get(text) for cut in cuts) for text in self._texts}
+    def _texts(self) -> list[str]:
+        """What the tokens with text are read as, sorted."""
+        return sorted({text for text in self._alike if text is not None})
 
-    def _automaton(self, runs: Sequence[tuple[str, Sequence[int]]], gap: Gap, more: bool) -> Automaton | None:
-        """States are (place in the canvas, cut); None where a token has no text."""
-        automaton = Automaton((0, None))
-        layer: set[Cut | str] = {None}  # the cuts that are possible where we stand
-        place = 0
-        for kind, tokens in [*runs, *([("more", ())] if more else [])]:
-            if kind == "hole" and gap is not Gap.ANY:
-                for _ in tokens:
-                    layer = self._one(automaton, place, layer, gap)
-                    place += 1
-            elif kind in ("hole", "more"):
-                layer = self._many(automaton, place, layer, ending=kind == "hole")
-                place += 1
-            elif kind == "end":
-                layer = self._end(automaton, place, layer)
-                place += 1
+    def _before(self, canvas: Sequence[int], gap: Gap) -> list[Cut]:
+        """The cuts that a canvas may lead to; none where it has ended before."""
+        layer: set[Cut] = {None}
+        for kind, tokens in self._runs(canvas):
+            if kind == "end":
+                return []
+            if kind == "text":
+                text = "".join(self.pieces[token] or "" for token in tokens)
+                layer = {after for cut in layer for _, after in self.language.read(text, cut)}
+            elif gap is Gap.ANY:
+                left = [*layer]
+                while left:
+                    fresh = {after for _, after in self._any(left.pop())} - layer
+                    layer |= fresh
+                    left += fresh
             else:
-                pieces = [self.pieces[token] for token in tokens]
-                if None in pieces:
-                    return None
-                text = "".join(piece or "" for piece in pieces)
-                outcomes = {cut: self.language.read(text, cut) for cut in _cuts(layer)}
-                layer = self._walk(automaton, place, set(outcomes), outcomes)
-                place += 1
-            if not layer:
-                return None
-        automaton.final = {(place, cut) for cut in layer if cut is None or cut == ENDED}
-        return automaton
+                for _ in tokens:
+                    after = {after for cut in layer for _, after in self._any(cut)}
+                    layer = after | layer if gap is Gap.AT_MOST else after
+        return [*layer]
 
-    def _walk(
-        self, automaton: Automaton, place: int, layer: set[Cut | str], outcomes: dict[Cut, Outcomes]
-    ) -> set[Cut | str]:
-        """One place further, by what each cut may become."""
-        after: set[Cut | str] = set()
-        for cut, results in outcomes.items():
-            for ended, reached in results:
-                automaton.step((place, cut), ended, (place + 1, reached))
-                after.add(reached)
-        if ENDED in layer:
-            automaton.step((place, ENDED), (), (place + 1, ENDED))
-            after.add(ENDED)
-        return after
-
-    def _one(self, automaton: Automaton, place: int, layer: set[Cut | str], gap: Gap) -> set[Cut | str]:
-        """One hole: any token, an end token among them."""
-        after = self._walk(automaton, place, layer, {cut: self._any(cut) for cut in _cuts(layer)})
-        if self.ends:
-            after |= self._end(automaton, place, layer)
-        if gap is Gap.AT_MOST:
-            for cut in layer:
-                automaton.step((place, cut), (), (place + 1, cut))
-                after.add(cut)
-        return after
-
-    def _many(self, automaton: Automaton, place: int, layer: set[Cut | str], ending: bool) -> set[Cut | str]:
-        """Any number of tokens: all that they lead to, in one place."""
-        reached, left = layer.copy(), _cuts(layer)
-        while left:
-            cut = left.pop()
-            for ended, after in self._any(cut):
-                automaton.step((place, cut), ended, (place, after))
-                if after not in reached:
-                    reached.add(after)
-                    left.append(after)
-        if ending and self.ends and None in reached:
-            automaton.step((place, None), (), (place, ENDED))
-            reached.add(ENDED)
-        for each in reached:
-            automaton.step((place, each), (), (place + 1, each))
-        return reached
-
-    def _end(self, automaton: Automaton, place: int, layer: set[Cut | str]) -> set[Cut | str]:
-        """An end token: it stands where the text may end."""
-        for cut in layer & {None, ENDED}:
-            automaton.step((place, cut), (), (place + 1, ENDED))
-        return {ENDED} if layer & {None, ENDED} else set()
+    def _each(self, cut: Cut) -> dict[str, Outcomes]:
+        """What each text that a token may be read as may do from a cut."""
+        if cut not in self._read:
+            self._read[cut] = self.language.read_each(self._texts, cut)
+        return self._read[cut]
 
     def _any(self, cut: Cut) -> Outcomes:
         """What any token with text may do from a cut."""
         if cut not in self._holes:
-            self._read[cut] = self.language.read_each(self._texts, cut)
-            self._holes[cut] = frozenset().union(*self._read[cut].values())
+            self._holes[cut] = frozenset().union(*self._each(cut).values())
         return self._holes[cut]
 
     def _runs(self, canvas: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
@@ -179,5 +136,75 @@ class Completion:
             yield kind, [canvas[at] for at in group]
 
 
-def _cuts(layer: set[Cut | str]) -> list[Cut]:
-    return [cut for cut in layer if not isinstance(cut, str)]
+Rest = tuple[str, int]  # what comes first of what is left of a canvas, and the number of what is left behind that
+
+
+class _Canvases:
+    """All canvases that were asked about, as one automaton: its states are (what is left of a canvas, cut).
+
+    What a state can become depends on what is left alone. So it is worked out once for all canvases that end alike,
+    as those of one row do, whose holes are filled from the left and whose rest is open.
+    """
+
+    def __init__(self, completion: Completion) -> None:
+        self.completion = completion
+        self.automaton = Automaton((0, None))
+        self.words = Words(completion.language.grammar, self.automaton)
+        self.rests: list[Rest] = [("", 0)]  # number 0: nothing is left
+        self.numbers: dict[Rest, int] = {}
+        self.known: set[State] = set()  # states whose steps are there
+
+    @property
+    def size(self) -> int:
+        """States held."""
+        return len(self.words.near)
+
+    def extends(self, runs: Sequence[tuple[str, Sequence[int]]], gap: Gap, more: bool) -> bool:
+        """Whether these runs of a canvas can become a sentence."""
+        rest = self._number(MORE, 0) if more else 0
+        for kind, tokens in reversed(runs):
+            if kind == "text":
+                rest = self._number(TEXT + "".join(self.completion.pieces[token] or "" for token in tokens), rest)
+            else:
+                for _ in tokens if kind == "hole" and gap is not Gap.ANY else [None]:
+                    rest = self._number(gap.value if kind == "hole" else kind, rest)
+        left: list[tuple[int, Cut | str]] = [(rest, None)]
+        while left:
+            state = left.pop()
+            if state not in self.known:
+                self.known.add(state)
+                for ended, after in self._steps(*state):
+                    self.automaton.step(state, ended, after)
+                    left.append(after)
+        return self.words.sentence((rest, None))
+
+    def _number(self, first: str, behind: int) -> int:
+        rest = (first, behind)
+        if rest not in self.numbers:
+            self.numbers[rest] = len(self.rests)
+            self.rests.append(rest)
+        return self.numbers[rest]
+
+    def _steps(self, rest: int, cut: Cut | str) -> Iterator[tuple[tuple[str, ...], tuple[int, Cut | str]]]:
+        """The terminals that end with one step from a state, and the state behind it."""
+        first, behind = self.rests[rest]
+        if not rest:
+            if cut is None or cut == ENDED:
+                self.automaton.final.add((rest, cut))
+        elif first == "end":  # it stands where the text may end
+            if cut is None or cut == ENDED:
+                yield (), (behind, ENDED)
+        elif isinstance(cut, str):
+            if not first.startswith(TEXT):  # no known text follows a hole in which it ended
+                yield (), (behind, ENDED)
+        elif first.startswith(TEXT):
+            for ended, after in self.completion.language.read(first[len(TEXT) :], cut):
+                yield ended, (behind, after)
+        else:
+            many = first in (MORE, Gap.ANY.value)
+            for ended, after in self.completion._any(cut):
+                yield ended, (rest if many else behind, after)
+            if cut is None and self.completion.ends and first != MORE:
+                yield (), (behind, ENDED)
+            if first != Gap.EXACT.value:
+                yield (), (behind, cut)

@@ -24,7 +24,7 @@ class Language:
     grammar: Grammar
     patterns: Mapping[str, Pattern]  # of every terminal, and of what is skipped
     skipped: frozenset[str] = frozenset()
-    _known: dict[tuple[str, Cut], Outcomes] = field(default_factory=dict)
+    _traces: dict[Cut, _Trace] = field(default_factory=dict)  # how what was read last from each cut was read
     _alike: dict[str, str] = field(default_factory=dict)  # character -> the first one that no pattern tells from it
     _first: dict[tuple[bool, ...], str] = field(default_factory=dict)  # which patterns' sets have it -> character
 
@@ -50,25 +50,23 @@ class Language:
 
     def read(self, text: str, cut: Cut) -> Outcomes:
         """All that a text may do from where a cut stands."""
-        text = self.alike(text)
-        if (text, cut) not in self._known:
-            self._known[text, cut] = self.read_each([text], cut).get(text, frozenset())
-        return self._known[text, cut]
+        return self._follow(self._traces.setdefault(cut, _Trace(cut)), self.alike(text))
 
     def read_each(self, texts: Sequence[str], cut: Cut) -> dict[str, Outcomes]:
         """The same for many texts, without those that cannot stand there; sorted, they share what begins them."""
-        found: dict[str, Outcomes] = {}
-        read: list[Outcomes] = [frozenset({((), cut)})]  # after each character of `last`
-        last = ""
-        for text in texts:
-            del read[_shared(last, text) + 1 :]
-            while read[-1] and len(read) <= len(text):
-                char = text[len(read) - 1]
-                read.append(frozenset(after for ended, at in read[-1] for after in self._step(char, ended, at)))
-            last = text[: len(read) - 1]
-            if read[-1]:
-                found[text] = read[-1]
-        return found
+        trace = _Trace(cut)
+        found = {text: self._follow(trace, text) for text in texts}
+        return {text: outcomes for text, outcomes in found.items() if outcomes}
+
+    def _follow(self, trace: _Trace, text: str) -> Outcomes:
+        """Read a text from where it parts from the one that was read before."""
+        read = trace.read
+        del read[_shared(trace.text, text) + 1 :]
+        while read[-1] and len(read) <= len(text):
+            char = text[len(read) - 1]
+            read.append(frozenset(after for ended, at in read[-1] for after in self._step(char, ended, at)))
+        trace.text = text[: len(read) - 1]
+        return read[-1]
 
     def _step(self, char: str, ended: tuple[str, ...], cut: Cut) -> list[tuple[tuple[str, ...], Cut]]:
         begun = [(name, pattern.start) for name, pattern in self.patterns.items()] if cut is None else [cut]
@@ -86,6 +84,14 @@ class Language:
                 elif not ended or (ended[-1], name) in self.grammar.neighbours:
                     found.append(((*ended, name), None))
         return found
+
+
+class _Trace:
+    """A text that is read from a cut, and what it may have done after each of its characters."""
+
+    def __init__(self, cut: Cut) -> None:
+        self.text = ""
+        self.read: list[Outcomes] = [frozenset({((), cut)})]
 
 
 def _shared(one: str, other: str) -> int:

@@ -1,13 +1,14 @@
 """Reads a text character by character and knows at each point whether it can begin a sentence; takes back for nothing.
 
 Earley's algorithm (1970) without a separate lexer: terminals begin where the grammar expects them and end wherever
-their pattern matches. Columns are only ever appended, so undoing is forgetting the last ones, and copies share them.
+their pattern matches. Columns are only ever appended, so undoing is leaving out the last ones, and copies share them.
+What was read once is known: a column keeps those that came after it, so texts that begin alike are read once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .lexicon import Language
 from .pattern import Places
@@ -23,6 +24,7 @@ class Column:
     items: frozenset[Item]  # where terminals may begin and end
     under: frozenset[tuple[str, Places, int]]  # terminals that have begun: their name, how far, since where
     sentence: bool  # whether the text may end here
+    after: dict[str, Column | None] = field(default_factory=dict)  # what one more character leads to, as far as known
 
 
 class Matcher:
@@ -30,6 +32,7 @@ class Matcher:
 
     def __init__(self, language: Language) -> None:
         self.language = language
+        self.built = 0  # columns that were worked out, whether they still stand or not
         self._columns: list[Column] = []
         self._columns.append(self._column([(ROOT, 0, 0, 0)], set()))
 
@@ -58,10 +61,20 @@ class Matcher:
     def fork(self) -> Matcher:
         """A copy that reads on by itself."""
         twin = object.__new__(Matcher)
-        twin.language, twin._columns = self.language, self._columns.copy()
+        twin.language, twin._columns, twin.built = self.language, self._columns.copy(), self.built
         return twin
 
     def _push(self, char: str) -> bool:
+        known = self._columns[-1].after
+        if char not in known:
+            known[char] = self._next(char)
+        column = known[char]
+        if column is not None:
+            self._columns.append(column)
+        return column is not None
+
+    def _next(self, char: str) -> Column | None:
+        """The column after one more character; None where the text then begins no sentence."""
         here, last = len(self), self._columns[-1]
         patterns, skipped = self.language.patterns, self.language.skipped
         begun = {(name, patterns[name].start, here) for name in self._expected(last.items) | skipped if last.items}
@@ -77,13 +90,13 @@ class Matcher:
                 waiting = self._columns[origin].items
                 items += waiting if name in skipped else _moved(self, waiting, name)
         if not items and not under:
-            return False
-        self._columns.append(self._column(items, under))
-        return True
+            return None
+        return self._column(items, under)
 
     def _column(self, kernel: Iterable[Item], under: set[tuple[str, Places, int]]) -> Column:
         """Predict and complete until nothing new comes."""
         here = len(self._columns)
+        self.built += 1
         items: set[Item] = set()
         left = list(kernel)
         while left:

@@ -34,6 +34,7 @@ ENTRY = Entry(
     refinement="iterative",
     branch="non-autoregressive",
 )
+MOST = 20_000  # columns of the parser that a row keeps; beyond, it reads anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class LaveSession(Grammatical):
         super().__init__(settings.language, Gap.EXACT, settings.retries, canvas, context)
         self.settings = settings
         self.filling: list[int] = []  # the answer's first tokens
+        self.matcher = Matcher(self.completion.language)  # it has read nothing, and knows what it has read before
 
     def admit(
         self, canvas: Canvas, proposal: Proposal, window: Span, choose: Callable[[Proposal], Delta]
@@ -129,9 +131,10 @@ class LaveSession(Grammatical):
         if len(old) == size and all(token in (HOLE, kept) for token, kept in zip(part, old, strict=True)):
             before = tuple(kept for token, kept in zip(part, old, strict=True) if token == HOLE)
             tried = (each for each in [before, *tried])
-        matcher = Matcher(self.completion.language)
+        if self.matcher.built > MOST:
+            self.matcher = Matcher(self.completion.language)
         for filling in tried:
-            found = survivor(matcher, self.completion.pieces, part, [filling])
+            found = survivor(self.matcher, self.completion.pieces, part, [filling])
             if found is not None and self.completion.can_extend([*found, *text[size:]], Gap.EXACT):
                 return found
         return None
