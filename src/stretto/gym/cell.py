@@ -12,7 +12,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import platform
 import resource
 import struct
 import sys
@@ -97,7 +96,7 @@ def wall(seconds: int) -> None:
         resource.RLIMIT_NPROC: 0,
         resource.RLIMIT_CORE: 0,
     }
-    code = program(platform.machine())
+    code = program(os.uname().machine)
     filtering = Program(len(code) // 8, code)
     os.closerange(3, 1 << 16)
     prctl = ctypes.CDLL(None, use_errno=True).prctl
