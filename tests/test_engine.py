@@ -76,7 +76,7 @@ def test_a_bad_prompt_does_not_stop_the_others(engine):
         ("", {}, "prompt is empty"),
         ([], {}, "no prompt"),
         (None, {}, "a NoneType is no prompt"),
-        (torch.tensor([1, 2]), {}, "a Tensor is no prompt"),
+        (torch.zeros(1, 1, 1), {}, "an array of 3 dimensions is no prompt"),
         ("ab", {"method": 3}, "3 is no method"),
         ("ab", {"method": "lookup+suffix"}, "two of a kind, drafter"),
         ([99], {}, "outside of the vocabulary"),

@@ -45,7 +45,7 @@ def test_text_form(text, draft, plan):
         ("plain+lookup", InvalidRequest, "drafts nothing"),
         ("lookup((", InvalidRequest, "cannot read"),
         ("lookup+fixed(-1)", InvalidRequest, "nodes >= 0"),
-        ("lookup+fixed(two)", InvalidRequest, "do not fit"),
+        ("lookup+fixed(two)", InvalidRequest, "nodes of 'fixed' is 'two', a value of the wrong kind"),
         ("", InvalidRequest, "empty"),
     ],
 )

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
+
+import torch
 
 from . import method as methods
 from .context import Context
@@ -24,6 +27,7 @@ from .steer.choice import Rule
 from .steer.path import History
 from .steer.pipeline import Pipeline
 from .text import Codec, Prompt, is_one
+from .values import checked, plain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -114,10 +118,19 @@ class Engine:
         self._memory: dict[object, object] = {}
 
     @classmethod
-    def load(cls, name: str, *, dtype: str = "auto", device: str = "auto", weights: str = "auto") -> Engine:
+    @checked
+    def load(
+        cls,
+        name: str | Path,
+        *,
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device = "auto",
+        weights: str = "auto",
+    ) -> Engine:
         """An engine for a local folder, a model of the zoo (`zoo/causal`) or a hub name.
 
-        Raises ModelError where the checkpoint cannot be read, Unsupported where it cannot be driven.
+        `dtype` and `device` may be torch's own as well as their names. Raises ModelError where the checkpoint cannot
+        be read, Unsupported where it cannot be driven, InvalidRequest for an option that there is not.
         """
         loaded = load(name, dtype=dtype, device=device, weights=weights)
         engine = cls(loaded.model, loaded.tokenizer)
@@ -145,7 +158,7 @@ class Engine:
         """
         request = Request.of(settings)
         alone = is_one(prompt)
-        prompts = cast(Sequence[Prompt], [prompt] if alone else prompt)
+        prompts = cast(Sequence[Prompt], [prompt] if alone else plain(prompt))
         decode, placed = self._begin(prompts, request, self._method(method), strict=alone)
         decode.run()
         answers = [
@@ -172,7 +185,7 @@ class Engine:
         """
         texts = [text] if isinstance(text, str) else text
         if "end_tokens" not in settings:
-            banned = {*settings.get("banned_tokens", ()), *self.end_tokens}
+            banned = {*Request.of(settings).banned_tokens, *self.end_tokens}
             settings = settings | {"end_tokens": (), "banned_tokens": sorted(banned)}
         found = self.generate([self.encode_holes(each) for each in texts], method, **settings)
         alone = isinstance(text, str) and len(found) == 1
@@ -346,7 +359,7 @@ class Engine:
         return Row(
             history=history,
             cache_row=-1,
-            rule=Rule(decode.pipeline, request.seed, sample),
+            rule=Rule(decode.pipeline, request.noise, sample),
             limits=Limits(min(size, room), decode.ends),
             stopper=stopper,
             given=list(given),
@@ -379,11 +392,13 @@ class Engine:
             steps=row.steps,
             log_probabilities=row.reported if row.log_probabilities is not None else None,
             method=methods.describe(decode.method),
+            seed=decode.request.noise,
         )
 
     def _failure(self, error: StrettoError, decode: _Decode) -> Generation:
         finish: Finish = "error"
-        return Generation("", [], finish, [], error=error, method=methods.describe(decode.method))
+        named = methods.describe(decode.method)
+        return Generation("", [], finish, [], error=error, method=named, seed=decode.request.noise)
 
 
 __all__ = ["Engine", "Piece", "Prompt", "Stream"]

@@ -41,8 +41,12 @@ class OutOfMemory(StrettoError):
     """The cache asked for does not fit into memory."""
 
 
+ALIKE = 0.65  # of two names; "serve" and "store" are .6, "top" and "top_p" are .75
+
+
 def closest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """A hint that names what was probably meant, or else what there is; `otherwise` where that is a long list."""
     known = sorted(set(known))
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else otherwise or "known: " + ", ".join(known)
+    bare = {each.lstrip("-"): each for each in known}  # the dashes of options would make all of them alike
+    near = difflib.get_close_matches(name.lstrip("-"), bare, n=1, cutoff=ALIKE)
+    return f"did you mean {bare[near[0]]!r}?" if near else otherwise or "known: " + ", ".join(known)

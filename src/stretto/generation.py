@@ -94,6 +94,7 @@ class Generation:
     log_probabilities: list[LogProbability] | None = None
     error: StrettoError | None = None  # set when this prompt of a batch could not be answered
     method: str = ""
+    seed: int = 0  # of the noise: asked for again, it gives the same answer
 
     def __str__(self) -> str:
         return self.text
@@ -102,6 +103,7 @@ class Generation:
         """Everything as plain data, for JSON."""
         return {
             "method": self.method,
+            "seed": self.seed,
             "finish": self.finish,
             "error": None if self.error is None else str(self.error),
             "text": self.text,

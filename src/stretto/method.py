@@ -14,8 +14,9 @@ from __future__ import annotations
 import filecmp
 import re
 from dataclasses import fields, replace
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
 from . import catalogue
 from .diffuse import loop as diffuse
@@ -41,6 +42,7 @@ from .speculate.loop import Speculate
 from .speculate.planners.cheapest import Cheapest
 from .steer.pipeline import Pipeline
 from .steer.temperature import Temperature
+from .values import is_text, settings_of, shown
 
 Method = Speculate | Routed | Searched | Diffuse  # each gives its family's loop
 Loop = speculate.Loop | route.Loop | search.Loop | diffuse.Loop
@@ -56,6 +58,7 @@ FILLS = {  # the same for masked-diffusion models, by whether they are block-cau
 }
 GREEDY = Pipeline([Temperature(0.0)])
 PLAIN = Speculate(draft=None, accept=Exact(), plan=Cheapest())
+DEEPEST = 32  # parentheses in parentheses of a method's text
 WORTH_WATCHING = 30_000_000  # weights from which on looking at every node's logits is a small part of a forward
 _SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
 _PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
@@ -75,7 +78,9 @@ def parse(text: str | Method) -> Method:
     if isinstance(text, Method):
         return text
     if not isinstance(text, str):
-        raise InvalidRequest(f"{text!r} is no method", hint="a text such as 'lookup+fixed(8)'")
+        raise InvalidRequest(f"{shown(text)} is no method", hint="a text such as 'lookup+fixed(8)'")
+    if _depth(text) > DEEPEST:
+        raise InvalidRequest("the parts of the method stand too deep in each other", hint=f"at most {DEEPEST} deep")
     pieces = _split(text, "+")
     if not pieces:
         raise InvalidRequest("the method is empty", hint="for example 'lookup', or 'plain' for no drafting")
@@ -241,8 +246,8 @@ def _part(piece: str) -> Any:
             f"no method or part is named {name!r}", hint=closest(name, known, "`stretto methods` lists them")
         )
     part = catalogue.part(name)
-    known_fields = [field.name for field in fields(part)]
-    words = [str(field.type).startswith("Literal") for field in fields(part)]  # one of a few words, never a part
+    kinds = settings_of(part)
+    words = [is_text(kind) for kind in kinds.values()]  # a name or one of a few words, never a part
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for setting in _split(inside, ","):
@@ -250,19 +255,13 @@ def _part(piece: str) -> Any:
         if not assigned:
             word = len(positional) < len(words) and words[len(positional)]
             positional.append(setting if word else _value(setting))
-        elif assigned[1] in known_fields:
-            word = words[known_fields.index(assigned[1])]
-            named[assigned[1]] = assigned[2].strip() if word else _value(assigned[2])
+        elif assigned[1] in named:
+            raise InvalidRequest(f"setting {assigned[1]!r} of {name!r} is given twice", hint="give it once")
         else:
-            raise InvalidRequest(f"{name!r} has no setting {assigned[1]!r}", hint=closest(assigned[1], known_fields))
-    if positional and str(fields(part)[0].type).startswith("tuple"):  # it takes all that stand without a name
+            named[assigned[1]] = assigned[2].strip() if is_text(kinds.get(assigned[1])) else _value(assigned[2])
+    if positional and get_origin(next(iter(kinds.values()), None)) is tuple:  # it takes all without a name
         positional = [tuple(positional)]
-    try:
-        return part(*positional, **named)
-    except TypeError as error:
-        raise InvalidRequest(
-            f"settings ({inside}) do not fit {name!r}", hint=f"its settings: {', '.join(known_fields) or 'none'}"
-        ) from error
+    return part(*positional, **named)  # which checks them
 
 
 def _value(text: str) -> Any:
@@ -276,6 +275,11 @@ def _value(text: str) -> Any:
         except ValueError:
             pass
     return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _depth(text: str) -> int:
+    """How many parentheses stand in each other, at most."""
+    return max(accumulate((character == "(") - (character == ")") for character in text), default=0)
 
 
 def _split(text: str, separator: str) -> list[str]:

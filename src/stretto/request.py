@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .errors import InvalidRequest, closest
+from .aliases import meant, ours
+from .errors import InvalidRequest
 from .steer.allow import Allow
 from .steer.ban import Ban, MinTokens
 from .steer.bias import Bias
@@ -21,6 +23,7 @@ from .steer.temperature import Temperature
 from .steer.top_k import TopK
 from .steer.top_p import TopP
 from .steer.typical import Typical
+from .values import Checked
 
 BY_ONE_SETTING: dict[str, Callable[[Any], Steer]] = {
     "repetition_penalty": Repetition,
@@ -35,8 +38,8 @@ BY_ONE_SETTING: dict[str, Callable[[Any], Steer]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """Settings of one call; the neutral value stands beside each. Raises InvalidRequest out of range."""
+class Request(metaclass=Checked):
+    """Settings of one call; the neutral value stands beside each. Raises InvalidRequest for what it does not take."""
 
     max_new_tokens: int = 256  # ≥ 1; also bounded by the model's positions
     min_new_tokens: int = 0  # end tokens are banned before that many
@@ -54,30 +57,28 @@ class Request:
     logit_bias: Mapping[int, float] = field(default_factory=dict)  # token -> added to its logit
     banned_tokens: Iterable[int] = ()
     allowed_tokens: Iterable[int] = ()  # if any: only these
-    end_tokens: Iterable[int] | None = None  # None: the checkpoint's own
+    end_tokens: Iterable[int] | None = None  # these instead of the checkpoint's own; None: its own
     stop: str | Iterable[str] = ()  # strings that end the text; cut off exactly
-    seed: int = 0  # of the noise; used when temperature > 0
+    seed: int | None = 0  # of the noise, used when temperature > 0; None: a fresh one, told in the Generation
     samples: int = 1  # answers per prompt, each with its own stream of noise
     log_probabilities: int | None = None  # report these, with so many of the best tokens beside; None: no
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Request:
-        """A request from named settings. Raises InvalidRequest for an unknown name or a value of another kind."""
+        """A request from settings by our names or others that mean the same. Raises InvalidRequest for any else."""
+        settings = ours(settings)
         unknown = next((name for name in settings if name not in NEUTRAL), None)
         if unknown is not None:
-            raise InvalidRequest(f"there is no setting {unknown!r}", hint=closest(unknown, NEUTRAL))
-        try:
-            return cls(**settings)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise InvalidRequest(f"a setting has a value of the wrong kind: {error}", hint="see Request") from error
+            raise InvalidRequest(f"there is no setting {unknown!r}", hint=meant(unknown, NEUTRAL))
+        made: Request = cls(**settings)
+        return made
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # frozen: normalised once, here
-        for name in ("banned_tokens", "allowed_tokens"):
-            put(self, name, tuple(getattr(self, name)))
-        if self.end_tokens is not None:
-            put(self, "end_tokens", tuple(self.end_tokens))
-        put(self, "stop", tuple(self.stop) if not isinstance(self.stop, str) else (self.stop,) if self.stop else ())
+        if isinstance(self.stop, str):
+            put(self, "stop", (self.stop,) if self.stop else ())
+        if self.seed is None:
+            put(self, "seed", secrets.randbits(63))
         at_least = {"max_new_tokens": 1, "min_new_tokens": 0, "samples": 1}
         for name, least in at_least.items():
             if getattr(self, name) < least:
@@ -87,6 +88,12 @@ class Request:
         if any(not text for text in self.stop_strings):
             raise InvalidRequest("a stop string is empty", hint="leave it out, or name a character")
         self.pipeline(frozenset())  # every steer checks its own range
+
+    @property
+    def noise(self) -> int:
+        """The seed, a fresh one where none was given."""
+        assert self.seed is not None, "it is drawn when the request is made"
+        return self.seed
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

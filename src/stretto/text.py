@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .errors import InvalidRequest
+from .values import plain, token_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,11 +77,42 @@ class Text:
 
 
 def is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
-    """Whether this is a single prompt: text, token ids, or chat messages. Raises InvalidRequest where it is none."""
-    if not isinstance(prompt, Sequence):
+    """Whether this is a single prompt: text, token ids, or chat messages. Raises InvalidRequest where it is none.
+
+    An array or tensor of one dimension is one prompt of ids; of two dimensions it is a prompt in each row.
+    """
+    if isinstance(prompt, str):
+        return True
+    if (dimensions := getattr(prompt, "ndim", None)) is not None:
+        if dimensions not in (1, 2):
+            raise InvalidRequest(f"an array of {dimensions} dimensions is no prompt", hint="ids stand in one row")
+        return bool(dimensions == 1)
+    prompt = _sequence(prompt)
+    return len(prompt) > 0 and (isinstance(prompt[0], Mapping) or not _holds_more(prompt[0]))
+
+
+def _sequence(prompt: object) -> Sequence[Any]:
+    """What holds ids, messages or prompts. Raises InvalidRequest where nothing does."""
+    if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray | memoryview):
         kind = type(prompt).__name__
         raise InvalidRequest(f"a {kind} is no prompt", hint="text, a list of ids, chat messages, or a list of these")
-    return isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], int | Mapping))
+    return prompt
+
+
+def _holds_more(item: object) -> bool:
+    """Whether an item of a list is a prompt by itself, rather than a token id (or what should be one)."""
+    return isinstance(item, Sequence) or getattr(item, "ndim", 0) > 0
+
+
+def encodable(text: str) -> str:
+    """The text itself. Raises InvalidRequest where it holds half a character, which no tokenizer takes."""
+    half = next((at for at, letter in enumerate(text) if "\ud800" <= letter <= "\udfff"), None)
+    if half is not None:
+        raise InvalidRequest(
+            f"the text holds half a character, {text[half]!r}, at place {half}",
+            hint="read it as UTF-8; text.encode('utf-8', 'replace').decode() puts a question mark there",
+        )
+    return text
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -111,11 +143,11 @@ class Codec:
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids. Raises InvalidRequest where there are none, or nothing to make them with."""
         if isinstance(prompt, str):
-            tokens = cast(list[int], self._tokenizer().encode(prompt))
-        elif prompt and isinstance(prompt[0], Mapping):
+            tokens = cast(list[int], self._tokenizer().encode(encodable(prompt)))
+        elif (held := _sequence(plain(prompt))) and isinstance(held[0], Mapping):
             tokens = self._apply_template(cast(Sequence[Message], prompt))
         else:
-            tokens = list(cast(Sequence[int], prompt))
+            tokens = token_ids(held)
         if not tokens:
             raise InvalidRequest("the prompt is empty", hint="give at least one token of text")
         return tokens
@@ -129,7 +161,7 @@ class Codec:
     def encode_piece(self, text: str) -> list[int]:
         """Token ids of a piece of text, without special ones; without a tokenizer, of what `decode` writes."""
         if self.tokenizer is not None:
-            return cast(list[int], self.tokenizer.encode(text, add_special_tokens=False))
+            return cast(list[int], self.tokenizer.encode(encodable(text), add_special_tokens=False))
         try:
             return [int(word) for word in text.split()]
         except ValueError:
@@ -155,4 +187,4 @@ class Codec:
                 )
         tokenizer = self._tokenizer()
         text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return cast(list[int], tokenizer.encode(cast(str, text), add_special_tokens=False))
+        return cast(list[int], tokenizer.encode(encodable(cast(str, text)), add_special_tokens=False))

@@ -72,6 +72,7 @@ def compare(
     request = Request.of(settings)
     if request.samples != 1:
         raise InvalidRequest("two methods are compared on one sample at a time", hint="leave out samples")
+    settings["seed"] = request.noise  # one for both
     answers = [engine.generate(prompt, method, **settings) for method in (first, second)]
     if any(answer.finish == "interrupt" for answer in answers):
         raise KeyboardInterrupt
@@ -108,7 +109,7 @@ def scores_after(engine: Engine, prompt: list[int], output: list[int], request: 
     history = History(prompt)
     history.extend(output)
     ends = engine.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
-    rule = Rule(request.pipeline(ends), request.seed)
+    rule = Rule(request.pipeline(ends), request.noise)
     steered = choose(evaluation.logits[:, 0], [Path(history)], [rule]).steered[0]  # [V]
     if rule.pipeline.greedy:
         return steered

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .. import __version__
+from .. import __version__, aliases
 from ..errors import InvalidRequest, StrettoError, UnknownName, closest
 from .arguments import Parser
 
@@ -59,24 +59,45 @@ def _run(given: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"stretto {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     called = given[0] if given else "--help"
+    if called.startswith("-") and called not in ("-h", "--help", "--version"):
+        raise InvalidRequest(f"{called} stands before any command", hint="name the command first: stretto generate …")
     if not called.startswith("-") and called not in COMMANDS:
-        raise UnknownName(f"there is no command {called!r}", hint=closest(called, COMMANDS))
+        hint = aliases.COMMANDS.get(called) or closest(called, COMMANDS)
+        raise UnknownName(f"there is no command {called!r}", hint=hint)
+    chosen = parser
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name == called:  # only now, so that `stretto --help` loads no model stack
             module = importlib.import_module(ELSEWHERE.get(name, f"stretto.cli.{name}"))
             module.add_arguments(command)
             chosen = command
-    arguments, surplus = parser.parse_known_args(given or ["--help"])
+    known = [option for action in chosen._actions for option in action.option_strings]
+    arguments, surplus = parser.parse_known_args(translated(given, known) or ["--help"])
     if surplus:
-        known = [option for action in chosen._actions for option in action.option_strings]
-        raise InvalidRequest(f"stretto {called} knows no {surplus[0]!r}", hint=_meant(surplus[0], known, called))
+        option = surplus[0].partition("=")[0]
+        hint = aliases.meant(option, known, f"see stretto {called} --help")
+        raise InvalidRequest(f"stretto {called} knows no {surplus[0]!r}", hint=hint)
     return int(module.run(arguments))
 
 
-def _meant(option: str, known: list[str], command: str) -> str:
-    hint = closest(option.partition("=")[0], known)
-    return hint if hint.startswith("did you mean") else f"see stretto {command} --help"
+def translated(words: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The command line with our options for those of others that mean the same.
+
+    Raises InvalidRequest where one is given under two names.
+    """
+    written: dict[str, str] = {}  # our option -> as it was written first
+    end = words.index("--") if "--" in words else len(words)
+    found = []
+    for word in words[:end]:
+        theirs, equals, value = word.partition("=")
+        same = aliases.SAME.get(theirs.removeprefix("--").replace("-", "_"), "") if theirs.startswith("--") else ""
+        option = f"--{same.replace('_', '-')}" if same and theirs not in known else theirs
+        if option in known and option.startswith("--"):
+            first = written.setdefault(option, theirs)
+            if first != theirs:
+                raise InvalidRequest(f"{first} and {theirs} are the same option", hint=f"give {option} alone")
+        found.append(option + equals + value if option in known else word)
+    return [*found, *words[end:]]
 
 
 def _complain(message: str) -> int:

@@ -28,6 +28,7 @@ from ..models.masked import Masking
 from ..models.window import Branch
 from ..steer.choice import Rule
 from ..steer.pipeline import Pipeline
+from ..values import Checked
 from .proposal import Positions, Proposal
 
 NONE: Positions = np.zeros(0, np.int64)
@@ -242,7 +243,7 @@ class Ordering(Session, ABC):
         raise NotImplementedError
 
 
-class Order(ABC):
+class Order(metaclass=Checked):
     """Says which positions are filled in a step."""
 
     name: ClassVar[str]
@@ -279,7 +280,7 @@ class Recalling(Session, ABC):
         """
 
 
-class Hindsight(ABC):
+class Hindsight(metaclass=Checked):
     """Changes what is proposed by what was proposed at earlier steps, before the order chooses."""
 
     name: ClassVar[str]
@@ -311,7 +312,7 @@ class Blocking(Session, ABC):
         """Where to work in the next step; may grow the canvas. None: there is nothing left to fill."""
 
 
-class Blocks(ABC):
+class Blocks(metaclass=Checked):
     """Gives the window in which positions are filled."""
 
     name: ClassVar[str]
@@ -345,7 +346,7 @@ class Refreshing(Session, ABC):
         """The canvas has changed by `delta`."""
 
 
-class Refresh(ABC):
+class Refresh(metaclass=Checked):
     """Says what is computed anew in a step, and what is read from the cache."""
 
     name: ClassVar[str]
@@ -377,7 +378,7 @@ class Stopping(Session, ABC):
         may stay behind an end token."""
 
 
-class Stop(ABC):
+class Stop(metaclass=Checked):
     """Says whether a row ends before its canvas is full."""
 
     name: ClassVar[str]
@@ -423,7 +424,7 @@ class Looking(Session, ABC):
         """So many canvases ahead were evaluated, and so many of them the row really reached."""
 
 
-class Lookahead(ABC):
+class Lookahead(metaclass=Checked):
     """Guesses the canvases that the next steps will reach, so that they are evaluated beside the present one.
 
     An evaluation is used only where the row comes to ask for exactly that one: the output is that of the same order,
@@ -457,7 +458,7 @@ class Constraining(Session, ABC):
         """
 
 
-class Constraint(ABC):
+class Constraint(metaclass=Checked):
     """Says what may stand on a canvas."""
 
     name: ClassVar[str]

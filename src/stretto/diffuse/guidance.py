@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidRequest
+from ..values import Checked
 from .contract import Canvas
 from .proposal import Positions
 
 
 @dataclass(frozen=True, slots=True)
-class Guidance:
+class Guidance(metaclass=Checked):
     """Logits become u + (weight + 1)(c − u): c with the prompt, u with everything given masked (arXiv 2502.09992).
 
     The second canvas has keys and values of its own, and doubles what a step costs.

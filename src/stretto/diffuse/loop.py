@@ -22,6 +22,7 @@ from ..models.contract import Model
 from ..models.masked import masking_of
 from ..row import Commit, Row
 from ..steer.pipeline import Pipeline
+from ..values import Checked
 from .alternatives import offered, settled, variants
 from .board import Board, Sheet, View, sources
 from .chance import token_keys
@@ -46,7 +47,7 @@ from .proposal import Proposal, Proposals
 
 
 @dataclass(frozen=True, slots=True)
-class Diffuse:
+class Diffuse(metaclass=Checked):
     """The parts of one decode of this family."""
 
     order: Order

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +54,7 @@ class Evaluation:
     branches: dict[Branch, Tensor] = field(default_factory=dict)  # -> [B, T, C]
 
 
+@runtime_checkable
 class Model(Protocol):
     """Evaluates windows over a cache. Knows no text, no draft, no sampling."""
 

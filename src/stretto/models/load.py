@@ -30,7 +30,9 @@ from transformers.configuration_utils import PretrainedConfig
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from ..aliases import FILES
 from ..errors import InvalidRequest, ModelError, Unsupported
+from ..values import checked, shown
 from .contract import Model
 from .masked import Layout, MaskedModel, recognise
 from .published import Convert
@@ -60,8 +62,14 @@ class Loaded:
     slow_because: str = ""  # why the fast path was not taken; empty where it was
 
 
+@checked
 def load(
-    name: str | Path, *, dtype: str = "auto", device: str = "auto", weights: str = "auto", fast: bool = True
+    name: str | Path,
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "auto",
+    weights: str = "auto",
+    fast: bool = True,
 ) -> Loaded:
     """Load a local folder, `zoo/NAME`, or a model of the hub (the only case that touches the network).
 
@@ -71,9 +79,9 @@ def load(
     Raises ModelError for the checkpoint, InvalidRequest for a setting, Unsupported for int8 without fast path.
     """
     if weights not in ("auto", "int8"):
-        raise InvalidRequest(f"unknown weights {weights!r}", hint="choose auto or int8")
-    where = _device(device)
-    what = _dtype(dtype, where)
+        raise InvalidRequest(f"unknown weights {shown(weights)}", hint="choose auto or int8")
+    where = _device(str(device))
+    what = _dtype(str(dtype).removeprefix("torch."), where)
     if weights == "int8" and (where.type != "cpu" or what is not torch.float32):
         raise Unsupported("int8 weights are for float32 on the CPU", hint="use device='cpu' and dtype='float32'")
     folder = find(name)
@@ -88,6 +96,7 @@ def load(
     return Loaded(model, tokenizer, end_tokens, module.config, slow_because)
 
 
+@checked
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase | None:
     """The tokenizer of a checkpoint, without its weights; None where the checkpoint has none."""
     folder = find(name)
@@ -97,16 +106,21 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase | None:
 
 def find(name: str | Path) -> Path:
     """The folder of a checkpoint: as named, in the zoo, or fetched from the hub."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
     text = str(name)
+    try:
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            return folder
+    except (OSError, RuntimeError) as error:  # a name too long for a file; the home of a user who is not there
+        raise ModelError(f"{shown(text)} is no folder", hint="name one that is there, or zoo/causal") from error
     if text.startswith("zoo/"):
         from ..zoo import path
 
         return path(text.removeprefix("zoo/"))
-    if folder.is_file():
-        raise ModelError(f"{name} is a file", hint="name the folder that holds config.json and model.safetensors")
+    what = "name the folder that holds config.json and model.safetensors"
+    if folder.suffix.lower() in FILES or folder.is_file():
+        kind = "a file" if folder.is_file() else "no folder"
+        raise ModelError(f"{text} is {kind}", hint=FILES.get(folder.suffix.lower(), what))
     if isinstance(name, Path) or not HUB_NAME.fullmatch(text):
         raise ModelError(
             f"there is no folder {name}", hint="name a folder that holds config.json and model.safetensors"
@@ -133,8 +147,10 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise InvalidRequest(f"there is no device {name!r} here", hint="try device='cpu'") from error
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch asserts that it was built with CUDA
+        raise InvalidRequest(f"there is no device {shown(name)} here", hint="try device='cpu'") from error
+    if device.type == "meta":
+        raise InvalidRequest("the device 'meta' holds no numbers", hint="try device='cpu'")
     return device
 
 
@@ -142,7 +158,7 @@ def _dtype(name: str, device: torch.device) -> torch.dtype | Literal["auto"]:
     if name == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
     if name not in DTYPES:
-        raise InvalidRequest(f"unknown dtype {name!r}", hint=f"choose auto, {', '.join(DTYPES)}")
+        raise InvalidRequest(f"unknown dtype {shown(name)}", hint=f"choose auto, {', '.join(DTYPES)}")
     return DTYPES[name]
 
 

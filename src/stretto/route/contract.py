@@ -19,6 +19,7 @@ from ..models.contract import Model
 from ..row import Row
 from ..steer.pipeline import Pipeline
 from ..tree import Tree
+from ..values import Checked
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Routing(ABC):
         """The row has committed what it kept of its writing: forget what it did not."""
 
 
-class Route(ABC):
+class Route(metaclass=Checked):
     """Chooses among models. The engine's own model is one of them; which part it has, the route says."""
 
     name: ClassVar[str]

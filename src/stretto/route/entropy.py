@@ -14,6 +14,7 @@ from ..errors import InvalidRequest
 from ..generation import Step
 from ..models.cache import Cache
 from ..models.contract import Model
+from ..values import Unbounded
 from .contract import Route, Routing
 from .reader import second_model
 from .switch import Pen, Switching
@@ -46,8 +47,8 @@ class Entropy(Route):
     """
 
     small: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
-    tau: float = 1.0  # nats; the large model writes after a mean entropy above this
-    down: float | None = None  # nats, ≤ tau; the small one again at or below this; None: tau
+    tau: Unbounded = 1.0  # nats; the large model writes after a mean entropy above this
+    down: Unbounded | None = None  # nats, ≤ tau; the small one again at or below this; None: tau
     window: int = 8  # steps, ≥ 1
     dwell: int = 1  # tokens that a model writes at least, ≥ 1
 

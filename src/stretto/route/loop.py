@@ -15,11 +15,12 @@ from ..models.cache import Cache
 from ..models.contract import Model
 from ..row import Commit, Row, reported
 from ..steer.pipeline import Pipeline
+from ..values import Checked
 from .contract import Route, Writing
 
 
 @dataclass(frozen=True, slots=True)
-class Routed:
+class Routed(metaclass=Checked):
     """The one part of a method of this family."""
 
     route: Route

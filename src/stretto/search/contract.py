@@ -18,6 +18,7 @@ from ..models.cache import Cache
 from ..models.contract import Model
 from ..row import Row
 from ..steer.pipeline import Pipeline
+from ..values import Checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Searching(ABC):
         """
 
 
-class Search(ABC):
+class Search(metaclass=Checked):
     """Grows several answers at once. Approximate by nature: see each search's own words."""
 
     name: ClassVar[str]

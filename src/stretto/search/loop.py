@@ -15,11 +15,12 @@ from ..models.contract import Model
 from ..models.reading import skip
 from ..row import Commit, Row
 from ..steer.pipeline import Pipeline
+from ..values import Checked
 from .contract import Branch, Group, Search
 
 
 @dataclass(frozen=True, slots=True)
-class Searched:
+class Searched(metaclass=Checked):
     """The one part of a method of this family."""
 
     search: Search

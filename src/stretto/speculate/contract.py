@@ -24,6 +24,7 @@ from ..row import Row
 from ..steer.choice import choose
 from ..steer.path import Path
 from ..tree import ROOT, Proposal, Siblings, Tree, slot_of
+from ..values import Checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class Drafting:
         ]
 
 
-class Drafter(ABC):
+class Drafter(metaclass=Checked):
     """Proposes trees. Never verifies, never touches the model's cache."""
 
     name: ClassVar[str]
@@ -209,7 +210,7 @@ class Verdict:
     extra: int
 
 
-class Acceptor(ABC):
+class Acceptor(metaclass=Checked):
     """Decides which path of each tree is committed."""
 
     name: ClassVar[str]
@@ -245,7 +246,7 @@ class Planning(ABC):
         """What was proposed for a row, what was verified and committed, what drafting took (its share)."""
 
 
-class Planner(ABC):
+class Planner(metaclass=Checked):
     """Decides how much to draft, in which shape, and learns from the outcome."""
 
     name: ClassVar[str]

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, nlargest
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..tree import ROOT, Proposal, Tree
 from .contract import Outcome
@@ -225,6 +225,7 @@ class RankRates:
 # -- acceptance of one node before it is judged -----------------------------------------------
 
 
+@runtime_checkable
 class Estimator(Protocol):
     """Tells how likely a drafted token is to be accepted, from the draft alone."""
 

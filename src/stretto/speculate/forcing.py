@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 HOLE = -1  # in a template: any tokens, up to the first token of what comes next
 
@@ -28,6 +28,7 @@ class ForcingState(Protocol):
         ...
 
 
+@runtime_checkable
 class Forcing(Protocol):
     """Knows tokens in advance."""
 

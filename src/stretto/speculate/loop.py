@@ -16,11 +16,12 @@ from ..models.reading import read
 from ..models.window import Window
 from ..row import Commit, Row, reported
 from ..tree import ROOT, Tree
+from ..values import Checked
 from .contract import NO_ROOM, Acceptor, Drafter, Drafting, Outcome, Planner, Planning, Room, Session, Target, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Speculate:
+class Speculate(metaclass=Checked):
     """The parts of one decode of this family; `draft=None` decodes plainly."""
 
     draft: Drafter | None

@@ -11,6 +11,7 @@ import numpy as np
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...tree import ROOT, Proposal
+from ...values import Unbounded
 from ..chance import Vector
 from ..contract import Acceptor, Target, Verdict
 
@@ -38,7 +39,7 @@ class Typical(Acceptor):
     """
 
     epsilon: float = 0.09  # 0 … 1, a probability
-    delta: float = 0.3  # ≥ 0; about the root of epsilon
+    delta: Unbounded = 0.3  # ≥ 0; about the root of epsilon
 
     name: ClassVar[str] = "typical"
     accepts: ClassVar[frozenset[Proposal]] = frozenset(Proposal)

@@ -1,0 +1,236 @@
+"""Names that people bring from transformers, vLLM, llama.cpp and OpenAI: which are ours, and what to use for the rest.
+
+Data alone, and the two ways of asking it. A name stands in `SAME` only where it means exactly what ours means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .errors import InvalidRequest, closest
+
+SAME = {  # their name -> ours
+    "max_tokens": "max_new_tokens",  # OpenAI, vLLM
+    "max_completion_tokens": "max_new_tokens",  # OpenAI
+    "max_output_tokens": "max_new_tokens",  # OpenAI, Gemini
+    "max_gen_toks": "max_new_tokens",  # lm-evaluation-harness
+    "n_predict": "max_new_tokens",  # llama.cpp
+    "num_predict": "max_new_tokens",  # Ollama
+    "min_tokens": "min_new_tokens",  # vLLM
+    "n": "samples",  # OpenAI, vLLM
+    "num_return_sequences": "samples",  # transformers
+    "temp": "temperature",  # llama.cpp
+    "typical": "typical_p",  # llama.cpp
+    "epsilon_cutoff": "epsilon",  # transformers
+    "eta_cutoff": "eta",  # transformers
+    "no_repeat_ngram_size": "no_repeat_ngram",  # transformers
+    "suppress_tokens": "banned_tokens",  # transformers
+    "allowed_token_ids": "allowed_tokens",  # vLLM
+    "eos_token_id": "end_tokens",  # transformers
+    "stop_strings": "stop",  # transformers
+    "stop_sequences": "stop",  # TGI, Anthropic
+    "until": "stop",  # lm-evaluation-harness
+    "random_seed": "seed",  # Mistral
+    "logprobs": "log_probabilities",  # vLLM, OpenAI's completions
+    "log_probs": "log_probabilities",  # our own short form on the command line
+    "torch_dtype": "dtype",  # transformers
+    "model_name_or_path": "model",  # transformers
+    "predict": "max_new_tokens",  # llama.cpp, on the command line
+    "system_prompt": "system",  # llama.cpp, on the command line
+}
+
+_GRAMMAR = "grammars are parts of methods, for models that fill masks: method='low-confidence+lave(json)'"
+_DRAFT = "name the draft in the method: method='draft(model=FOLDER)'"
+_BEAMS = "there is no beam search; samples=N with temperature above 0 gives several answers"
+_STREAM = "use engine.stream(…), which gives the answer piece by piece; the command line streams by itself"
+_CACHE = "leave it out: caches are the engine's own matter"
+_TEXT = "leave it out: an answer has both, its text and its tokens"
+_SAMPLER = "there is no such sampler: see temperature, top_k, top_p, min_p, typical_p, epsilon and eta"
+_ONE_DEVICE = "a model runs on one device: device='cpu' or 'cuda'"
+_LENGTH = "{}, which counts new tokens only, not those of the prompt"
+
+INSTEAD = {  # their name -> what to use
+    "max_length": "use " + _LENGTH.format("max_new_tokens"),
+    "min_length": "use " + _LENGTH.format("min_new_tokens"),
+    "do_sample": "use temperature: above 0 samples, 0 is greedy",
+    "greedy": "use temperature=0, which is the default",
+    "best_of": "use samples=N, and choose among the answers by their log_probabilities",
+    "use_beam_search": _BEAMS,
+    "num_beams": _BEAMS,
+    "num_beam_groups": _BEAMS,
+    "diversity_penalty": _BEAMS,
+    "length_penalty": _BEAMS,
+    "early_stopping": _BEAMS,
+    "beam_width": _BEAMS,
+    "top_logprobs": "use log_probabilities=N, which reports each token's and the N best beside it",
+    "n_probs": "use log_probabilities=N, which reports the logarithms of the N best",
+    "prompt_logprobs": "log-probabilities are of new tokens only: log_probabilities=N",
+    "output_scores": "use log_probabilities=N",
+    "output_logits": "use log_probabilities=N",
+    "echo": "an answer has prompt_tokens beside its tokens",
+    "stop_token_ids": "use end_tokens, which stand instead of the checkpoint's own: name those as well",
+    "ignore_eos": "use end_tokens=(), and the answer goes on to its limit",
+    "include_stop_str_in_output": "the text ends before the stop string, always",
+    "forced_eos_token_id": "leave it out: an answer ends at its limit without an end token",
+    "bad_words": "use banned_tokens, which are token ids",
+    "bad_words_ids": "use banned_tokens, which are single token ids",
+    "sequence_bias": "use logit_bias, of single tokens",
+    "begin_suppress_tokens": "use banned_tokens, which hold for the whole answer",
+    "repeat_penalty": "use repetition_penalty, which looks at the whole text and not at its last tokens only",
+    "repeat_last_n": "leave it out: repetition_penalty looks at the whole text",
+    "penalty_alpha": "there is no contrastive search; see presence_penalty",
+    "guidance_scale": "guidance is for models that fill masks: add cfg(weight=…) to the method",
+    "cfg_scale": "guidance is for models that fill masks: add cfg(weight=…) to the method",
+    "negative_prompt": "guidance is for models that fill masks: add cfg(weight=…) to the method",
+    "top_a": _SAMPLER,
+    "top_n_sigma": _SAMPLER,
+    "tfs_z": _SAMPLER,
+    "mirostat": _SAMPLER,
+    "mirostat_tau": _SAMPLER,
+    "mirostat_eta": _SAMPLER,
+    "xtc_probability": _SAMPLER,
+    "xtc_threshold": _SAMPLER,
+    "dry_multiplier": _SAMPLER,
+    "dynatemp_range": _SAMPLER,
+    "samplers": "the order of the steps is fixed, see docs/invariants.md",
+    "logits_processor": "see Request for the settings that reshape the choice",
+    "logits_processors": "see Request for the settings that reshape the choice",
+    "stopping_criteria": "use max_new_tokens, stop or end_tokens",
+    "max_time": "use max_new_tokens, or stop reading a stream",
+    "stream": _STREAM,
+    "streamer": _STREAM,
+    "stream_options": _STREAM,
+    "guided_json": _GRAMMAR,
+    "guided_regex": _GRAMMAR,
+    "guided_choice": _GRAMMAR,
+    "guided_grammar": _GRAMMAR,
+    "guided_decoding": _GRAMMAR,
+    "structured_outputs": _GRAMMAR,
+    "response_format": _GRAMMAR,
+    "json_schema": _GRAMMAR,
+    "grammar": _GRAMMAR,
+    "grammar_file": _GRAMMAR,
+    "assistant_model": _DRAFT,
+    "draft_model": _DRAFT,
+    "model_draft": _DRAFT,
+    "speculative_model": _DRAFT,
+    "speculative_config": _DRAFT,
+    "num_assistant_tokens": "name it in the method: method='draft+fixed(N)'",
+    "num_speculative_tokens": "name it in the method: method='draft+fixed(N)'",
+    "draft_max": "name it in the method: method='draft+fixed(N)'",
+    "prompt_lookup_num_tokens": "name it in the method: method='lookup+fixed(N)'",
+    "max_matching_ngram_size": "name it in the method: method='lookup(longest=N)'",
+    "generation_config": "give the settings one by one",
+    "messages": "give the messages as the prompt",
+    "input_ids": "give the token ids as the prompt",
+    "inputs": "give them as the prompt: text, token ids or messages",
+    "prompt": "give it first, without a name on the command line",
+    "suffix": "text after a hole is for models that fill masks: engine.infill('… <|5|> …')",
+    "attention_mask": "leave it out: prompts of unlike lengths stand in one list, without padding",
+    "pad_token_id": "leave it out: prompts of unlike lengths stand in one list, without padding",
+    "use_cache": _CACHE,
+    "cache_implementation": _CACHE,
+    "cache_prompt": _CACHE,
+    "past_key_values": _CACHE,
+    "return_dict_in_generate": _TEXT,
+    "return_full_text": _TEXT,
+    "skip_special_tokens": "engine.decode(answer.tokens) leaves special tokens out; answer.tokens holds them",
+    "tools": "leave it out: no tools are called here",
+    "user": "leave it out: nobody is told apart here",
+    # of load
+    "device_map": "use device='cpu', 'cuda' or 'auto': " + _ONE_DEVICE,
+    "gpu": "use --device cuda",
+    "cpu": "use --device cpu",
+    "n_gpu_layers": _ONE_DEVICE,
+    "gpu_layers": _ONE_DEVICE,
+    "tensor_parallel_size": _ONE_DEVICE,
+    "gpu_memory_utilization": "leave it out: memory is asked for as it is needed",
+    "load_in_8bit": "use weights='int8'",
+    "load_in_4bit": "use weights='int8', the smallest there is",
+    "quantization": "use weights='int8'",
+    "quantization_config": "use weights='int8'",
+    "trust_remote_code": "leave it out: code that comes with a checkpoint is never run",
+    "attn_implementation": "leave it out: the engine attends by itself",
+    "use_safetensors": "leave it out: nothing else is read",
+    "revision": "download that revision, and name its folder",
+    "max_model_len": "leave it out: the checkpoint says how many positions it has; max_new_tokens limits an answer",
+    "ctx_size": "leave it out: the checkpoint says how many positions it has; max_new_tokens limits an answer",
+    "threads": "set OMP_NUM_THREADS in the environment",
+    # of the command line
+    "file": "give it on standard input: stretto generate - < FILE",
+    "prompt_file": "give it on standard input: stretto generate - < FILE",
+    "interactive": "use stretto chat",
+    "conversation": "use stretto chat",
+    "verbose": "use --stats, or --trace FILE",
+    "output": "write standard output into a file, or use --trace FILE",
+}
+
+SHORT = {  # options of one dash, of llama.cpp -> what to use
+    "-m": "use --model",
+    "-p": INSTEAD["prompt"],
+    "-f": INSTEAD["file"],
+    "-n": "use --max-new-tokens",
+    "-c": INSTEAD["ctx_size"],
+    "-t": INSTEAD["threads"],
+    "-s": "use --seed",
+    "-v": INSTEAD["verbose"],
+    "-i": INSTEAD["interactive"],
+    "-cnv": INSTEAD["conversation"],
+    "-ngl": INSTEAD["n_gpu_layers"],
+    "-md": INSTEAD["model_draft"],
+    "-o": INSTEAD["output"],
+}
+
+COMMANDS = {  # what people type after `stretto` -> what to type
+    "run": "stretto generate answers, stretto chat converses",
+    "complete": "stretto generate --raw continues a text",
+    "completion": "stretto generate --raw continues a text",
+    "ask": "stretto generate answers, stretto chat converses",
+    "infer": "stretto generate answers",
+    "infill": "stretto generate --infill fills the holes of a text",
+    "serve": "there is no server; stretto generate answers, stretto chat converses",
+    "server": "there is no server; stretto generate answers, stretto chat converses",
+    "convert": "nothing is converted: name a folder with config.json and model.safetensors by --model",
+    "quantize": "nothing is written: --weights int8 computes with small weights",
+    "download": "name a model of the hub by --model, and it is fetched",
+    "pull": "name a model of the hub by --model, and it is fetched",
+    "list": "stretto methods lists the ways of decoding",
+    "benchmark": "stretto bench measures",
+    "eval": "stretto bench measures",
+    "evaluate": "stretto bench measures",
+    "test": "stretto verify compares two methods token by token",
+    "compare": "stretto verify compares two methods token by token",
+    "finetune": "stretto train trains what ships with stretto; checkpoints are trained elsewhere",
+    "tokenize": "engine.encode(text) in Python gives the token ids",
+    "help": "stretto --help",
+    "version": "stretto --version",
+}
+
+FILES = {  # how a file's name ends -> what to name instead
+    ".gguf": "GGUF is not read: name the folder of the checkpoint that it was made from",
+    ".ggml": "GGML is not read: name the folder of the checkpoint that it was made from",
+    ".onnx": "ONNX is not read: name the folder of the checkpoint that it was exported from",
+    ".bin": "pickled weights are not read: save_pretrained of transformers writes the folder that is",
+    ".pt": "pickled weights are not read: save_pretrained of transformers writes the folder that is",
+    ".pth": "pickled weights are not read: save_pretrained of transformers writes the folder that is",
+    ".ckpt": "pickled weights are not read: save_pretrained of transformers writes the folder that is",
+    ".safetensors": "name the folder in which it stands, beside its config.json",
+    ".json": "name the folder in which it stands, beside model.safetensors",
+    ".model": "name the folder in which it stands, beside config.json and model.safetensors",
+}
+
+
+def ours(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings under our names. Raises InvalidRequest where one is given twice, under two names."""
+    found: dict[str, str] = {}
+    for name in settings:
+        first = found.setdefault(SAME.get(name, name), name)
+        if first != name:
+            raise InvalidRequest(f"{first} and {name} are the same setting", hint=f"give {SAME.get(name, name)} alone")
+    return {ours: settings[theirs] for ours, theirs in found.items()}
+
+
+def meant(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint for a name that is not known: what to use instead of theirs, or what was probably meant."""
+    return SHORT.get(name) or INSTEAD.get(name.lstrip("-").replace("-", "_")) or closest(name, known, otherwise)

@@ -1,0 +1,210 @@
+"""Values as their annotations say: what a caller hands over is checked, and made what it means, in this one place.
+
+A dataclass whose metaclass is `Checked` needs no code of its own for kinds of values, only for their ranges: numbers
+of numpy and torch become Python's, whole floats become whole numbers where such are asked for, lists become tuples,
+and everything else that its annotation does not allow is one typed error. `checked` does the same for a function.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import reprlib
+import types
+from abc import ABCMeta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache, wraps
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from .aliases import meant, ours
+from .errors import InvalidRequest, closest
+
+MOST = 2**63 - 1  # whole numbers up to here are what torch and numpy hold
+Unbounded = Annotated[float, math.inf]  # a number that may be infinite; nothing else may
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Wrong(Exception):
+    """The value is not of this kind."""
+
+
+class Checked(ABCMeta):
+    """Makes instances of checked values, whoever makes them and however. Raises InvalidRequest."""
+
+    def __call__(cls, *given: Any, **named: Any) -> Any:
+        """The instance, its values as the annotations of the dataclass say."""
+        if not is_dataclass(cls):
+            return super().__call__(*given, **named)
+        owner = getattr(cls, "name", "")
+        of = f" of {owner!r}" if isinstance(owner, str) and owner else ""
+        kinds = settings_of(cls)
+        if len(given) > len(kinds):
+            raise InvalidRequest(
+                f"there are no {len(given)} settings{of}", hint=f"its settings: {', '.join(kinds) or 'none'}"
+            )
+        values = dict(zip(kinds, given, strict=False))
+        if twice := next((name for name in named if name in values), None):
+            raise InvalidRequest(f"setting {twice!r}{of} is given twice", hint="give it once")
+        values |= named
+        if unknown := next((name for name in values if name not in kinds), None):
+            raise InvalidRequest(f"there is no setting {unknown!r}{of}", hint=closest(unknown, kinds))
+        needed = (field.name for field in fields(cls) if field.default is field.default_factory is MISSING)
+        if missing := next((name for name in needed if name in kinds and name not in values), None):
+            raise InvalidRequest(f"setting {missing!r}{of} is missing", hint=f"{missing} is {words(kinds[missing])}")
+        return super().__call__(**{name: fitting(value, kinds[name], name + of) for name, value in values.items()})
+
+
+def checked(function: Callable[P, T]) -> Callable[P, T]:
+    """The function with its arguments as its annotations say. Raises InvalidRequest, also for a name it lacks."""
+    known = inspect.signature(function).parameters
+
+    @wraps(function)
+    def call(*given: P.args, **named: P.kwargs) -> T:
+        kinds = get_type_hints(function, include_extras=True)
+        options = ours(named)
+        if unknown := next((name for name in options if name not in known), None):
+            raise InvalidRequest(f"there is no option {unknown!r}", hint=meant(unknown, known))
+        first = dict(zip(known, given, strict=False))
+        both: dict[str, Any] = first | options
+        fit = {name: fitting(value, kinds[name], name) if name in kinds else value for name, value in both.items()}
+        rest = given[len(first) :]  # more than it takes: Python says so
+        return function(*(fit[name] for name in first), *rest, **{name: fit[name] for name in options})  # type: ignore[arg-type]
+
+    return call
+
+
+@cache
+def settings_of(owner: type) -> dict[str, Any]:
+    """The fields that a dataclass is made of -> what may stand in each, in order."""
+    hints = get_type_hints(owner, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(owner) if field.init}
+
+
+def fitting(value: Any, kind: Any, name: str) -> Any:
+    """The value as `kind`, an annotation, takes it. Raises InvalidRequest, with the name, where it does not."""
+    try:
+        return _fit(value, kind)
+    except _Wrong:
+        hint = f"{name.partition(' of ')[0]} is {words(kind)}"
+        raise InvalidRequest(f"{name} is {shown(value)}, a value of the wrong kind", hint=hint) from None
+
+
+def token_ids(value: Any) -> list[int]:
+    """Token ids of whatever holds them in one row: a sequence, an array, a tensor. Raises InvalidRequest."""
+    return list(fitting(value, Sequence[int], "the prompt"))
+
+
+def plain(value: Any) -> Any:
+    """An array or tensor of numpy, torch or another library as Python's numbers, in lists; all else as it is."""
+    if isinstance(value, type) or not (hasattr(value, "ndim") and hasattr(value, "tolist")):
+        return value
+    try:
+        return value.tolist()
+    except Exception as error:  # of a device without data, of a form without rows: each library has its own
+        raise InvalidRequest(f"{shown(value)} holds no numbers to read", hint="give a list") from error
+
+
+def is_text(kind: Any) -> bool:
+    """Whether a text stands for itself there: the name of a file, a model, one of a few words."""
+    kinds = get_args(kind) if _is_union(kind) else (kind,)
+    return str in kinds or any(get_origin(each) is Literal for each in kinds)
+
+
+def words(kind: Any) -> str:
+    """What an annotation allows, in words."""
+    if _is_union(kind):
+        return " or ".join(words(each) for each in get_args(kind))
+    if kind == Unbounded:
+        return "a number"
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(map(repr, inside))
+    if origin is not None and issubclass(origin, Mapping):
+        return "a mapping such as {5: 1.5}"
+    if origin is not None:
+        return "several: each " + words(inside[0])
+    named = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text", type(None): "None"}
+    return named.get(kind, f"a {kind.__name__}")
+
+
+def shown(value: Any) -> str:
+    """A value in a message: one short line, whatever it is."""
+    try:
+        text = " ".join(_SHORT.repr(value).split())
+    except Exception:  # a number of many digits, or an object of another library that cannot be shown
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxother = _SHORT.maxstring = 60
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
+
+
+def _fit(value: Any, kind: Any) -> Any:
+    if kind is Any:
+        return value
+    if _is_union(kind):
+        for each in get_args(kind):
+            try:
+                return _fit(value, each)
+            except _Wrong:
+                continue
+        raise _Wrong
+    value = plain(value)
+    if kind == Unbounded:
+        return _number(value, unbounded=True)
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        if isinstance(value, str | int) and value in inside:
+            return value
+        raise _Wrong
+    if origin is not None:
+        return _fit_mapping(value, *inside) if issubclass(origin, Mapping) else _fit_several(value, inside[0])
+    if kind is int:
+        return _whole(value)
+    if kind is float:
+        return _number(value)
+    if not isinstance(value, kind):
+        raise _Wrong
+    return value
+
+
+def _fit_several(value: Any, kind: Any) -> tuple[Any, ...]:
+    if isinstance(value, str | bytes | bytearray | Mapping) or not isinstance(value, Iterable):
+        raise _Wrong
+    several = tuple(value)
+    if kind is int and set(map(type, several)) <= {int} and max(map(abs, several), default=0) <= MOST:
+        return several  # a long prompt need not be looked at one by one
+    return tuple(_fit(each, kind) for each in several)
+
+
+def _fit_mapping(value: Any, key: Any, kind: Any) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise _Wrong
+    return {_fit(name, key): _fit(each, kind) for name, each in value.items()}
+
+
+def _whole(value: Any) -> int:
+    number = _number(value)
+    if number != int(number) or abs(int(number)) > MOST:
+        raise _Wrong
+    return int(number)
+
+
+def _number(value: Any, *, unbounded: bool = False) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _Wrong
+    try:
+        fine = math.isfinite(value) or (unbounded and not math.isnan(value))
+    except OverflowError:  # a whole number beyond every float
+        raise _Wrong from None
+    if not fine:
+        raise _Wrong
+    return value
