@@ -182,6 +182,7 @@ SETTINGS = {
     "stop": ("zz", ["zz"]),
     "seed": ("11", 11),
     "samples": ("2", 2),
+    "defaults": ("model", "model"),
     "log_probabilities": ("1", 1),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +39,7 @@ from stretto.values import Checked, Unbounded, checked, fitting, settings_of, sh
         (["ab"], str | tuple[str, ...], ("ab",)),
         ("up", Literal["up", "down"], "up"),
         (float("inf"), Unbounded, float("inf")),
+        (abs, Callable[[int], int], abs),
     ],
 )
 def test_what_means_the_same_is_served_as_pythons_own(value, kind, found):
@@ -66,6 +68,7 @@ def test_what_means_the_same_is_served_as_pythons_own(value, kind, found):
         ({1: None}, dict[int, float], "a mapping"),
         ("left", Literal["up", "down"], "one of 'up', 'down'"),
         (Lookup, Lookup, "a Lookup"),
+        (5, Callable[[int], int], "a Callable"),
     ],
 )
 def test_the_rest_is_refused_with_what_it_should_be(value, kind, words):

@@ -121,7 +121,7 @@ INSTEAD = {  # their name -> what to use
     "draft_max": "name it in the method: method='draft+fixed(N)'",
     "prompt_lookup_num_tokens": "name it in the method: method='lookup+fixed(N)'",
     "max_matching_ngram_size": "name it in the method: method='lookup(longest=N)'",
-    "generation_config": "give the settings one by one",
+    "generation_config": "use defaults='model', which takes the checkpoint's generation_config.json",
     "messages": "give the messages as the prompt",
     "input_ids": "give the token ids as the prompt",
     "inputs": "give them as the prompt: text, token ids or messages",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import torch
 
 from . import method as methods
+from .aliases import ours
 from .context import Context
-from .errors import InvalidRequest, StrettoError, Unsupported
+from .errors import InvalidRequest, NotTaken, StrettoError, Unsupported
 from .generation import Finish, Generation
 from .method import Loop, Method
 from .models.clock import Clock, MeasuredClock
 from .models.contract import Model
+from .models.generation_config import Asked
 from .models.load import load
 from .models.masked import masking_of
 from .models.memory import require_memory
@@ -114,6 +117,8 @@ class Engine:
         self.codec = Codec(model.name, tokenizer)
         self.clock = clock or MeasuredClock(model)
         self.end_tokens: frozenset[int] = frozenset()
+        self.asked = Asked()  # by the checkpoint's generation_config.json
+        self._told = False  # what of that is not taken
         self._drafts: dict[str, Model] = {}
         self._memory: dict[object, object] = {}
 
@@ -135,7 +140,27 @@ class Engine:
         loaded = load(name, dtype=dtype, device=device, weights=weights)
         engine = cls(loaded.model, loaded.tokenizer)
         engine.end_tokens = loaded.end_tokens
+        engine.asked = loaded.asked
         return engine
+
+    def request(self, settings: Mapping[str, Any]) -> Request:
+        """The request of these settings, with the checkpoint's own where `defaults="model"`.
+
+        What the checkpoint asks for and does not get is said once, as a warning of the category `NotTaken`; never
+        where `defaults="stretto"` is given. Raises InvalidRequest, or ModelError for a wrong generation_config.json.
+        """
+        request = Request.of(settings, self.asked.settings)
+        taken = request.defaults == "model"
+        if not self._told and (taken or "defaults" not in settings):
+            left = self.asked.left_out(ours(settings), taken)
+            self._told = bool(left)
+            if left:
+                hint = (
+                    "they have no counterpart" if taken else "defaults='model' takes what it can, 'stretto' is silent"
+                )
+                told = f"generation_config.json of {self.model.name} asks for {left}: not taken (hint: {hint})"
+                warnings.warn(told, NotTaken, stacklevel=3)
+        return request
 
     # -- answering ----------------------------------------------------------------------------
 
@@ -156,7 +181,7 @@ class Engine:
         the first prompt, then of the second … In a list, a bad prompt gives a Generation with `error` set
         and the others complete. Raises the typed errors of `stretto.errors` before any work is done.
         """
-        request = Request.of(settings)
+        request = self.request(settings)
         alone = is_one(prompt)
         prompts = cast(Sequence[Prompt], [prompt] if alone else plain(prompt))
         decode, placed = self._begin(prompts, request, self._method(method), strict=alone)
@@ -168,7 +193,7 @@ class Engine:
 
     def stream(self, prompt: Prompt, method: str | Method | None = None, **settings: Any) -> Stream:
         """Answer one prompt piece by piece, one piece a round."""
-        request = Request.of(settings)
+        request = self.request(settings)
         if request.samples != 1:
             raise InvalidRequest("a stream is of one sample", hint="use generate() for several")
         decode, _ = self._begin([prompt], request, self._method(method), strict=True)
@@ -184,9 +209,9 @@ class Engine:
         masked-diffusion model.
         """
         texts = [text] if isinstance(text, str) else text
-        if "end_tokens" not in settings:
-            banned = {*Request.of(settings).banned_tokens, *self.end_tokens}
-            settings = settings | {"end_tokens": (), "banned_tokens": sorted(banned)}
+        if "end_tokens" not in ours(settings):
+            banned = {*self.request(settings).banned_tokens, *self.end_tokens}
+            settings = ours(settings) | {"end_tokens": (), "banned_tokens": sorted(banned)}
         found = self.generate([self.encode_holes(each) for each in texts], method, **settings)
         alone = isinstance(text, str) and len(found) == 1
         if alone and found[0].error is not None:

@@ -44,6 +44,10 @@ class OutOfMemory(StrettoError):
 ALIKE = 0.65  # of two names; "serve" and "store" are .6, "top" and "top_p" are .75
 
 
+class NotTaken(UserWarning):
+    """A checkpoint asks for something that a request does without. Said once by an engine."""
+
+
 def closest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """A hint that names what was probably meant, or else what there is; `otherwise` where that is a long list."""
     known = sorted(set(known))

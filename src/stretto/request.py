@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 from .aliases import meant, ours
-from .errors import InvalidRequest
+from .errors import InvalidRequest, ModelError
 from .steer.allow import Allow
 from .steer.ban import Ban, MinTokens
 from .steer.bias import Bias
@@ -36,6 +37,8 @@ BY_ONE_SETTING: dict[str, Callable[[Any], Steer]] = {
     "eta": Eta,
 }
 
+NONE: Mapping[str, Any] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request(metaclass=Checked):
@@ -61,15 +64,28 @@ class Request(metaclass=Checked):
     stop: str | Iterable[str] = ()  # strings that end the text; cut off exactly
     seed: int | None = 0  # of the noise, used when temperature > 0; None: a fresh one, told in the Generation
     samples: int = 1  # answers per prompt, each with its own stream of noise
+    defaults: Literal["stretto", "model"] = "stretto"  # of what is not set: these, or generation_config.json's first
     log_probabilities: int | None = None  # report these, with so many of the best tokens beside; None: no
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Request:
-        """A request from settings by our names or others that mean the same. Raises InvalidRequest for any else."""
+    def of(cls, settings: Mapping[str, Any], checkpoint: Mapping[str, Any] = NONE) -> Request:
+        """A request from settings by our names or others that mean the same. Raises InvalidRequest for any else.
+
+        `checkpoint` has the settings that generation_config.json asks for; `defaults="model"` takes those that are not
+        given. Raises ModelError where that file holds what no request takes.
+        """
         settings = ours(settings)
         unknown = next((name for name in settings if name not in NEUTRAL), None)
         if unknown is not None:
             raise InvalidRequest(f"there is no setting {unknown!r}", hint=meant(unknown, NEUTRAL))
+        if settings.get("defaults") == "model":
+            try:
+                cls(**checkpoint)
+            except InvalidRequest as error:
+                raise ModelError(
+                    f"generation_config.json: {error.message}", hint="mend the file, or use defaults='stretto'"
+                ) from error
+            settings = {**checkpoint, **settings}
         made: Request = cls(**settings)
         return made
 

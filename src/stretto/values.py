@@ -124,8 +124,9 @@ def words(kind: Any) -> str:
         return "one of " + ", ".join(map(repr, inside))
     if origin is not None and issubclass(origin, Mapping):
         return "a mapping such as {5: 1.5}"
-    if origin is not None:
+    if origin is not None and issubclass(origin, Iterable):
         return "several: each " + words(inside[0])
+    kind = origin or kind
     named = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text", type(None): "None"}
     return named.get(kind, f"a {kind.__name__}")
 
@@ -165,13 +166,13 @@ def _fit(value: Any, kind: Any) -> Any:
         if isinstance(value, str | int) and value in inside:
             return value
         raise _Wrong
-    if origin is not None:
+    if origin is not None and issubclass(origin, Iterable):
         return _fit_mapping(value, *inside) if issubclass(origin, Mapping) else _fit_several(value, inside[0])
     if kind is int:
         return _whole(value)
     if kind is float:
         return _number(value)
-    if not isinstance(value, kind):
+    if not isinstance(value, origin or kind):
         raise _Wrong
     return value
 

@@ -69,7 +69,7 @@ def compare(
     Raises what `Engine.generate` raises, and KeyboardInterrupt where a decode was stopped: half of an
     answer proves nothing.
     """
-    request = Request.of(settings)
+    request = engine.request(settings)
     if request.samples != 1:
         raise InvalidRequest("two methods are compared on one sample at a time", hint="leave out samples")
     settings["seed"] = request.noise  # one for both

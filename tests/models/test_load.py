@@ -66,7 +66,7 @@ def test_a_folder_loads(saved: Path, fast: bool, capfd: pytest.CaptureFixture[st
     torch.testing.assert_close(logits_of(loaded.model), truth(saved), atol=2e-5, rtol=0)
     assert loaded.tokenizer is not None
     assert loaded.tokenizer.apply_chat_template([{"role": "user", "content": "w7"}], tokenize=False) == "w7"
-    assert loaded.end_tokens == {2}
+    assert loaded.end_tokens == {2, 3}  # the configuration's and the tokenizer's
     assert loaded.config.vocab_size == VOCABULARY
 
 
@@ -92,7 +92,7 @@ def test_dtypes(folder: Path) -> None:
 def test_end_tokens_and_tokenizer(folder: Path) -> None:
     generation = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").write_text(json.dumps(generation | {"eos_token_id": [2, 4]}))
-    assert load(folder).end_tokens == {2, 4}
+    assert load(folder).end_tokens == {2, 3, 4}  # all that are named
     (folder / "generation_config.json").unlink()
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))

@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from .. import __version__, aliases
-from ..errors import InvalidRequest, StrettoError, UnknownName, closest
+from ..errors import InvalidRequest, NotTaken, StrettoError, UnknownName, closest
 from .arguments import Parser
 
 COMMANDS = {
@@ -40,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         try:
-            return _run(given)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", NotTaken)
+                warnings.showwarning = _noted(warnings.showwarning)
+                return _run(given)
         finally:
             sys.stdout.flush()
     except StrettoError as error:
@@ -98,6 +103,18 @@ def translated(words: Sequence[str], known: Sequence[str]) -> list[str]:
                 raise InvalidRequest(f"{first} and {theirs} are the same option", hint=f"give {option} alone")
         found.append(option + equals + value if option in known else word)
     return [*found, *words[end:]]
+
+
+def _noted(show: Callable[..., None]) -> Callable[..., None]:
+    """Shows our own warnings in one line on standard error, others as before."""
+
+    def line(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if issubclass(category, NotTaken):
+            print("stretto:", " ".join(str(message).split()), file=sys.stderr)
+        else:
+            show(message, category, *place)
+
+    return line
 
 
 def _complain(message: str) -> int:

@@ -138,6 +138,7 @@ READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its optio
     "Iterable[int]": {"type": token_ids, "metavar": "ID,…"},
     "Iterable[int] | None": {"type": token_ids, "metavar": "ID,…"},
     "Mapping[int, float]": {"type": _biases, "metavar": "ID:X,…"},
+    "Literal['stretto', 'model']": {"choices": ["stretto", "model"]},
     "str | Iterable[str]": {"action": "append", "metavar": "TEXT"},
 }
 

@@ -99,11 +99,9 @@ def stream(
     write: Callable[[str], None] = write_now,
 ) -> Generation:
     """Write one answer as it comes; an interrupt ends it, and what there is stays."""
-    from ..request import Request
-
     pieces = engine.stream(prompt, method, **settings)
     prompt_tokens = pieces.generation.prompt_tokens
-    painter = Painter(engine, prompt_tokens, Request(**settings), colours) if colours.enabled else None
+    painter = Painter(engine, prompt_tokens, engine.request(settings), colours) if colours.enabled else None
     try:
         for piece in pieces:
             write(painter.feed(piece.tokens, piece.sources) if painter else piece.text)

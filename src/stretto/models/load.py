@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ from ..aliases import FILES
 from ..errors import InvalidRequest, ModelError, Unsupported
 from ..values import checked, shown
 from .contract import Model
+from .generation_config import Asked, asked, end_tokens
 from .masked import Layout, MaskedModel, recognise
 from .published import Convert
 
@@ -60,6 +61,7 @@ class Loaded:
     end_tokens: frozenset[int]
     config: PretrainedConfig
     slow_because: str = ""  # why the fast path was not taken; empty where it was
+    asked: Asked = field(default_factory=Asked)  # by its generation_config.json
 
 
 @checked
@@ -87,13 +89,14 @@ def load(
     folder = find(name)
     with _quiet():
         layout = _layout(folder)
+        generation = _generation(folder)
         module = load_module(folder, layout, what, where)
         tokenizer = _tokenizer(folder)
-        end_tokens = _end_tokens(module, tokenizer)
         model, slow_because = _model(module, str(name), weights, fast)
+    ends = _end_tokens(folder, generation, module.config, tokenizer, model.vocabulary)
     if layout is not None:
         model = MaskedModel(model, layout.masking)
-    return Loaded(model, tokenizer, end_tokens, module.config, slow_because)
+    return Loaded(model, tokenizer, ends, module.config, slow_because, asked(generation, model.max_positions, ends))
 
 
 @checked
@@ -268,14 +271,13 @@ def load_module(
         "trust_remote_code": False,
         "ignore_mismatched_sizes": True,  # they are told below, by name
         "output_loading_info": True,
+        "generation_config": GenerationConfig(),  # the checkpoint's own is read elsewhere
     }
     try:
         if layout is None or layout.convert is None:
             module, info = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **settings)
         else:
             settings["state_dict"] = _converted(files, layout.convert)
-            if (folder / "generation_config.json").exists():  # read with a folder only
-                settings["generation_config"] = GenerationConfig.from_pretrained(folder)
             module, info = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(None, **settings)
     except Exception as error:  # transformers raises many kinds over tensors that do not fit
         reason = str(error).strip().partition("\n")[0]
@@ -325,13 +327,34 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     return tokenizer
 
 
-def _end_tokens(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> frozenset[int]:
-    """From generation_config.json, else config.json, else the tokenizer."""
-    for owner in (module.generation_config, module.config, tokenizer):
-        ends = getattr(owner, "eos_token_id", None)
-        if ends is not None:
-            return frozenset(ends if isinstance(ends, list) else [ends])
-    return frozenset()
+def _generation(folder: Path) -> dict[str, Any]:
+    """What generation_config.json says; nothing where there is none."""
+    file = folder / "generation_config.json"
+    return _read_json(file) if file.exists() else {}
+
+
+def _end_tokens(
+    folder: Path,
+    generation: Mapping[str, Any],
+    config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase | None,
+    vocabulary: int,
+) -> frozenset[int]:
+    """All that generation_config.json, config.json and the tokenizer name; else those of the configuration's kind."""
+    content = _content(folder)
+    inner = content.get("text_config")
+    named = [
+        ("generation_config.json", generation.get("eos_token_id")),
+        ("config.json", content.get("eos_token_id")),
+        ("config.json", inner.get("eos_token_id") if isinstance(inner, dict) else None),
+    ]
+    own = getattr(tokenizer, "eos_token_id", None)
+    if own is not None and own < vocabulary:  # one that the model cannot choose ends nothing
+        named.append(("the tokenizer", own))
+    usual = getattr(config, "eos_token_id", None)  # of the configuration's class, where no file says any
+    if all(value is None for _, value in named) and isinstance(usual, int) and usual < vocabulary:
+        named = [("the configuration", usual)]
+    return end_tokens(named, vocabulary)
 
 
 def _model(module: PreTrainedModel, name: str, weights: str, fast: bool) -> tuple[Model, str]:
