@@ -2,7 +2,7 @@
 
     import stretto
     engine = stretto.load("zoo/causal")
-    print(engine.generate([{"role": "user", "content": "Sort: 7 3 9"}], method="lookup"))
+    print(engine.chat("Sort: 7 3 9", method="lookup"))  # generate() continues a text instead
 
 Importing this package is light; the model stack loads with the first model.
 """
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engine import Engine
     from .generation import Generation
+    from .messages import Conversation
     from .request import Request
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "Generation", "Request", "__version__", "generate", "load"]
+__all__ = ["Conversation", "Engine", "Generation", "Request", "__version__", "chat", "generate", "load"]
 
 
 def load(name: str = "zoo/causal", **options: Any) -> Engine:
@@ -28,11 +29,23 @@ def load(name: str = "zoo/causal", **options: Any) -> Engine:
 
 
 def generate(prompt: Any, model: str = "zoo/causal", method: str | None = None, **settings: Any) -> Any:
-    """Load a model and answer, by default with the method that suits it; to ask again, keep an engine from `load`."""
+    """Load a model and continue a text, by default with the method that suits it; to go on, keep an engine from `load`.
+
+    To ask something, use `chat`.
+    """
     return load(model).generate(prompt, method, **settings)
 
 
+def chat(messages: Any, model: str = "zoo/causal", method: str | None = None, **settings: Any) -> Any:
+    """Load a model and answer a question or messages, as `Engine.chat` does; to ask again, keep an engine."""
+    return load(model).chat(messages, method, **settings)
+
+
 def __getattr__(name: str) -> Any:
+    if name == "Conversation":
+        from .messages import Conversation
+
+        return Conversation
     if name == "Engine":
         from .engine import Engine
 

@@ -16,6 +16,7 @@ from .aliases import ours
 from .context import Context
 from .errors import InvalidRequest, NotTaken, StrettoError, Unsupported
 from .generation import Finish, Generation
+from .messages import Conversation, Message
 from .method import Loop, Method
 from .models.clock import Clock, MeasuredClock
 from .models.contract import Model
@@ -23,6 +24,7 @@ from .models.generation_config import Asked
 from .models.load import load
 from .models.masked import masking_of
 from .models.memory import require_memory
+from .pieces import Text
 from .request import Request
 from .row import Limits, Row
 from .score import Continuation, Score, Scorer
@@ -55,7 +57,7 @@ class Stream(Iterator[Piece]):
         self._decode = decode
         self.loop = decode.loop
         self.row = decode.rows[0]
-        self._text = engine.codec.text(self.row.history.tokens, decode.request.stop_strings)
+        self._text = engine._text(self.row.history, decode)
         self._ended = False
 
     def __iter__(self) -> Stream:
@@ -73,8 +75,7 @@ class Stream(Iterator[Piece]):
         except KeyboardInterrupt:
             self._decode.interrupt()
             return self.__next__()
-        ended = self.row.finish == "end"
-        self._text.extend(commit.tokens[:-1] if ended else commit.tokens)
+        self._text.extend(commit.tokens)
         return Piece(self._text.release(), commit.tokens, commit.sources)
 
     @property
@@ -114,7 +115,8 @@ class Engine:
         self, model: Model, tokenizer: PreTrainedTokenizerBase | None = None, *, clock: Clock | None = None
     ) -> None:
         self.model = model
-        self.codec = Codec(model.name, tokenizer)
+        masking = masking_of(model)
+        self.codec = Codec(model.name, tokenizer, () if masking is None else (masking.mask,))
         self.clock = clock or MeasuredClock(model)
         self.end_tokens: frozenset[int] = frozenset()
         self.asked = Asked()  # by the checkpoint's generation_config.json
@@ -175,7 +177,9 @@ class Engine:
     ) -> Generation | list[Generation]:
         """Answer one prompt, or several together; `settings` are those of `Request`.
 
-        Where no method is named it is 'auto', or Fast-dLLM's for a masked-diffusion model.
+        A text is continued as it stands, and may spell control tokens; to ask, use `chat`. Messages are what `chat`
+        takes, and are answered as there. Where no method is named it is 'auto', or Fast-dLLM's for a masked-diffusion
+        model.
 
         A single prompt gives a Generation. A list of prompts, or `samples` > 1, gives a list: all samples of
         the first prompt, then of the second … In a list, a bad prompt gives a Generation with `error` set
@@ -190,6 +194,32 @@ class Engine:
             self._generation(item, decode) if isinstance(item, Row) else self._failure(item, decode) for item in placed
         ]
         return answers[0] if alone and request.samples == 1 else answers
+
+    def chat(
+        self,
+        messages: str | Sequence[Message] | Sequence[str | Sequence[Message]],
+        method: str | Method | None = None,
+        *,
+        tools: Sequence[Any] | None = None,
+        template: str | None = None,
+        template_options: Mapping[str, Any] | None = None,
+        allow_control_tokens: bool = False,
+        **settings: Any,
+    ) -> Generation | list[Generation]:
+        """Answer messages through the model's chat template, or several conversations together, as `generate` does.
+
+        A text is one message of the user; a list of texts or of lists is several conversations. An assistant's message
+        at the end is continued. What messages hold is text, also where it spells control tokens, unless these are
+        allowed. `tools` (functions or JSON schemas) and `template_options` go to the template, `template` names one
+        of several; to stream, or to mix such, give `generate` and `stream` a `Conversation`.
+        """
+
+        def conversation(said: str | Sequence[Message]) -> Conversation:
+            return Conversation(said, tools, template, template_options or {}, allow_control_tokens)
+
+        if is_one(messages):
+            return self.generate(conversation(cast(Sequence[Message], messages)), method, **settings)
+        return self.generate([conversation(each) for each in cast(Sequence[Any], messages)], method, **settings)
 
     def stream(self, prompt: Prompt, method: str | Method | None = None, **settings: Any) -> Stream:
         """Answer one prompt piece by piece, one piece a round."""
@@ -380,7 +410,7 @@ class Engine:
         request = decode.request
         room = self.model.max_positions - len(history.tokens)
         size = len(given) or request.max_new_tokens
-        stopper = self.codec.text(history.tokens, request.stop_strings) if request.stop_strings else None
+        stopper = self._text(history, decode) if request.stop_strings else None
         return Row(
             history=history,
             cache_row=-1,
@@ -404,10 +434,13 @@ class Engine:
             self._drafts[name] = loaded.model
         return self._drafts[name]
 
+    def _text(self, history: History, decode: _Decode) -> Text:
+        """The text of what follows the prompt; empty yet."""
+        return self.codec.text(history.tokens[: history.prompt_length], decode.request.stop_strings, decode.ends)
+
     def _generation(self, row: Row, decode: _Decode) -> Generation:
-        text = self.codec.text(row.history.tokens[: row.history.prompt_length], decode.request.stop_strings)
-        tokens = row.new_tokens
-        text.extend(tokens[:-1] if row.finish == "end" else tokens, last=True)
+        text, tokens = self._text(row.history, decode), row.new_tokens
+        text.extend(tokens, last=True)
         return Generation(
             text=text.text,
             tokens=tokens,

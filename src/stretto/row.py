@@ -64,10 +64,10 @@ class Row:
         kept: list[int] = []
         for token in tokens:
             kept.append(token)
-            if token in self.limits.ends:
-                self.finish = "end"
-            elif self.stopper is not None and self.stopper.push(token):
+            if self.stopper is not None and self.stopper.push(token):
                 self.finish = "stop"
+            elif token in self.limits.ends:
+                self.finish = "end"
             elif len(kept) == self.remaining:
                 self.finish = "length"
             if self.finish:

@@ -1,87 +1,29 @@
-"""Prompts to tokens, and tokens to text piece by piece: no torn characters, stop strings cut exactly."""
+"""Prompts to tokens, and tokens to text: what the engine asks of a tokenizer."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import InvalidRequest
+from .messages import Chats, Conversation, Message, check_text
+from .pieces import TORN, Text
 from .values import plain, token_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Message = Mapping[str, str]
-Prompt = str | Sequence[int] | Sequence[Message]  # text, token ids, or chat messages with role and content
-
-TORN = "\ufffd"  # what decoders write for the bytes of an unfinished character
-CONTEXT = 6  # tokens of context that decoding a further token may depend on
-
-
-class Text:
-    """The text of one row's new tokens as they come."""
-
-    def __init__(
-        self, decode: Callable[[Sequence[int]], str], prompt: Sequence[int] = (), stop: Sequence[str] = ()
-    ) -> None:
-        self._decode = decode
-        self._tokens = list(prompt[-CONTEXT:])
-        self._from = 0  # decoding starts here: enough context for spaces between words
-        self._read = len(self._tokens)  # tokens before this are in `text`
-        self._stop = tuple(stop)
-        self._shown = 0
-        self.text = ""
-        self.stopped = False
-
-    def push(self, token: int) -> bool:
-        """Take the next token; True when a stop string is complete. Nothing is taken after that."""
-        self.extend([token])
-        return self.stopped
-
-    def extend(self, tokens: Sequence[int], *, last: bool = False) -> None:
-        """Take several tokens at once; `last` lets go of an unfinished character as well."""
-        if self.stopped:
-            return
-        self._tokens.extend(tokens)
-        before = self._decode(self._tokens[self._from : self._read])
-        after = self._decode(self._tokens[self._from :])
-        if after.endswith(TORN) and not last:
-            return
-        searched = max(0, len(self.text) - max(map(len, self._stop), default=0))
-        self.text += after[len(before) :]
-        self._from, self._read = max(self._from, self._read - CONTEXT), len(self._tokens)
-        ends = [at for stop in self._stop if (at := self.text.find(stop, searched)) >= 0]
-        if ends:
-            self.text = self.text[: min(ends)]
-            self.stopped = True
-
-    def release(self, *, last: bool = False) -> str:
-        """Text not shown yet; what may turn out to begin a stop string is held back until it cannot."""
-        end = len(self.text) if last or self.stopped else len(self.text) - self._held()
-        piece = self.text[self._shown : end]
-        self._shown = max(self._shown, end)
-        return piece
-
-    def _held(self) -> int:
-        """Length of the longest end of the text with which a stop string begins."""
-        return max(
-            (
-                length
-                for stop in self._stop
-                for length in range(1, min(len(stop), len(self.text) + 1))
-                if self.text.endswith(stop[:length])
-            ),
-            default=0,
-        )
+Prompt = str | Sequence[int] | Sequence[Message] | Conversation  # text, token ids, or what was said in a chat
 
 
 def is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
-    """Whether this is a single prompt: text, token ids, or chat messages. Raises InvalidRequest where it is none.
+    """Whether this is a single prompt: text, token ids, or a chat. Raises InvalidRequest where it is none.
 
     An array or tensor of one dimension is one prompt of ids; of two dimensions it is a prompt in each row.
     """
-    if isinstance(prompt, str):
+    if isinstance(prompt, str | Conversation):
         return True
     if (dimensions := getattr(prompt, "ndim", None)) is not None:
         if dimensions not in (1, 2):
@@ -101,18 +43,7 @@ def _sequence(prompt: object) -> Sequence[Any]:
 
 def _holds_more(item: object) -> bool:
     """Whether an item of a list is a prompt by itself, rather than a token id (or what should be one)."""
-    return isinstance(item, Sequence) or getattr(item, "ndim", 0) > 0
-
-
-def encodable(text: str) -> str:
-    """The text itself. Raises InvalidRequest where it holds half a character, which no tokenizer takes."""
-    half = next((at for at, letter in enumerate(text) if "\ud800" <= letter <= "\udfff"), None)
-    if half is not None:
-        raise InvalidRequest(
-            f"the text holds half a character, {text[half]!r}, at place {half}",
-            hint="read it as UTF-8; text.encode('utf-8', 'replace').decode() puts a question mark there",
-        )
-    return text
+    return isinstance(item, Sequence | Conversation) or getattr(item, "ndim", 0) > 0
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -124,9 +55,10 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 class Codec:
     """A model's tokenizer and chat template, or neither: then prompts are token ids."""
 
-    def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase | None) -> None:
+    def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase | None, reserved: Iterable[int] = ()) -> None:
         self.name = name  # of the model, for messages
         self.tokenizer = tokenizer
+        self._reserved = frozenset(reserved)  # tokens with a meaning of their own to the model, such as masks
         self._fingerprint: str | None = None
 
     @property
@@ -141,11 +73,16 @@ class Codec:
         return self._fingerprint
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids. Raises InvalidRequest where there are none, or nothing to make them with."""
+        """Token ids. Raises InvalidRequest where there are none, or nothing to make them with.
+
+        Control tokens that a text spells are control tokens; those that messages spell are text (`Conversation`).
+        """
         if isinstance(prompt, str):
-            tokens = cast(list[int], self._tokenizer().encode(encodable(prompt)))
+            tokens = self._encode(prompt)
+        elif isinstance(prompt, Conversation):
+            tokens = self.chats.encode(prompt)
         elif (held := _sequence(plain(prompt))) and isinstance(held[0], Mapping):
-            tokens = self._apply_template(cast(Sequence[Message], prompt))
+            tokens = self.chats.encode(Conversation(cast(Sequence[Message], prompt)))
         else:
             tokens = token_ids(held)
         if not tokens:
@@ -161,30 +98,47 @@ class Codec:
     def encode_piece(self, text: str) -> list[int]:
         """Token ids of a piece of text, without special ones; without a tokenizer, of what `decode` writes."""
         if self.tokenizer is not None:
-            return cast(list[int], self.tokenizer.encode(encodable(text), add_special_tokens=False))
+            return self._encode(text, add_special_tokens=False)
         try:
             return [int(word) for word in text.split()]
         except ValueError:
             self._tokenizer()  # raises
             raise
 
-    def text(self, prompt: Sequence[int], stop: Sequence[str] = ()) -> Text:
+    def text(self, prompt: Sequence[int], stop: Sequence[str] = (), ends: Collection[int] = ()) -> Text:
         """An empty text that goes on after a prompt."""
-        return Text(self.decode, prompt, stop)
+        return Text(self.decode, prompt, stop, ends=ends, **self._reading)
+
+    @cached_property
+    def chats(self) -> Chats:
+        """The tokenizer's chat templates. Raises InvalidRequest without a tokenizer, or without any."""
+        if not self.has_template:
+            raise InvalidRequest(f"{self.name} has no chat template", hint="give the prompt as plain text")
+        return Chats(self.name, self._tokenizer(), self._reserved)
+
+    @cached_property
+    def _reading(self) -> dict[str, Any]:
+        """What `Text` has to know of the tokenizer."""
+        if self.tokenizer is None:
+            return {}
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        special = {token: str(mark.content) for token, mark in added.items() if mark.special}
+        vocabulary = self.tokenizer.get_vocab()
+        names = {f"<0x{byte:02X}>": byte for byte in range(256)}
+        raw = {vocabulary[name]: byte for name, byte in names.items() if name in vocabulary}
+        if not any(byte > 127 and TORN in self.decode([token]) for token, byte in raw.items()):
+            raw = {}  # there are such tokens, but they are written as they are named
+        return {
+            "special": special,
+            "raw": raw,
+            "tidied": bool(getattr(self.tokenizer, "clean_up_tokenization_spaces", False)),
+        }
+
+    def _encode(self, text: str, **options: bool) -> list[int]:
+        check_text(text)
+        return cast(list[int], self._tokenizer().encode(text, **options))
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer is None:
             raise InvalidRequest(f"{self.name} has no tokenizer", hint="give the prompt as token ids")
         return self.tokenizer
-
-    def _apply_template(self, messages: Sequence[Message]) -> list[int]:
-        if not self.has_template:
-            raise InvalidRequest(f"{self.name} has no chat template", hint="give the prompt as plain text")
-        for message in messages:
-            if not {"role", "content"} <= message.keys():
-                raise InvalidRequest(
-                    "a chat message lacks its role or content", hint='{"role": "user", "content": "…"}'
-                )
-        tokenizer = self._tokenizer()
-        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return cast(list[int], tokenizer.encode(encodable(cast(str, text)), add_special_tokens=False))

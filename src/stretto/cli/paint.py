@@ -44,17 +44,15 @@ class Painter:
 
     def __init__(self, engine: Engine, prompt: Sequence[int], request: Request, colours: Colours) -> None:
         ends = engine.end_tokens if request.end_tokens is None else request.end_tokens
-        self._ends = frozenset(ends)
-        self._text = engine.codec.text(prompt, request.stop_strings)
+        self._text = engine.codec.text(prompt, request.stop_strings, frozenset(ends))
         self._colours = colours
 
     def feed(self, tokens: Sequence[int], sources: Sequence[str]) -> str:
         """What the next tokens add; a character of several tokens has the colour of its last."""
         painted = ""
         for token, source in zip(tokens, sources, strict=True):
-            if token not in self._ends:  # it ends the answer, and is none of its text
-                self._text.push(token)
-                painted += self._colours.paint(self._text.release(), source)
+            self._text.push(token)
+            painted += self._colours.paint(self._text.release(), source)
         return painted
 
     def finish(self) -> str:
