@@ -20,3 +20,6 @@ class Context:
     tokenizer: Callable[[], str | None] = lambda: None  # fingerprint of the target's; None: it has none
     encode: Callable[[str], list[int]] | None = None  # tokens of a piece of text, without special ones
     decode: Callable[[Sequence[int]], str] | None = None  # its inverse; special tokens give no text
+    # What a drafter proposes for a row may then depend on that row, its seed and its own settings alone: not on the
+    # clock, nor on what other rows and requests taught it. So it is where proposals change the tokens.
+    steady: bool = False

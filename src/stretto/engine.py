@@ -26,7 +26,7 @@ from .models.masked import masking_of
 from .models.memory import require_memory
 from .pieces import Text
 from .request import Request
-from .row import Limits, Row
+from .row import Commit, Limits, Row
 from .score import Continuation, Score, Scorer
 from .steer.choice import Rule
 from .steer.path import History
@@ -59,6 +59,7 @@ class Stream(Iterator[Piece]):
         self.row = decode.rows[0]
         self._text = engine._text(self.row.history, decode)
         self._ended = False
+        self._given = 0  # new tokens handed out
 
     def __iter__(self) -> Stream:
         return self
@@ -74,7 +75,9 @@ class Stream(Iterator[Piece]):
             (commit,) = self.loop.step()
         except KeyboardInterrupt:
             self._decode.interrupt()
-            return self.__next__()
+            left = self.row.new_tokens[self._given :]  # of a round that was over, but had not been handed out
+            commit = Commit(self.row, left, [""] * len(left))
+        self._given += len(commit.tokens)
         self._text.extend(commit.tokens)
         return Piece(self._text.release(), commit.tokens, commit.sources)
 
@@ -105,7 +108,7 @@ class _Decode:
 
     def interrupt(self) -> None:
         for row in self.rows:
-            row.finish = row.finish or "interrupt"
+            row.unwind()
 
 
 class Engine:
@@ -451,6 +454,7 @@ class Engine:
             log_probabilities=row.reported if row.log_probabilities is not None else None,
             method=methods.describe(decode.method),
             seed=decode.request.noise,
+            repeats=methods.repeats(decode.method, decode.pipeline),
         )
 
     def _failure(self, error: StrettoError, decode: _Decode) -> Generation:

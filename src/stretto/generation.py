@@ -95,6 +95,7 @@ class Generation:
     error: StrettoError | None = None  # set when this prompt of a batch could not be answered
     method: str = ""
     seed: int = 0  # of the noise: asked for again, it gives the same answer
+    repeats: bool = True  # whether the same call, with the same seed, gives these tokens again
 
     def __str__(self) -> str:
         return self.text
@@ -104,6 +105,7 @@ class Generation:
         return {
             "method": self.method,
             "seed": self.seed,
+            "repeats": self.repeats,
             "finish": self.finish,
             "error": None if self.error is None else str(self.error),
             "text": self.text,

@@ -24,6 +24,7 @@ from .diffuse.blocks.fixed import Fixed as FixedBlocks
 from .diffuse.loop import Diffuse
 from .diffuse.refresh.recompute import Recompute
 from .diffuse.stops.fill import Fill
+from .entry import Guarantee
 from .errors import InvalidRequest, UnknownName, Unsupported, closest
 from .models.contract import Ability, Model
 from .models.masked import masking_of
@@ -33,13 +34,14 @@ from .search import loop as search
 from .search.loop import Searched
 from .speculate import loop as speculate
 from .speculate.acceptors.exact import Exact
-from .speculate.contract import Drafter
+from .speculate.contract import Acceptor, Drafter, Planner
 from .speculate.drafters.fuse import Auto
 from .speculate.drafters.model import DraftModel
 from .speculate.drafters.recycle import Recycle
 from .speculate.drafters.suffix import Suffix
 from .speculate.loop import Speculate
 from .speculate.planners.cheapest import Cheapest
+from .speculate.planners.fixed import Fixed
 from .steer.pipeline import Pipeline
 from .steer.temperature import Temperature
 from .values import is_text, settings_of, shown
@@ -59,6 +61,7 @@ FILLS = {  # the same for masked-diffusion models, by whether they are block-cau
 GREEDY = Pipeline([Temperature(0.0)])
 PLAIN = Speculate(draft=None, accept=Exact(), plan=Cheapest())
 DEEPEST = 32  # parentheses in parentheses of a method's text
+STEADY = Fixed(16, depth=8)  # chains of 8, trees of 16 nodes
 WORTH_WATCHING = 30_000_000  # weights from which on looking at every node's logits is a small part of a forward
 _SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
 _PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
@@ -113,8 +116,19 @@ def parse(text: str | Method) -> Method:
     return Speculate(
         draft=chosen.get("drafter"),
         accept=chosen.get("acceptor", PLAIN.accept),
-        plan=chosen.get("planner", PLAIN.plan),
+        plan=chosen.get("planner", usual_plan(chosen.get("acceptor", PLAIN.accept))),
     )
+
+
+def usual_plan(accept: Acceptor) -> Planner:
+    """The planner where none is named: one that measures, or, where what is drafted changes the tokens, one that does
+    not, so that a seed reproduces."""
+    return PLAIN.plan if accept.guarantee is Guarantee.EXACT else STEADY
+
+
+def repeats(method: Method, pipeline: Pipeline) -> bool:
+    """Whether the same call gives the same tokens again."""
+    return not isinstance(method, Speculate) or method.repeats(pipeline.greedy)
 
 
 def _diffuse(text: str, chosen: dict[str, Any], filling: list[str]) -> Diffuse:
@@ -200,7 +214,11 @@ def describe(method: Method) -> str:
         return _describe_part(method.route if isinstance(method, Routed) else method.search)
     if method.draft is None:
         return "plain"
-    parts = [method.draft, *(p for p in (method.accept, method.plan) if p not in (PLAIN.accept, PLAIN.plan))]
+    parts: list[Any] = [method.draft]
+    if method.accept != PLAIN.accept:
+        parts.append(method.accept)
+    if method.plan != usual_plan(method.accept):
+        parts.append(method.plan)
     return "+".join(map(_describe_part, parts))
 
 

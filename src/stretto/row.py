@@ -41,9 +41,15 @@ class Row:
     given: list[int] = field(default_factory=list)  # what is known after the prompt, masks between (infilling)
     log_probabilities: int | None = None  # how many top tokens to report with each; None: none at all
     finish: Finish | None = None
-    counters: Counters = field(default_factory=Counters)
     steps: list[Step] = field(default_factory=list)
     reported: list[LogProbability] = field(default_factory=list)
+    # of all rounds that are over: the counters, how many steps, and whether they ended the row
+    book: tuple[Counters, int, Finish | None] = field(default_factory=lambda: (Counters(), 0, None))
+
+    @property
+    def counters(self) -> Counters:
+        """What the rounds took that are over."""
+        return self.book[0]
 
     @property
     def root(self) -> int:
@@ -73,22 +79,43 @@ class Row:
             if self.finish:
                 break
         self.history.extend(kept)
-        self.counters.new_tokens += len(kept)
         return kept
 
     def record(self, step: Step, layers: int, forwards: Sequence[int], drafter_calls: int = 0) -> None:
         """A round is over; `forwards` are the tokens of each evaluation that served the row, of `layers` layers."""
-        counters = self.counters
-        counters.rounds += 1
-        counters.row_forwards += len(forwards)
-        counters.token_forwards += sum(forwards)
-        counters.layer_token_forwards += layers * sum(forwards)
-        counters.drafter_calls += drafter_calls
-        counters.drafted += len(step.drafted)
-        counters.accepted += len(step.accepted)
-        counters.seconds += step.seconds
-        counters.draft_seconds += step.draft_seconds
-        self.steps.append(step)
+        before, tokens = self.book[0], sum(forwards)
+        after = Counters(
+            rounds=before.rounds + 1,
+            row_forwards=before.row_forwards + len(forwards),
+            token_forwards=before.token_forwards + tokens,
+            layer_token_forwards=before.layer_token_forwards + layers * tokens,
+            drafter_calls=before.drafter_calls + drafter_calls,
+            drafted=before.drafted + len(step.drafted),
+            accepted=before.accepted + len(step.accepted),
+            prompt_tokens=before.prompt_tokens,
+            prompt_seconds=before.prompt_seconds,
+            draft_seconds=before.draft_seconds + step.draft_seconds,
+            seconds=before.seconds + step.seconds,
+        )
+        self.settle([step], after)
+
+    def settle(self, steps: Sequence[Step], counters: Counters) -> None:
+        """A round is over: its steps, and the counters with it, in an object that was not the row's.
+
+        The last thing that is done is one assignment: wherever an interrupt comes, `unwind` finds all of a round or
+        nothing.
+        """
+        self.steps += steps
+        counters.new_tokens = len(self.history.tokens) - self.history.prompt_length
+        self.book = (counters, len(self.steps), self.finish)
+
+    def unwind(self) -> None:
+        """An interrupt has ended the row: what a round has left that was not over goes, so that all adds up."""
+        counters, steps, finish = self.book
+        del self.history.tokens[self.history.prompt_length + counters.new_tokens :]
+        del self.steps[steps:]
+        del self.reported[counters.new_tokens :]
+        self.finish = finish or "interrupt"
 
 
 @dataclass(slots=True)

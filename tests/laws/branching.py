@@ -46,6 +46,10 @@ class Branching:
             return bool(probability >= 1)
         return self._answer([(True, probability), (False, 1 - probability)])
 
+    def at(self, depth: int, *labels: int) -> Branching:
+        assert depth >= 1
+        return self
+
     def draw(self, weights: np.ndarray) -> int:
         total = sum(weights.tolist())
         assert total > 0

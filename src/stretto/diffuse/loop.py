@@ -7,7 +7,7 @@ somewhere, and what is handed out bears no mask.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -397,7 +397,7 @@ class Loop:
     ) -> None:
         """Counters and the trace: a step for each that was taken, the round's time with the first of them."""
         for line, chain, steps in zip(lines, chains, walked, strict=True):
-            counters = line.row.counters
+            counters = replace(line.row.counters)
             sights = [sight for attempt in chain for sight in attempt.sights]
             computed = sum(sight.computed for sight in sights)
             counters.rounds += 1
@@ -411,7 +411,7 @@ class Loop:
             counters.seconds += seconds
             counters.draft_seconds += draft_seconds
             steps[0].seconds, steps[0].draft_seconds = seconds, draft_seconds
-            line.row.steps += steps
+            line.row.settle(steps, counters)
 
 
 def _traced(canvas: Canvas, delta: Delta) -> Step:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from ..context import Context
@@ -117,20 +117,24 @@ class Loop:
         kept = row.advance(branch.tokens[group.handed : end]) if end > group.handed else []
         row.reported.extend(branch.reports[group.handed : group.handed + len(kept)])
         first = len(row.history.tokens) - len(kept)
-        for at, token in enumerate(kept):
-            seconds = group.seconds[group.handed + at] if group.handed + at < len(group.seconds) else 0.0
-            row.steps.append(Step(position=first + at, committed=[token], sources=[""], seconds=seconds))
+        spent = [*group.seconds[group.handed :], *([0.0] * len(kept))]
+        steps = [
+            Step(position=first + at, committed=[token], sources=[""], seconds=spent[at]) for at, token in enumerate(kept)
+        ]
+        row.settle(steps, replace(row.counters))
         return Commit(row, kept, [""] * len(kept))
 
     def _count(self, group: Group, evaluated: Sequence[int], seconds: float) -> None:
         """The group's forwards are counted once, in its first row, so that sums over rows are true."""
         for row in group.rows:
-            row.counters.rounds += 1
-            row.counters.seconds += seconds
-        counters = group.rows[0].counters
-        counters.row_forwards += len(evaluated)
-        counters.token_forwards += sum(evaluated)
-        counters.layer_token_forwards += self.model.layers * sum(evaluated)
+            counters = replace(row.counters)
+            counters.rounds += 1
+            counters.seconds += seconds
+            if row is group.rows[0]:
+                counters.row_forwards += len(evaluated)
+                counters.token_forwards += sum(evaluated)
+                counters.layer_token_forwards += self.model.layers * sum(evaluated)
+            row.settle([], counters)
 
 
 def agreed(branches: Sequence[Branch], start: int) -> int:

@@ -2,7 +2,8 @@
 
 `Exact` needs none: it takes the choice that the row's noise makes. A rule such as rejection sampling draws by itself,
 so its output is exact in distribution, not token by token. Its coins are as reproducible as the noise: functions of
-the seed, the stream, the position of the round's root and a counter.
+the seed, the stream, the position of the token that they decide on, and what is decided: which candidate, at which
+attempt. No coin is tossed twice in the life of a row, and none knows the batch, the clock or how rounds were cut.
 """
 
 from __future__ import annotations
@@ -40,30 +41,55 @@ class Chance(Protocol):
         """An index with probability in proportion to its weight; weights [V] ≥ 0, not all 0."""
         ...
 
+    def at(self, depth: int, *labels: int) -> Chance:
+        """The coins of the token `depth` ≥ 1 behind the round's root, told apart by `labels` ≥ 0.
+
+        Who may look at a position in one round and again in a later one labels its coins with the depth: a position
+        is at each depth once. Who looks only at what this round decides needs no label, and its coins do not know
+        where the round began.
+        """
+        ...
+
+
+# Uniform draws, verdicts and draws of tokens are counted apart: what is drawn after rejections does not depend on how
+# many candidates there were.
+_UNIFORM, _VERDICT, _TOKEN = range(3)
+
 
 class KeyedChance:
-    """The coins of one row in one round, for one purpose."""
+    """The coins of one row at one position, for one purpose."""
 
-    def __init__(self, rule: Rule, position: int, purpose: int) -> None:
-        self._key = split(key(rule.seed, rule.stream, position), purpose)
-        self._tossed = 0
+    def __init__(self, rule: Rule, position: int, purpose: int, *labels: int) -> None:
+        self._rule, self._position, self._purpose = rule, position, purpose
+        state = split(key(rule.seed, rule.stream, position), purpose)
+        for label in labels:
+            state = split(state, label)
+        self._key = state
+        self._tossed = [0, 0, 0]
+
+    def at(self, depth: int, *labels: int) -> KeyedChance:
+        """The coins of the token `depth` behind the root of the round whose first token these are for."""
+        return KeyedChance(self._rule, self._position + depth - 1, self._purpose, *labels)
 
     def uniform(self) -> float:
         """The next draw, strictly inside (0, 1)."""
-        self._tossed += 1
-        return uniform_one(self._key, self._tossed)
+        return self._toss(_UNIFORM)
 
     def accept(self, probability: Any) -> bool:
-        return bool(self.uniform() < probability)
+        return bool(self._toss(_VERDICT) < probability)
 
     def draw(self, weights: Vector) -> int:
         sums = np.cumsum(weights)
         assert sums[-1] > 0, "there is nothing to draw"
-        return int(np.searchsorted(sums, self.uniform() * sums[-1], side="right"))
+        return int(np.searchsorted(sums, self._toss(_TOKEN) * sums[-1], side="right"))
+
+    def _toss(self, kind: int) -> float:
+        self._tossed[kind] += 1
+        return uniform_one(split(self._key, kind), self._tossed[kind])
 
 
 def chance_of(row: Row, purpose: int) -> KeyedChance:
-    """The coins of a row's coming round."""
+    """The coins of a row's coming round: `at` a depth, those of one token; else those of the round as a whole."""
     return KeyedChance(row.rule, len(row.history.tokens), purpose)
 
 
@@ -100,12 +126,14 @@ class TopDownAcceptor(SamplingAcceptor):
     """
 
     def walk(self, tree: Tree, target: Callable[[int], Vector], chance: Chance) -> Verdict:
-        place = [ROOT]  # nodes with the same path of tokens
+        place, depth = [ROOT], 0  # nodes with the same path of tokens
         while True:
+            depth += 1
+            coins = chance.at(depth)  # each position is judged in one round only: the one that decides it
             children = candidates(tree, place)
-            child, left = self.pick(tree, children, target(place[0]), chance)
+            child, left = self.pick(tree, children, target(place[0]), coins)
             if child is None:
-                return Verdict(tree.path(place[0]), chance.draw(left))
+                return Verdict(tree.path(place[0]), coins.draw(left))
             place = [child]
             if Siblings.REPEATED in self.siblings:
                 place += [node for node in children if node != child and tree.tokens[node] == tree.tokens[child]]

@@ -50,7 +50,7 @@ class Outcome:
     """What became of a proposal. Nothing is final before it."""
 
     tree: Tree  # what was verified
-    path: list[int]  # node indices that were accepted, from the root down
+    path: list[int]  # node indices that were accepted, from the root down; inside another drafter it may end early
     committed: list[int]  # tokens: the accepted ones and the extra one, cut where the row ended
     logits: Tensor | None = None  # [1 + D, V] the target's, root first; for drafters that observe
     hidden: dict[int, Tensor] = field(default_factory=dict)  # layer -> [1 + D, C], for drafters that ask
@@ -251,6 +251,11 @@ class Planner(metaclass=Checked):
 
     name: ClassVar[str]
     kind: ClassVar[str] = "planner"
+
+    @property
+    def repeats(self) -> bool:
+        """Whether what it plans for a row depends on that row, its seed and these settings alone: on no measurement."""
+        return False
 
     @abstractmethod
     def begin(self, context: Context, drafting: Drafting) -> Planning:

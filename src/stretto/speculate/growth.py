@@ -199,6 +199,14 @@ def fill(
     return tree
 
 
+def urns_of(lines: Sequence[Vector], depth: int, chance: KeyedChance | None, *, replaced: bool = False) -> list[Urn]:
+    """What the children at `depth` of the nodes of one level are taken from, each urn with coins of its own."""
+    return [
+        Urn(line, None if chance is None else chance.at(depth, depth, at), replaced=replaced)
+        for at, line in enumerate(lines)
+    ]
+
+
 def add_taken(tree: Tree, token: int, parent: int, giver: Giver, source: str) -> int:
     """Append the token that was taken last; its node."""
     return tree.add(

@@ -33,6 +33,15 @@ class Speculate(metaclass=Checked):
         """What holds between its output and plain decoding."""
         return Guarantee.EXACT if self.draft is None else self.accept.guarantee
 
+    def repeats(self, greedy: bool) -> bool:
+        """Whether the same call gives the same tokens again, at temperature 0 (`greedy`) or with the same seed.
+
+        What is drafted changes the tokens where the acceptor has a rule of its own, and lengths that are measured are
+        not the same twice.
+        """
+        own = self.guarantee is not Guarantee.EXACT and not (greedy and self.guarantee is Guarantee.DISTRIBUTION)
+        return not own or self.plan.repeats
+
     def loop(self, context: Context, cache: Cache) -> Loop:
         """The loop of one decode."""
         return Loop(context, self, cache)
@@ -49,6 +58,8 @@ class Loop:
         self._drafting: Drafting | None = None
         self._planning: Planning | None = None
         if method.draft is not None:
+            if method.accept.guarantee is not Guarantee.EXACT:
+                context = replace(context, steady=True)
             self._drafting = method.draft.begin(context)
             self._planning = method.plan.begin(context, self._drafting)
         self._sessions: dict[Row, Session] = {}

@@ -134,6 +134,10 @@ class Every:
         self.weight *= probability if yes else 1 - probability
         return yes
 
+    def at(self, depth: int, *labels: int) -> Every:
+        """All positions ask the same."""
+        return self
+
     def draw(self, weights: Vector) -> int:
         """Which token ends a round changes nothing of its length."""
         return 0

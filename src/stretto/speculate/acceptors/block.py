@@ -43,13 +43,18 @@ class Block(SamplingAcceptor):
                 break
             after.append(target(node))
         else:
-            if chance.accept(weights[-1]):
-                return Verdict(chain, chance.draw(after[-1]))
+            if _coins(chance, len(chain)).accept(weights[-1]):
+                return Verdict(chain, _coins(chance, len(chain) + 1).draw(after[-1]))
         for kept in range(len(weights) - 2, -1, -1):
             q, token = drawn_from(tree, chain[kept]), tree.tokens[chain[kept]]
             left = excess(weights[kept] * after[kept], q, token)
             total = left.sum()
             # 0/0 where w = 1 and p = q: then the next token is surely kept, but for rounding
-            if kept == 0 or (total > 0 and chance.accept(total / (total + 1 - weights[kept]))):
-                return Verdict(chain[:kept], chance.draw(normalised(left, after[kept])))
+            if kept == 0 or (total > 0 and _coins(chance, kept).accept(total / (total + 1 - weights[kept]))):
+                return Verdict(chain[:kept], _coins(chance, kept + 1).draw(normalised(left, after[kept])))
         raise AssertionError("the root is always kept")
+
+
+def _coins(chance: Chance, depth: int) -> Chance:
+    """Of the chain down to `depth`: a chain that is kept shorter is looked at anew in a later round."""
+    return chance.at(depth, depth)

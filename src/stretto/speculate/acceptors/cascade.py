@@ -92,13 +92,14 @@ class Cascade(SamplingAcceptor):
                 raise Unsupported("a cascade cannot judge guesses without probabilities", hint="use 'sampled'")
             q = tree.drawn_from[node]
             pi = self.mixture(target(above), q, confidence(above), beliefs[node])
-            left = rejected(pi, q, tree.tokens[node], chance)
+            coins = chance.at(len(path) + 1)
+            left = rejected(pi, q, tree.tokens[node], coins)
             if left is not None:
-                return Verdict(path, chance.draw(left))
+                return Verdict(path, coins.draw(left))
             path.append(node)
         if path and not self.bonus:
             return Verdict(path[:-1], tree.tokens[path[-1]])
-        return Verdict(path, chance.draw(target(path[-1] if path else ROOT)))
+        return Verdict(path, chance.at(len(path) + 1).draw(target(path[-1] if path else ROOT)))
 
     def mixture(self, p: Vector, q: Vector, large: Vector, small: Vector) -> Vector:
         """pi [V] from the distributions p and q to draw from and the confidences of the large and the small model."""

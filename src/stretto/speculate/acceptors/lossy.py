@@ -43,8 +43,8 @@ class Lossy(SamplingAcceptor):
         path: list[int] = []
         for node in chain_of(tree):
             p = target(path[-1] if path else ROOT)
-            q, token = drawn_from(tree, node), tree.tokens[node]
-            if not chance.accept(p[token] / ((1 - self.alpha) * likelihood(q, token))):
-                return Verdict(path, chance.draw(normalised(excess(p, q, token), p)))
+            q, token, coins = drawn_from(tree, node), tree.tokens[node], chance.at(len(path) + 1)
+            if not coins.accept(p[token] / ((1 - self.alpha) * likelihood(q, token))):
+                return Verdict(path, coins.draw(normalised(excess(p, q, token), p)))
             path.append(node)
-        return Verdict(path, chance.draw(target(path[-1] if path else ROOT)))
+        return Verdict(path, chance.at(len(path) + 1).draw(target(path[-1] if path else ROOT)))

@@ -24,8 +24,9 @@ class Rejection(SamplingAcceptor):
         path: list[int] = []
         for node in chain_of(tree):
             p = target(path[-1] if path else ROOT)
-            left = rejected(p, drawn_from(tree, node), tree.tokens[node], chance)
+            coins = chance.at(len(path) + 1)
+            left = rejected(p, drawn_from(tree, node), tree.tokens[node], coins)
             if left is not None:
-                return Verdict(path, chance.draw(left))
+                return Verdict(path, coins.draw(left))
             path.append(node)
-        return Verdict(path, chance.draw(target(path[-1] if path else ROOT)))
+        return Verdict(path, chance.at(len(path) + 1).draw(target(path[-1] if path else ROOT)))

@@ -48,8 +48,9 @@ class Traversal(SamplingAcceptor):
             here = path[-1]
             if here.waiting and here.weight > 0:  # of weight 0: no leaf below can be accepted
                 path.append(here.first_child())
-            elif len(path) == 1 or chance.accept(here.weight):
-                return Verdict(tree.path(here.node), chance.draw(here.p))
+            # labelled by depth, as what lies below a rejected node is looked at anew in a later round; and by node
+            elif len(path) == 1 or chance.at(len(path) - 1, len(path) - 1, here.node).accept(here.weight):
+                return Verdict(tree.path(here.node), chance.at(len(path), len(path), 0).draw(here.p))
             else:
                 path.pop()
                 path[-1].lose_child()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log, sqrt
 from pathlib import Path
 from typing import ClassVar
@@ -80,8 +80,9 @@ class Aded(Drafter):
 
     def begin(self, context: Context) -> Drafting:
         corpus = read(self.corpus, context) if self.corpus else None
-        if not self.shared:
-            return Drafting(self, lambda row: AdedSession(self, row, Trigrams(self, corpus)))
+        if not self.shared or context.steady:
+            own = replace(self, shared=False)
+            return Drafting(own, lambda row: AdedSession(own, row, Trigrams(own, corpus)))
         table = context.memory.setdefault((self, corpus), Trigrams(self, corpus))
         assert isinstance(table, Trigrams)
         return Drafting(self, lambda row: AdedSession(self, row, table))

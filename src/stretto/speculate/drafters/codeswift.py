@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, cast
 
 import numpy as np
@@ -101,6 +101,8 @@ class CodeSwift(Drafter):
     def begin(self, context: Context) -> Drafting:
         stores = [opened(path, context) if path else None for path in (self.path, self.repository)]
         content = tuple(store.about.content if store else "" for store in stores)
+        if context.steady:
+            return CodeSwiftDrafting(self, cast(tuple[Datastore | None, Datastore | None], tuple(stores)), None)
         memory = context.memory.get(("codeswift", self))
         if not isinstance(memory, Memory) or memory.content != content:
             memory = context.memory["codeswift", self] = Memory(content)
@@ -127,6 +129,9 @@ class Memory:
     rates: dict[int, Rate] = field(default_factory=dict)  # by the token before
     windows: OrderedDict[Gram, tuple[Gram, ...]] = field(default_factory=OrderedDict)  # the oldest entry first
 
+    def copy(self) -> Memory:
+        return Memory(self.content, {token: replace(rate) for token, rate in self.rates.items()}, self.windows.copy())
+
     def learn(self, gram: Gram, window: Gram, settings: CodeSwift, answered: bool) -> None:
         """Enter what followed an n-gram: what the model answered comes first, what a prompt held last."""
         known = [other for other in self.windows.get(gram, ()) if other != window]
@@ -139,7 +144,10 @@ class Memory:
 class CodeSwiftDrafting(Drafting):
     """The stores, and what was learnt about them."""
 
-    def __init__(self, settings: CodeSwift, stores: tuple[Datastore | None, Datastore | None], memory: Memory) -> None:
+    def __init__(
+        self, settings: CodeSwift, stores: tuple[Datastore | None, Datastore | None], memory: Memory | None
+    ) -> None:
+        """`memory`: that of all rows; None: each row has its own."""
         super().__init__(settings, self._open_session)
         self.settings = settings
         self.stores = stores
@@ -149,15 +157,15 @@ class CodeSwiftDrafting(Drafting):
         self.searches = 0  # rounds of these in which the stores were searched
 
     def _open_session(self, row: Row) -> Session:
-        session = CodeSwiftSession(self, row)
+        session = CodeSwiftSession(self, row, self.memory or Memory(()))
         session.enter()
         return session
 
-    def worth(self, token: int) -> bool:
-        """Whether a search after this token is expected to pay."""
+    def worth(self, token: int, memory: Memory) -> bool:
+        """Whether a search after this token is expected to pay, by what is remembered."""
         settings = self.settings
         prior = settings.blank_prior if token in self.blanks else settings.prior
-        seen = self.memory.rates.get(token)
+        seen = memory.rates.get(token)
         if seen is None:
             return prior >= settings.threshold
         if settings.retry and seen.skipped >= settings.retry:
@@ -193,8 +201,9 @@ class CodeSwiftDrafting(Drafting):
 class CodeSwiftSession(Session):
     """One row: what of it is in the cache, and what was asked in this round."""
 
-    def __init__(self, drafting: CodeSwiftDrafting, row: Row, entered: int = 0) -> None:
+    def __init__(self, drafting: CodeSwiftDrafting, row: Row, memory: Memory, entered: int = 0) -> None:
         self.drafting = drafting
+        self.memory = memory
         self.history = row.history
         self._entered = entered  # tokens up to here are in the cache as the first of a window
         self._searched: set[int] | None = None  # first tokens that a search guessed; None: there was none
@@ -204,12 +213,12 @@ class CodeSwiftSession(Session):
         drafting, settings, tokens = self.drafting, self.drafting.settings, self.history.tokens
         drafting.rounds += 1
         self._searched, self._skipped = None, False
-        windows = drafting.memory.windows.get(tuple(tokens[-settings.cached :]))
+        windows = self.memory.windows.get(tuple(tokens[-settings.cached :]))
         if windows:
             return bundle(
                 [window[: room.depth] for window in windows], room.nodes, f"{settings.name}, cache", CACHE_SCORE
             )
-        if not drafting.worth(tokens[-1]):
+        if not drafting.worth(tokens[-1], self.memory):
             self._skipped = True
             return Tree()
         drafting.searches += 1
@@ -220,18 +229,18 @@ class CodeSwiftSession(Session):
     def advance(self, outcome: Outcome) -> None:
         token = self.history.tokens[-len(outcome.committed) - 1]  # the one that was last when it was proposed
         if self._searched is not None:
-            rate = self.drafting.memory.rates.setdefault(token, Rate())
+            rate = self.memory.rates.setdefault(token, Rate())
             rate.searches += 1
             rate.hits += outcome.committed[0] in self._searched
             rate.skipped = 0
         elif self._skipped:
-            self.drafting.memory.rates.setdefault(token, Rate()).skipped += 1
+            self.memory.rates.setdefault(token, Rate()).skipped += 1
         self._searched, self._skipped = None, False
         self.enter()
 
     def enter(self, *, whole: bool = True) -> None:
         """Put what was committed into the cache, window by window; unless `whole`, the cut ones at the end as well."""
-        settings, tokens, memory = self.drafting.settings, self.history.tokens, self.drafting.memory
+        settings, tokens, memory = self.drafting.settings, self.history.tokens, self.memory
         if not settings.capacity:
             return
         end = len(tokens) - settings.depth + 1 if whole else len(tokens)
@@ -242,7 +251,8 @@ class CodeSwiftSession(Session):
         self._entered = max(self._entered, end)
 
     def fork(self, row: Row) -> Session:
-        return CodeSwiftSession(self.drafting, row, self._entered)
+        memory = self.memory if self.drafting.memory else self.memory.copy()
+        return CodeSwiftSession(self.drafting, row, memory, self._entered)
 
     def close(self) -> None:
         self.enter(whole=False)

@@ -67,25 +67,36 @@ class Consensus(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        return ConsensusDrafting(self)
+        return ConsensusDrafting(self, alone=context.steady)
 
 
 class ConsensusDrafting(Drafting):
-    """One pool for each prompt."""
+    """One pool for each prompt; `alone`: for each row, which then guesses by what it wrote itself."""
 
-    def __init__(self, settings: Consensus) -> None:
+    def __init__(self, settings: Consensus, alone: bool = False) -> None:
         super().__init__(settings, self._open_session)
         self.settings = settings
+        self.alone = alone
         self.observes = settings.weighted
         self._pools: dict[tuple[int, ...], Pool] = {}
 
     def _open_session(self, row: Row) -> Session:
         prompt = tuple(row.history.tokens[: row.history.prompt_length])
+        if self.alone:
+            return self._join(Pool(self.settings), Member(row, 0))
         known = prompt in self._pools
         pool = self._pools.setdefault(prompt, Pool(self.settings))
-        member = Member(row, len(prompt) if known else 0)  # the prompt is entered once
+        return self._join(pool, Member(row, len(prompt) if known else 0))  # the prompt is entered once
+
+    def _join(self, pool: Pool, member: Member) -> Session:
         pool.enter(member)
-        return ConsensusSession(pool, member)
+        return ConsensusSession(self, pool, member)
+
+    def fork(self, session: ConsensusSession, row: Row) -> Session:
+        """The session of a copy of a row."""
+        member = Member(row, 0 if self.alone else session.member.entered)
+        member.weights = session.member.weights.copy()
+        return self._join(Pool(self.settings) if self.alone else session.pool, member)
 
 
 class Member:
@@ -154,7 +165,8 @@ class Pool:
 class ConsensusSession(Session):
     """One row's share in its pool."""
 
-    def __init__(self, pool: Pool, member: Member) -> None:
+    def __init__(self, drafting: ConsensusDrafting, pool: Pool, member: Member) -> None:
+        self.drafting = drafting
         self.pool = pool
         self.member = member
 
@@ -166,17 +178,16 @@ class ConsensusSession(Session):
         self.pool.enter(self.member)
 
     def fork(self, row: Row) -> Session:
-        copy = Member(row, self.member.entered)
-        copy.weights = self.member.weights.copy()
-        return ConsensusSession(self.pool, copy)
+        return self.drafting.fork(self, row)
 
 
 def _probabilities(outcome: Outcome) -> list[float]:
-    """The model's own probabilities of the committed tokens; 1 each where its logits were not asked for."""
+    """The model's own probabilities of the committed tokens; 1 each where it was not asked, or not asked so far."""
+    size = len(outcome.committed)
     if outcome.logits is None:
-        return [1.0] * len(outcome.committed)
-    slots = [slot_of(node) for node in (ROOT, *outcome.path)][: len(outcome.committed)]
+        return [1.0] * size
+    slots = [slot_of(node) for node in (ROOT, *outcome.path)][:size]
     logits = outcome.logits[slots]  # [n, V]
-    chosen = logits.gather(1, torch.tensor(outcome.committed, device=logits.device)[:, None])[:, 0]
+    chosen = logits.gather(1, torch.tensor(outcome.committed[: len(slots)], device=logits.device)[:, None])[:, 0]
     found: list[float] = (chosen - logits.logsumexp(-1)).exp().tolist()
-    return found
+    return [*found, *([1.0] * (size - len(slots)))]

@@ -11,7 +11,7 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability, Model
 from ...tree import ROOT, Proposal, Siblings, Tree
-from ..chance import KeyedChance
+from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, Urn, add_taken
 from ..second import Reader, Second
@@ -89,7 +89,7 @@ class DySpec(Drafter):
             lines = yield [slot.place for slot in layer]
             heap = Heap()
             for first, line in zip(layer, lines, strict=True):
-                first.urn = Urn(line, chance)
+                first.urn = self._urn(line, first.node, tree, chance)
                 heap.push(first)
             layer = []
             while len(tree) < room.nodes and (slot := heap.pop()) is not None:
@@ -113,10 +113,15 @@ class DySpec(Drafter):
                         continue
                     deepest = depth
                 (line,) = yield [slot.place]
-                slot.urn = Urn(line, chance)
+                slot.urn = self._urn(line, slot.node, tree, chance)
             for further in self._fill(tree, slot, reader, room):
                 heap.push(further)
         return tree
+
+    def _urn(self, line: Vector, node: int, tree: Tree, chance: KeyedChance | None) -> Urn:
+        """What the children of a node are taken from."""
+        depth = 1 if node == ROOT else tree.depths[node] + 1
+        return Urn(line, None if chance is None else chance.at(depth, depth, node - ROOT))
 
     def _fill(self, tree: Tree, slot: Slot, reader: Reader, room: Room) -> list[Slot]:
         """Put a child into the slot; the slots that this opens: the next sibling's, and the child's own first."""

@@ -144,6 +144,7 @@ class FuseDrafting(Drafting):
         self.hidden = tuple(sorted({layer for drafting in draftings for layer in drafting.hidden}))
         self.owners: dict[str, Ledger] = {}  # by source of a node
         self.rows = 1  # in this round
+        self._steady = context.steady
         self._cost = cache(context.clock.cost)
         self._now = stopwatch(context.target.device)
 
@@ -152,6 +153,8 @@ class FuseDrafting(Drafting):
 
     def rests(self, rooms: Sequence[Room]) -> bool:
         self.rows = len(rooms)
+        if self._steady:  # nobody sits out: who does is a matter of seconds
+            return False
         worth = self._cost(1, self.rows) / self.rows
         for drafting, ledger in zip(self.draftings, self.ledgers, strict=True):
             if drafting.free:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import ClassVar, cast
 
@@ -65,7 +65,8 @@ class Pearl(Drafter):
         second = Second(context, self.model)
         if second.model is context.target:
             raise Unsupported("pearl cannot draft with the target itself", hint="load the model a second time")
-        return PearlDrafting(self, second, context.clock)
+        settings = replace(self, ahead=self.ahead or FIRST) if context.steady else self
+        return PearlDrafting(settings, second, context.clock)
 
 
 class PearlDrafting(Drafting):

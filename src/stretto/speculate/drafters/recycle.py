@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -76,8 +76,9 @@ class Recycle(Drafter):
 
     def begin(self, context: Context) -> Drafting:
         vocabulary = context.target.vocabulary
-        if not self.shared:
-            return RecycleDrafting(self, lambda row: RecycleSession(self, row, Followers(vocabulary, self.ranks)))
+        if not self.shared or context.steady:
+            own = replace(self, shared=False)
+            return RecycleDrafting(own, lambda row: RecycleSession(own, row, Followers(vocabulary, self.ranks)))
         table = context.memory.setdefault(self, Followers(vocabulary, self.ranks))
         assert isinstance(table, Followers)
         return RecycleDrafting(self, lambda row: RecycleSession(self, row, table))

@@ -15,7 +15,7 @@ from ...models.contract import Ability, Model
 from ...tree import ROOT, Proposal, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
-from ..growth import Growing, Growth, Urn, add_taken, fill, shape_of
+from ..growth import Growing, Growth, Urn, add_taken, fill, shape_of, urns_of
 from ..second import Reader, Second
 
 SOURCE = "arXiv 2402.14160"
@@ -75,7 +75,7 @@ class Constant(Drafter):
     def grow(self, reader: Reader, room: Room, chance: KeyedChance | None) -> Growth:
         """Fill the room's shape, or that of the branches."""
         shape = shape_of(self.branches, room) if room.shape is None else room.shape
-        return fill(reader, room, shape, lambda lines, _: [Urn(line, chance) for line in lines], self.name)
+        return fill(reader, room, shape, lambda lines, depth: urns_of(lines, depth, chance), self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,10 @@ class Stochastic(Drafter):
         for depth in range(1, room.depth + 1):
             lines = yield [beam.place for beam in beams]
             level = []
-            for beam, urn, time in arrivals(beams, [Urn(line, chance) for line in lines], chance):
+            coins = (
+                None if chance is None else chance.at(depth, depth, len(beams))
+            )  # of the times; the urns' end before
+            for beam, urn, time in arrivals(beams, urns_of(lines, depth, chance), coins):
                 token = urn.take()
                 assert token is not None
                 node = add_taken(tree, token, beam.node, urn, self.name)

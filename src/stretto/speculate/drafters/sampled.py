@@ -15,7 +15,7 @@ from ...models.contract import Model
 from ...tree import Proposal
 from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
-from ..growth import Growing, Growth, Urn, fill, probabilities, shape_of
+from ..growth import Growing, Growth, Urn, fill, probabilities, shape_of, urns_of
 from ..second import Reader, Second
 
 ENTRY = Entry(
@@ -50,8 +50,8 @@ class Sampled(Drafter):
     def grow(self, reader: Reader, room: Room, chance: KeyedChance | None) -> Growth:
         """Draw a chain as long as the room allows."""
 
-        def urns(lines: Sequence[tuple[Vector, Vector]], _: int) -> list[Urn]:
-            made = [Urn(line, chance) for line, _ in lines]
+        def urns(lines: Sequence[tuple[Vector, Vector]], depth: int) -> list[Urn]:
+            made = urns_of([line for line, _ in lines], depth, chance)
             for urn, (line, belief) in zip(made, lines, strict=True):
                 urn.belief = belief
                 if chance is None:

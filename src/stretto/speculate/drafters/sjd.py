@@ -128,12 +128,13 @@ class SpeculativeJacobiSession(Session):
             if self.row.rule.pipeline.greedy:
                 tree.add(int(told.argmax()), parent, source=name)
             else:
-                tree.add(chance.draw(told), parent, source=name, proposal=Proposal.SAMPLED, drawn_from=told)
+                token = chance.at(depth + 1, depth + 1).draw(told)
+                tree.add(token, parent, source=name, proposal=Proposal.SAMPLED, drawn_from=told)
         elif self.settings.start == "repeat":
             tree.add(tree.tokens[-1] if len(tree) else self.row.root, parent, source=name)
         else:
-            guess = self.settings.lowest + chance.draw(np.ones(self.highest - self.settings.lowest + 1))
-            tree.add(guess, parent, source=name)
+            guesses = np.ones(self.highest - self.settings.lowest + 1)
+            tree.add(self.settings.lowest + chance.at(depth + 1, depth + 1).draw(guesses), parent, source=name)
 
     def _told(self, outcome: Outcome) -> list[Vector]:
         """The steered distributions that the target gave of the tokens after the new root."""

@@ -17,7 +17,7 @@ from ...row import Row
 from ...tree import ROOT, Proposal, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
-from ..growth import Drawing, Growing, Growth, Urn, fill, shape_of
+from ..growth import Drawing, Growing, Growth, fill, shape_of, urns_of
 from ..second import Reader, Second
 
 MOST = 64  # drafters in one tree
@@ -82,9 +82,7 @@ class Independent(Drafter):
     def grow(self, reader: Reader, room: Room, chance: KeyedChance | None) -> Growth:
         """Fill the room's shape, or that of the branches."""
         shape = shape_of(self.branches, room) if room.shape is None else room.shape
-        return fill(
-            reader, room, shape, lambda lines, _: [Urn(line, chance, replaced=True) for line in lines], self.name
-        )
+        return fill(reader, room, shape, lambda lines, depth: urns_of(lines, depth, chance, replaced=True), self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Suffix(Drafter):
         return Siblings.DISTINCT if self.matches > 1 else Siblings.NONE
 
     def begin(self, context: Context) -> Drafting:
-        if not self.shared:
+        if not self.shared or context.steady:
             return Drafting(self, lambda row: SuffixSession(self, row, None))
         others = cast(Others, context.memory.setdefault(("suffix", self.capacity), Others(self.capacity)))
         return Drafting(self, lambda row: SuffixSession(self, row, others))

@@ -44,6 +44,10 @@ class Confidence(Planner):
                 f"confidence({self.threshold}, most={self.most})", hint="0 <= threshold <= 1 and most >= 1"
             )
 
+    @property
+    def repeats(self) -> bool:
+        return True
+
     def begin(self, context: Context, drafting: Drafting) -> Planning:
         return ConfidencePlanning(self)
 

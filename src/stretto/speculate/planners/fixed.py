@@ -25,6 +25,10 @@ class Fixed(Planner):
         if self.nodes < 0 or self.depth < 0:
             raise InvalidRequest(f"fixed({self.nodes}, {self.depth})", hint="nodes >= 0 and depth >= 0")
 
+    @property
+    def repeats(self) -> bool:
+        return True
+
     def begin(self, context: Context, drafting: Drafting) -> Planning:
         return FixedPlanning(Room(self.nodes, self.depth or self.nodes))
 

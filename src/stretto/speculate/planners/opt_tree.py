@@ -51,6 +51,10 @@ class OptTree(Planner):
                 f"opt-tree(delta={self.delta}, exponent={self.exponent})", hint="delta >= 0 and exponent > 0"
             )
 
+    @property
+    def repeats(self) -> bool:
+        return True
+
     def begin(self, context: Context, drafting: Drafting) -> Planning:
         return OptTreePlanning(self)
 

@@ -50,6 +50,10 @@ class SpecDec(Planner):
         if isinstance(self.estimator, str) and self.estimator not in ESTIMATORS:
             raise InvalidRequest(f"specdec(estimator={self.estimator})", hint=f"one of {', '.join(ESTIMATORS)}")
 
+    @property
+    def repeats(self) -> bool:
+        return self.estimator == "scores"  # others learn from all rows
+
     def begin(self, context: Context, drafting: Drafting) -> Planning:
         estimator = self.estimator
         if isinstance(estimator, str):

@@ -53,6 +53,10 @@ class Thompson(Planner):
         if self.accepted <= 0 or self.rejected <= 0:
             raise InvalidRequest(f"thompson(accepted={self.accepted}, rejected={self.rejected})", hint="both above 0")
 
+    @property
+    def repeats(self) -> bool:
+        return not self.keep
+
     def begin(self, context: Context, drafting: Drafting) -> Planning:
         last = context.memory.setdefault((self, drafting.identity), Posterior(self.accepted, self.rejected))
         assert isinstance(last, Posterior)
