@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-oldest lint clean
 
 demo: $(VENV)/installed
 	@$(BIN)/stretto demo
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto
+
+# What drives transformers' modules, once more, over the oldest release that is supported.
+test-oldest: $(VENV)/installed-oldest
+	PYTHONPATH=$(VENV)/oldest $(BIN)/python -m pytest -n auto tests/models tests/laws/test_real_models.py \
+		tests/bench/test_replay.py tests/bench/test_rounds.py tests/bench/test_shape.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -23,6 +28,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/installed-oldest: $(VENV)/installed-dev constraints-oldest.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target $(VENV)/oldest -r constraints-oldest.txt
 	@touch $@
 
 clean:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from models import test_network as driven
 from models.families import FAMILIES, ROPE, VOCABULARY, build
-from models.test_network import CPU, TOKENS, close, feed, networks, references, some_tree, truth
+from models.test_network import CPU, TOKENS, close, eager, feed, networks, references, some_tree, truth
 from stretto.models.cache import Cache
 from stretto.models.contract import NOTHING, Ability, Evaluation, Want
 from stretto.models.lean import Lean, lean_or_none
@@ -174,7 +174,7 @@ def test_what_it_can_do(family: str) -> None:
 
 @pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(APPLIES)))
 def test_it_steps_aside_with_a_reason_and_leaves_the_module_whole(family: str) -> None:
-    module = FAMILIES[family]()
+    module = eager(FAMILIES[family]())  # not every release picks what honours soft-capping by itself
     reasons: list[str] = []
     assert lean_or_none(module, reasons.append) is None
     assert len(reasons) == 1 and reasons[0]

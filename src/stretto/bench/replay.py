@@ -27,6 +27,7 @@ from ..generation import Counters
 from ..models.around import Around
 from ..models.cache import Cache
 from ..models.contract import Evaluation, Model, Want
+from ..models.hooks import cache_argument
 from ..models.window import Window
 from ..noise import WIDEST_GAP
 from .rounds import Pass
@@ -119,6 +120,7 @@ class Watched:
         self.passes: list[Pass] = []
         self._next: Tensor | None = None  # [R, P], positions of the padded batch
         self._temperature = 0.0
+        self._cache = cache_argument(module)
         module.register_forward_hook(self._after, with_kwargs=True)
 
     def follow(self, table: Tensor | None, temperature: float = 0.0) -> None:
@@ -135,7 +137,7 @@ class Watched:
         self.counters.rounds += 1
         self.counters.row_forwards += rows
         self.counters.token_forwards += rows * slots
-        cache = kwargs.get("past_key_values")
+        cache = kwargs.get(self._cache)
         end = slots if cache is None else cache.get_seq_length()  # the window's last slot stands before this
         self.passes.append(Pass(perf_counter(), end - slots, slots))
         if self._next is not None:

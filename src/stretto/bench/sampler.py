@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..errors import ModelError, Unsupported
+from ..models.hooks import cache_argument
 from ..models.load import find, load_module
 from ..models.masked import Masking, recognise
 
@@ -111,8 +112,8 @@ class Sampler:
                     input_ids=ids[:, rows],
                     attention_mask=visible,
                     position_ids=positions[:, rows],
-                    past_key_values=kept if settings.dual else None,
                     use_cache=settings.dual,
+                    **{cache_argument(self.module): kept if settings.dual else None},
                 ).logits  # [B, T, V] of every row, as published samplers have it
                 if self.masking.shift:
                     logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)

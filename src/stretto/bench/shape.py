@@ -18,6 +18,7 @@ from ..engine import Engine
 from ..errors import InvalidRequest, Unsupported
 from ..generation import Generation
 from ..models.contract import Model
+from ..models.hooks import cache_argument
 from ..models.network import Network
 from ..models.window import Window
 from .lanes import twin
@@ -153,7 +154,7 @@ class TheirForward:
     def step(self, tokens: list[int]) -> None:
         """Call the module."""
         ids = torch.tensor([tokens], device=self._module.device)
-        self._module(input_ids=ids, past_key_values=self._cache, use_cache=True)
+        self._module(input_ids=ids, use_cache=True, **{cache_argument(self._module): self._cache})
 
     def undo(self, size: int) -> None:
         """Crop the window away."""

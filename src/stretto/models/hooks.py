@@ -5,11 +5,13 @@ This file is the only one that knows transformers' calling conventions:
 - decoder layers stand in one ModuleList and are called with the hidden rows first;
 - attention goes through `ALL_ATTENTION_FUNCTIONS`, under the name that the config holds at that moment;
 - keys and values go through the `update` of the cache object, between rotation and attention;
+- the cache object is the argument of forward that is annotated as one, whatever its name;
 - a 4-D attention mask is handed to the layers as it is, so none is built.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,6 +110,15 @@ class Hooks:
         return self._visitor.layer(
             index, lambda rows: forward(rows, *args, **arguments), hidden, {**arguments, "positional": args}
         )
+
+
+def cache_argument(module: nn.Module) -> str:
+    """The name under which a module's forward takes its cache; empty where it takes none of transformers'.
+
+    Releases of transformers call it differently; its type is what they have in common.
+    """
+    parameters = inspect.signature(module.forward).parameters.values()
+    return next((each.name for each in parameters if "Cache" in str(each.annotation)), "")
 
 
 class VisitedCache:

@@ -18,7 +18,7 @@ from ..errors import ModelError, Unsupported
 from .attention import attend, probabilities
 from .cache import Cache, CacheShape, KeyForm, Place, visibility
 from .contract import Ability, Evaluation, Want
-from .hooks import AttentionCall, Hooks, VisitedCache
+from .hooks import AttentionCall, Hooks, VisitedCache, cache_argument
 from .survey import HINT, Anatomy, Rotary, decoder_layers, max_positions, survey
 from .window import RAW, Window
 
@@ -38,6 +38,7 @@ class Network:
         self.max_positions = max_positions(module)
         self.device: torch.device = module.device
         self.dtype: torch.dtype = module.dtype
+        self._cache_argument = cache_argument(module)
         self._hooks = Hooks(module, layers)
         self._open = torch.zeros(1, 1, 1, 1, device=self.device)  # a 4-D mask: the module builds none
         try:
@@ -117,9 +118,9 @@ class Network:
                 **inputs,
                 position_ids=positions,
                 attention_mask=self._open,
-                past_key_values=VisitedCache(visitor),
                 use_cache=True,
                 return_dict=True,
+                **{self._cache_argument: VisitedCache(visitor)},
             )
 
     def _compare_with_module(self) -> None:

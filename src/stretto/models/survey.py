@@ -19,7 +19,7 @@ from transformers import AttentionMaskInterface, PreTrainedModel
 
 from ..errors import ModelError
 from .attention import attend
-from .hooks import NAME, AttentionCall, Hooks, VisitedCache
+from .hooks import NAME, AttentionCall, Hooks, VisitedCache, cache_argument
 
 HINT = "stretto drives decoder-only models of transformers' common form (Llama, Qwen, Gemma, GPT-2, …)"
 UNBOUNDED = 2**17  # positions of a model that names no bound
@@ -81,7 +81,9 @@ def decoder_layers(module: PreTrainedModel) -> nn.ModuleList:
     if len(outer) != 1:
         raise ModelError(f"{name} has {len(outer)} lists of {count} decoder layers instead of one", hint=HINT)
     accepted = inspect.signature(module.base_model.forward).parameters
-    missing = [each for each in ("position_ids", "inputs_embeds", "past_key_values") if each not in accepted]
+    missing = [each for each in ("position_ids", "inputs_embeds") if each not in accepted]
+    if not (cache_argument(module) and cache_argument(module.base_model)):
+        missing.append("cache")
     if missing:
         raise ModelError(f"{name} cannot be told its {', '.join(missing)}", hint=HINT)
     return outer[0]
@@ -114,9 +116,9 @@ def survey(module: PreTrainedModel, hooks: Hooks, layers: int) -> Anatomy:
             output = module(
                 input_ids=torch.zeros_like(places),
                 position_ids=places,
-                past_key_values=VisitedCache(watch, far=furthest),
                 use_cache=True,
                 return_dict=True,
+                **{cache_argument(module): VisitedCache(watch, far=furthest)},
             )
     except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
