@@ -29,6 +29,7 @@ from .cache import Cache, CacheShape, KeyForm, Place, visibility
 from .contract import Ability, Evaluation, Want
 from .fuse import Layer, Norm, Unlike, Weights, fuse, release
 from .linear import threads_for
+from .sound import fault, sound
 from .window import RAW, Branch, Window
 
 CHECKED = 12  # tokens on which the module must agree
@@ -65,9 +66,15 @@ class Lean:
 
     @torch.inference_mode()
     def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
-        """See `Model.evaluate`. Logits are read from the last layer that runs."""
+        """See `Model.evaluate`. Logits are read from the last layer that runs.
+
+        Raises ModelError where what comes out is not finite.
+        """
         with threads_for(sum(window.lengths) * self.weights.parameters):
-            return self._evaluate(window, cache, want)
+            found, rows = self._evaluate(window, cache, want)
+            if not sound(found, want, window.lengths, rows):
+                raise fault(self, lambda *again: self._evaluate(*again)[0], window, cache)
+            return found
 
     @torch.inference_mode()
     def embed(self, tokens: Tensor) -> Tensor:
@@ -81,7 +88,8 @@ class Lean:
 
     # -- one evaluation ---------------------------------------------------------------------------
 
-    def _evaluate(self, window: Window, cache: Cache, want: Want) -> Evaluation:
+    def _evaluate(self, window: Window, cache: Cache, want: Want) -> tuple[Evaluation, Tensor]:
+        """What is wanted, and the rows [N, C] that leave the last layer that runs."""
         first, last = window.layers or (0, self.layers)
         visit = self._visit(window, cache, want)
         rows = visit.pack(self._enter(window, first))  # [N, C]
@@ -102,7 +110,7 @@ class Lean:
             found.logits = found.logits.view(*want.logits.shape, -1)
         elif want.logits:
             found.logits = visit.unpack(self._logits(rows))
-        return found
+        return found, rows
 
     def _enter(self, window: Window, first: int) -> Tensor:
         """The rows that enter the first layer that runs: [B, T, C]."""

@@ -19,6 +19,7 @@ from .attention import attend, probabilities
 from .cache import Cache, CacheShape, KeyForm, Place, visibility
 from .contract import Ability, Evaluation, Want
 from .hooks import AttentionCall, Hooks, VisitedCache, cache_argument
+from .sound import fault, sound
 from .survey import HINT, Anatomy, Rotary, decoder_layers, max_positions, survey
 from .window import RAW, Window
 
@@ -65,8 +66,16 @@ class Network:
     def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
         """See `Model.evaluate`. Logits are read from the last layer that runs.
 
-        Hidden rows of layer l are what leaves it, edits included, before the final norm.
+        Hidden rows of layer l are what leaves it, edits included, before the final norm. Raises ModelError where
+        what comes out is not finite.
         """
+        found, rows = self._evaluate(window, cache, want)
+        if not sound(found, want, window.lengths, rows):
+            raise fault(self, lambda *again: self._evaluate(*again)[0], window, cache)
+        return found
+
+    def _evaluate(self, window: Window, cache: Cache, want: Want) -> tuple[Evaluation, Tensor]:
+        """What is wanted, and the rows [B, T, C] that leave the last layer that runs."""
         place = cache.place(window)
         visit = _Visit(self, window, cache, place, want)
         whole = want.logits is True
@@ -81,7 +90,7 @@ class Network:
         if isinstance(want.logits, Tensor):
             last = visit.left[visit.last]  # [B, T, C]
             found.logits = self.read_out(last.gather(1, want.logits[..., None].expand(-1, -1, last.shape[-1])))
-        return found
+        return found, visit.left[visit.last]
 
     @torch.inference_mode()
     def embed(self, tokens: Tensor) -> Tensor:
