@@ -214,7 +214,10 @@ def test_statistics_trace_and_json_tell_what_the_engine_tells(run, model, engine
     saved = json.loads(trace.read_text(encoding="utf-8"))
     status, printed, _ = run(*common, "--json")
     (line,) = printed.splitlines()
+    assert counted.endswith(f"; {answer.guarantee}") and answer.guarantee.startswith("exact tokens")
     for record in (saved, json.loads(line)):
+        assert record["guarantee"] == answer.guarantee
+        assert record["numbers"] == answer.numbers and set(answer.numbers["kernels"]) > {"qkv", "head"}
         assert (record["text"], record["tokens"], record["error"]) == (answer.text, answer.tokens, None)
         assert len(record["steps"]) == record["counters"]["rounds"] == answer.counters.rounds
         assert [entry["token"] for entry in record["log_probabilities"]] == answer.tokens
@@ -525,6 +528,7 @@ MISTAKES = {  # arguments; MODEL, OTHER (another vocabulary), UNTEMPLATED and FO
     "unsupported architecture": ("generate --model FOLDER/encoder ab", "does not continue text"),
     "unknown dtype": ("generate --model MODEL --dtype float9 ab", "unknown dtype"),
     "unknown device": ("generate --model MODEL --device abacus ab", "there is no device"),
+    "unknown exactness": ("generate --model MODEL --exact letters ab", "choose tokens or bits"),
     "unknown weights": ("generate --model MODEL --weights int9 ab", "choose auto or int8"),
     "unknown method": ("generate --method lokup ab", "did you mean 'lookup'"),
     "empty method": ("generate --method '' ab", "the method is empty"),

@@ -19,7 +19,7 @@ FLOORS = [  # an import goes down this list, never up
     {"train"},
     {"verify"},
     {"engine"},
-    {"method", "catalogue", "request", "text", "messages", "pieces", "stops", "score"},
+    {"method", "catalogue", "request", "text", "messages", "pieces", "stops", "score", "guarantee"},
     {"diagnose"},
     {"speculate", "route", "search", "diffuse"},
     {"context"},

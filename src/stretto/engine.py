@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -16,6 +16,7 @@ from .aliases import ours
 from .context import Context
 from .errors import InvalidRequest, NotTaken, StrettoError, Unsupported
 from .generation import Finish, Generation
+from .guarantee import guarantee
 from .messages import Conversation, Message
 from .method import Loop, Method
 from .models.clock import Clock, MeasuredClock
@@ -24,6 +25,7 @@ from .models.generation_config import Asked
 from .models.load import load
 from .models.masked import masking_of
 from .models.memory import require_memory
+from .models.numbers import numbers_of
 from .pieces import Text
 from .request import Request
 from .row import Commit, Limits, Row
@@ -136,13 +138,15 @@ class Engine:
         dtype: str | torch.dtype = "auto",
         device: str | torch.device = "auto",
         weights: str = "auto",
+        exact: str = "tokens",
+        reproducible: bool = False,
     ) -> Engine:
-        """An engine for a local folder, a model of the zoo (`zoo/causal`) or a hub name.
+        """An engine for a local folder, a model of the zoo (`zoo/causal`) or a hub name; options as in `models.load`.
 
         `dtype` and `device` may be torch's own as well as their names. Raises ModelError where the checkpoint cannot
         be read, Unsupported where it cannot be driven, InvalidRequest for an option that there is not.
         """
-        loaded = load(name, dtype=dtype, device=device, weights=weights)
+        loaded = load(name, dtype=dtype, device=device, weights=weights, exact=exact, reproducible=reproducible)
         engine = cls(loaded.model, loaded.tokenizer)
         engine.end_tokens = loaded.end_tokens
         engine.asked = loaded.asked
@@ -455,6 +459,8 @@ class Engine:
             method=methods.describe(decode.method),
             seed=decode.request.noise,
             repeats=methods.repeats(decode.method, decode.pipeline),
+            guarantee=guarantee(decode.method.guarantee, numbers_of(self.model), greedy=decode.pipeline.greedy),
+            numbers=asdict(numbers_of(self.model)),
         )
 
     def _failure(self, error: StrettoError, decode: _Decode) -> Generation:

@@ -96,6 +96,8 @@ class Generation:
     method: str = ""
     seed: int = 0  # of the noise: asked for again, it gives the same answer
     repeats: bool = True  # whether the same call, with the same seed, gives these tokens again
+    guarantee: str = ""  # what holds between this answer and plain decoding's, in one line
+    numbers: dict[str, Any] = field(default_factory=dict)  # how the model computed: dtype, kernels of the products, …
 
     def __str__(self) -> str:
         return self.text
@@ -106,6 +108,8 @@ class Generation:
             "method": self.method,
             "seed": self.seed,
             "repeats": self.repeats,
+            "guarantee": self.guarantee,
+            "numbers": self.numbers,
             "finish": self.finish,
             "error": None if self.error is None else str(self.error),
             "text": self.text,

@@ -10,6 +10,7 @@ import torch
 
 from .errors import InvalidRequest
 from .models.contract import Want
+from .models.numbers import TIE, numbers_of
 from .models.window import Window
 from .noise import gumbel, key
 from .request import Request
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from .generation import Generation
     from .method import Method
 
-TIE = 1e-4  # scores nearer than this may swap by rounding in float32; further apart they may not
 CHUNK = 512  # tokens per evaluation: bounds the memory of activations
 
 
@@ -35,7 +35,7 @@ class Comparison:
     second: Generation
     position: int | None  # index of the first different new token; None: there is none
     gap: float  # by how much the better of the two tokens chosen there beats the worse; inf where one is excluded
-    precise: bool  # computed in float32 or better; in half precision rounding alone can make larger gaps
+    precise: bool  # computed in float32 or better; in fewer bits rounding alone can make larger gaps
 
     @property
     def identical(self) -> bool:
@@ -77,7 +77,7 @@ def compare(
     if any(answer.finish == "interrupt" for answer in answers):
         raise KeyboardInterrupt
     one, two = answers
-    precise = engine.model.dtype in (torch.float32, torch.float64)
+    precise = not numbers_of(engine.model).rounded
     if one.tokens == two.tokens:
         return Comparison(one, two, None, 0.0, precise)
     position = agreement(one.tokens, two.tokens)

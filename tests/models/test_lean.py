@@ -17,7 +17,7 @@ from models.test_network import CPU, TOKENS, close, eager, feed, networks, refer
 from stretto.models.cache import Cache
 from stretto.models.contract import NOTHING, Ability, Evaluation, Want
 from stretto.models.lean import Lean, lean_or_none
-from stretto.models.linear import Linear
+from stretto.models.linear import Linear, Wish
 from stretto.models.window import Window
 from stretto.tree import ROOT, slot_of
 
@@ -227,7 +227,7 @@ def test_half_precision(dtype: torch.dtype) -> None:
 
 def test_int8_is_near_and_does_not_depend_on_the_window() -> None:
     """Whatever stands beside a token, its logits are the same: its own baseline is exact."""
-    lean = fast(FAMILIES["llama"](), int8=True)
+    lean = fast(FAMILIES["llama"](), wish=Wish(int8=True))
     reference = truth(references("llama"), TOKENS)
 
     def together(cache: Cache) -> Tensor:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stretto.models import linear
-from stretto.models.linear import ROWS, Half, Int8, Kernel, Linear, Packed, Plain, linears
+from stretto.models.alike import WIDTHS, Alike, widths_of
+from stretto.models.linear import ROWS, Half, Int8, Kernel, Linear, Packed, Plain, Wish, linears, named
 
 COUNTS = sorted({1, 2, 3, 5, 17, 63, 64, 65, 130, *ROWS})
 KERNELS: dict[str, Callable[[Tensor, Tensor | None], Kernel]] = {
@@ -97,3 +98,70 @@ def test_each_row_count_takes_the_kernel_timed_for_it() -> None:
 def test_half_weights_of_other_numbers_stay_plain() -> None:
     (product,) = linears([(matrix(300, 200).bfloat16(), None)])
     assert {type(kernel) for kernel in product.kernels} == {Plain}
+
+
+# -- alike --------------------------------------------------------------------------------------------
+
+
+class Uneven:
+    """A product of which chosen counts of rows have other bits; beside that, of each row alone."""
+
+    def __init__(self, *odd: int) -> None:
+        self.odd = odd
+        self.counts: list[int] = []
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        self.counts.append(len(x))
+        product = x.sum(1, keepdim=True)
+        return product * (1 + 1e-6) if len(x) in self.odd else product
+
+
+def test_a_kernel_is_held_to_the_counts_at_which_its_rows_are_alike() -> None:
+    x = torch.randn(150, 40)
+    assert widths_of(Uneven(), 40, x) == list(WIDTHS)
+    kernel = Uneven(1, 2, 6, 7)
+    widths = widths_of(kernel, 40, x)
+    assert widths == [width for width in WIDTHS if width not in (1, 2, 6)]
+    alike, whole = Alike(kernel, widths), x.sum(1, keepdim=True)
+    for rows in (1, 2, 3, 5, 6, 7, 30, 64, 65, 150):
+        kernel.counts.clear()
+        assert torch.equal(alike(x[:rows]), whole[:rows])
+        assert torch.equal(alike(x[:rows], whole[:rows].clone()), whole[:rows] + whole[:rows])
+        assert set(kernel.counts) <= set(widths)
+
+
+def test_where_the_place_matters_rows_are_multiplied_one_by_one() -> None:
+    def placed(x: Tensor) -> Tensor:
+        return x.sum(1, keepdim=True) + torch.arange(len(x))[:, None] * 1e-3
+
+    x = torch.randn(70, 40)
+    assert widths_of(placed, 40, x) == [1]
+    assert torch.equal(Alike(placed, [1])(x), x.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("shape", [(40, 24), (300, 200), (1100, 1000)])
+@pytest.mark.parametrize("wish", [Wish(bits=True), Wish(bits=True, settled=True), Wish(bits=True, int8=True)])
+@torch.inference_mode()
+def test_alike_products_do_not_know_how_many_rows_there_are(shape: tuple[int, int], wish: Wish) -> None:
+    weights = [matrix(*shape, seed) for seed in range(2)]
+    for product, weight in zip(linears([(weight, None) for weight in weights], 0, wish), weights, strict=True):
+        assert len(set(product.names)) == 1  # one kernel, or the counts would differ
+        x, add = torch.randn(130, shape[1]), torch.randn(130, shape[0])
+        whole, added = product(x), product(x, add.clone())
+        if not wish.int8:
+            torch.testing.assert_close(whole, F.linear(x, weight), atol=5e-4, rtol=0)
+        for rows in range(1, 131):
+            assert torch.equal(product(x[:rows]), whole[:rows])
+            assert torch.equal(product(x[-rows:], add[-rows:].clone()), added[-rows:])
+
+
+def test_a_rule_instead_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "_race", lambda *_: pytest.fail("the clock was asked"))
+    for shape, halved, expected in (
+        ((300, 200), True, "transposed, half from 2 rows on"),
+        ((300, 200), False, "transposed, packed from 2 rows on"),
+        ((1100, 1000), True, "half"),
+        ((1100, 1000), False, "packed"),
+    ):
+        (product,) = linears([(matrix(*shape) + (0.0 if halved else 1e-4), None)], 0, Wish(settled=True))
+        assert named(product) == expected

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,11 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from models.families import FAMILIES, VOCABULARY
 from stretto.errors import InvalidRequest, ModelError, StrettoError, UnknownName, Unsupported
+from stretto.models import linear
 from stretto.models.contract import Model
 from stretto.models.load import load
 from stretto.models.network import Network
+from stretto.models.numbers import numbers_of
 from stretto.models.window import Window
 
 TOKENS = [5, 6, 7, 8, 9]
@@ -192,3 +196,36 @@ def test_settings_that_cannot_be(saved: Path, tmp_path: Path) -> None:
         load(saved, weights="int8", dtype="bfloat16")
     with pytest.raises(Unsupported, match="no fast path"):
         load(save("gpt2", tmp_path), weights="int8")
+    with pytest.raises(InvalidRequest, match="unknown exactness"):
+        load(saved, exact="letters")
+    with pytest.raises(Unsupported, match="no exact bits: ") as caught:
+        load(save("gpt2", tmp_path), exact="bits")
+    assert "exact='tokens'" in caught.value.hint
+    with pytest.raises(Unsupported, match="exact bits are for the CPU"):
+        load(saved, exact="bits", device="meta")
+    with pytest.raises(Unsupported, match="it was not asked for"):
+        load(saved, exact="bits", fast=False)
+
+
+@pytest.mark.parametrize("exact", ["tokens", "bits"])
+def test_two_loads_choose_the_same_kernels_if_that_is_asked_for(exact: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kernels(seed: int, reproducible: bool) -> Mapping[str, str]:
+        """What is chosen under a clock that runs by dice."""
+        dice = random.Random(seed)
+        ticks = itertools.accumulate(iter(dice.random, None))
+        for name in ("thread_time", "perf_counter"):
+            monkeypatch.setattr(linear.time, name, lambda: next(ticks))
+        return numbers_of(load("zoo/causal", exact=exact, reproducible=reproducible).model).kernels
+
+    settled = kernels(0, True)
+    assert settled == kernels(1, True) == kernels(2, True)
+    assert list(settled) == ["qkv", "out", "gate_up", "down", "head"] and all(settled.values())
+    assert len({str(kernels(seed, False)) for seed in range(4)}) > 1  # else the dice would prove nothing
+
+
+def test_a_model_says_how_it_computes(saved: Path) -> None:
+    driven = numbers_of(load(saved, dtype="bfloat16", fast=False).model)
+    assert (driven.dtype, driven.bits, driven.rounded, dict(driven.kernels)) == ("bfloat16", False, "bfloat16", {})
+    exact = numbers_of(load(saved, dtype="bfloat16", exact="bits", reproducible=True).model)
+    assert (exact.dtype, exact.bits, exact.settled, exact.rounded) == ("bfloat16", True, True, "")
+    assert numbers_of(load("zoo/masked", exact="bits").model).bits  # through what is around the network

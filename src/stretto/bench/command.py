@@ -210,6 +210,7 @@ def _speed(args: argparse.Namespace) -> int:
 def _begun(args: argparse.Namespace, subject: Subject) -> Report:
     """A report without tasks: where its figures come from, and what our planners reckon with."""
     from ..models.clock import SIZES
+    from ..models.numbers import numbers_of
     from .provenance import provenance
     from .replay import forcing_costs
     from .results import Report
@@ -228,6 +229,7 @@ def _begun(args: argparse.Namespace, subject: Subject) -> Report:
         seed=args.seed,
         forcing_microseconds=forcing_costs(vocabulary),
         drawing_microseconds=forcing_costs(vocabulary, 1.0) if any(args.temperature) else None,
+        kernels=dict(numbers_of(subject.engine.model).kernels),
     )
     return Report(settings, clock=[[size, clock.cost(size)] for size in SIZES])
 

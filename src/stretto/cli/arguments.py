@@ -36,12 +36,16 @@ MODEL = "zoo/causal"  # where none is named
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """--model, --dtype, --device, --weights: what `load_engine` reads."""
+    """--model, --dtype, --device, --weights, --exact, --reproducible: what `load_engine` reads."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", default=MODEL, help=f"a folder, a shipped model or a hub name ({MODEL})")
     group.add_argument("--dtype", default="auto", help="float32, bfloat16, float16 or auto")
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … or auto")
     group.add_argument("--weights", default="auto", help="auto, or int8 for quantised weights on the CPU")
+    group.add_argument(
+        "--exact", default="tokens", help="tokens, or bits: windows, drafts and batches compute the same bits, slower"
+    )
+    group.add_argument("--reproducible", action="store_true", help="choose kernels by rule instead of by the clock")
 
 
 def load_engine(given: argparse.Namespace) -> Engine:
@@ -49,7 +53,14 @@ def load_engine(given: argparse.Namespace) -> Engine:
     with waiting(f"loading {given.model}"):
         from ..engine import Engine
 
-        return Engine.load(given.model, dtype=given.dtype, device=given.device, weights=given.weights)
+        return Engine.load(
+            given.model,
+            dtype=given.dtype,
+            device=given.device,
+            weights=given.weights,
+            exact=given.exact,
+            reproducible=given.reproducible,
+        )
 
 
 def load_continuing(given: argparse.Namespace, *, hint: str) -> Engine:

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Print the curve: tokens in the window, milliseconds, how many windows of one token that is."""
     from ..models.clock import SIZES, MeasuredClock
+    from ..models.numbers import numbers_of
 
     if given.rows < 1:
         raise InvalidRequest(f"rows is {given.rows}", hint="rows >= 1")
@@ -41,4 +42,6 @@ def run(given: argparse.Namespace) -> int:
     for tokens, cost in seconds.items():
         bar = "█" * max(1, round(BAR * cost / max(seconds.values())))
         print(f"{tokens:6}{1000 * cost:10.2f}{cost / seconds[1]:7.2f}  {bar}")
+    for kind, kernel in numbers_of(engine.model).kernels.items():
+        print(f"{kind} by {kernel}")
     return 0

@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_prompts(parser, several="several are answered side by side")
     add_method(parser)
     output = parser.add_argument_group("output")
-    output.add_argument("--stats", action="store_true", help="a line of statistics on standard error")
+    output.add_argument(
+        "--stats", action="store_true", help="a line on standard error: statistics, and what is guaranteed"
+    )
     output.add_argument("--trace", metavar="FILE", type=Path, help="save as JSON how each token came about")
     output.add_argument("--picture", metavar="FILE", type=Path, help="the same as a picture: a page of HTML")
     form = output.add_mutually_exclusive_group()
@@ -153,7 +155,8 @@ def _report(engine: Engine, answers: list[Generation], given: argparse.Namespace
             total.add(answer.counters)
         total.rounds = max(answer.counters.rounds for answer in answers)  # they share rounds, and their time
         total.seconds = max(answer.counters.seconds for answer in answers)
-        print(statistics(total), file=sys.stderr)
+        promised = {answer.guarantee: None for answer in answers if answer.guarantee}
+        print("; ".join([statistics(total), *promised]), file=sys.stderr)
     if given.trace:
         answers[0].save_trace(given.trace)
     if given.picture:

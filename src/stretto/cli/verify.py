@@ -112,7 +112,7 @@ def difference(engine: Engine, comparison: Comparison, where: str) -> str:
 def _gap(comparison: Comparison) -> str:
     if math.isinf(comparison.gap):
         return "none, one of them should not be possible"
-    rounding = "" if comparison.precise else "; in half precision rounding does that: --dtype float32 tells"
+    rounding = "" if comparison.precise else "; rounding to few bits does that: --exact bits tells"
     return f"{comparison.gap:.2g}{rounding}"
 
 

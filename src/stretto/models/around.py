@@ -6,6 +6,7 @@ from torch import Tensor
 
 from .cache import Cache, KeyForm
 from .contract import Evaluation, Model, Want
+from .numbers import numbers_of
 from .window import Window
 
 
@@ -23,6 +24,7 @@ class Around:
         self.device = model.device
         self.dtype = model.dtype
         self.name = model.name
+        self.numbers = numbers_of(model)
 
     def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
         """The model's own."""

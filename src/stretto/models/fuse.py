@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .linear import Linear, Matrix, linears
+from .linear import Linear, Matrix, Wish, linears, named
 
 KNOWN = {
     *(f"self_attn.{name}_proj.{kind}" for name in ("q", "k", "v", "qkv", "o") for kind in ("weight", "bias")),
@@ -73,11 +73,13 @@ class Weights:
     gelu: bool  # the MLP's gate: tanh-approximated GELU, else SiLU
     max_positions: int
     parameters: int
+    wish: Wish  # how products were to be computed
+    kernels: dict[str, str]  # and which kernels do it, by kind of product
 
 
-def fuse(module: PreTrainedModel, int8: bool = False) -> Weights:
+def fuse(module: PreTrainedModel, wish: Wish = Wish()) -> Weights:
     """The module's weights, copied, fused and packed; the module stays as it is. Raises Unlike."""
-    return _Reader(module).weights(int8)
+    return _Reader(module).weights(wish)
 
 
 def release(module: PreTrainedModel) -> None:
@@ -113,29 +115,30 @@ class _Reader:
         self.frequencies, self.amplitude = self._rotary()
         self.query_order, self.channel_order = self._orders()
 
-    def weights(self, int8: bool) -> Weights:
+    def weights(self, wish: Wish) -> Weights:
         base, config = self.base, self.config
         head = self.module.get_output_embeddings()
         if type(head) is not nn.Linear or head.bias is not None:
             raise Unlike("its head is no plain matrix")
-        if int8 and (self.dtype is not torch.float32 or self.table.device.type != "cpu"):
+        if wish.int8 and (self.dtype is not torch.float32 or self.table.device.type != "cpu"):
             raise Unlike("int8 weights need a float32 module on the CPU")
         divisor = float(getattr(config, "logits_scaling", None) or 1.0)
         layers = list(base.layers)
         for index, layer in enumerate(layers):
             self._check(index, layer)
         size = sum(weight.nbytes for weight in self.module.parameters())
-        products = [  # one kind after the other, so that only one kind's copies lie about
-            linears([read(layer) for layer in layers], size, int8)
-            for read in (self._qkv, self._out, self._gate_up, self._down)
-        ]
+        kinds = {"qkv": self._qkv, "out": self._out, "gate_up": self._gate_up, "down": self._down}
+        products = {  # one kind after the other, so that only one kind's copies lie about
+            kind: linears([read(layer) for layer in layers], size, wish) for kind, read in kinds.items()
+        }
+        last = linears([_scaled(head.weight.detach(), None, 1 / divisor)], size, wish)
         return Weights(
-            name=(config.name_or_path or config.model_type) + (" int8" if int8 else ""),
+            name=(config.name_or_path or config.model_type) + (" int8" if wish.int8 else ""),
             table=self.table.detach(),
             embedding_scale=float(getattr(config, "embedding_multiplier", None) or 1.0),
-            layers=tuple(self._layer(layer, *parts) for layer, *parts in zip(layers, *products, strict=True)),
+            layers=tuple(self._layer(layer, *parts) for layer, *parts in zip(layers, *products.values(), strict=True)),
             final_norm=self._norm(base.norm),
-            head=linears([_scaled(head.weight.detach(), None, 1 / divisor)], size, int8)[0],
+            head=last[0],
             heads=self.heads,
             key_heads=self.key_heads,
             head_size=self.head_size,
@@ -144,6 +147,8 @@ class _Reader:
             gelu=self._gelu(base.layers[0].mlp),
             max_positions=int(config.max_position_embeddings),
             parameters=sum(weight.numel() for weight in self.module.parameters()),
+            wish=wish,
+            kernels={kind: named(series[0]) for kind, series in (products | {"head": last}).items()},
         )
 
     def _check(self, index: int, layer: Any) -> None:

@@ -28,7 +28,8 @@ from transformers import PreTrainedModel
 from .cache import Cache, CacheShape, KeyForm, Place, visibility
 from .contract import Ability, Evaluation, Want
 from .fuse import Layer, Norm, Unlike, Weights, fuse, release
-from .linear import threads_for
+from .linear import Wish, threads_for
+from .numbers import Numbers
 from .sound import fault, sound
 from .window import RAW, Branch, Window
 
@@ -49,6 +50,9 @@ class Lean:
         self.max_positions = weights.max_positions
         self.device = weights.table.device
         self.dtype = weights.table.dtype
+        wish = weights.wish
+        dtype = str(self.dtype).removeprefix("torch.")
+        self.numbers = Numbers(dtype, wish.int8, wish.bits, wish.settled, weights.kernels)
         self._group = weights.heads // weights.key_heads
         self._open, self._shut = torch.tensor([0.0, -torch.inf], dtype=self.dtype, device=self.device)
         self._sizes = [weights.heads, weights.key_heads, weights.key_heads]
@@ -127,10 +131,10 @@ class Lean:
             rows = rows * self.weights.embedding_scale
         return rows
 
-    def _visit(self, window: Window, cache: Cache, want: Want) -> _Visit:
+    def _visit(self, window: Window, cache: Cache, want: Want) -> Visit:
         place = cache.place(window)
         raw = cache.key_form == "raw"
-        visit = _Visit(
+        visit = Visit(
             place=place,
             cache=cache,
             batch=window.tokens.shape[0],
@@ -157,7 +161,7 @@ class Lean:
         batch, _, _, slots = mask.shape
         return mask[:, :, :, None].expand(-1, -1, -1, self._group, -1).reshape(batch, 1, -1, slots)
 
-    def _layer(self, index: int, rows: Tensor, visit: _Visit) -> Tensor:
+    def _layer(self, index: int, rows: Tensor, visit: Visit) -> Tensor:
         layer = self.weights.layers[index]
         if (given := visit.given.get((index, "attention"))) is not None:
             rows = rows + given
@@ -169,18 +173,21 @@ class Lean:
         if (given := visit.given.get((index, "mlp"))) is not None:
             return rows + given
         gate, up = layer.gate_up(_normed(rows, layer.mlp_norm)).chunk(2, dim=1)
-        gate = F.gelu(gate, approximate="tanh") if self.weights.gelu else F.silu(gate)
-        left = layer.down(gate.mul_(up), rows)
+        left = layer.down(self._gated(gate).mul_(up), rows)
         if (index, "mlp") in visit.branching:
             visit.branches[index, "mlp"] = visit.unpack(left - rows)
         return left
 
-    def _attend(self, index: int, layer: Layer, flat: Tensor, visit: _Visit) -> Tensor:
+    def _gated(self, gate: Tensor) -> Tensor:
+        """What the MLP's gate lets through, as a new tensor."""
+        return F.gelu(gate, approximate="tanh") if self.weights.gelu else F.silu(gate)
+
+    def _attend(self, index: int, layer: Layer, flat: Tensor, visit: Visit) -> Tensor:
         """Attention over the cache and the window: [N, all heads * size] -> [N, query heads * size]."""
         weights, batch, slots = self.weights, visit.batch, visit.slots
         heads = flat.view(flat.shape[0], -1, weights.head_size)
         if layer.head_norm is not None:
-            heads = _norm_heads(heads, layer.head_norm)
+            heads = norm_heads(heads, layer.head_norm)
         if layer.turns:
             heads = _rotate(heads, visit.turn)
         heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
@@ -210,7 +217,7 @@ class Lean:
 
 
 @dataclass(slots=True)
-class _Visit:
+class Visit:
     """What is the same for all layers of one evaluation; N slots are real, of B * T."""
 
     place: Place
@@ -254,7 +261,8 @@ def _normed(rows: Tensor, norm: Norm) -> Tensor:
     return _like((rows / length).mul_(norm.gain), rows)
 
 
-def _norm_heads(heads: Tensor, norm: Norm) -> Tensor:
+def norm_heads(heads: Tensor, norm: Norm) -> Tensor:
+    """The first heads of [N, heads, size], as many as the norm has rows, each by its own."""
     count = norm.gain.shape[0]
     return torch.cat([_normed(heads[:, :count], norm), heads[:, count:]], dim=1)
 
@@ -284,18 +292,21 @@ def _like(result: Tensor, rows: Tensor) -> Tensor:
 
 
 def lean_or_none(
-    module: PreTrainedModel, why_not: Callable[[str], None] = lambda reason: None, *, int8: bool = False
+    module: PreTrainedModel,
+    why_not: Callable[[str], None] = lambda reason: None,
+    wish: Wish = Wish(),
+    build: Callable[[Weights], Lean] = Lean,
 ) -> Lean | None:
     """The fast path for `module`, or None where it does not apply; `why_not` is then told the reason.
 
-    `int8` rounds the weights to eight bits (float32 modules on the CPU only). On success the module gives
-    up the weights that were fused: its own forward no longer runs.
+    A wish for int8 is for float32 modules on the CPU; one for bits asks for `build=Bitwise`. On success the module
+    gives up the weights that were fused: its own forward no longer runs.
     """
     try:
         with torch.inference_mode(False), torch.no_grad():
-            lean = Lean(fuse(module, int8))
+            lean = build(fuse(module, wish))
             with threads_for(CHECKED * lean.weights.parameters):
-                _compare(lean, module, int8)
+                _compare(lean, module)
     except Unlike as unlike:
         why_not(str(unlike))
         return None
@@ -303,7 +314,7 @@ def lean_or_none(
     return lean
 
 
-def _compare(lean: Lean, module: PreTrainedModel, int8: bool) -> None:
+def _compare(lean: Lean, module: PreTrainedModel) -> None:
     """Raise Unlike where a few tokens, evaluated in three windows, differ from the module's own forward."""
     tokens = (torch.arange(CHECKED, device=lean.device) * 31 + 5) % lean.vocabulary
     theirs = module(input_ids=tokens[None], use_cache=False).logits.float()
@@ -316,5 +327,5 @@ def _compare(lean: Lean, module: PreTrainedModel, int8: bool) -> None:
         assert logits is not None
         ours.append(logits)
     gap = float((torch.cat(ours, dim=1) - theirs).abs().max() / theirs.abs().max())
-    if not gap < (1e-3 if lean.dtype is torch.float32 and not int8 else 0.1):
+    if not gap < (1e-3 if lean.dtype is torch.float32 and not lean.numbers.int8 else 0.1):
         raise Unlike(f"its logits differ from the module's own by {gap:.2%}")

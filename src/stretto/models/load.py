@@ -35,6 +35,7 @@ from ..errors import InvalidRequest, ModelError, Unsupported
 from ..values import checked, shown
 from .contract import Model
 from .generation_config import Asked, asked, end_tokens
+from .linear import Wish
 from .masked import Layout, MaskedModel, recognise
 from .published import Convert
 
@@ -71,18 +72,27 @@ def load(
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "auto",
     weights: str = "auto",
+    exact: str = "tokens",
+    reproducible: bool = False,
     fast: bool = True,
 ) -> Loaded:
     """Load a local folder, `zoo/NAME`, or a model of the hub (the only case that touches the network).
 
     `dtype` is float32, bfloat16, float16 or auto: float32 on the CPU, the checkpoint's own elsewhere.
     `device` is a torch device or auto: CUDA where there is one. `weights` is auto (as `dtype` says) or int8,
-    which only the fast path has. `fast=False` drives the module itself even where the fast path applies.
-    Raises ModelError for the checkpoint, InvalidRequest for a setting, Unsupported for int8 without fast path.
+    which only the fast path has. `exact` is tokens (up to rounding: see `Generation.guarantee`) or bits: windows of any
+    size, trees and batches give each row the same bits; the fast path has it, on the CPU. `reproducible` chooses the
+    kernels by rule, where else the clock does: two loads compute alike. `fast=False` drives the module itself even
+    where the fast path applies.
+    Raises ModelError for the checkpoint, InvalidRequest for a setting, Unsupported for int8 or bits without fast path.
     """
     if weights not in ("auto", "int8"):
         raise InvalidRequest(f"unknown weights {shown(weights)}", hint="choose auto or int8")
+    if exact not in ("tokens", "bits"):
+        raise InvalidRequest(f"unknown exactness {shown(exact)}", hint="choose tokens or bits")
     where = _device(str(device))
+    if exact == "bits" and where.type != "cpu":
+        raise Unsupported("exact bits are for the CPU", hint="use device='cpu', or exact='tokens'")
     what = _dtype(str(dtype).removeprefix("torch."), where)
     if weights == "int8" and (where.type != "cpu" or what is not torch.float32):
         raise Unsupported("int8 weights are for float32 on the CPU", hint="use device='cpu' and dtype='float32'")
@@ -92,7 +102,8 @@ def load(
         generation = _generation(folder)
         module = load_module(folder, layout, what, where)
         tokenizer = _tokenizer(folder)
-        model, slow_because = _model(module, str(name), weights, fast)
+        wish = Wish(int8=weights == "int8", bits=exact == "bits", settled=reproducible)
+        model, slow_because = _model(module, str(name), wish, fast)
     ends = _end_tokens(folder, generation, module.config, tokenizer, model.vocabulary)
     if layout is not None:
         model = MaskedModel(model, layout.masking)
@@ -357,17 +368,20 @@ def _end_tokens(
     return end_tokens(named, vocabulary)
 
 
-def _model(module: PreTrainedModel, name: str, weights: str, fast: bool) -> tuple[Model, str]:
+def _model(module: PreTrainedModel, name: str, wish: Wish, fast: bool) -> tuple[Model, str]:
     """The fast path where it applies, else the module driven layer by layer, and why."""
     reasons = [] if fast else ["it was not asked for"]
     if fast:
-        from .lean import lean_or_none
+        from .bitwise import Bitwise
+        from .lean import Lean, lean_or_none
 
-        lean = lean_or_none(module, reasons.append, int8=weights == "int8")
+        lean = lean_or_none(module, reasons.append, wish, Bitwise if wish.bits else Lean)
         if lean is not None:
             return lean, ""
     reason = "; ".join(reasons)
-    if weights == "int8":
+    if wish.bits:
+        raise Unsupported(f"{name} has no fast path, so no exact bits: {reason}", hint="use exact='tokens'")
+    if wish.int8:
         raise Unsupported(f"{name} has no fast path, so no int8 weights: {reason}", hint="use weights='auto'")
     from .network import Network
 

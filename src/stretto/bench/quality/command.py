@@ -11,6 +11,7 @@ from ...engine import Engine
 from ...errors import InvalidRequest, ModelError
 from ...models.contract import Model
 from ...models.load import load
+from ...models.numbers import numbers_of
 from .. import tasks
 from ..plot import pyplot
 from ..provenance import provenance
@@ -88,6 +89,7 @@ def _provenance(args: argparse.Namespace, plan: Plan, engine: Engine) -> dict[st
         max_new_tokens=plan.limit or "room for the longest right answer of a batch",
         temperature=plan.temperature,
         seed=plan.seed,
+        kernels=dict(numbers_of(engine.model).kernels),
     )
 
 

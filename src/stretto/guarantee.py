@@ -1,0 +1,31 @@
+"""What is guaranteed for one answer: by its method, and by how its model computes. Said in one line, here alone."""
+
+from __future__ import annotations
+
+from .entry import Guarantee
+from .models.numbers import TIE, Numbers
+
+BEYOND = {  # what a method promises that does not promise plain decoding's tokens
+    Guarantee.APPROXIMATE: "approximate: the settings of the method trade likeness to the exact answer for speed",
+    Guarantee.NONE: "none: the method defines another answer than plain decoding's",
+}
+
+
+def guarantee(method: Guarantee, numbers: Numbers, *, greedy: bool) -> str:
+    """The guarantee of a method under a model's numbers; `greedy`: nothing is left to chance.
+
+    Begins with `exact bits`, `exact tokens`, `exact up to rounding`, `exact in distribution`, `approximate` or `none`.
+    """
+    if method in BEYOND:
+        return BEYOND[method]
+    if method is Guarantee.DISTRIBUTION and not greedy:
+        rounding = f", up to the rounding of {numbers.rounded}" if numbers.rounded else ""
+        return f"exact in distribution: drawn as plain decoding draws, other tokens{rounding}"
+    if numbers.bits:
+        return "exact bits: tokens and log-probabilities of plain decoding, drafted or not, alone or in a batch"
+    if numbers.rounded:
+        return (
+            f"exact up to rounding: that of {numbers.rounded} can change tokens between plain, drafted and batched "
+            "decoding; exact='bits' rules that out"
+        )
+    return f"exact tokens: those of plain decoding, but where the two best scores lie within {TIE:g}"

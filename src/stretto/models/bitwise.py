@@ -1,0 +1,99 @@
+"""The fast path where not one bit may change: plain, drafted and batched decoding compute the same numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..errors import Unsupported
+from . import sums
+from .cache import Cache, KeyForm
+from .contract import Want
+from .fuse import Layer, Weights
+from .lean import Lean, Visit, norm_heads
+from .window import Window
+
+TRIED = 9  # tokens of the windows in which such a network is tried
+
+
+class Bitwise(Lean):
+    """The same network, each row's results the same bits whatever stands beside it; on the CPU.
+
+    Products are `linear.Alike`; attention sums exactly (sums.py), over keys and values that the cache holds in float64;
+    the rest goes number by number, or row by row as torch's norms do. Whether it is so here is tried when it is built:
+    raises Unsupported where it is not.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__(weights)
+        self._open, self._shut = self._open.double(), self._shut.double()
+        self._try()
+
+    def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
+        """The same; twice as large."""
+        cache = super().new_cache(1, 1, key_form)
+        return Cache(replace(cache.shape, dtype=torch.float64), rows, slots, key_form)
+
+    def _visit(self, window: Window, cache: Cache, want: Want) -> Visit:
+        visit = super()._visit(window, cache, want)
+        visit.turn = visit.turn.to(torch.complex128)
+        if visit.key_turn is not None:
+            visit.key_turn = visit.key_turn.to(torch.complex128)
+        return visit
+
+    def _gated(self, gate: Tensor) -> Tensor:
+        return sums.gelu(gate) if self.weights.gelu else sums.silu(gate)
+
+    def _attend(self, index: int, layer: Layer, flat: Tensor, visit: Visit) -> Tensor:
+        weights, batch, slots = self.weights, visit.batch, visit.slots
+        scored = weights.heads + weights.key_heads
+        heads = flat.view(flat.shape[0], -1, weights.head_size)
+        if layer.head_norm is not None:
+            heads = norm_heads(heads, layer.head_norm)
+        heads = heads.to(torch.float64, copy=True)
+        if layer.turns:
+            heads = sums.turned(heads, visit.turn)
+        heads[:, : weights.heads].mul_(layer.scale)
+        heads = sums.gridded(heads, scored)
+        heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
+        queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)  # of [B, T, all heads, size]
+        queries = queries.reshape(batch, -1, weights.key_heads, weights.head_size).transpose(1, 2)
+        keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
+        if layer.turns and visit.key_turn is not None:
+            keys = sums.turned(keys, visit.key_turn)
+            keys = sums.gridded(keys.flatten(0, 1), keys.shape[2]).view(keys.shape)
+        mask = visit.masks[layer.reach]
+        for wanted, head in visit.wanted:
+            if wanted == index:
+                visit.attention[wanted, head] = self._probabilities(head, queries, keys, mask)
+        mixed = sums.attended(queries, keys, values, mask).to(self.dtype)  # [B, H, T * G, size]
+        mixed = mixed.transpose(1, 2).reshape(batch * visit.size, -1)
+        return mixed if slots is None else mixed.index_select(0, slots)
+
+    def _try(self) -> None:
+        """Tokens one by one, in one window, and beside others: raise Unsupported where any bit differs."""
+        tokens = ((torch.arange(2 * TRIED, device=self.device) * 37 + 3) % self.vocabulary).tolist()
+        cache = self.new_cache(3, 2 * TRIED)
+        rows = [cache.open() for _ in range(3)]
+
+        def logits(row: int, start: int, end: int) -> Tensor:
+            found = self.evaluate(Window.chain([row], [tokens[start:end]], [start], self.device), cache).logits
+            assert found is not None
+            return found[0]
+
+        for row in rows:
+            logits(row, 0, TRIED)
+        singly = torch.cat([logits(rows[0], at, at + 1) for at in range(TRIED, 2 * TRIED)])
+        cache.truncate(rows[0], TRIED)
+        cache.truncate(rows[2], TRIED // 2)
+        starts, lengths = (TRIED, TRIED, TRIED // 2), (TRIED, 3, TRIED)
+        parts = [tokens[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+        beside = self.evaluate(Window.chain(rows, parts, starts, self.device), cache).logits
+        cache.truncate(rows[0], TRIED)
+        together = logits(rows[0], TRIED, 2 * TRIED)
+        if beside is None or not (torch.equal(singly, together) and torch.equal(singly, beside[0])):
+            raise Unsupported(
+                f"{self.name}: here a row's results depend on how many stand beside it", hint="use exact='tokens'"
+            )

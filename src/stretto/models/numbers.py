@@ -1,0 +1,38 @@
+"""How a model computes: what its answers owe to rounding, and what a figure measured on it stands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .contract import Model
+
+
+TIE = 1e-4  # scores nearer than this may swap by rounding in float32; further apart they may not
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Form of the numbers, and the kernels of the products."""
+
+    dtype: str  # of weights and rows, such as float32
+    int8: bool = False  # products round weights and rows to eight bits
+    bits: bool = False  # a row's results have the same bits whatever stands beside it, in windows of any size
+    settled: bool = False  # kernels were chosen by rule: each load chooses the same; else by the clock
+    kernels: Mapping[str, str] = field(default_factory=dict)  # by kind of product; empty: torch's own
+
+    @property
+    def rounded(self) -> str:
+        """What rounds so coarsely that windows of unlike size may choose unlike tokens; empty: nothing does."""
+        if self.bits:
+            return ""
+        return "int8" if self.int8 else "" if self.dtype in ("float32", "float64") else self.dtype
+
+
+def numbers_of(model: Model) -> Numbers:
+    """How a model computes; a model that does not say computes in its dtype, by torch's own kernels."""
+    found: Numbers | None = getattr(model, "numbers", None)
+    return found or Numbers(str(model.dtype).removeprefix("torch."))

@@ -1,0 +1,169 @@
+"""Where exact bits were asked for, a row's results have the same bits in windows of any size, in trees and batches."""
+
+from __future__ import annotations
+
+from functools import cache as remember
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.families import FAMILIES, VOCABULARY
+from stretto import Engine, Generation
+from stretto.models.bitwise import Bitwise
+from stretto.models.cache import Cache
+from stretto.models.contract import NOTHING, Want
+from stretto.models.lean import Lean, lean_or_none
+from stretto.models.linear import Wish
+from stretto.models.window import Window
+
+CPU = torch.device("cpu")
+APPLIES = ("llama", "llama_yarn", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "granite")
+COUNTS = (1, 2, 3, 4, 5, 8, 16, 33)
+CONTEXTS = (1, 30, 90)
+FORMS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
+TOKENS = [(37 * at + at * at // 3 + 5) % VOCABULARY for at in range(128)]
+
+
+@remember
+def bitwise(family: str, form: str) -> Bitwise:
+    module = FAMILIES[family]().to(FORMS[form])
+    reasons: list[str] = []
+    model = lean_or_none(module, reasons.append, Wish(bits=True, int8=form == "int8"), Bitwise)
+    if model is None and form == "int8":
+        pytest.skip(f"eight bits are too few for these weights here: {reasons}")
+    assert isinstance(model, Bitwise), reasons
+    return model
+
+
+def begun(model: Lean, length: int, *, chunk: int = 128, tokens: list[int] = TOKENS, cache: Cache | None = None) -> Any:
+    """A cache, and a row of it that holds so many tokens, read in chunks."""
+    cache = cache or model.new_cache(4, 160)
+    row = cache.open()
+    for start in range(0, length, chunk):
+        part = tokens[start : min(start + chunk, length)]
+        model.evaluate(Window.chain([row], [part], [start], CPU), cache, NOTHING)
+    return cache, row
+
+
+def logits(model: Lean, cache: Cache, window: Window) -> Tensor:
+    found = model.evaluate(window, cache).logits
+    assert found is not None
+    return found
+
+
+@remember
+def one_by_one(family: str, form: str, context: int) -> Tensor:
+    """Logits after each of 33 tokens, decoded plainly."""
+    model = bitwise(family, form)
+    cache, row = begun(model, context)
+    windows = [Window.chain([row], [[TOKENS[at]]], [at], CPU) for at in range(context, context + max(COUNTS))]
+    return torch.cat([logits(model, cache, window)[0] for window in windows])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("family", APPLIES)
+def test_chains_trees_and_batches_are_single_steps(family: str, form: str) -> None:
+    model = bitwise(family, form)
+    for context in CONTEXTS:
+        plain = one_by_one(family, form, context)
+        for count in COUNTS:
+            said = TOKENS[context : context + count]
+            cache, row = begun(model, context, chunk=7)
+            chain = logits(model, cache, Window.chain([row], [said], [context], CPU))[0]
+            assert torch.equal(chain, plain[:count]), (context, count)
+            cache.truncate(row, context)
+            # the path itself stands at the even slots after its root, with a sibling before each
+            nodes, above, path = [said[0]], [-1], [0]
+            for token in said[1:]:
+                nodes += [(token + 1) % VOCABULARY, token]
+                above += [path[-1], path[-1]]
+                path.append(len(nodes) - 1)
+            tree = logits(model, cache, Window.branching([row], [nodes], [above], [context], CPU))[0]
+            assert torch.equal(tree[path], plain[:count]), (context, count)
+            cache.truncate(row, context)
+            _, other = begun(model, 50, tokens=TOKENS[::-1], cache=cache)
+            _, short = begun(model, 2, tokens=TOKENS[5:], cache=cache)
+            window = Window.chain([row, other, short], [said, TOKENS[:3], TOKENS[:9]], [context, 50, 2], CPU)
+            assert torch.equal(logits(model, cache, window)[0, :count], plain[:count]), (context, count)
+            cache.truncate(row, context)
+            some = logits(model, cache, window)[0, :1]  # nothing of what was taken back is left
+            assert torch.equal(some, plain[:1])
+
+
+def test_raw_keys_and_chosen_slots_too() -> None:
+    model = bitwise("llama", "float32")
+    plain = one_by_one("llama", "float32", 30)
+    cache = model.new_cache(1, 160, key_form="raw")
+    row = cache.open()
+    model.evaluate(Window.chain([row], [TOKENS[:30]], [0], CPU), cache, NOTHING)
+    raw = logits(model, cache, Window.chain([row], [TOKENS[30:33]], [30], CPU))[0]
+    cache.truncate(row, 30)
+    singly = [logits(model, cache, Window.chain([row], [[TOKENS[at]]], [at], CPU))[0] for at in range(30, 33)]
+    assert torch.equal(raw, torch.cat(singly))
+    torch.testing.assert_close(raw, plain[:3], atol=1e-4, rtol=0)
+    cache, row = begun(model, 30)
+    want = Want(logits=torch.tensor([[2]]))
+    chosen = model.evaluate(Window.chain([row], [TOKENS[30:34]], [30], CPU), cache, want).logits
+    assert chosen is not None and torch.equal(chosen[0], plain[2:3])
+
+
+# -- whole answers ------------------------------------------------------------------------------------
+
+PROMPTS = ["A story of a dog.", "Sort the words: pear, fig, apple, fig, pear, fig", "1 2 3 1 2 3 1 2", "The"]
+METHODS = (
+    "lookup",
+    "auto",
+    "recycle",
+    "draft(model=zoo/draft)+fixed(5)",
+    "draft-tree(model=zoo/draft)+fixed(16,depth=4)",
+)
+SETTINGS: tuple[dict[str, Any], ...] = ({}, {"temperature": 0.9, "top_p": 0.95, "seed": 3})
+
+
+def same(first: Generation, second: Generation) -> None:
+    assert first.tokens == second.tokens
+    assert first.log_probabilities == second.log_probabilities and first.log_probabilities  # bit for bit
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_answers_have_the_bits_of_plain_decoding(dtype: str) -> None:
+    engine = Engine.load("zoo/causal", dtype=dtype, exact="bits")
+    for settings in SETTINGS:
+        given = {"max_new_tokens": 16, "log_probabilities": 2, "end_tokens": ()} | settings
+        plain = [engine.generate(prompt, "plain", **given) for prompt in PROMPTS]
+        assert all(answer.guarantee.startswith("exact bits") for answer in plain)
+        accepted = 0
+        for method in METHODS:
+            drafted = engine.generate(PROMPTS[1], method, **given)
+            same(drafted, plain[1])
+            accepted += drafted.counters.accepted
+        assert accepted
+        for method in ("plain", "lookup", "draft(model=zoo/draft)+fixed(5)"):
+            for together, alone in zip(engine.generate(PROMPTS, method, **given), plain, strict=True):
+                same(together, alone)
+
+
+def test_eight_bits_too() -> None:
+    engine = Engine(bitwise("llama", "int8"))
+    prompts = [TOKENS[:20] * 2, TOKENS[3:9], TOKENS[:1]]
+    given = {"max_new_tokens": 40, "log_probabilities": 1}
+    plain = [engine.generate(prompt, "plain", **given) for prompt in prompts]
+    for method in ("lookup+fixed(6)", "recycle", "auto"):
+        for together, prompt, alone in zip(engine.generate(prompts, method, **given), prompts, plain, strict=True):
+            same(together, alone)
+            same(engine.generate(prompt, method, **given), alone)
+
+
+def test_it_is_the_same_model() -> None:
+    for name in ("zoo/causal", "zoo/masked"):
+        exact, other = Engine.load(name, exact="bits"), Engine.load(name)
+        prompt = exact.encode(PROMPTS[1])
+        found = []
+        for model in (exact.model, other.model):
+            cache = model.new_cache()
+            window = Window.chain([cache.open()], [prompt], [0], CPU)
+            window.everyone = name == "zoo/masked"
+            found.append(model.evaluate(window, cache).logits)
+        torch.testing.assert_close(*found, atol=1e-4, rtol=0)

@@ -1,0 +1,57 @@
+"""One line says what is guaranteed for an answer, by its method and by how its model computes."""
+
+from __future__ import annotations
+
+import pytest
+
+from stretto import Engine
+from stretto.entry import Guarantee
+from stretto.guarantee import guarantee
+from stretto.models.numbers import Numbers, numbers_of
+from stretto.models.table import TableModel
+
+FORMS = {
+    "float32": Numbers("float32"),
+    "int8": Numbers("float32", int8=True),
+    "bfloat16": Numbers("bfloat16"),
+    "bits": Numbers("bfloat16", bits=True),
+}
+EXPECTED = {
+    ("float32", Guarantee.EXACT): "exact tokens",
+    ("int8", Guarantee.EXACT): "exact up to rounding: that of int8 can change tokens",
+    ("bfloat16", Guarantee.EXACT): "exact up to rounding: that of bfloat16 can change tokens",
+    ("bits", Guarantee.EXACT): "exact bits",
+    ("float32", Guarantee.DISTRIBUTION): "exact in distribution",
+    ("bfloat16", Guarantee.DISTRIBUTION): "exact in distribution",
+    ("bits", Guarantee.DISTRIBUTION): "exact in distribution",
+    ("bits", Guarantee.APPROXIMATE): "approximate",
+    ("float32", Guarantee.NONE): "none",
+}
+
+
+@pytest.mark.parametrize(("form", "method"), EXPECTED)
+def test_what_is_said(form: str, method: Guarantee) -> None:
+    said = guarantee(method, FORMS[form], greedy=False)
+    assert said.startswith(EXPECTED[form, method]) and "\n" not in said
+    certain = guarantee(method, FORMS[form], greedy=True)
+    assert certain == guarantee(
+        Guarantee.EXACT if method is Guarantee.DISTRIBUTION else method, FORMS[form], greedy=True
+    )
+    coarse = form in ("int8", "bfloat16") and method is Guarantee.DISTRIBUTION
+    assert (f"up to the rounding of {form}" in said) is coarse
+
+
+def test_an_answer_says_it() -> None:
+    engine = Engine(TableModel.random(7, seed=1))
+    assert numbers_of(engine.model) == Numbers("float64")
+    for method, temperature, expected in (
+        ("plain", 0.0, "exact tokens"),
+        ("lookup", 0.7, "exact tokens"),
+        ("lookup+rejection", 0.0, "exact tokens"),
+        ("lookup+rejection", 0.7, "exact in distribution"),
+        ("lookup+relaxed", 0.7, "approximate"),
+    ):
+        answer = engine.generate([1, 2], method, max_new_tokens=3, temperature=temperature)
+        assert answer.guarantee.startswith(expected), method
+        assert answer.record()["guarantee"] == answer.guarantee
+        assert answer.record()["numbers"]["dtype"] == "float64"
