@@ -209,9 +209,9 @@ def describe(method: Method) -> str:
     """The text form that gives this method again, defaults left out."""
     if isinstance(method, Diffuse):
         named = {kind: getattr(method, kind) for kind in FILLING}
-        return "+".join(_describe_part(part) for kind, part in named.items() if part != FILLED.get(kind))
+        return "+".join(describe_part(part) for kind, part in named.items() if part != FILLED.get(kind))
     if not isinstance(method, Speculate):
-        return _describe_part(method.route if isinstance(method, Routed) else method.search)
+        return describe_part(method.route if isinstance(method, Routed) else method.search)
     if method.draft is None:
         return "plain"
     parts: list[Any] = [method.draft]
@@ -219,10 +219,11 @@ def describe(method: Method) -> str:
         parts.append(method.accept)
     if method.plan != usual_plan(method.accept):
         parts.append(method.plan)
-    return "+".join(map(_describe_part, parts))
+    return "+".join(map(describe_part, parts))
 
 
-def _describe_part(part: Any) -> str:
+def describe_part(part: Any) -> str:
+    """The text form that gives one part again, defaults left out."""
     changed = []
     for field in fields(part):
         value = getattr(part, field.name)
@@ -235,7 +236,7 @@ def _describe_part(part: Any) -> str:
 def _describe_value(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_describe_value, value))
-    return _describe_part(value) if hasattr(type(value), "kind") else str(value)
+    return describe_part(value) if hasattr(type(value), "kind") else str(value)
 
 
 def _judges(drafter: Drafter) -> str:

@@ -95,8 +95,11 @@ def agreement(first: Sequence[int], second: Sequence[int]) -> int:
     return next((at for at, (one, two) in enumerate(pairs) if one != two), min(len(first), len(second)))
 
 
-def scores_after(engine: Engine, prompt: list[int], output: list[int], request: Request) -> Tensor:
-    """Steered logits plus noise after prompt and output, [V]: evaluated afresh, without any draft."""
+def scores_after(engine: Engine, prompt: list[int], output: list[int], request: Request, stream: int = 0) -> Tensor:
+    """Steered logits plus noise after prompt and output, [V]: evaluated afresh, without any draft.
+
+    `stream` is the number of the sample, from 0.
+    """
     model, tokens = engine.model, [*prompt, *output]
     cache = model.new_cache(1, len(tokens))
     row = cache.open()
@@ -109,7 +112,7 @@ def scores_after(engine: Engine, prompt: list[int], output: list[int], request: 
     history = History(prompt)
     history.extend(output)
     ends = engine.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
-    rule = Rule(request.pipeline(ends), request.noise)
+    rule = Rule(request.pipeline(ends), request.noise, stream)
     steered = choose(evaluation.logits[:, 0], [Path(history)], [rule]).steered[0]  # [V]
     if rule.pipeline.greedy:
         return steered
