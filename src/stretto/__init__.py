@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .request import Request
 
 __version__ = "0.1.0"
-__all__ = ["Conversation", "Engine", "Generation", "Request", "__version__", "chat", "generate", "load"]
+__all__ = ["Conversation", "Engine", "Generation", "Request", "__version__", "chat", "generate", "load", "register"]
 
 
 def load(name: str = "zoo/causal", **options: Any) -> Engine:
@@ -39,6 +39,13 @@ def generate(prompt: Any, model: str = "zoo/causal", method: str | None = None, 
 def chat(messages: Any, model: str = "zoo/causal", method: str | None = None, **settings: Any) -> Any:
     """Load a model and answer a question or messages, as `Engine.chat` does; to ask again, keep an engine."""
     return load(model).chat(messages, method, **settings)
+
+
+def register(part: type) -> type:
+    """Take in a drafter, an order or another part from outside of the package; see `catalogue.register`."""
+    from .catalogue import register
+
+    return register(part)
 
 
 def __getattr__(name: str) -> Any:

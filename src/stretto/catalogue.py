@@ -1,21 +1,32 @@
 """Collects what the parts declare: the parts by name, and the catalogue's entries.
 
 Nothing is listed here. A part is a class with a `name` in one of the part folders; an entry is the module's
-`ENTRY` (or `ENTRIES`), standing beside the system's principal part.
+`ENTRY` (or `ENTRIES`), standing beside the system's principal part. Parts from elsewhere join them: those of a file
+(`plug_in`), of a class at hand (`register`), and of installed packages that name a module under the entry points
+`stretto.parts`.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+import sys
+import warnings
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from .entry import Entry, Guarantee
-from .errors import UnknownName, closest
+from .errors import InvalidRequest, UnknownName, closest
+
+Part = TypeVar("Part", bound=type)
+
+GROUP = "stretto.parts"  # of the entry points under which installed packages name a module with parts
 
 FOLDERS = (  # where parts of methods and diagnostics stand
     "speculate.drafters",
@@ -43,29 +54,14 @@ PLAIN = Entry(
 )
 
 
-@cache
 def parts() -> dict[str, Any]:
     """Every part of every method by its name."""
-    found: dict[str, Any] = {}
-    for module in _modules():
-        part: Any
-        for _, part in inspect.getmembers(module, inspect.isclass):
-            if part.__module__ == module.__name__ and "name" in vars(part):
-                assert part.name not in found, f"two parts are named {part.name!r}"
-                found[part.name] = part
-    return found
+    return _own_parts() | _installed().parts | _added.parts
 
 
-@cache
 def entries() -> dict[str, Entry]:
     """Every catalogue entry by its name."""
-    found = {PLAIN.name: PLAIN}
-    for module in _modules():
-        declared = [module.ENTRY] if hasattr(module, "ENTRY") else getattr(module, "ENTRIES", ())
-        for entry in declared:
-            assert entry.name not in found, f"two entries are named {entry.name!r}"
-            found[entry.name] = entry
-    return found
+    return _own_entries() | _installed().entries | _added.entries
 
 
 def part(name: str) -> Any:
@@ -73,6 +69,125 @@ def part(name: str) -> Any:
     if name not in parts():
         raise UnknownName(f"no part is named {name!r}", hint=closest(name, parts()))
     return parts()[name]
+
+
+# -- parts from elsewhere ----------------------------------------------------------------------------
+
+
+def register(part: Part) -> Part:
+    """Take in a part that stands outside of this package; also as a decorator, above `@dataclass`.
+
+    From then on its name works wherever a part is named. Defined anew, as notebooks do, it replaces itself.
+    Raises InvalidRequest where it is no part, or bears the name of another.
+    """
+    _added.take(part)
+    return part
+
+
+def plug_in(file: str | Path) -> None:
+    """Take in all parts and entries of a Python file. Running it is trusting it.
+
+    Raises InvalidRequest where it cannot be run, or holds none.
+    """
+    path = Path(file).expanduser()
+    if path.suffix != ".py" or not path.is_file():
+        raise InvalidRequest(f"there is no Python file {file}", hint="name a .py file that defines parts")
+    spec = importlib.util.spec_from_file_location(f"stretto_plugin_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look there for what annotations name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # it may raise anything
+        raise InvalidRequest(f"{file} fails with {type(error).__name__}: {error}", hint="mend the file") from error
+    if not _added.take_all(module):
+        raise InvalidRequest(
+            f"{file} defines no part", hint="a part is a class with a name; see docs/write-a-drafter.md"
+        )
+
+
+class _Others:
+    """Parts and entries from outside of the package."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, Any] = {}
+        self.entries: dict[str, Entry] = {}
+
+    def take(self, part: Any) -> None:
+        """One part. Raises InvalidRequest where it is none, or bears another's name."""
+        shown = getattr(part, "__qualname__", repr(part))
+        kind = next((base for base in getattr(part, "__mro__", ()) if "kind" in vars(base)), None)
+        if kind is None or not isinstance(getattr(part, "name", None), str):
+            raise InvalidRequest(
+                f"{shown} is no part", hint="derive it from a contract such as Drafter; give it a name"
+            )
+        if inspect.isabstract(part):
+            missing = ", ".join(sorted(part.__abstractmethods__))
+            raise InvalidRequest(f"the {part.kind} {part.name!r} lacks {missing}", hint=f"see {kind.__qualname__}")
+        if not getattr(getattr(part, "__dataclass_params__", None), "frozen", False):
+            raise InvalidRequest(f"{shown} is no frozen dataclass", hint="write @dataclass(frozen=True) above it")
+        other = (_own_parts() | self.parts).get(part.name)
+        if other is not None and (other.__module__, other.__qualname__) != (part.__module__, part.__qualname__):
+            raise InvalidRequest(f"a part named {part.name!r} is there already", hint="give it another name")
+        self.parts[part.name] = part
+
+    def take_all(self, module: ModuleType) -> int:
+        """All of a module; how many parts that were."""
+        found = list(_parts_of(module))
+        for part in found:
+            self.take(part)
+        self.entries |= {entry.name: entry for entry in _entries_of(module)}
+        return len(found)
+
+
+_added = _Others()
+
+
+@cache
+def _installed() -> _Others:
+    """What installed packages bring; one that fails is left out with a warning, and the others work."""
+    found = _Others()
+    for point in entry_points(group=GROUP):
+        try:
+            named = point.load()
+            found.take(named) if inspect.isclass(named) else found.take_all(named)
+        except Exception as error:  # another's package may raise anything
+            warnings.warn(f"{point.value} brings no parts: {type(error).__name__}: {error}", stacklevel=2)
+    return found
+
+
+# -- this package's own ------------------------------------------------------------------------------
+
+
+@cache
+def _own_parts() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for module in _modules():
+        for part in _parts_of(module):
+            assert part.name not in found, f"two parts are named {part.name!r}"
+            found[part.name] = part
+    return found
+
+
+@cache
+def _own_entries() -> dict[str, Entry]:
+    found = {PLAIN.name: PLAIN}
+    for module in _modules():
+        for entry in _entries_of(module):
+            assert entry.name not in found, f"two entries are named {entry.name!r}"
+            found[entry.name] = entry
+    return found
+
+
+def _parts_of(module: ModuleType) -> Iterator[Any]:
+    """The classes with a name of their own that a module defines."""
+    for _, part in inspect.getmembers(module, inspect.isclass):
+        if part.__module__ == module.__name__ and "name" in vars(part):
+            yield part
+
+
+def _entries_of(module: ModuleType) -> list[Entry]:
+    return [module.ENTRY] if hasattr(module, "ENTRY") else list(getattr(module, "ENTRIES", ()))
 
 
 def _modules() -> Iterator[ModuleType]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import filecmp
 import re
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import accumulate
 from pathlib import Path
@@ -73,13 +74,15 @@ def default(model: Model) -> str:
     return CONTINUES if masking is None else FILLS[masking.block is not None]
 
 
-def parse(text: str | Method) -> Method:
-    """A method from its text form; a method passes through.
+def parse(text: str | Method | Any) -> Method:
+    """A method from its text form, or from one part by value; a method passes through.
 
     Raises UnknownName for an unknown part or system, InvalidRequest for settings it does not take.
     """
     if isinstance(text, Method):
         return text
+    if hasattr(type(text), "kind"):
+        return _assembled(describe_part(text), [text])
     if not isinstance(text, str):
         raise InvalidRequest(f"{shown(text)} is no method", hint="a text such as 'lookup+fixed(8)'")
     if _depth(text) > DEEPEST:
@@ -91,19 +94,21 @@ def parse(text: str | Method) -> Method:
         if entry.command:
             raise InvalidRequest(f"{entry.name!r} is no way of decoding", hint=f"see `{entry.command}`")
         pieces = _split(entry.parts, "+")
+    if "plain" in pieces and set(pieces) != {"plain"}:
+        raise InvalidRequest(f"method {text!r}: 'plain' drafts nothing", hint="leave out 'plain' or the rest")
+    return _assembled(text, [_part(piece) for piece in pieces if piece != "plain"])
+
+
+def _assembled(text: str, parts: Sequence[Any]) -> Method:
+    """The method of these parts, which `text` names; what is not named is the default."""
     chosen: dict[str, Any] = {}
-    for piece in pieces:
-        if piece == "plain":
-            continue
-        part = _part(piece)
+    for part in parts:
         if part.kind in chosen:
             raise InvalidRequest(
                 f"method {text!r} names two of a kind, {part.kind}: {chosen[part.kind].name} and {part.name}",
                 hint=f"name one {part.kind}",
             )
         chosen[part.kind] = part
-    if "plain" in pieces and chosen:
-        raise InvalidRequest(f"method {text!r}: 'plain' drafts nothing", hint="leave out 'plain' or the rest")
     for kind, alone in ALONE.items():
         if kind in chosen:
             if len(chosen) > 1:

@@ -30,6 +30,7 @@ COMMANDS = {
     "train": "train the models that ship with stretto, or calibrate parts for a masked model",
     "demo": "a short show: drafting, its speed, and that it changes no token",
 }
+PLUGIN = "a Python file whose parts join those of the package; it is run"
 ELSEWHERE = {
     "bench": "stretto.bench.command",
     "train": "stretto.train.command",
@@ -76,6 +77,7 @@ def _run(given: list[str]) -> int:
         if name == called:  # only now, so that `stretto --help` loads no model stack
             module = importlib.import_module(ELSEWHERE.get(name, f"stretto.cli.{name}"))
             module.add_arguments(command)
+            command.add_argument("--plugin", action="append", default=[], metavar="FILE", help=PLUGIN)
             chosen = command
     known = [option for action in chosen._actions for option in action.option_strings]
     arguments, surplus = parser.parse_known_args(translated(given, known) or ["--help"])
@@ -83,6 +85,10 @@ def _run(given: list[str]) -> int:
         option = surplus[0].partition("=")[0]
         hint = aliases.meant(option, known, f"see stretto {called} --help")
         raise InvalidRequest(f"stretto {called} knows no {surplus[0]!r}", hint=hint)
+    for file in arguments.plugin:
+        from ..catalogue import plug_in
+
+        plug_in(file)
     return int(module.run(arguments))
 
 
