@@ -44,13 +44,13 @@ def held(engine, cases, draft=fuzz.DRAFT, seed=0):
 def test_combinations_on_a_tiny_network(tiny, folders):
     tally = held(tiny, range(140), folders[1])
     assert len(tally.methods) > 70
-    assert sum(tally.refused.values()) < 30
+    assert sum(tally.refused.values()) + tally.unsteady < 30
     assert tally.ties < tally.tokens / 1000
 
 
 def test_combinations_on_the_shipped_model():
     tally = held(Engine.load("zoo/causal"), range(20))
-    assert tally.tokens > 1000
+    assert tally.tokens > 500
 
 
 def test_combinations_that_fill_masks():

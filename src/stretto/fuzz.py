@@ -22,8 +22,9 @@ from .engine import Engine
 from .entry import Guarantee
 from .errors import StrettoError
 from .models.masked import masking_of
+from .models.numbers import TIE
 from .request import Request
-from .verify import TIE, agreement, scores_after
+from .verify import agreement, scores_after
 
 if TYPE_CHECKING:
     from .generation import Generation
@@ -93,12 +94,14 @@ class Tally:
     ties: int = 0  # differences at two scores so near that float32 may swap them
     refused: Counter[str] = field(default_factory=Counter)  # by the message's first words
     methods: set[str] = field(default_factory=set)  # text forms that were served
+    unsteady: int = 0  # served, with the word that the same call may give other tokens: not compared
     findings: list[Finding] = field(default_factory=list)
 
     def line(self) -> str:
         """All of it in one line."""
         return (
             f"{self.cases} cases, {len(self.methods)} methods, {sum(self.refused.values())} refused, "
+            f"{self.unsteady} that promise no repetition, "
             f"{self.tokens:,} tokens compared, {self.ties} ties, {len(self.findings)} findings"
         )
 
@@ -248,6 +251,9 @@ def attempt(engine: Engine, case: Case, tally: Tally) -> None:
     tally.methods.add(case.method)
     fresh = Engine(engine.model, engine.tokenizer, clock=engine.clock)
     fresh.end_tokens = engine.end_tokens
+    if not all(answer.repeats for answer in together):
+        tally.unsteady += 1  # what it answers depends on what was measured, and it says so
+        return
     try:
         judge.equal("the same call again", together, judge.answers(engine, case.prompts))
         judge.equal("an engine that remembers nothing", together, judge.answers(fresh, case.prompts))
