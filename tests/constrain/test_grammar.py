@@ -7,6 +7,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +122,137 @@ def test_patterns_are_those_of_the_standard_library(source: str) -> None:
         assert pattern.done(places) == bool(reference.fullmatch(text)), text
 
 
+CHARACTERS = [*"abAZ019_.- ^$]{},:\n\t\v\u00e9\u4e00\U0001f600", "\x00", "|", "\\", "(", ")"]
+ONES = [
+    "a",
+    "b",
+    "Z",
+    "é",
+    ":",
+    "]",
+    "}",
+    ".",
+    r"\d",
+    r"\s",
+    r"\w",
+    r"\D",
+    r"\S",
+    r"\W",
+    r"\n",
+    r"\t",
+    r"\v",
+    r"\.",
+    r"\{",
+]
+ONES += [r"\^", r"\$", r"\|", r"\\", r"\x41", r"\xe9", r"\u4e00", r"\U0001f600", "-", ",", " "]
+MEMBERS = ["a-z", "^", "A", ".", "$", r"\d", r"\W", r"\-", r"\]", r"\x41-\x5a", "é", r"\\", "{", "|", "*", ")"]
+COUNTS = ["*", "+", "?", "{2}", "{1,}", "{0,2}", "{,3}", "{0}", "{2,3}"]
+
+
+def drawn_pattern(chance: random.Random, depth: int = 3) -> str:
+    """From all of the syntax that is read."""
+    rows = []
+    for _ in range(chance.choice([1, 1, 1, 2])):
+        row = ""
+        for _ in range(chance.randint(1, 3)):
+            kind = chance.random()
+            if kind < 0.25 and depth:
+                row += chance.choice(["(", "(?:"]) + drawn_pattern(chance, depth - 1) + ")"
+            elif kind < 0.5:
+                members = chance.choices(MEMBERS, k=chance.randint(1, 3))
+                row += "[" + chance.choice(["", "^", "]", "^]"]) + "".join(members) + chance.choice(["", "-"]) + "]"
+            else:
+                row += chance.choice(ONES)
+            row += chance.choice(["", "", *COUNTS])
+        rows.append(row)
+    return "|".join(rows)
+
+
+@pytest.mark.filterwarnings("ignore:Possible")  # of the standard library, about sets that may come one day
+@pytest.mark.parametrize("part", range(4))
+def test_drawn_patterns_are_those_of_the_standard_library(part: int) -> None:
+    agreed = {True: 0, False: 0}
+    for seed in range(150 * part, 150 * part + 150):
+        chance = random.Random(seed)
+        source = drawn_pattern(chance)
+        try:
+            reference = re.compile(source, re.ASCII)
+        except re.error:  # a class that begins [^] goes on to the next bracket
+            with pytest.raises(InvalidRequest):
+                Pattern(source)
+            continue
+        if reference.fullmatch(""):
+            with pytest.raises(InvalidRequest, match="matches nothing"):
+                Pattern(source)
+            continue
+        pattern = Pattern(source)
+        for _ in range(60):
+            text = "".join(chance.choices(CHARACTERS, k=chance.choice([1, 1, 1, 2, 2, 3, 4])))
+            places = pattern.start
+            for char in text:
+                places = pattern.step(places, char)
+            found = bool(reference.fullmatch(text))
+            assert pattern.done(places) == found, (source, text)
+            agreed[found] += 1
+    assert min(agreed.values()) > 300, agreed
+
+
+UNREAD = {
+    "^a": "anchor",
+    "a$": "anchor",
+    r"\ba": "word boundary",
+    r"a\B": "word boundary",
+    r"\Aa": "anchor",
+    r"a\Z": "anchor",
+    r"\p{L}+": "Unicode property",
+    r"\P{L}": "Unicode property",
+    r"(a)\1": "back reference",
+    "(?=a)b": "look-ahead",
+    "(?!a)b": "look-ahead",
+    "(?<=a)b": "look-behind",
+    "(?<!a)b": "look-behind",
+    "(?P<n>a)": "named group",
+    "(?<n>a)": "named group",
+    "(?i)a": "flags",
+    "(?i:a)": "flags",
+    "(?>a)": "atomic",
+    "a*?": "second mark",
+    "a+?": "second mark",
+    "a??": "second mark",
+    "a++": "second mark",
+    "a{2}{3}": "second mark",
+    "a{2}?": "second mark",
+    "a{,}": "counts nothing",
+    "a{x}": "counts nothing",
+    "a{3,2}": "count",
+    "{2}": "nothing before",
+    "a|{2}": "nothing before",
+    r"\q": "an escape",
+    r"\N": "another dialect",
+    r"\h": "another dialect",
+    r"\x4": "no code",
+    r"\u12": "no code",
+    r"\U00110000": "no code",
+    r"\0": "an escape",
+    "[[:alpha:]]": "POSIX",
+    "[z-a]": "a range",
+    r"[\d-z]": "a range",
+    r"[a-\d]": "a range",
+    "a{1000000}": "too many",
+    "(((a{99}){99}){99})": "too many",
+    "(" * 1000 + "a" + ")" * 1000: "deep",
+}
+
+
+@pytest.mark.parametrize("source", UNREAD, ids=lambda source: source[:12])
+def test_what_a_pattern_may_not_hold_is_named(source: str) -> None:
+    """Alone and within other things; each is something to `re` or its kin, and none may be taken literally."""
+    for text in (source, f"x(y|{source})z"):
+        with pytest.raises(InvalidRequest, match=UNREAD[source]) as caught:
+            Pattern(text)
+        assert caught.value.hint and "character" in caught.value.message
+
+
 @pytest.mark.parametrize("source", ["a*", "", "(a", "a)", "*a", "[a", "a\\", "a|"])
 def test_patterns_that_cannot_be(source: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -144,6 +276,83 @@ def test_mistakes_of_a_language_are_named() -> None:
         assert caught.value.hint
     with pytest.raises(UnknownName, match="jsn"):
         language("jsn")
+
+
+FOREIGN = {
+    'root ::= object\nobject ::= "{" ws "}"\nws ::= [ ]*\n': "line 1: this is a GBNF grammar",
+    "# a comment\n\nroot ::=\n   a | b\n": "line 3: this is a GBNF grammar",
+    "<digit> ::= 0 | 1\n": "line 1: this is an EBNF grammar",
+    'letter = "A" | "B";\nword = letter, { letter };\n': "line 1: this is an EBNF grammar",
+    "S = a S b\n": "with = for ->",
+    "grammar Expr;\nexpr : NUMBER ;\n": "ANTLR",
+    "%token A\n%%\ns : A ;\n": "yacc",
+    '{"type": "object", "properties": {"a": {"type": "integer"}}}': "JSON Schema",
+    '\n{"$schema": "https://json-schema.org/draft/2020-12/schema"}\n': "JSON Schema",
+    '{"a": 1}': "JSON file",
+    'start: expr\n?expr: term\n     | expr "+" term  -> add\nterm: /a/\n': r"Lark grammar with an alias \(line 3\)",
+    "start: WORD\n%import common.WORD\n%ignore WORD\n": r"%import \(line 2\), %ignore \(line 3\)",
+    "start: A\nA.2: /a/\n": r"a priority \(line 2\)",
+    "start: sep{A}\nsep{x}: x\nA: /a/": r"a template \(line 2\)",
+    "start: A\nA: /(?!b)a/\n": "a look-around",
+    "start: A\nA: /a/i\n": "flags of a pattern",
+    "start: A B\n": "line 1: this is a Lark grammar, which",
+    "S -> a\n  | b\n": r"line 2: '\| b' is neither",
+    "S -> a\n\n// b\n": "line 3",
+    "S -> a\nS T -> b\n": "line 2: 'S T' is no name",
+    "S -> T*\nT -> a\n": "line 1: 'T\\*' repeats",
+    "S -> NAME+\nNAME ~ a\n": "line 1: 'NAME\\+' repeats",
+    'S -> "if" T\nT -> a': "line 1: '\"if\"' is quoted",
+    "S -> A\nA ~ a{2,1}\n": "line 2: the pattern",
+    "S -> A\nA ~ a\nA ~ b\n": "line 3: 'A' has a second pattern",
+    "S -> A\nA ~ a\nB ~ b\n": "line 3: the pattern 'B' has no place",
+    "S -> A\nA -> a\nA ~ a\n": "line 3: the pattern 'A' has rules as well",
+    "S -> S a\n": "derives no finite text",
+    "# nothing\n": "has no rule",
+    "": "has no rule",
+}
+
+
+@pytest.mark.parametrize("text", FOREIGN, ids=lambda text: text[:16].strip())
+def test_a_file_in_another_form_is_told_by_what_it_is(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "grammar"
+    for written_as in (text, "\ufeff" + text, text.replace("\n", "\r\n")):
+        file.write_bytes(written_as.encode())
+        with pytest.raises(InvalidRequest, match=FOREIGN[text]) as caught:
+            language(str(file))
+        assert caught.value.hint and caught.value.message.startswith(str(file))
+
+
+def test_real_grammars_of_others_are_told_by_what_they_are(shared_data: Path) -> None:
+    kinds = {".gbnf": "GBNF", ".ebnf": "GBNF", ".lark": "Lark", ".json": "JSON"}
+    files = [each for each in (shared_data / "bench" / "grammars").rglob("*") if each.suffix in kinds]
+    assert len(files) > 20
+    for file in files:
+        with pytest.raises(InvalidRequest, match=f"this is a {kinds[file.suffix]}"):
+            language(str(file))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "latin"
+    file.write_bytes("S -> a\nT -> é".encode("latin-1"))
+    with pytest.raises(InvalidRequest, match="line 2 is no UTF-8"):
+        language(str(file))
+    for name in (str(tmp_path), str(tmp_path / "none"), "x" * 5000, "a\0b"):
+        with pytest.raises(UnknownName):
+            language(name)
+
+
+def test_a_file_of_ours_is_read_as_it_is_now(tmp_path: Path) -> None:
+    """Comments, carriage returns, a byte order mark; a changed file is another language, the same one the same."""
+    file = tmp_path / "ours"
+    file.write_bytes("\ufeff# S -> b\r\nS -> A | ( S ) | ~ x ~\r\n\r\nA ~ [a-c]{2,3}\r\n~ [ ]+\r\n".encode())
+    found = language(str(file))
+    assert found is language(str(file))
+    for text, expected in (("abc", True), ("( ab )", True), ("a", False), ("~x~", True), ("b", False)):
+        matcher = Matcher(found)
+        assert (matcher.push(text) and matcher.complete) == expected, text
+    file.write_text("S -> b\n")
+    matcher = Matcher(language(str(file)))
+    assert matcher.push("b") and matcher.complete
 
 
 def is_json(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,6 +38,26 @@ class Grammar:
         if not rules:
             raise InvalidRequest("the grammar has no rule", hint="S -> a S b | a b")
         return cls(rules, next(iter(rules)))
+
+    @staticmethod
+    def check(line: str, names: Collection[str]) -> None:
+        """Raise InvalidRequest where a rule holds what others would read as an operator or a quoted text.
+
+        `names` are the symbols that are defined anywhere. Here each word stands for itself, and would do so silently.
+        """
+        left, _, right = line.partition("->")
+        if len(left.split()) != 1:
+            raise InvalidRequest(f"{left.strip()!r} is no name of a rule", hint="one word before ->: S -> a S b | a b")
+        for symbol in right.split():
+            if symbol[:-1] in names and symbol[-1] in "*+?":
+                raise InvalidRequest(
+                    f"{symbol!r} repeats {symbol[:-1]!r}, which rules do not", hint="list -> item | item list"
+                )
+            if len(symbol) > 1 and symbol[0] in "\"'" and symbol[-1] == symbol[0]:
+                raise InvalidRequest(
+                    f"{symbol!r} is quoted, and words stand for themselves",
+                    hint="leave the quotes out; ε is nothing; a text with quotes needs a pattern",
+                )
 
     @cached_property
     def terminals(self) -> frozenset[str]:

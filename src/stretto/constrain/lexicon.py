@@ -29,9 +29,12 @@ class Language:
     _first: dict[tuple[bool, ...], str] = field(default_factory=dict)  # which patterns' sets have it -> character
 
     @classmethod
-    def of(cls, grammar: str, patterns: Mapping[str, str] | None = None, skipped: Sequence[str] = ()) -> Language:
+    def of(
+        cls, grammar: str | Grammar, patterns: Mapping[str, str | Pattern] | None = None, skipped: Sequence[str] = ()
+    ) -> Language:
         """From text. A terminal without a pattern stands for itself, as it is written."""
-        parsed, given = Grammar.parse(grammar), dict(patterns or {})
+        parsed = Grammar.parse(grammar) if isinstance(grammar, str) else grammar
+        given = dict(patterns or {})
         unknown = sorted(set(given) - parsed.terminals - set(skipped))
         if unknown or set(skipped) - set(given):
             raise InvalidRequest(
@@ -39,7 +42,8 @@ class Language:
                 hint="give a pattern to terminals of the grammar, and to all that is skipped",
             )
         literal = {name: _escaped(name) for name in parsed.terminals - set(given)}
-        return cls(parsed, {name: Pattern(text) for name, text in {**literal, **given}.items()}, frozenset(skipped))
+        read = {n: Pattern(text) if isinstance(text, str) else text for n, text in {**literal, **given}.items()}
+        return cls(parsed, read, frozenset(skipped))
 
     def alike(self, text: str) -> str:
         """A text that is read as this one is: each character stands for all that no pattern tells from it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from diffuse.canvases import answer, blank, context, propose
 from laws.test_diffusion import KINDS, fits, plainly
 from stretto import method
+from stretto.constrain import emptiness
 from stretto.constrain.completion import HOLE, Gap
 from stretto.constrain.matcher import Matcher
 from stretto.diffuse.constraints.grammar import Grammar
@@ -247,3 +250,30 @@ def test_refusals_have_hints(nested: str) -> None:
         assert caught.value.hint
     chosen = method.parse(f"threshold+grammar({nested})")
     assert method.parse(method.describe(chosen)) == chosen and chosen.constraint == Grammar(nested)
+
+
+@pytest.mark.parametrize("order", ["low-confidence", "random-order"])
+def test_the_work_grows_with_the_length_and_no_faster(nested: str, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States that are worked out and characters that are read: counted, over answers of doubled lengths."""
+    steps = Counter[str]()
+    for owner, name in ((emptiness, "_derived"), (Matcher, "_column")):
+        monkeypatch.setattr(owner, name, counting(getattr(owner, name), steps))
+    work = []
+    for size in (12, 48):
+        steps.clear()
+        for seed in range(3):
+            model = MaskedTable.random_masked(6, seed, Masking(MASK), sharpness=2.0)
+            found = answer(model, [4, 4], f"{order}+lave({nested})", max_new_tokens=size, end_tokens=())
+            assert valid(found.tokens)
+        work.append(steps.total())
+    assert work[1] < 7 * work[0], work  # a length four times as large
+
+
+def counting(function: Callable[..., Any], steps: Counter[str]) -> Callable[..., Any]:
+    """The function, counted."""
+
+    def counted(*given: Any) -> Any:
+        steps[function.__name__] += 1
+        return function(*given)
+
+    return counted
