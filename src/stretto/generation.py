@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import StrettoError
+from .files import write_text
 
 Finish = Literal["end", "stop", "length", "interrupt", "error"]
 
@@ -123,5 +124,5 @@ class Generation:
         }
 
     def save_trace(self, path: str | Path) -> None:
-        """Write tokens, steps, log-probabilities and counters as JSON."""
-        Path(path).write_text(json.dumps(self.record(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        """Write tokens, steps, log-probabilities and counters as JSON; a file that is there stays whole until then."""
+        write_text(path, json.dumps(self.record(), indent=1, ensure_ascii=False) + "\n")

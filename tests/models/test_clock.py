@@ -140,3 +140,37 @@ def test_a_broken_or_unwritable_memory_is_no_obstacle(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert MeasuredClock(Counting(), blocked).cost(1) > 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"points": [], "padding": 0.0}',
+        '{"points": [[1, 0.0], [2, 0.0]], "padding": 0.0}',
+        '{"points": [[1, 1e400]], "padding": 0.0}',
+        '{"points": [[1, NaN]], "padding": 0.0}',
+        '{"points": [[1, -1.0], [2, 1.0]], "padding": 0.0}',
+        '{"points": [[1, 1.0], [2, 0.5]], "padding": 0.0}',
+        '{"points": [[4, 1.0], [2, 1.5]], "padding": 0.0}',
+        '{"points": [[1, 1.0], [1, 1.5]], "padding": 0.0}',
+        '{"points": [[0, 1.0]], "padding": 0.0}',
+        '{"points": [[1e400, 1.0]], "padding": 0.0}',
+        '{"points": [[1, 1.0]], "padding": -1.0}',
+        '{"points": [[1, 1.0]], "padding": 1e999}',
+        '{"points": [[1]], "padding": 0.0}',
+        '{"points": 5, "padding": 0.0}',
+        "[" * 100_000,
+        "[]",
+        "",
+    ],
+)
+def test_a_file_that_makes_no_sense_is_measured_again(text: str, tmp_path: Path) -> None:
+    MeasuredClock(Counting(), tmp_path).cost(1)
+    (path,) = tmp_path.iterdir()
+    path.write_text(text, encoding="utf-8")
+    model = Counting()
+    clock = MeasuredClock(model, tmp_path)
+    assert 0 < clock.cost(1) <= clock.cost(64) < 100 and model.sizes
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    again = Counting()
+    assert MeasuredClock(again, tmp_path).cost(1) == clock.cost(1) and not again.sizes  # the file is mended

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from stretto.models.table import TableModel
 from stretto.speculate import datastore as module
 from stretto.speculate.datastore import REACH, Datastore, Document, build, gather, opened, sort_suffixes
 from stretto.speculate.graft import NO_TOKEN
-from tracing import lines_run
+from tracing import killed_at, lines_run
 
 
 def texts(seed, vocabulary=3, count=5, most=40):
@@ -157,14 +159,129 @@ def test_what_is_no_store_is_told(tmp_path):
     (path / "store.json").write_text(json.dumps(said | {"version": 99}))
     with pytest.raises(InvalidRequest, match="format 99"):
         Datastore.open(path)
-    for broken in (json.dumps(said | {"tokens": 7}), json.dumps({"version": 1}), "{"):
+    for broken in (json.dumps(said | {"tokens": 7}), json.dumps({"version": 2}), "{"):
         (path / "store.json").write_text(broken)
         with pytest.raises(InvalidRequest, match="damaged"):
             Datastore.open(path)
     (path / "store.json").write_text(json.dumps(said))
-    (path / "order.npy").write_bytes(b"")
+    (path / said["data"] / "order.npy").write_bytes(b"")
     with pytest.raises(InvalidRequest, match="damaged"):
         Datastore.open(path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"vocabulary": "many"},
+        {"vocabulary": True},
+        {"tokens": -1},
+        {"tokenizer": 5},
+        {"content": None},
+        {"data": "../data-00000000"},
+        {"files": {}},
+        {"files": {name: [1, 2] for name in module.FILES}},
+        {"files": dict.fromkeys(module.FILES, "abc")},
+        {"more": 1},
+    ],
+)
+def test_a_store_that_says_nonsense_of_itself_is_damaged(wrong, tmp_path):
+    build(named([[1, 2, 3]]), tmp_path)
+    said = json.loads((tmp_path / "store.json").read_text())
+    (tmp_path / "store.json").write_text(json.dumps(said | wrong))
+    with pytest.raises(InvalidRequest, match="damaged") as caught:
+        Datastore.open(tmp_path)
+    assert caught.value.hint == "build it again"
+
+
+def test_no_byte_of_a_store_changes_unseen(tmp_path):
+    store = build(named(texts(3)), tmp_path)
+    for name in module.FILES:
+        file = tmp_path / store.about.data / name
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(InvalidRequest, match=f"damaged: {name} has changed"):
+            Datastore.open(tmp_path)
+        file.write_bytes(content[:-1])
+        with pytest.raises(InvalidRequest, match=f"damaged: {name} has"):
+            Datastore.open(tmp_path)
+        file.unlink()
+        with pytest.raises(InvalidRequest, match="damaged"):
+            Datastore.open(tmp_path)
+        file.write_bytes(content)
+    Datastore.open(tmp_path)  # the same bytes at another time
+    (tmp_path / store.about.data / "documents.json").write_text("[{}]")  # while it is in use
+    with pytest.raises(InvalidRequest, match="damaged"):
+        store.documents()
+
+
+def test_large_files_are_read_through_only_where_they_were_touched(tmp_path, monkeypatch):
+    store = build(named(texts(3)), tmp_path)
+    monkeypatch.setattr(module, "SMALL", 0)
+    read = []
+    monkeypatch.setattr(module, "_checksum", lambda file, own=module._checksum: read.append(file.name) or own(file))
+    Datastore.open(tmp_path)
+    assert read == []
+    file = tmp_path / store.about.data / "order.npy"
+    os.utime(file)
+    Datastore.open(tmp_path)
+    assert read == ["order.npy"]
+    with file.open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\xff")
+    os.utime(file)
+    with pytest.raises(InvalidRequest, match=r"order\.npy has changed"):
+        Datastore.open(tmp_path)
+
+
+def test_a_build_may_be_killed_anywhere(tmp_path, monkeypatch):
+    """The store is the old one or the new one, and the next build leaves nothing of the killed ones."""
+    path, found = tmp_path / "store", set()
+
+    def old():
+        build(named([[1, 2, 3]]), path, vocabulary=9)
+
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # a kill is no power cut: nothing need wait for the disk
+
+    def new():
+        build(named([[1, 4, 4]]), path, vocabulary=9)
+
+    for before in (lambda: shutil.rmtree(path), old):
+        step = 1
+        old()
+        before()
+        while killed_at(step, new):
+            if before is old or (path / "store.json").exists():
+                store = Datastore.open(path)
+                found.add(tuple(store.continuations(store.find([1]), 2, 9)[0].tolist()))
+            old()
+            assert sorted(each.name for each in path.iterdir()) == [Datastore.open(path).about.data, "store.json"]
+            before()
+            step += 3
+        assert step > 30
+    assert found == {(2, 3), (4, 4)}
+    assert [each.name for each in tmp_path.iterdir()] == ["store"]
+
+
+def test_a_build_that_fails_leaves_the_store(tmp_path):
+    path = tmp_path / "store"
+    lone = [Document("\ud800", [1, 2], "")]  # a name that no file can hold
+    with pytest.raises(UnicodeEncodeError):
+        build([*named([[3]]), Document(lone[0].name, [1, 2])], path)
+    assert not path.exists()
+    build(named([[1, 2, 3]]), path)
+    with pytest.raises(UnicodeEncodeError):
+        build(lone, path)
+    store = Datastore.open(path)
+    assert store.about.tokens == 3 and sorted(each.name for each in path.iterdir()) == [store.about.data, "store.json"]
+
+
+def test_a_store_of_the_earlier_format_is_replaced(tmp_path):
+    for name in (*module.FILES, "store.json", "letter.txt"):
+        (tmp_path / name).write_text('{"version": 1}')
+    with pytest.raises(InvalidRequest, match="format 1"):
+        Datastore.open(tmp_path)
+    store = build(named([[1, 2, 3]]), tmp_path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [store.about.data, "letter.txt", "store.json"]
 
 
 def test_what_cannot_be_built_is_told(tmp_path):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import write_text
 from .columns import Measured
 from .harness import Run
 from .lanes import Case
@@ -87,4 +88,4 @@ def write(file: Path, lines: Iterable[dict[str, Any]]) -> None:
     held |= {line["question_id"]: line for line in lines}
     file.parent.mkdir(parents=True, exist_ok=True)
     ordered = [held[question] for question in sorted(held)]
-    file.write_text("".join(json.dumps(line) + "\n" for line in ordered), encoding="utf-8")
+    write_text(file, "".join(json.dumps(line) + "\n" for line in ordered))

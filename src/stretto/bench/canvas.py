@@ -21,6 +21,7 @@ import torch
 from transformers import LlamaConfig, PreTrainedModel
 
 from ..engine import Engine
+from ..files import write_text
 from ..models.load import load
 from ..models.masked import MaskedModel, Masking
 from .results import Spread
@@ -78,7 +79,7 @@ class Comparison:
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
+from ..files import write_text
 
 if TYPE_CHECKING:
     from .lanes import Lane
@@ -455,6 +456,6 @@ def _report(args: argparse.Namespace) -> int:
     out = args.out or files[0]
     target = out.with_suffix(".html")
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page(speeds, shapes, qualities), encoding="utf-8")
+    write_text(target, page(speeds, shapes, qualities))
     print(target)
     return 0

@@ -18,6 +18,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ..engine import Engine
+from ..files import write_text
 from ..generation import Generation
 from ..gym.mixture import load_mixture
 from ..models.cache import Cache
@@ -85,7 +86,7 @@ class Overhead:
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
 
 def widths(subject: Subject, methods: Iterable[str] = WIDE, *, progress: Progress = lambda: None) -> list[Width]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Unsupported
+from ..files import replacing
 from .baselines import GREEDY, way
 from .report import origin
 from .results import PLAIN, LaneResult, Report, TaskResult
@@ -79,7 +80,8 @@ def plot(report: Report, path: Path) -> None:
     figure.suptitle(
         f"tokens per second beside transformers' greedy generate\n{origin(report)}", fontsize=10, x=0.02, ha="left"
     )
-    figure.savefig(path, dpi=150)
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=150)
     pyplot().close(figure)
 
 

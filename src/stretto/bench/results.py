@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InvalidRequest
+from ..files import write_text
 from ..generation import Counters
 from .baselines import GREEDY
 from .harness import Prepared, Run
@@ -128,7 +129,7 @@ class Report:
     def save(self, path: Path) -> None:
         """Write as JSON."""
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
-        path.write_text(INNERMOST.sub(in_a_line, text) + "\n", encoding="utf-8")
+        write_text(path, INNERMOST.sub(in_a_line, text) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Report:

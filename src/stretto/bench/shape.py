@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from ..engine import Engine
 from ..errors import InvalidRequest, Unsupported
+from ..files import write_text
 from ..generation import Generation
 from ..models.contract import Model
 from ..models.hooks import cache_argument
@@ -78,7 +79,7 @@ class Shape:
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
     @staticmethod
     def is_in(path: Path) -> bool:

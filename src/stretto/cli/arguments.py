@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import InvalidRequest, Unsupported
@@ -152,18 +150,6 @@ READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its optio
     "Literal['stretto', 'model']": {"choices": ["stretto", "model"]},
     "str | Iterable[str]": {"action": "append", "metavar": "TEXT"},
 }
-
-
-# -- files ------------------------------------------------------------------------------------------
-
-
-def writable(file: Path) -> None:
-    """Complain before the work, not after it. Raises InvalidRequest where no file can stand there."""
-    if not file.parent.is_dir():
-        raise InvalidRequest(f"there is no folder {file.parent}", hint=f"mkdir -p {shlex.quote(str(file.parent))}")
-    if file.is_dir():
-        raise InvalidRequest(f"{file} is a folder", hint="name a file in it")
-    file.open("a").close()
 
 
 # -- prompts ----------------------------------------------------------------------------------------

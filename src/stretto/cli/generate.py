@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
+from ..files import require_writable, write_text
 from .arguments import (
     add_method,
     add_model,
@@ -21,7 +22,6 @@ from .arguments import (
     read_prompts,
     read_settings,
     waiting,
-    writable,
 )
 from .paint import Colours, Painter, on_terminal, painted
 
@@ -66,7 +66,7 @@ def run(given: argparse.Namespace) -> int:
     for file in filter(None, (given.trace, given.picture)):
         if not alone:
             raise InvalidRequest("a trace is of one answer", hint="give one prompt, and no --samples")
-        writable(file)
+        require_writable(file)
     engine = load_engine(given)
     colours = Colours(given.show_draft == "always" or (given.show_draft == "auto" and on_terminal()))
     prompts = [text if given.infill else as_prompt(engine, text, given) for text in texts]
@@ -162,7 +162,7 @@ def _report(engine: Engine, answers: list[Generation], given: argparse.Namespace
     if given.picture:
         from ..diagnose.picture import page
 
-        given.picture.write_text(page(answers[0], lambda token: engine.decode([token])), encoding="utf-8")
+        write_text(given.picture, page(answers[0], lambda token: engine.decode([token])))
 
 
 def _log_probabilities(engine: Engine, answer: Generation) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidRequest
+from ..files import write_text
 from ..models.window import Branch
 
 PARTS = get_args(get_args(Branch)[1])
@@ -28,7 +29,7 @@ class Schedule:
     def write(self, path: Path) -> None:
         """As JSON: {"steps": T, "updates": {"0.attention": [0, …], …}}."""
         named = {f"{layer}.{part}": sorted(found) for (layer, part), found in self.updates.items()}
-        path.write_text(json.dumps({"steps": self.steps, "updates": named}), encoding="utf-8")
+        write_text(path, json.dumps({"steps": self.steps, "updates": named}))
 
     @classmethod
     def read(cls, path: Path) -> Schedule:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidRequest
+from ..files import replacing
 from .contract import Span
 from .proposal import Floats, Positions
 
@@ -45,7 +46,7 @@ class Filter:
 
     def save(self, path: Path) -> None:
         """Write it as an npz file."""
-        with path.open("wb") as file:
+        with replacing(path) as fresh, fresh.open("wb") as file:
             np.savez(file, **asdict(self))
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import time
@@ -15,6 +16,7 @@ from typing import Protocol
 
 import torch
 
+from ..files import write_text
 from .cache import Cache
 from .contract import Model, Want
 from .window import Window
@@ -220,20 +222,28 @@ def _user_cache() -> Path:
 
 
 def _recall(path: Path) -> Curve | None:
+    """The costs in a file; None where there is none, or it holds what cannot be costs: they are measured again."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         points = [(int(tokens), float(seconds)) for tokens, seconds in content["points"]]
-        return Curve(points, float(content["padding"]))
-    except (OSError, ValueError, KeyError, TypeError):  # absent, or not ours
+        curve = Curve(points, float(content["padding"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):  # absent, or not ours
         return None
+    return curve if _makes_sense(curve) else None
+
+
+def _makes_sense(curve: Curve) -> bool:
+    """Whether it can have been measured: sizes of `SIZES` that grow, seconds above zero that never fall."""
+    sizes, seconds = [size for size, _ in curve.points], [cost for _, cost in curve.points]
+    if not sizes or not set(sizes) <= set(SIZES) or sizes != sorted(set(sizes)) or seconds != sorted(seconds):
+        return False
+    return all(math.isfinite(each) for each in (*seconds, curve.padding)) and seconds[0] > 0 and curve.padding >= 0
 
 
 def _remember(path: Path, key: str, curve: Curve) -> None:
     """Write the costs; where that is not allowed they are measured again next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps({**json.loads(key), "points": curve.points, "padding": curve.padding}))
-        fresh.replace(path)
+        write_text(path, json.dumps({**json.loads(key), "points": curve.points, "padding": curve.padding}))
     except OSError:
         return

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 
 from ..errors import ModelError, StrettoError
+from ..files import replacing_files
 
 HEADER = struct.Struct("<7i")
 CONTROL = ("<unk>", "<s>", "</s>")  # ids 0, 1, 2
@@ -53,34 +54,34 @@ def convert(model_file: Path, tokenizer_file: Path, folder: Path) -> None:
     header = read_header(data)
     weights = read_weights(data, header)
     tokenizer = build_tokenizer(read_vocabulary(_read(tokenizer_file), header.vocabulary))
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    LlamaConfig(
-        architectures=["LlamaForCausalLM"],
-        vocab_size=header.vocabulary,
-        hidden_size=header.dim,
-        intermediate_size=header.hidden,
-        num_hidden_layers=header.layers,
-        num_attention_heads=header.heads,
-        num_key_value_heads=header.key_heads,
-        max_position_embeddings=header.positions,
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-        tie_word_embeddings=header.shares_head,
-        bos_token_id=1,
-        eos_token_id=2,
-        dtype="float32",
-    ).save_pretrained(folder)
-    # llama2.c ends at the token that begins a text: its training texts stand one after another.
-    GenerationConfig(bos_token_id=1, eos_token_id=[1, 2]).save_pretrained(folder)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token=CONTROL[0],
-        bos_token=CONTROL[1],
-        eos_token=CONTROL[2],
-        model_max_length=header.positions,
-        clean_up_tokenization_spaces=False,
-    ).save_pretrained(folder)
+    with replacing_files(folder) as fresh:
+        save_file(weights, fresh / "model.safetensors", metadata={"format": "pt"})
+        LlamaConfig(
+            architectures=["LlamaForCausalLM"],
+            vocab_size=header.vocabulary,
+            hidden_size=header.dim,
+            intermediate_size=header.hidden,
+            num_hidden_layers=header.layers,
+            num_attention_heads=header.heads,
+            num_key_value_heads=header.key_heads,
+            max_position_embeddings=header.positions,
+            rms_norm_eps=1e-5,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+            tie_word_embeddings=header.shares_head,
+            bos_token_id=1,
+            eos_token_id=2,
+            dtype="float32",
+        ).save_pretrained(fresh)
+        # llama2.c ends at the token that begins a text: its training texts stand one after another.
+        GenerationConfig(bos_token_id=1, eos_token_id=[1, 2]).save_pretrained(fresh)
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            unk_token=CONTROL[0],
+            bos_token=CONTROL[1],
+            eos_token=CONTROL[2],
+            model_max_length=header.positions,
+            clean_up_tokenization_spaces=False,
+        ).save_pretrained(fresh)
 
 
 def read_header(data: bytes) -> Header:

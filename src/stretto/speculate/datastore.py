@@ -1,10 +1,11 @@
 """A datastore: token texts on disk with a suffix array, in which drafters look for what they are writing.
 
-A store is a folder: `tokens.npy` (all documents, each ended by a separator), `order.npy` (where the suffixes begin,
-sorted by their first `REACH` tokens), `heads.npy` (where in `order` the suffixes with each first token begin),
-`blanks.npy` (the tokens that are white space only), `documents.json` and `store.json`, which names the format, the
-tokenizer and the content. Arrays are read memory-mapped. A store is replaced as a whole, so that one in use stays what
-it was.
+A store is a folder with `store.json`, which names the format, the tokenizer, the content, and a folder beside it that
+holds the rest: `tokens.npy` (all documents, each ended by a separator), `order.npy` (where the suffixes begin, sorted
+by their first `REACH` tokens), `heads.npy` (where in `order` the suffixes with each first token begin), `blanks.npy`
+(the tokens that are white space only) and `documents.json`. Arrays are read memory-mapped. A build writes another such
+folder and then replaces `store.json`, in one step: so the store is the old one or the new one at any time, and one in
+use stays what it was.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
+import re
+import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -26,11 +28,15 @@ from numpy.typing import NDArray
 
 from ..context import Context
 from ..errors import InvalidRequest, Unsupported
+from ..files import UNFINISHED, locked, remove, sync, unfinished, write_text
 from .graft import NO_TOKEN
 
-VERSION = 1  # of the format
+VERSION = 2  # of the format
 REACH = 64  # tokens by which suffixes are sorted: a match and its continuation must fit
 ARRAYS = ("tokens", "order", "heads", "blanks")
+FILES = (*(f"{name}.npy" for name in ARRAYS), "documents.json")
+DATA = re.compile("data-[0-9a-f]{8}")  # the folder that holds them
+SMALL = 1 << 24  # bytes; larger files are read through only where their time says that they were touched
 HINT = "build one with: stretto store build FOLDER"
 
 
@@ -53,6 +59,8 @@ class About:
     tokens: int  # without separators
     documents: int
     content: str  # digest of the tokens: the same text gives the same
+    data: str  # the folder that holds them
+    files: dict[str, list[int]]  # name -> bytes, time of the last change in nanoseconds, CRC-32
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +89,27 @@ class Datastore:
 
     @classmethod
     def open(cls, path: str | Path) -> Datastore:
-        """Open a store. Raises InvalidRequest where there is none, or it is damaged or of another version."""
+        """Open a store. Raises InvalidRequest where there is none, or it is damaged or of another version.
+
+        What is read through for that: `store.json`, files of up to 16 MiB, and larger ones that were touched since the
+        build, or copied without their times: .1 s for 100 MB.
+        """
         folder = Path(path).expanduser()
         file = folder / "store.json"
         if not file.exists():
             raise InvalidRequest(f"there is no datastore in {folder}", hint=HINT)
-        try:
-            said = json.loads(file.read_text(encoding="utf-8"))
-            if said["version"] != VERSION:
-                raise InvalidRequest(
-                    f"the datastore in {folder} has format {said['version']}, this version reads {VERSION}",
-                    hint="build it again",
-                )
-            about = About(**said)
-            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            raise InvalidRequest(f"the datastore in {folder} is damaged: {error}", hint="build it again") from error
+        said = ""
+        while True:
+            try:
+                before, said = said, file.read_text(encoding="utf-8")
+                about = _read_about(said, folder)
+                _check_files(folder / about.data, about.files)
+                arrays = {name: np.load(folder / about.data / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+                break
+            except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
+                if isinstance(error, FileNotFoundError) and said != before:
+                    continue  # it may have been replaced while it was opened
+                raise _damaged(folder, error) from error
         lengths = {name: len(array) for name, array in arrays.items()}
         if (
             lengths["tokens"] != about.tokens + about.documents
@@ -104,7 +117,7 @@ class Datastore:
             or lengths["heads"] != about.vocabulary + 1
             or arrays["heads"][-1] != about.tokens
         ):
-            raise InvalidRequest(f"the datastore in {folder} is damaged: {lengths}", hint="build it again")
+            raise _damaged(folder, lengths)
         return cls(folder, about, arrays)
 
     def check(self, tokenizer: str | None, vocabulary: int) -> None:
@@ -180,14 +193,68 @@ class Datastore:
         return frozenset(self.arrays["blanks"].tolist())
 
     def documents(self) -> list[Document]:
-        """The documents that the store was made of, their tokens as views."""
-        listed = json.loads((self.folder / "documents.json").read_text(encoding="utf-8"))
+        """The documents that the store was made of, their tokens as views.
+
+        Raises InvalidRequest where their list is damaged.
+        """
+        try:
+            text = (self.folder / self.about.data / "documents.json").read_text(encoding="utf-8")
+            listed = [(str(each["name"]), str(each["digest"])) for each in json.loads(text)]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(self.folder, error) from error
         ends = np.flatnonzero(self.arrays["tokens"] == self.about.vocabulary)
         starts = np.concatenate([[0], ends[:-1] + 1])
+        if len(listed) != len(ends):
+            raise _damaged(self.folder, f"{len(listed)} documents are named, there are {len(ends)}")
         return [
-            Document(each["name"], self.arrays["tokens"][start:end], each["digest"])
-            for each, start, end in zip(listed, starts, ends, strict=True)
+            Document(name, self.arrays["tokens"][start:end], digest)
+            for (name, digest), start, end in zip(listed, starts, ends, strict=True)
         ]
+
+
+def _damaged(folder: Path, why: object) -> InvalidRequest:
+    return InvalidRequest(f"the datastore in {folder} is damaged: {why}", hint="build it again")
+
+
+def _read_about(text: str, folder: Path) -> About:
+    """What `store.json` says. Raises InvalidRequest for another format, ValueError and its kin where it is damaged."""
+    said = json.loads(text)
+    if said["version"] != VERSION:
+        raise InvalidRequest(
+            f"the datastore in {folder} has format {said['version']}, this version reads {VERSION}",
+            hint="build it again",
+        )
+    about = About(**said)
+    counts = (about.vocabulary, about.tokens, about.documents)
+    stamps = [about.files[name] for name in FILES]
+    if (
+        not all(type(count) is int and count > 0 for count in counts)
+        or not isinstance(about.tokenizer, str | None)
+        or not isinstance(about.content, str)
+        or not DATA.fullmatch(about.data)
+        or any(len(stamp) != 3 or any(type(each) is not int for each in stamp) for stamp in stamps)
+    ):
+        raise ValueError("store.json says what no build writes")
+    return about
+
+
+def _check_files(data: Path, files: dict[str, list[int]]) -> None:
+    """Raise ValueError unless the files are those of the build."""
+    for name in FILES:
+        size, changed, checksum = files[name]
+        now = (data / name).stat()
+        if now.st_size != size:
+            raise ValueError(f"{name} has {now.st_size} bytes, not {size}")
+        if (size <= SMALL or now.st_mtime_ns != changed) and _checksum(data / name) != checksum:
+            raise ValueError(f"{name} has changed since the build")
+
+
+def _checksum(file: Path) -> int:
+    found = 0
+    with file.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            found = zlib.crc32(piece, found)
+    return found
 
 
 def check_search(part: str, *, longest: int, shortest: int, depth: int, hits: int, nodes: int) -> None:
@@ -269,16 +336,18 @@ def build(
         "blanks": np.array(sorted(set(blanks)), dtype=np.int64),
     }
     digest = hashlib.sha256(tokens.tobytes()).hexdigest()[:32]
-    about = About(VERSION, tokenizer, vocabulary, len(order), len(documents), digest)
-    _write(out, about, arrays, documents)
+    facts = {"tokenizer": tokenizer, "vocabulary": vocabulary, "tokens": len(order), "documents": len(documents)}
+    _write(out, {"version": VERSION, **facts, "content": digest}, arrays, documents)
     return Datastore.open(out)
 
 
 def place_for(out: str | Path) -> Path:
     """Where a store may be written. Raises InvalidRequest where something else is."""
     out = Path(out).expanduser()
-    if out.exists() and not (out / "store.json").exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidRequest(f"{out} exists and is no datastore", hint="name another place")
+    if out.exists() and not (out / "store.json").exists():
+        begun = out.is_dir() and all(DATA.fullmatch(each.name) or UNFINISHED in each.name for each in out.iterdir())
+        if not begun:
+            raise InvalidRequest(f"{out} exists and is no datastore", hint="name another place")
     return out
 
 
@@ -306,26 +375,44 @@ def sort_suffixes(tokens: NDArray[Any], separator: int) -> NDArray[Any]:
     return order[: size - int(np.count_nonzero(tokens == separator))]
 
 
-def _write(out: Path, about: About, arrays: dict[str, NDArray[Any]], documents: Sequence[Document]) -> None:
-    """Write beside the place and move there."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+def _write(out: Path, facts: dict[str, Any], arrays: dict[str, NDArray[Any]], documents: Sequence[Document]) -> None:
+    """Write another data folder, have `store.json` name it, and drop those that it no longer names."""
+    out.mkdir(parents=True, exist_ok=True)
     try:
-        for name, array in arrays.items():
-            np.save(fresh / f"{name}.npy", array)
-        listed = [{"name": document.name, "digest": document.digest} for document in documents]
-        (fresh / "documents.json").write_text(json.dumps(listed, ensure_ascii=False), encoding="utf-8")
-        (fresh / "store.json").write_text(json.dumps(asdict(about), indent=1) + "\n", encoding="utf-8")
-        fresh.chmod(0o755)
-        if out.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-            os.replace(out, old / "old")
-            os.replace(fresh, out)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(fresh, out)
+        with unfinished(out, folder=True) as fresh:
+            for name, array in arrays.items():
+                np.save(fresh / f"{name}.npy", array)
+            listed = [{"name": document.name, "digest": document.digest} for document in documents]
+            write_text(fresh / "documents.json", json.dumps(listed, ensure_ascii=False))
+            files: dict[str, list[int]] = {}
+            for name in FILES:
+                sync(fresh / name)
+                now = (fresh / name).stat()
+                files[name] = [now.st_size, now.st_mtime_ns, _checksum(fresh / name)]
+            data = fresh.rename(out / f"data-{os.urandom(4).hex()}")  # its lock goes with it
+            try:
+                about = About(**facts, data=data.name, files=files)
+                write_text(out / "store.json", json.dumps(asdict(about), indent=1) + "\n")
+            except BaseException:
+                remove(data)
+                raise
+        _drop_unnamed(out)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        with suppress(OSError):
+            out.rmdir()  # where it is empty, as nothing came of it
+
+
+def _drop_unnamed(out: Path) -> None:
+    """Remove the files of earlier builds, and of killed ones; nothing that a build would not have written."""
+    old = [out] + [each for each in out.iterdir() if DATA.fullmatch(each.name)]
+    for folder in old:
+        with locked(folder, wait=False) as mine:  # else another build is at work there
+            named = json.loads((out / "store.json").read_text(encoding="utf-8"))["data"]
+            if mine and folder.name != named:
+                for name in FILES:
+                    remove(folder / name)
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from transformers import LlamaForCausalLM
 
 from stretto.engine import Engine
 from stretto.errors import ModelError
+from stretto.files import replacing_files, write_text
 from stretto.models.masked import OWN
 from stretto.train.masked import TEXT_WEIGHT
 from stretto.train.measure import BASELINES, Accuracy, measure, measure_masked
@@ -41,7 +42,7 @@ def _measured(out: Path, known: dict[str, dict[str, Any]]) -> dict[str, dict[str
         if name not in known:
             results = _accuracy(_finished(out, name))
             known[name] = {kind: asdict(result) for kind, result in results.items()}
-            (out / "accuracy.json").write_text(json.dumps(known, indent=1) + "\n")
+            write_text(out / "accuracy.json", json.dumps(known, indent=1) + "\n")
     return known
 
 
@@ -62,12 +63,13 @@ def export_zoo(out: Path) -> Path:
     for name in names:
         source, folder = _finished(out, name), out / "export" / SHIPPED[name]
         model = LlamaForCausalLM.from_pretrained(source, dtype=torch.float16)
-        model.save_pretrained(folder)
-        load_tokenizer(source).save_pretrained(folder)
         last = json.loads((out / name / "log.jsonl").read_text().splitlines()[-1])
         runs = [*runs_before(out / name), {"steps": last["step"], "minutes": round(last["seconds"] / 60)}]
-        (folder / EARLIER).write_text(json.dumps(runs) + "\n")
-        (folder / "README.md").write_text(card(name, model, runs, last["loss"], accuracy[name]))
+        with replacing_files(folder) as fresh:
+            model.save_pretrained(fresh)
+            load_tokenizer(source).save_pretrained(fresh)
+            write_text(fresh / EARLIER, json.dumps(runs) + "\n")
+            write_text(fresh / "README.md", card(name, model, runs, last["loss"], accuracy[name]))
     return out / "export"
 
 

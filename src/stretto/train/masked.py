@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from stretto.errors import InvalidRequest, ModelError
+from stretto.files import write_text
 from stretto.gym.mixture import Mixture
 from stretto.models.masked import OWN, Masking
 from stretto.train.batches import KINDS, TEXT_SHARES, Batch, Batches, Ids, Weights
@@ -276,5 +277,5 @@ def train_masked(
     earlier = runs_before(begin)
     batches = MaskedBatches(mixture, tokenizer, SEED + len(earlier), block)
     trainer = Trainer(model, batches, masked_losses(Masking(mask, True, block)), gentler(settings), folder)
-    (folder / EARLIER).write_text(json.dumps(earlier))
+    write_text(folder / EARLIER, json.dumps(earlier))
     return trained(trainer, model, tokenizer, folder)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from stretto.errors import InvalidRequest, ModelError
+from stretto.files import write_text
 from stretto.gym.mixture import Mixture
 from stretto.models.masked import OWN, Masking
 from stretto.train.batches import Batch
@@ -122,5 +123,5 @@ def train_refined(out: Path, mixture: Mixture, settings: Settings, begin: Path) 
     batches = SpoiledBatches(mixture, tokenizer, SEED + len(earlier), masking.block)
     folder = out / "refined"
     trainer = Trainer(model, batches, refining_losses(masking), gentler(settings), folder)
-    (folder / EARLIER).write_text(json.dumps(earlier))
+    write_text(folder / EARLIER, json.dumps(earlier))
     return trained(trainer, model, tokenizer, folder)

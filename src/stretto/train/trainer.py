@@ -7,7 +7,6 @@ Muon: Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon); schedule: 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from stretto.errors import InvalidRequest
+from stretto.files import replacing
 from stretto.train.batches import FIRST_LENGTH, Batch, Source
 
 TokenLosses = Callable[[PreTrainedModel, Batch], torch.Tensor]  # losses of tokens 1… of each row: [B, T - 1]
@@ -171,9 +171,8 @@ class Trainer:
             "seconds": self.seconds,
             "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
         }
-        fresh = self._folder / "checkpoint.new"
-        torch.save(state, fresh)
-        os.replace(fresh, self._folder / "checkpoint.pt")
+        with replacing(self._folder / "checkpoint.pt") as fresh:
+            torch.save(state, fresh)
 
     def _restore(self) -> None:
         path = self._folder / "checkpoint.pt"

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from stretto.errors import ModelError
+from stretto.files import replacing_files, write_text
 from stretto.gym.mixture import Mixture
 from stretto.train.batches import Batch, Batches
 from stretto.train.induction import seed_induction
@@ -63,7 +64,8 @@ def zoo_tokenizer(out: Path, mixture: Mixture) -> PreTrainedTokenizerFast:
     """The tokenizer under `out/tokenizer`, trained there first where it is missing."""
     folder = out / "tokenizer"
     if not (folder / "tokenizer.json").exists():
-        train_tokenizer(mixture).save_pretrained(folder)
+        with replacing_files(folder) as fresh:
+            train_tokenizer(mixture).save_pretrained(fresh)
     return load_tokenizer(folder)
 
 
@@ -88,7 +90,8 @@ def _train_again(out: Path, mixture: Mixture, settings: Settings, seed: int, beg
         raise ModelError(f"{begin} holds no weights to begin with", hint="a folder that `stretto train` exported")
     earlier = runs_before(begin)
     tokenizer = load_tokenizer(begin)
-    tokenizer.save_pretrained(out / "tokenizer")
+    with replacing_files(out / "tokenizer") as fresh:
+        tokenizer.save_pretrained(fresh)
     model = LlamaForCausalLM.from_pretrained(begin, dtype=torch.float32, attn_implementation=ATTENTION)
     gentler = replace(
         settings,
@@ -99,7 +102,7 @@ def _train_again(out: Path, mixture: Mixture, settings: Settings, seed: int, beg
     )
     batches = Batches(mixture, tokenizer, seed + len(earlier))
     trainer = Trainer(model, batches, text_losses, gentler, out / "target")
-    (out / "target" / EARLIER).write_text(json.dumps(earlier))
+    write_text(out / "target" / EARLIER, json.dumps(earlier))
     return trained(trainer, model, tokenizer, out / "target")
 
 
@@ -124,8 +127,9 @@ def train_draft(out: Path, mixture: Mixture, settings: Settings, seed: int = 1) 
 def trained(trainer: Trainer, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
     """Run it to its end; the folder in `folder` where model and tokenizer are left."""
     trainer.run()
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
+    with replacing_files(folder / "model") as fresh:
+        model.save_pretrained(fresh)
+        tokenizer.save_pretrained(fresh)
     return folder / "model"
 
 

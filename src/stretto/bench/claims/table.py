@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from ...errors import StrettoError, UnknownName, closest
+from ...files import write_text
 from ..results import INNERMOST, Spread, in_a_line
 from .acceptance import CLAIMS as ACCEPTANCE
 from .contract import Absent, Claim, Figure, Figures
@@ -147,4 +148,4 @@ def save(found: Sequence[Found], provenance: dict[str, Any], path: Path) -> None
     """Write as JSON."""
     record = {"provenance": provenance, "claims": [each.record() for each in found]}
     text = json.dumps(record, indent=1, ensure_ascii=False)
-    path.write_text(INNERMOST.sub(in_a_line, text) + "\n", encoding="utf-8")
+    write_text(path, INNERMOST.sub(in_a_line, text) + "\n")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...files import replacing
 from ..plot import OURS, PLAINLY, pyplot
 from .names import name_all
 from .results import COSTS, MeanQuality, Quality, TaskQuality
@@ -72,7 +73,8 @@ def plot(quality: Quality, path: Path) -> None:
         ha="left",
     )
     name_all(figure)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=150)
     pyplot().close(figure)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InvalidRequest
+from ...files import write_text
 from ...generation import Counters
 from ..results import INNERMOST, Spread, in_a_line
 
@@ -94,7 +95,7 @@ class Quality:
     def save(self, path: Path) -> None:
         """Write as JSON."""
         text = json.dumps({"quality": True} | asdict(self), indent=1, ensure_ascii=False)
-        path.write_text(INNERMOST.sub(in_a_line, text) + "\n", encoding="utf-8")
+        write_text(path, INNERMOST.sub(in_a_line, text) + "\n")
 
     @staticmethod
     def is_in(path: Path) -> bool:
