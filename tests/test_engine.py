@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import tracemalloc
 
 import pytest
 import torch
@@ -107,6 +109,23 @@ def test_a_cache_beyond_the_memory_is_refused_before_any_work():
     model.max_positions = 10**13
     with pytest.raises(OutOfMemory, match="GiB are free"):
         Engine(model, clock=SimulatedClock()).generate([1], max_new_tokens=10**12)
+
+
+@pytest.mark.parametrize("prompt", [[1], [[1], [2]], [[1], []]])
+@pytest.mark.parametrize("settings", [{"samples": 10**9}, {"samples": 10**15}])
+def test_nothing_is_made_for_rows_that_do_not_fit(prompt, settings):
+    """Admission comes first: nothing grows with what is asked for before it is refused."""
+    engine = Engine(TableModel.random(4, 0), clock=SimulatedClock())
+    engine.generate([1], max_new_tokens=2)  # what is loaded at the first call is loaded
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB at the highest: of tensors as well
+    tracemalloc.start()
+    try:
+        with pytest.raises(OutOfMemory, match="GiB are free"):
+            engine.generate(prompt, max_new_tokens=8, **settings)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**16
 
 
 def test_a_draft_of_another_vocabulary_is_refused(engine):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 
 import pytest
 import torch
@@ -129,6 +130,18 @@ def test_several_texts_and_samples_are_filled_together(engine) -> None:
     assert len(engine.infill(texts[0], samples=3, temperature=1.0)) == 3
     good, bad = engine.infill([texts[0], "a<|500|>"])
     assert good.error is None and isinstance(bad.error, StrettoError)
+
+
+@pytest.mark.parametrize("hole", ["<|99999999999|>", "<|200|>", "<|" + "9" * 5000 + "|>", "<|150|> and <|150|>"])
+def test_holes_beyond_the_positions_are_refused_before_they_are_made(engine, hole) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match="the model 200 positions") as caught:
+            engine.infill(f"a {hole} b")
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    assert caught.value.hint
 
 
 def test_end_tokens_may_be_asked_for(engine) -> None:

@@ -19,6 +19,7 @@ from .generation import Finish, Generation
 from .guarantee import guarantee
 from .messages import Conversation, Message
 from .method import Loop, Method
+from .models.cache import Cache
 from .models.clock import Clock, MeasuredClock
 from .models.contract import Model
 from .models.generation_config import Asked
@@ -39,7 +40,10 @@ from .values import checked, plain
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+BYTES_PER_ANSWER = 8192  # what a row, its statistics and its Generation take beside its tokens, at least
+BYTES_PER_LOGIT = 8  # a row's logits of one position, and what the steers make of them
 HOLE = re.compile(r"<\|([1-9][0-9]*)\|>")  # so many tokens of a text that are to be filled
+DIGITS = 18  # of a hole's size: what has more is beyond all positions anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +276,12 @@ class Engine:
         pieces = HOLE.split(text)  # text, size, text, size, … text
         if len(pieces) == 1:
             raise InvalidRequest("the text has no hole", hint="write <|5|> for a hole of five tokens")
+        most = self.model.max_positions  # a hole of as many is refused by `encode`, and need not be made longer
+        sizes = [min(int(size[:DIGITS]), most) for size in pieces[1::2]]
         tokens: list[int] = []
-        for piece, size in zip(pieces[::2], [*pieces[1::2], "0"], strict=True):
+        for piece, size in zip(pieces[::2], [*sizes, 0], strict=True):
             tokens += self.codec.encode_piece(piece) if piece else []
-            tokens += [masking.mask] * int(size)
+            tokens += [masking.mask] * size
         return tokens
 
     def encode(self, prompt: Prompt) -> list[int]:
@@ -364,10 +370,7 @@ class Engine:
                 if strict:
                     raise
                 encoded.append(error)
-        lengths = [len(tokens) for tokens in encoded if isinstance(tokens, list)]
-        slots = min(max(lengths, default=1) + request.max_new_tokens + 64, self.model.max_positions + 64)
-        cache = self.model.new_cache(max(1, len(lengths) * request.samples), min(slots, 1024))
-        require_memory(cache.shape.bytes_per_slot * slots * max(1, len(lengths) * request.samples), self.model.device)
+        cache = self._admit([len(tokens) for tokens in encoded if isinstance(tokens, list)], len(encoded), request)
         decode = _Decode(method.loop(self._context(), cache), request, method, ends, pipeline)
         placed: list[Row | StrettoError] = []
         for tokens in encoded:
@@ -380,6 +383,14 @@ class Engine:
                     raise
                 placed.extend([error] * request.samples)
         return decode, placed
+
+    def _admit(self, lengths: Sequence[int], prompts: int, request: Request) -> Cache:
+        """A cache for rows of prompts of these lengths. Raises OutOfMemory before anything is made for each of them."""
+        slots = min(max(lengths, default=1) + request.max_new_tokens + 64, self.model.max_positions + 64)
+        rows = max(1, len(lengths) * request.samples)
+        one = self.model.new_cache(1, 1).shape.bytes_per_slot * slots + BYTES_PER_LOGIT * self.model.vocabulary
+        require_memory(rows * one + prompts * request.samples * BYTES_PER_ANSWER, self.model.device)
+        return self.model.new_cache(rows, min(slots, 1024))
 
     def _context(self) -> Context:
         """What the parts of a method may use."""
