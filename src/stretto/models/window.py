@@ -21,7 +21,8 @@ Branch = tuple[int, Literal["attention", "mlp"]]  # of a layer, counted from 0
 class Window:
     """B rows side by side, padded at the end to T slots.
 
-    Every slot sees all cached tokens of its row and, among the window's own slots, those that
+    Padding stands at positions that its own row has reached: what a model does by the furthest position (a table
+    that ends, frequencies that change) it does as for the rows themselves. Every slot sees all cached tokens of its row and, among the window's own slots, those that
     `visible` says. Positions come from the window, never from the length of a cache.
     """
 
@@ -43,11 +44,14 @@ class Window:
     def chain(
         cls, rows: Sequence[int], tokens: Sequence[Sequence[int]], starts: Sequence[int], device: torch.device
     ) -> Window:
-        """Rows of consecutive tokens, row r standing at positions starts[r], starts[r] + 1, …"""
+        """Rows of consecutive tokens, row r standing at positions starts[r], starts[r] + 1, …; padding at its last."""
         lengths = [len(row) for row in tokens]
         size = max(lengths)
         padded = [[*row, *([0] * (size - len(row)))] for row in tokens]
-        positions = [list(range(start, start + size)) for start in starts]
+        positions = [
+            [*range(start, start + length), *([start + length - 1] * (size - length))]
+            for start, length in zip(starts, lengths, strict=True)
+        ]
         return cls(
             rows=list(rows),
             tokens=torch.tensor(padded, device=device),
