@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .models.clock import Clock
 from .models.contract import Model
+from .models.vocabulary import require_fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,19 @@ class Context:
     # What a drafter proposes for a row may then depend on that row, its seed and its own settings alone: not on the
     # clock, nor on what other rows and requests taught it. So it is where proposals change the tokens.
     steady: bool = False
+    ids: int = 0  # token ids are below; 0: as many as the target has. More or fewer where that is a second model
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids there are."""
+        return self.ids or self.target.vocabulary
+
+    def second(self, model: str | Model) -> Model:
+        """A second model, by its name or as it is. Raises Unsupported where its tokens are not the target's.
+
+        Of one that is named, the loader knows the tokenizer; of another the size must tell.
+        """
+        if isinstance(model, str):
+            return self.load(model)
+        require_fit(model.name, model.vocabulary, self.vocabulary)
+        return model

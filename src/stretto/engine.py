@@ -27,6 +27,7 @@ from .models.load import load
 from .models.masked import masking_of
 from .models.memory import require_memory
 from .models.numbers import numbers_of
+from .models.vocabulary import require_fit
 from .pieces import Text
 from .request import Request
 from .row import Commit, Limits, Row
@@ -444,11 +445,8 @@ class Engine:
         if name not in self._drafts:
             loaded = load(name, device=str(self.model.device))
             mine, other = self.codec.tokenizer, loaded.tokenizer
-            if mine is not None and other is not None and mine.get_vocab() != other.get_vocab():
-                raise Unsupported(
-                    f"the draft model {name!r} has another vocabulary than the target",
-                    hint="draft with a model of the same tokenizer, or with 'lookup', which needs none",
-                )
+            same = None if mine is None or other is None else mine.get_vocab() == other.get_vocab()
+            require_fit(name, loaded.model.vocabulary, self.model.vocabulary, same)
             self._drafts[name] = loaded.model
         return self._drafts[name]
 

@@ -178,7 +178,7 @@ def test_a_short_second_model_bounds_the_answer_and_refuses_long_prompts_alone(n
 
 
 def test_models_of_another_vocabulary_are_refused():
-    with pytest.raises(Unsupported, match="5 tokens, the engine's own 6"):
+    with pytest.raises(Unsupported, match="5 tokens, the target 6"):
         second_model(context(), TableModel.random(5, 0))
 
 

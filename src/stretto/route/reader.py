@@ -13,7 +13,7 @@ from ..errors import InvalidRequest, Unsupported
 from ..models.cache import Cache
 from ..models.contract import Model, Want
 from ..models.reading import CHUNK, skip
-from ..models.vocabulary import alike, in_vocabulary
+from ..models.vocabulary import in_vocabulary
 from ..models.window import Window
 from ..row import Row
 
@@ -124,7 +124,7 @@ class Reader:
     def _evaluate_but(self, reading: Reading, tokens: list[int], left: int) -> list[int]:
         """Evaluate all but the last `left` of the tokens; those are handed back."""
         if self.model.vocabulary < self.vocabulary and max(tokens) >= self.model.vocabulary:
-            raise Unsupported(
+            raise Unsupported(  # what it says is part of the answer, so that it cannot read another in its place
                 f"token {max(tokens)} is none of the {self.model.vocabulary} tokens of {self.model.name}",
                 hint="use a second model of the same tokenizer",
             )
@@ -135,10 +135,4 @@ class Reader:
 
 def second_model(context: Context, setting: str | Model) -> Model:
     """The model that a setting names or is. Raises Unsupported where its vocabulary is another."""
-    model = context.load(setting) if isinstance(setting, str) else setting
-    if not alike(model.vocabulary, context.target.vocabulary):
-        raise Unsupported(
-            f"the second model has {model.vocabulary} tokens, the engine's own {context.target.vocabulary}",
-            hint="use a model of the same tokenizer",
-        )
-    return model
+    return context.second(setting)

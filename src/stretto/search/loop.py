@@ -119,7 +119,8 @@ class Loop:
         first = len(row.history.tokens) - len(kept)
         spent = [*group.seconds[group.handed :], *([0.0] * len(kept))]
         steps = [
-            Step(position=first + at, committed=[token], sources=[""], seconds=spent[at]) for at, token in enumerate(kept)
+            Step(position=first + at, committed=[token], sources=[""], seconds=spent[at])
+            for at, token in enumerate(kept)
         ]
         row.settle(steps, replace(row.counters))
         return Commit(row, kept, [""] * len(kept))

@@ -290,7 +290,7 @@ def opened(path: str, context: Context) -> Datastore:
     if when != built:
         store = Datastore.open(path)
         context.memory[key] = (built, store)
-    store.check(context.tokenizer(), context.target.vocabulary)
+    store.check(context.tokenizer(), context.vocabulary)
     return store
 
 

@@ -21,7 +21,7 @@ from ..context import Context
 from ..errors import Unsupported
 from ..models.contract import Ability, Model, Want
 from ..models.reading import read, skip
-from ..models.vocabulary import alike, in_vocabulary
+from ..models.vocabulary import NEVER, in_vocabulary, readable
 from ..models.window import Window
 from ..row import Row
 from ..steer.path import Path
@@ -37,13 +37,8 @@ class Second:
 
     def __init__(self, context: Context, model: str | Model, needs: Ability = Ability.NONE) -> None:
         """`model` is a name, a folder or a loaded model. Raises Unsupported where it does not fit the target."""
-        self.model = context.load(model) if isinstance(model, str) else model
-        self.vocabulary = context.target.vocabulary
-        if not alike(self.model.vocabulary, self.vocabulary):
-            raise Unsupported(
-                f"the draft model has {self.model.vocabulary} tokens, the target {self.vocabulary}",
-                hint="draft with a model of the same tokenizer, or with 'lookup', which needs none",
-            )
+        self.model = context.second(model)
+        self.vocabulary = context.vocabulary
         if needs & ~self.model.abilities:
             raise Unsupported(
                 f"the draft model {self.model.name} cannot evaluate trees",
@@ -96,7 +91,7 @@ class Second:
     def recite(self, reader: Reader) -> Iterator[tuple[Tensor, int]]:
         """Evaluate all but the newest committed token: logits [n, V] over the target's vocabulary, and their start."""
         tokens = reader.row.history.tokens[:-1]
-        unread = tokens[self.cache.length(reader.cache_row) :]
+        unread = self.readable(tokens[self.cache.length(reader.cache_row) :])
         for evaluation, start in read(self.model, self.cache, reader.cache_row, unread, Want(), size=CHUNK):
             assert evaluation.logits is not None
             yield self.as_target(evaluation.logits[0]), start
@@ -104,18 +99,23 @@ class Second:
     def catch_up(self, cache_row: int, pending: list[int], least: int = 1) -> list[int]:
         """Evaluate whole chunks of many pending tokens, such as a prompt; at least `least` are left, of as many."""
         done = max(0, len(pending) - least) // CHUNK * CHUNK
+        pending = self.readable(pending)
         skip(self.model, self.cache, cache_row, pending[:done], size=CHUNK)
         return pending[done:]
 
     def as_target(self, logits: Tensor) -> Tensor:
         """Logits over the target's vocabulary."""
-        return in_vocabulary(logits, self.vocabulary)
+        return in_vocabulary(logits, self.vocabulary, NEVER)
+
+    def readable(self, tokens: list[int]) -> list[int]:
+        """The target's tokens as this model can read them."""
+        return readable(tokens, self.model.vocabulary) if self.model.vocabulary < self.vocabulary else tokens
 
     def _window(self, readers: Sequence[Reader], parts: Sequence[Part]) -> Window:
-        rows = [reader.cache_row for reader in readers]
+        rows, tokens = [reader.cache_row for reader in readers], [self.readable(part.tokens) for part in parts]
         if all(part.straight for part in parts):
-            return Window.chain(rows, [p.tokens for p in parts], [p.start for p in parts], self.model.device)
-        tokens, above = [part.tokens for part in parts], [part.above for part in parts]
+            return Window.chain(rows, tokens, [p.start for p in parts], self.model.device)
+        above = [part.above for part in parts]
         return Window.branching(rows, tokens, above, [part.start for part in parts], self.model.device)
 
 

@@ -43,7 +43,7 @@ class Block(SamplingAcceptor):
                 break
             after.append(target(node))
         else:
-            if _coins(chance, len(chain)).accept(weights[-1]):
+            if not chain or _coins(chance, len(chain)).accept(weights[-1]):
                 return Verdict(chain, _coins(chance, len(chain) + 1).draw(after[-1]))
         for kept in range(len(weights) - 2, -1, -1):
             q, token = drawn_from(tree, chain[kept]), tree.tokens[chain[kept]]

@@ -127,7 +127,7 @@ def read(text: str, context: Context) -> Corpus:
             documents = [context.encode(file.read_text(encoding="utf-8")) for file in files]
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"{text} is not UTF-8 text", hint="convert it first") from error
-        context.memory[key] = Corpus(documents, context.target.vocabulary)
+        context.memory[key] = Corpus(documents, context.vocabulary)
     corpus = context.memory[key]
     assert isinstance(corpus, Corpus)
     return corpus

@@ -47,9 +47,9 @@ class Copy(Drafter):
             raise InvalidRequest("the source to copy holds something else than token ids", hint="copy(5,17,3)")
 
     def begin(self, context: Context) -> Drafting:
-        if max(self.source, default=0) >= context.target.vocabulary:
+        if max(self.source, default=0) >= context.vocabulary:
             raise Unsupported(
-                f"the source to copy holds token {max(self.source)}, the target has {context.target.vocabulary}",
+                f"the source to copy holds token {max(self.source)}, the target has {context.vocabulary}",
                 hint="give token ids of the target's own tokenizer",
             )
         return Drafting(self, lambda row: CopySession.opened(self, row))

@@ -57,9 +57,9 @@ class FromTemplate(Drafter):
             raise InvalidRequest("the template has two holes in a row", hint="one hole takes any number of tokens")
 
     def begin(self, context: Context) -> Drafting:
-        if max(self.pattern, default=0) >= context.target.vocabulary:
+        if max(self.pattern, default=0) >= context.vocabulary:
             raise Unsupported(
-                f"the template holds token {max(self.pattern)}, the target has {context.target.vocabulary}",
+                f"the template holds token {max(self.pattern)}, the target has {context.vocabulary}",
                 hint="give token ids of the target's own tokenizer",
             )
         template = Template(self.pattern)

@@ -59,7 +59,7 @@ class Hierarchy(Drafter):
     def begin(self, context: Context) -> Drafting:
         second = Second(context, self.model, self.drafter.needs)
         memory = cast(dict[object, object], context.memory.setdefault(("inside", self), {}))
-        inner = self.drafter.begin(replace(context, target=second.model, memory=memory))
+        inner = self.drafter.begin(replace(context, target=second.model, memory=memory, ids=context.vocabulary))
         if inner.hidden or Proposal.RIDER in self.drafter.proposals:
             raise Unsupported(
                 f"the model in the middle cannot serve {self.drafter.name!r}, which needs hidden states or riders",

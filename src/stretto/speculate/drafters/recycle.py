@@ -75,7 +75,7 @@ class Recycle(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        vocabulary = context.target.vocabulary
+        vocabulary = context.vocabulary
         if not self.shared or context.steady:
             own = replace(self, shared=False)
             return RecycleDrafting(own, lambda row: RecycleSession(own, row, Followers(vocabulary, self.ranks)))

@@ -69,7 +69,7 @@ class SpeculativeJacobi(Drafter):
             )
 
     def begin(self, context: Context) -> Drafting:
-        vocabulary = context.target.vocabulary
+        vocabulary = context.vocabulary
         if max(self.lowest, self.highest) >= vocabulary:
             raise InvalidRequest(
                 f"sjd guesses tokens {self.lowest} to {self.highest}", hint=f"ids run from 0 to {vocabulary - 1}"
