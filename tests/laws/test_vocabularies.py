@@ -8,9 +8,14 @@ from collections import Counter
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 
 from laws.test_acceptors import surprise
 from laws.worlds import LastTwo
+from models.families import build
 from stretto import catalogue, method
 from stretto.engine import Engine
 from stretto.entry import Guarantee
@@ -25,7 +30,8 @@ from stretto.steer.temperature import Temperature
 
 SMALL, LARGE = 4, 6
 METHODS = [
-    "draft+fixed(4)", "draft-tree(width=3)+fixed(6)", "draft-tree(coupled=true)+fixed(6)", "sampled+exact", "pearl+fixed(4)",
+    "draft+fixed(4)", "draft-tree(width=3)+fixed(6)", "draft-tree(coupled=true)+fixed(6)", "sampled+exact",
+    "pearl+fixed(4)",
     "hierarchy(lookup)", "hierarchy(recycle)", "hierarchy(draft-tree)", "hierarchy(jacobi)", "hierarchy(sjd)",
     "graft(draft-tree,recycle)+fixed(9)", "rasd(draft-tree,lookup)+fixed(6)", "fuse(lookup,draft)", "draft+confidence",
 ]  # fmt: skip
@@ -107,6 +113,37 @@ def test_where_a_steer_leaves_only_what_the_draft_does_not_know_it_still_answers
                 [0, 1], name, max_new_tokens=6, allowed_tokens=[4, 5], temperature=temperature, seed=1
             )
             assert set(answer.tokens) <= {4, 5} and len(answer.tokens) == 6, name
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
+    """Checkpoints of real networks with one tokenizer of 60 tokens, by the rows of their embeddings."""
+    words = Tokenizer(WordLevel({f"w{at}": at for at in range(60)}, unk_token="w0"))
+    words.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
+    found = {}
+    for size in (97, 64):
+        folder = tmp_path_factory.mktemp(f"rows{size}")
+        build("Llama", vocab_size=size, num_key_value_heads=2, eos_token_id=None).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        found[size] = str(folder)
+    return found
+
+
+@pytest.mark.parametrize(("target", "draft"), [(97, 64), (64, 97)])
+def test_real_networks_of_one_tokenizer_serve_each_other(folders: dict[int, str], target: int, draft: int) -> None:
+    served = Engine.load(folders[target])
+    plain = [served.generate("w1 w2 w3", "plain", max_new_tokens=16, temperature=t, seed=2).tokens for t in (0.0, 1.0)]
+    assert target == 64 or max(map(max, plain)) >= 64
+    models = ("draft", "draft-tree", "sampled", "pearl")
+    for name in [*(f"{model}(model=FOLDER)+exact" for model in models), "hierarchy(lookup,model=FOLDER)"]:
+        named = name.replace("FOLDER", folders[draft])
+        for temperature, expected in zip((0.0, 1.0), plain, strict=True):
+            answer = served.generate("w1 w2 w3", named, max_new_tokens=16, temperature=temperature, seed=2)
+            assert answer.tokens == expected, named
+    for name in ("sampled(model=FOLDER)+rejection", "rsd-c(2,2,model=FOLDER)+recursive"):
+        answer = served.generate("w1 w2", name.replace("FOLDER", folders[draft]), max_new_tokens=16, temperature=1.0)
+        assert max(token for step in answer.steps for token in step.drafted) < 64
 
 
 # -- whether they fit ---------------------------------------------------------------------------
