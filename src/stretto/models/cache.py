@@ -66,6 +66,7 @@ class Cache:
         self._allocate(max(rows, 1), self._slots, None)
         self._lengths: dict[int, list[int]] = {}  # row -> length per layer
         self._places: dict[int, int] = {}  # row -> place in the blocks
+        self._rows: list[int] = []  # the same by place
         self._next_row = 0
 
     # -- rows ---------------------------------------------------------------------------------
@@ -76,20 +77,19 @@ class Cache:
             self._allocate(2 * self.rows_allocated, self._slots, self._blocks)
         row = self._next_row
         self._next_row += 1
-        self._places[row] = len(self._places)
+        self._places[row] = len(self._rows)
+        self._rows.append(row)
         self._lengths[row] = [0] * self.shape.layers
         return row
 
     def free(self, row: int) -> None:
         """Drop a row; the last row in the blocks moves into its place."""
-        place = self._places.pop(row)
+        place, moved = self._places.pop(row), self._rows.pop()
         del self._lengths[row]
-        last = len(self._places)
-        if place == last:
+        if moved == row:
             return
-        moved = next(other for other, at in self._places.items() if at == last)
-        self._copy_place(last, place, max(self._lengths[moved]))
-        self._places[moved] = place
+        self._copy_place(len(self._rows), place, max(self._lengths[moved]))
+        self._places[moved], self._rows[place] = place, moved
 
     def fork(self, row: int, count: int = 1) -> list[int]:
         """`count` new rows that begin as copies of `row`."""
@@ -100,6 +100,10 @@ class Cache:
             self._lengths[copy] = self._lengths[row].copy()
             copies.append(copy)
         return copies
+
+    def place_of(self, row: int) -> int:
+        """Where a row stands in the blocks, from 0."""
+        return self._places[row]
 
     def in_order(self, rows: Sequence[int]) -> list[int]:
         """The same rows in the order of the blocks: a batch in this order is read without copying."""

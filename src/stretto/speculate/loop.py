@@ -92,20 +92,26 @@ class Loop:
 
     def remove(self, row: Row) -> None:
         """Let a row leave, finished or not."""
-        self.rows.remove(row)
         if row in self._sessions:
             self._sessions.pop(row).close()
+        place = self.cache.place_of(row.cache_row)
         self.cache.free(row.cache_row)
-        self._sort()
+        moved = self.rows.pop()  # the cache does the same: the last one comes in the place of the one that leaves
+        if moved is row:
+            return
+        at = place if place < len(self.rows) and self.rows[place] is row else self.rows.index(row)
+        self.rows[at] = moved
+        if self.cache.place_of(moved.cache_row) != at:  # the cache holds rows of others
+            self._sort()
 
     def _join(self, row: Row) -> None:
         self.rows.append(row)
-        self._sort()
+        if self.cache.place_of(row.cache_row) != len(self.rows) - 1:
+            self._sort()
 
     def _sort(self) -> None:
         """Rows stand as in the cache's blocks, so that a batch is read without copying."""
-        order = {row: at for at, row in enumerate(self.cache.in_order([row.cache_row for row in self.rows]))}
-        self.rows.sort(key=lambda row: order[row.cache_row])
+        self.rows.sort(key=lambda row: self.cache.place_of(row.cache_row))
 
     # -- one round ----------------------------------------------------------------------------
 
