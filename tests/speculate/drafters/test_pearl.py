@@ -22,6 +22,7 @@ from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.repetition import Repetition
 from stretto.steer.temperature import Temperature
+from stretto.tree import Tree
 
 V = 4
 TARGET = TableModel.random(V, seed=1)
@@ -171,7 +172,7 @@ def test_the_number_drafted_follows_the_clock_when_it_is_not_given():
     drafting._token_seconds = 1e-6
     assert drafting._affordable(0, 1) == 16
     drafting._token_seconds = 50.0
-    assert drafting._affordable(0, 1) == 1
+    assert drafting._affordable(0, 1) == 2  # one would be judged beside its drafting, and leave nothing to verify
 
 
 def test_an_error_in_the_thread_is_raised_where_the_draft_is_awaited():
@@ -196,3 +197,32 @@ def test_mistakes():
     with pytest.raises(Unsupported, match="tokens"):
         Pearl(TableModel.random(9, seed=1)).begin(Context(TARGET, SimulatedClock(), lambda name: TARGET))
     assert method.parse("pearl(ahead=5)+fixed(16)").draft == Pearl(ahead=5)
+
+
+def test_a_draft_that_is_as_slow_as_the_target_is_still_verified():
+    """Two tokens a round where the target's forward leaves time for one."""
+    drafting, (row,), (session,) = sessions([[0, 1, 2]], draft=TWIN, ahead=0)
+    drafting._token_seconds = 10.0
+    assert session.propose(Room(16, 16)).tokens == []
+    drafting.wait()
+    assert len(session.drafted) == 2
+    row.history.extend(session.drafted[:1])
+    session.advance(Outcome(Tree(), [], session.drafted[:1]))
+    assert len(session.propose(Room(16, 16))) == 1
+    session.close()
+
+
+def test_the_thread_ends_with_the_last_row():
+    def threads() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("pearl")]
+
+    before, seen = threads(), []
+    decode(
+        TARGET,
+        [[0, 1, 2], [3]],
+        drafter=Pearl(NEAR, 3),
+        planner=Fixed(9),
+        new_tokens=(8, 14),
+        each_round=lambda loop: seen.append(len(threads()) - len(before)),
+    )
+    assert max(seen) == 1 and threads() == before

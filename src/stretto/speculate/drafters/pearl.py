@@ -25,7 +25,8 @@ from ..contract import Drafter, Drafting, Outcome, Room, Session
 from ..second import Second
 
 MOST = 16  # tokens that are drafted during one forward of the target, where their number is measured
-FIRST = 4  # and before it was
+LEAST = 2  # at least: one token is judged by the forward that it is drafted beside, and leaves none to verify
+FIRST = 4  # before it was measured
 RECENT = 0.1  # weight of the newest measurement
 
 ENTRY = Entry(
@@ -53,7 +54,7 @@ class Pearl(Drafter):
     """
 
     model: str | Model = "zoo/draft"  # a name or folder, or a loaded model; not the target itself
-    ahead: int = 0  # tokens drafted in each round, ≥ 1; 0: as many as take as long as the target's forward
+    ahead: int = 0  # tokens drafted in each round, ≥ 1; 0: as many as take as long as the target's forward, 2 or more
 
     name: ClassVar[str] = "pearl"
 
@@ -78,12 +79,24 @@ class PearlDrafting(Drafting):
         self._ahead = settings.ahead
         self._clock = clock
         self._token_seconds: float | None = None  # of one drafted token, of late
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="pearl")
+        self._sessions = 0  # that are open
+        self._worker: ThreadPoolExecutor | None = None  # while any is
         self._running: Future[None] | None = None
 
     def _open_session(self, row: Row) -> Session:
         self.wait()
         return PearlSession(self, row, self.second.cache.open())
+
+    def opened(self) -> None:
+        """One session more."""
+        self._sessions += 1
+
+    def closed(self) -> None:
+        """One session less; the thread ends with the last."""
+        self._sessions -= 1
+        if not self._sessions and self._worker is not None:
+            self._worker.shutdown()
+            self._worker = None
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
         """What waits to be verified, at once; what follows it is drafted meanwhile."""
@@ -102,6 +115,7 @@ class PearlDrafting(Drafting):
             if limit
         ]
         if wanted:
+            self._worker = self._worker or ThreadPoolExecutor(1, thread_name_prefix="pearl")
             self._running = self._worker.submit(self._draft, wanted)
         return trees
 
@@ -115,7 +129,7 @@ class PearlDrafting(Drafting):
         """How many tokens can be drafted while the target evaluates a window of so many nodes."""
         if not self._token_seconds:
             return FIRST
-        return max(1, min(MOST, math.ceil(self._clock.cost(1 + nodes, rows) / self._token_seconds)))
+        return max(LEAST, min(MOST, math.ceil(self._clock.cost(1 + nodes, rows) / self._token_seconds)))
 
     @torch.inference_mode()
     def _draft(self, wanted: Sequence[tuple[PearlSession, int]]) -> None:
@@ -159,6 +173,7 @@ class PearlSession(Session):
         self.cache_row = cache_row
         self.history: History = row.history.fork()
         self.drafted: list[int] = []
+        drafting.opened()
 
     @property
     def behind(self) -> int:
@@ -206,3 +221,4 @@ class PearlSession(Session):
     def close(self) -> None:
         self.drafting.wait()
         self.drafting.second.cache.free(self.cache_row)
+        self.drafting.closed()
