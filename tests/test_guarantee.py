@@ -55,3 +55,11 @@ def test_an_answer_says_it() -> None:
         assert answer.guarantee.startswith(expected), method
         assert answer.record()["guarantee"] == answer.guarantee
         assert answer.record()["numbers"]["dtype"] == "float64"
+
+
+def test_the_record_names_the_kernels() -> None:
+    engine = Engine.load("zoo/causal", reproducible=True)
+    numbers = engine.generate([5, 6], max_new_tokens=2).record()["numbers"]
+    assert numbers["settled"] and not numbers["bits"]
+    assert numbers["kernels"] == dict(numbers_of(engine.model).kernels)
+    assert list(numbers["kernels"]) == ["qkv", "out", "gate_up", "down", "head"]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # row counts that a kernel may be held to
 
@@ -41,7 +40,9 @@ class Alike:
     def _part(self, x: Tensor) -> Tensor:
         rows = len(x)
         more = self._width[rows] - rows
-        return self.kernel(functional.pad(x, (0, 0, 0, more)))[:rows] if more else self.kernel(x.contiguous())
+        return (
+            self.kernel(torch.cat([x, x.new_zeros(more, x.shape[1])]))[:rows] if more else self.kernel(x.contiguous())
+        )
 
 
 def widths_of(kernel: Product, inputs: int, like: Tensor) -> list[int]:

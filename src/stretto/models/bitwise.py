@@ -29,6 +29,8 @@ class Bitwise(Lean):
     def __init__(self, weights: Weights) -> None:
         super().__init__(weights)
         self._open, self._shut = self._open.double(), self._shut.double()
+        self._grids = sums.grids(weights.heads + weights.key_heads, weights.key_heads)
+        self._key_grid = sums.grids(1, 0)
         self._try()
 
     def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
@@ -48,7 +50,6 @@ class Bitwise(Lean):
 
     def _attend(self, index: int, layer: Layer, flat: Tensor, visit: Visit) -> Tensor:
         weights, batch, slots = self.weights, visit.batch, visit.slots
-        scored = weights.heads + weights.key_heads
         heads = flat.view(flat.shape[0], -1, weights.head_size)
         if layer.head_norm is not None:
             heads = norm_heads(heads, layer.head_norm)
@@ -56,14 +57,14 @@ class Bitwise(Lean):
         if layer.turns:
             heads = sums.turned(heads, visit.turn)
         heads[:, : weights.heads].mul_(layer.scale)
-        heads = sums.gridded(heads, scored)
+        heads = sums.gridded(heads, self._grids)
         heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
         queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)  # of [B, T, all heads, size]
         queries = queries.reshape(batch, -1, weights.key_heads, weights.head_size).transpose(1, 2)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
         if layer.turns and visit.key_turn is not None:
             keys = sums.turned(keys, visit.key_turn)
-            keys = sums.gridded(keys.flatten(0, 1), keys.shape[2]).view(keys.shape)
+            keys = sums.gridded(keys, self._key_grid)
         mask = visit.masks[layer.reach]
         for wanted, head in visit.wanted:
             if wanted == index:

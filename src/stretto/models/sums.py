@@ -31,13 +31,19 @@ def turned(heads: Tensor, turn: Tensor) -> Tensor:
     return (heads.view(torch.complex128) * turn).view(torch.float64)
 
 
-def gridded(heads: Tensor, scored: int) -> Tensor:
-    """The first `scored` heads of [N, heads, size] float64 ready for exact scores, the others for exact sums of values.
+def grids(scored: int, others: int) -> tuple[Tensor, Tensor]:
+    """For `gridded`, [heads, 1] each: queries and keys, which are `scored`, ready for scores, the others for values."""
+    factor = torch.full((scored + others, 1), SCORED, dtype=torch.float64)
+    base = torch.zeros(scored + others, 1, dtype=torch.float64)
+    factor[scored:], base[scored:] = 0.0, VALUED
+    return factor, base
 
-    Done in place.
-    """
-    shift = torch.linalg.vector_norm(heads, ord=torch.inf, dim=-1, keepdim=True).mul_(SCORED)  # [N, heads, 1]
-    shift[:, scored:] = VALUED
+
+def gridded(heads: Tensor, grid: tuple[Tensor, Tensor]) -> Tensor:
+    """Heads [N, heads, size] float64 in so few bits that their sums are exact; done in place."""
+    factor, base = grid
+    largest = torch.linalg.vector_norm(heads, ord=torch.inf, dim=-1, keepdim=True)  # [N, heads, 1]
+    shift = torch.addcmul(base, largest, factor)
     return heads.add_(shift).sub_(shift)
 
 
