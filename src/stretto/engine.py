@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
@@ -105,11 +105,13 @@ class _Decode:
         self.pipeline = pipeline
         self.rows: list[Row] = []
 
-    def run(self) -> None:
-        """Until every row has ended, or an interrupt: then what there is, is kept."""
+    def run(self, watch: Callable[[int], object] | None = None) -> None:
+        """Until every row has ended, or an interrupt: then what there is, is kept. For `watch` see `generate`."""
         try:
             while self.loop.rows:
                 self.loop.step()
+                if watch is not None:
+                    watch(sum(row.finish is not None for row in self.rows))
         except KeyboardInterrupt:
             self.interrupt()
 
@@ -185,7 +187,12 @@ class Engine:
         self, prompt: Sequence[Prompt], method: str | Method | None = ..., **settings: Any
     ) -> list[Generation]: ...
     def generate(
-        self, prompt: Prompt | Sequence[Prompt], method: str | Method | None = None, **settings: Any
+        self,
+        prompt: Prompt | Sequence[Prompt],
+        method: str | Method | None = None,
+        *,
+        watch: Callable[[int], object] | None = None,
+        **settings: Any,
     ) -> Generation | list[Generation]:
         """Answer one prompt, or several together; `settings` are those of `Request`.
 
@@ -195,13 +202,15 @@ class Engine:
 
         A single prompt gives a Generation. A list of prompts, or `samples` > 1, gives a list: all samples of
         the first prompt, then of the second … In a list, a bad prompt gives a Generation with `error` set
-        and the others complete. Raises the typed errors of `stretto.errors` before any work is done.
+        and the others complete.
+        `watch` is told after each round how many answers have ended. Raises the typed errors of `stretto.errors` before
+        any work is done.
         """
         request = self.request(settings)
         alone = is_one(prompt)
         prompts = cast(Sequence[Prompt], [prompt] if alone else plain(prompt))
         decode, placed = self._begin(prompts, request, self._method(method), strict=alone)
-        decode.run()
+        decode.run(watch)
         answers = [
             self._generation(item, decode) if isinstance(item, Row) else self._failure(item, decode) for item in placed
         ]
@@ -470,6 +479,7 @@ class Engine:
             repeats=methods.repeats(decode.method, decode.pipeline),
             guarantee=guarantee(decode.method.guarantee, numbers_of(self.model), greedy=decode.pipeline.greedy),
             numbers=asdict(numbers_of(self.model)),
+            decode=self.codec.decode,
         )
 
     def _failure(self, error: StrettoError, decode: _Decode) -> Generation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from .errors import StrettoError
 from .files import write_text
 
+SHOWN = 60  # characters of the text in a `repr`
 Finish = Literal["end", "stop", "length", "interrupt", "error"]
 
 
@@ -99,9 +101,31 @@ class Generation:
     repeats: bool = True  # whether the same call, with the same seed, gives these tokens again
     guarantee: str = ""  # what holds between this answer and plain decoding's, in one line
     numbers: dict[str, Any] = field(default_factory=dict)  # how the model computed: dtype, kernels of the products, …
+    decode: Callable[[Sequence[int]], str] | None = field(default=None, repr=False, compare=False)  # for notebooks
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        """One short line: how the text begins, how many tokens there are, how it ended."""
+        if self.error is not None:
+            return f"Generation(error={str(self.error)!r})"
+        text = self.text if len(self.text) <= SHOWN else self.text[:SHOWN] + "…"
+        return f"Generation({text!r}, {len(self.tokens)} tokens, finish={self.finish!r}, method={self.method!r})"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the text, coloured by who guessed which token."""
+        from .notebook import html
+
+        return html(self, self.decode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the tokenizer behind `decode`, which stays where it is."""
+        return {name: getattr(self, name) for name in Generation.__slots__ if name != "decode"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in (state | {"decode": None}).items():
+            setattr(self, name, value)
 
     def record(self) -> dict[str, Any]:
         """Everything as plain data, for JSON."""

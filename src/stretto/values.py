@@ -15,6 +15,7 @@ from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, wraps
+from numbers import Real
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .aliases import meant, ours
@@ -199,8 +200,8 @@ def _whole(value: Any) -> int:
     return int(number)
 
 
-def _number(value: Any, *, unbounded: bool = False) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _number(value: Any, *, unbounded: bool = False) -> Any:
+    if isinstance(value, bool) or not isinstance(value, Real):  # a fraction stays what it is
         raise _Wrong
     try:
         fine = math.isfinite(value) or (unbounded and not math.isnan(value))

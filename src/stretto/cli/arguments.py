@@ -73,9 +73,11 @@ def load_continuing(given: argparse.Namespace, *, hint: str) -> Engine:
 
 def add_method(parser: argparse.ArgumentParser) -> None:
     """--method: what `named_method` reads."""
+    from ..method import CONTINUES, FILLS
+
     parser.add_argument(
         "--method",
-        help="see `stretto methods`; 'plain' drafts nothing (lookup; of models that fill masks: as fast-dllm does)",
+        help=f"see `stretto methods`; 'plain' drafts nothing ({CONTINUES}; of models that fill masks: {FILLS[False]})",
     )
 
 
@@ -195,6 +197,9 @@ def as_prompt(engine: Engine, text: str, given: argparse.Namespace) -> Prompt:
 
 
 # -- waiting ----------------------------------------------------------------------------------------
+
+
+SHOWN_AFTER = 2.0  # seconds after which a progress bar appears
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidRequest, StrettoError
 from .arguments import add_method, add_model, add_settings, load_engine, named_method, read_method, read_settings
 from .generate import statistics, stream
-from .paint import Colours, on_terminal
+from .paint import Colours, in_colours
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -38,7 +38,7 @@ def run(given: argparse.Namespace) -> int:
     if not engine.codec.has_template:
         raise InvalidRequest(f"{given.model} has no chat template", hint="use stretto generate, which continues text")
     method = method or parse(default(engine.model))
-    chat = Chat(engine, method, settings, given.system, Colours(given.show_draft and on_terminal()))
+    chat = Chat(engine, method, settings, given.system, Colours(given.show_draft and in_colours()))
     interactive = sys.stdin.isatty()
     if interactive:
         import readline  # noqa: F401  (importing it gives input() its line editing)

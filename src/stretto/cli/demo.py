@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import load_continuing, waiting
 from .generate import stream, write_now
-from .paint import Colours, on_terminal
+from .paint import Colours, in_colours
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -59,7 +59,7 @@ def run(given: argparse.Namespace) -> int:
         return 1
     print(f"{given.model} answers questions it has never seen.")
     print(f"A lookup in the text, or the smaller {given.draft}, guesses ahead.")
-    colours = Colours(on_terminal())
+    colours = Colours(in_colours())
     sources: Counter[str] = Counter()
     for question in questions:
         reply = show(engine, question, methods[KINDS[question.kind]], colours)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
 from ..files import require_writable, write_text
 from .arguments import (
+    SHOWN_AFTER,
     add_method,
     add_model,
     add_prompts,
@@ -23,7 +26,7 @@ from .arguments import (
     read_settings,
     waiting,
 )
-from .paint import Colours, Painter, on_terminal, painted
+from .paint import Colours, Painter, in_colours, painted
 
 if TYPE_CHECKING:
     from ..engine import Engine, Prompt
@@ -49,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="auto",
         choices=["auto", "always"],
-        help="colour each token by who guessed it, on a terminal or always",
+        help="colour each token by who guessed it: on a terminal unless NO_COLOR is set, or always",
     )
     add_model(parser)
     add_settings(parser)
@@ -68,14 +71,13 @@ def run(given: argparse.Namespace) -> int:
             raise InvalidRequest("a trace is of one answer", hint="give one prompt, and no --samples")
         require_writable(file)
     engine = load_engine(given)
-    colours = Colours(given.show_draft == "always" or (given.show_draft == "auto" and on_terminal()))
+    colours = Colours(given.show_draft == "always" or (given.show_draft == "auto" and in_colours()))
     prompts = [text if given.infill else as_prompt(engine, text, given) for text in texts]
     if alone and not given.json and not given.infill:
         answers = [stream(engine, prompts[0], method, settings, colours)]
         print()
     else:
-        answer = engine.infill if given.infill else engine.generate
-        with waiting(f"answering {len(prompts) * request.samples} times"):
+        with answering(engine, given, len(prompts) * request.samples) as answer:
             answers = together(answer, prompts, method, settings)
         _print_all(engine, answers, request, colours, given)
     if colours.enabled:
@@ -112,6 +114,19 @@ def stream(
     if painter:
         write(painter.finish())
     return pieces.generation
+
+
+@contextmanager
+def answering(engine: Engine, given: argparse.Namespace, count: int) -> Iterator[Callable[..., Any]]:
+    """What answers, with a bar on a terminal that tells how many of `count` answers have ended, if it takes long."""
+    if given.infill or count == 1:
+        with waiting(f"answering {count} times" if count > 1 else "answering"):
+            yield engine.infill if given.infill else engine.generate
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=count, unit="answer", delay=SHOWN_AFTER, disable=None, leave=False) as bar:
+        yield partial(engine.generate, watch=lambda ended: bar.update(ended - bar.n))
 
 
 def together(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,8 +16,13 @@ PALETTE = (32, 36, 33, 35, 34, 31)  # green, cyan, yellow, magenta, blue, red: r
 
 
 def on_terminal() -> bool:
-    """Whether standard output is a terminal, where colours are wanted."""
+    """Whether standard output is a terminal."""
     return sys.stdout.isatty()
+
+
+def in_colours() -> bool:
+    """Whether colours are wanted: on a terminal, unless NO_COLOR is set (no-color.org)."""
+    return on_terminal() and not os.environ.get("NO_COLOR")
 
 
 class Colours:

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequest
-from .arguments import waiting
+from .arguments import SHOWN_AFTER, waiting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from ..speculate.datastore import Datastore
-
-SHOWN_AFTER = 2.0  # seconds after which a progress bar appears
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

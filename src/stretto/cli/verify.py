@@ -74,7 +74,7 @@ def _prompts(given: argparse.Namespace) -> list[str]:
         return read_prompts(given)
     if given.file is not None:
         try:
-            lines = given.file.read_text(encoding="utf-8").splitlines()
+            lines = given.file.read_text(encoding="utf-8").split("\n")  # other breaks belong to a prompt
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"{given.file} is not UTF-8 text", hint="convert it first") from error
         prompts = [line for line in lines if line.strip()]

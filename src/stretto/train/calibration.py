@@ -100,7 +100,7 @@ def asked(given: argparse.Namespace, engine: Engine) -> Sequence[Prompt]:
         kinds = list(gym.tasks())
         texts = [gym.written(kinds[at % len(kinds)], "train", f"calibrate/{at}").prompt for at in range(given.count)]
     else:
-        lines = given.prompts.read_text(encoding="utf-8").splitlines()
+        lines = given.prompts.read_text(encoding="utf-8").split("\n")  # other breaks belong to a prompt
         texts = [line for line in lines if line.strip()][: given.count]
     if not texts:
         raise InvalidRequest("there is no prompt to answer", hint="--count of 1 or more, a file with a prompt a line")

@@ -24,7 +24,9 @@ def test_points_are_held_against_their_probability():
     assert enumerated(Lossy(Fraction(1, 2)), draft, lambda path: P, lambda path: Q)[1] == Fraction(2, 5)
 
 
-@pytest.mark.parametrize("alpha", [-0.1, 1.0, float("nan")])
-def test_settings_are_checked(alpha):
-    with pytest.raises(InvalidRequest, match="alpha < 1"):
+@pytest.mark.parametrize(
+    ("alpha", "told"), [(-0.1, "alpha < 1"), (1.0, "alpha < 1"), (float("nan"), "a finite number")]
+)
+def test_settings_are_checked(alpha, told):
+    with pytest.raises(InvalidRequest, match=told):
         Lossy(alpha)

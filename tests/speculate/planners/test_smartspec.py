@@ -11,7 +11,7 @@ from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Drafting, Outcome
+from stretto.speculate.contract import Drafting, Outcome, Planner
 from stretto.speculate.planners.smartspec import Latency, SmartSpec, SmartSpecPlanning, best_lengths
 from stretto.steer.choice import Rule
 from stretto.steer.path import History
@@ -215,7 +215,7 @@ def test_without_drafts_a_decode_is_the_plain_one():
     assert row.counters.token_forwards == row.counters.rounds == 20
 
 
-class Costly:
+class Costly(Planner):
     """The planner told that its drafter costs something."""
 
     def __init__(self, settings):
