@@ -18,9 +18,10 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from models.families import build
-from stretto import __version__, catalogue, cli
+from stretto import __version__, catalogue, cli, verify
 from stretto.cli import arguments, demo
-from stretto.cli.paint import Colours
+from stretto.cli.paint import Colours, Margin
+from stretto.cli.verify import gym_prompts
 from stretto.engine import Engine
 from stretto.entry import Entry, Guarantee
 from stretto.errors import StrettoError
@@ -139,26 +140,44 @@ def test_every_command_has_help(command, capsys):
 # -- generate -----------------------------------------------------------------------------------------
 
 
-def test_generate_streams_the_answer_to_the_prompt_as_a_message(run, model, engine):
+def test_generate_streams_what_continues_the_text_and_chat_the_answer_to_it(run, model, engine):
+    """As `generate` and `chat` of the engine do."""
     status, printed, complaints = run("generate", "--model", model, "ab", "--max-new-tokens", 30)
-    answer = engine.generate([{"role": "user", "content": "ab"}], max_new_tokens=30)
+    answer = engine.generate("ab", max_new_tokens=30)
     assert (status, printed, complaints) == (0, answer.text + "\n", "")
+    status, printed, complaints = run("generate", "--model", model, "--chat", "ab", "--max-new-tokens", 30)
+    asked = engine.chat("ab", max_new_tokens=30)
+    assert (status, printed, complaints) == (0, asked.text + "\n", "") and asked.text != answer.text
 
 
-def test_raw_system_ids_and_standard_input_give_other_prompts(run, model, engine):
+def test_a_terminal_is_told_that_text_was_continued(run, model, untemplated, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    common = ("generate", "--max-new-tokens", 3, "--model")
+    assert "--chat asks" in run(*common, model, "ab")[2]
+    for line in (
+        (model, "--chat", "ab"),
+        (model, "--system", "be", "ab"),
+        (model, "--ids", "1 2"),
+        (untemplated, "ab"),
+    ):
+        assert "--chat" not in run(*common, *line)[2]
+
+
+def test_system_ids_and_standard_input_give_other_prompts(run, model, engine):
     common = ("generate", "--model", model, "--max-new-tokens", 12)
     raw = engine.generate("ab", max_new_tokens=12)
-    assert run(*common, "--raw", "ab")[1] == raw.text + "\n"
-    assert run(*common, "--raw", "-", stdin="ab\n")[1] == raw.text + "\n"
-    assert run(*common, "--raw", stdin="ab")[1] == raw.text + "\n"
+    assert run(*common, "ab")[1] == raw.text + "\n"
+    assert run(*common, "-", stdin="ab\n")[1] == raw.text + "\n"
+    assert run(*common, stdin="ab")[1] == raw.text + "\n"
     assert run(*common, "--ids", ",".join(map(str, raw.prompt_tokens)))[1] == raw.text + "\n"
     messages = [{"role": "system", "content": "be"}, {"role": "user", "content": "ab"}]
-    assert run(*common, "--system", "be", "ab")[1] == engine.generate(messages, max_new_tokens=12).text + "\n"
+    asked = engine.generate(messages, max_new_tokens=12).text + "\n"
+    assert run(*common, "--system", "be", "ab")[1] == run(*common, "--system", "be", "--chat", "ab")[1] == asked
 
 
 def test_text_is_continued_where_there_is_no_template(run, untemplated):
-    common = ("generate", "--model", untemplated, "ab", "--max-new-tokens", 12)
-    assert run(*common) == run(*common, "--raw")
+    status, printed, _ = run("generate", "--model", untemplated, "ab", "--max-new-tokens", 12)
+    assert (status, printed) == (0, Engine.load(untemplated).generate("ab", max_new_tokens=12).text + "\n")
 
 
 SETTINGS = {
@@ -202,7 +221,7 @@ def test_every_setting_of_a_request_is_an_option_with_a_help(name):
 def test_statistics_trace_and_json_tell_what_the_engine_tells(run, model, engine, tmp_path):
     method = "lookup+fixed(3)"
     common = ("generate", "--model", model, "abab", "--method", method, "--max-new-tokens", 20, "--log-probs", 2)
-    answer = engine.generate([{"role": "user", "content": "abab"}], method, max_new_tokens=20, log_probabilities=2)
+    answer = engine.generate("abab", method, max_new_tokens=20, log_probabilities=2)
     trace = tmp_path / "trace.json"
     status, printed, told = run(*common, "--stats", "--trace", trace)
     assert status == 0 and printed == answer.text + "\n"
@@ -231,7 +250,7 @@ def test_drafted_tokens_are_coloured_and_nothing_else_changes(run, model, engine
     assert run(*common, "--show-draft")[1] == plain  # no terminal
     text, legend = run(*common, "--show-draft=always")[1].rsplit("guessed by: ", 1)
     assert ESCAPES.sub("", text) == plain and ESCAPES.sub("", legend) == "lookup, plain: the model itself\n"
-    answer = engine.generate([{"role": "user", "content": "abab"}], "lookup+fixed(4)", **settings)
+    answer = engine.generate("abab", "lookup+fixed(4)", **settings)
     guessed = [token for step in answer.steps for token in step.committed[: len(step.accepted)]]
     shown = "".join(re.findall(r"\x1b\[32m(.*?)\x1b\[0m", text, re.DOTALL))
     assert shown == engine.decode(guessed) and len(guessed) > 5
@@ -248,17 +267,17 @@ def test_stop_strings_end_tokens_and_colours_agree(run, model, engine):
     answer = engine.generate("abab", max_new_tokens=40)
     stop, end = answer.text[8:10], answer.tokens[12]
     for option in (["--stop", stop], ["--end-tokens", str(end)]):
-        common = ("generate", "--model", model, "--raw", "abab", "--max-new-tokens", 40, *option)
+        common = ("generate", "--model", model, "abab", "--max-new-tokens", 40, *option)
         plain, coloured = run(*common)[1], run(*common, "--show-draft=always")[1]
         assert ESCAPES.sub("", coloured).rsplit("guessed by", 1)[0] == plain
         assert len(plain) < len(answer.text)
-    common = ("generate", "--model", model, "--raw", "abab", "--max-new-tokens", 40, "--stop", answer.text[-1] + "\t")
+    common = ("generate", "--model", model, "abab", "--max-new-tokens", 40, "--stop", answer.text[-1] + "\t")
     for option in ("--stats", "--show-draft=always"):  # the last character might have begun the stop string
         assert ESCAPES.sub("", run(*common, option)[1]).startswith(answer.text + "\n")
 
 
 def test_prompts_and_samples_are_answered_under_titles(run, model, engine):
-    common = ("generate", "--model", model, "--raw", "ab", "cd", "--max-new-tokens", 9)
+    common = ("generate", "--model", model, "ab", "cd", "--max-new-tokens", 9)
     answers = engine.generate(["ab", "cd"], max_new_tokens=9)
     expected = "".join(f"== prompt {at} ==\n{answer.text}\n\n" for at, answer in enumerate(answers, start=1))
     assert run(*common) == (0, expected, "")
@@ -273,7 +292,7 @@ def test_prompts_and_samples_are_answered_under_titles(run, model, engine):
 
 
 def test_a_bad_prompt_among_others_is_named_and_the_others_complete(run, model, engine):
-    common = ("generate", "--model", model, "--raw", "--max-new-tokens", 9)
+    common = ("generate", "--model", model, "--max-new-tokens", 9)
     status, printed, complaints = run(*common, "ab", "x" * POSITIONS, "cd")
     answers = engine.generate(["ab", "cd"], max_new_tokens=9)
     assert status == 2 and all(answer.text in printed for answer in answers)
@@ -282,7 +301,7 @@ def test_a_bad_prompt_among_others_is_named_and_the_others_complete(run, model, 
 
 @pytest.mark.parametrize("options", [[], ["--show-draft=always"], ["--json"]])
 def test_an_interrupt_keeps_the_partial_text(run, model, engine, interrupt_at, options):
-    whole = engine.generate([{"role": "user", "content": "ab"}], "plain", max_new_tokens=30)
+    whole = engine.generate("ab", "plain", max_new_tokens=30)
     interrupt_at(5)
     status, printed, complaints = run("generate", "--model", model, "ab", "--method", "plain", *options)
     assert status == 130 and complaints == ""
@@ -360,6 +379,48 @@ def test_an_interrupt_stops_the_answer_and_not_the_chat(run, model, engine, inte
     assert (status, printed) == (0, f"{partial} (stopped)\n{second.text}\n")
 
 
+def test_chat_tells_its_commands(run, model):
+    status, printed, _ = run("chat", "--model", model, stdin="/help\n")
+    named = {line.split()[0] for line in printed.splitlines() if line.startswith("/")}
+    assert status == 0 and named == {"/help", "/reset", "/stats", "/method", "/quit"}
+
+
+def test_a_long_chat_forgets_its_oldest_turns_and_says_so_once(run, model, engine):
+    chat = ("chat", "--model", model, "--max-new-tokens", 9, "--system", "be")
+    lines = [letter * 100 for letter in "abcdefghij"]
+    status, printed, complaints = run(*chat, stdin="\n".join(lines))
+    assert (status, complaints) == (0, "") and printed.count("oldest turns are forgotten") == 1
+    answers = [line for line in printed.splitlines() if not line.startswith("(the conversation")]
+    kept, messages = engine.model.max_positions - 9, [{"role": "system", "content": "be"}]
+    for line, answer in zip(lines, answers, strict=True):
+        messages.append({"role": "user", "content": line})
+        while len(engine.codec.encode(messages)) > kept:
+            del messages[1:3]
+        assert engine.generate(messages, "lookup", max_new_tokens=9).text == answer  # system and question stay
+        messages.append({"role": "assistant", "content": answer})
+    assert len(messages) < 2 * len(lines) and engine.encode(messages)
+    assert "positions" in run(*chat, stdin="a" * POSITIONS)[2]  # nothing is left to forget
+
+
+def test_words_are_not_broken_at_the_margin(run, model, engine, monkeypatch):
+    text = "one twenty-two \x1b[32mthree\x1b[0m four\n\n  five sixteen 日本語のテキスト " + "x" * 25 + " end"
+    for pieces in ([text], re.findall(r"\x1b\[\d+m|.", text, re.DOTALL)):
+        margin = Margin(11)
+        lines = ESCAPES.sub("", "".join(map(margin.feed, pieces)) + margin.finish()).split("\n")
+        assert lines[:3] == ["one ", "twenty-two ", "three four"] and lines[3:5] == ["", "  five "]
+        columns = [sum(2 if ord(letter) > 0x2FFF else 1 for letter in line) for line in lines]
+        assert max(columns) <= 11 and "".join(lines).replace(" ", "") == ESCAPES.sub("", text).translate(
+            {32: "", 10: ""}
+        )
+        assert "sixteen 日" in lines and any(line.startswith("end") or line.endswith(" end") for line in lines)
+    monkeypatch.setattr("stretto.cli.chat.on_terminal", lambda: True)
+    monkeypatch.setattr("stretto.cli.chat.get_terminal_size", lambda: os.terminal_size((20, 5)))
+    printed = run("chat", "--model", model, "--max-new-tokens", 60, stdin="ab\n")[1]
+    answer = engine.chat("ab", max_new_tokens=60).text
+    assert printed.replace("\n", "").replace(" ", "") == answer.replace("\n", "").replace(" ", "")
+    assert max(map(len, printed.split("\n"))) <= 20 < len(answer)
+
+
 # -- methods ------------------------------------------------------------------------------------------
 
 
@@ -407,10 +468,37 @@ def test_verify_finds_exact_methods_identical(run, model, tmp_path):
     assert (status, printed) == (0, "lookup(matches=2)+fixed(6) against plain: identical over 40 tokens of 2 prompts\n")
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("ab\n\ncdcd\nef\n", encoding="utf-8")
-    assert "60 tokens of 3 prompts" in run(*common, "--file", prompts)[1]
+    assert "60 tokens of 3 prompts" in run(*common, "--chat", "--file", prompts)[1]
     kind = next(iter(tasks()))
     assert "40 tokens of 2 prompts" in run(*common, "--task", kind, "--count", 2)[1]
     assert f"of {len(tasks())} prompts" in run(*common, "--max-new-tokens", 1)[1]
+
+
+def test_verify_continues_texts_and_asks_the_questions_of_the_gym(
+    run, model, untemplated, engine, monkeypatch, tmp_path
+):
+    asked = []
+    compare = verify.compare
+
+    def recorded(engine, prompt, *methods, **settings):
+        asked.append(prompt)
+        return compare(engine, prompt, *methods, **settings)
+
+    monkeypatch.setattr(verify, "compare", recorded)
+    (tmp_path / "prompts.txt").write_text("cd\n", encoding="utf-8")
+    (question,) = gym_prompts("copy_edit", 1)
+    message = [{"role": "user", "content": question}]
+    system = [{"role": "system", "content": "be"}, *arguments.question("ab")]
+    for name, options, prompt in (
+        (model, ["ab"], "ab"),
+        (model, ["--chat", "ab"], arguments.question("ab")),
+        (model, ["--system", "be", "ab"], system),
+        (model, ["--file", tmp_path / "prompts.txt"], "cd"),
+        (model, ["--task", "copy_edit"], message),
+        (untemplated, ["--task", "copy_edit"], question),
+    ):
+        assert run("verify", "--model", name, "--max-new-tokens", 1, *options)[0] == 0
+        assert asked.pop() == prompt
 
 
 def test_verify_shows_the_first_difference(run, model, engine, monkeypatch):
@@ -422,7 +510,7 @@ def test_verify_shows_the_first_difference(run, model, engine, monkeypatch):
             return [Verdict([], int(target.steered(0, -1).argsort(descending=True)[1 if late else 0]))]
 
     monkeypatch.setitem(catalogue.parts(), "mistaken", Mistaken)
-    common = ("verify", "--model", model, "--raw", "abab", "--method", "lookup+mistaken", "--max-new-tokens", 20)
+    common = ("verify", "--model", model, "abab", "--method", "lookup+mistaken", "--max-new-tokens", 20)
     status, printed, _ = run(*common)
     where, first, second, gap, verdict = printed.splitlines()
     token = engine.generate("abab", "plain", max_new_tokens=20).tokens[5]
@@ -510,9 +598,12 @@ MISTAKES = {  # arguments; MODEL, OTHER (another vocabulary), UNTEMPLATED and FO
     "no number": ("generate ab --top-k x", "invalid int value: 'x' (hint: see stretto generate --help)"),
     "no list of tokens": ("generate ab --banned-tokens x", "no list of token ids"),
     "no list of biases": ("generate ab --logit-bias 5", "no list of biases"),
-    "options that exclude each other": ("generate ab --raw --ids", "not allowed with"),
+    "options that exclude each other": ("generate ab --chat --ids", "not allowed with"),
+    "a system message of ids": ("generate 5 --system be --ids", "is of messages"),
+    "an option that is gone": ("generate ab --raw", "text is continued as it stands"),
+    "a message without template": ("generate --model UNTEMPLATED --chat ab", "no chat template"),
     "empty prompt": ("generate --model MODEL ''", "the prompt is empty"),
-    "empty prompt, raw": ("generate --model MODEL --raw ''", "the prompt is empty"),
+    "empty prompt, a message": ("generate --model MODEL --chat ''", "the prompt is empty"),
     "empty standard input": ("generate --model MODEL -", "the prompt is empty"),
     "prompt over the positions": ("generate --model MODEL LONG", "the model 700 positions"),
     "prompt of no ids": ("generate --model MODEL --ids ab", "leave out --ids"),

@@ -116,7 +116,7 @@ def test_a_model_of_another_tokenizer_refuses_it(run, texts, tmp_path, model):
     run("store", "build", texts, "--model", other, "--out", out)
     with pytest.raises(Unsupported, match="another tokenizer"):
         Engine.load(model).generate("ab", f"store({out})")
-    status, printed, complaint = run("generate", "--model", model, "--raw", "ab", "--method", f"store({out})")
+    status, printed, complaint = run("generate", "--model", model, "ab", "--method", f"store({out})")
     assert (status, printed) == (2, "") and complaint.count("\n") == 1 and "(hint: build it again" in complaint
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from laws.worlds import decode
-from stretto import method
+from stretto import cli, method
 from stretto.models.masked import LAYOUTS
 from stretto.models.table import TableModel
 from stretto.steer.pipeline import Pipeline
@@ -57,6 +58,31 @@ def test_the_page_on_masked_models_works_as_it_stands(
     assert rounds[shown["baseline"]] == 32
     assert "len(s.split())" in shown["answer"].text
     assert re.search(r"purple lamp .+ Then a strong wind .+ the lamp away", engine_text(shown), re.DOTALL)
+
+
+def test_the_page_on_chats_works_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    shown: dict[str, Any] = {}
+    (block,) = blocks("chats.md")
+    exec(compile(block, "chats.md", "exec"), shown)
+    assert "lamp, owl" in capsys.readouterr().out
+    assert shown["prefilled"].prompt_tokens[: len(shown["answer"].prompt_tokens)] == shown["answer"].prompt_tokens
+    assert shown["prefilled"].text.strip().startswith("owl") and shown["streamed"].generation.text
+
+
+def test_what_the_readme_shows_answers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Its Python, and its lines that decode."""
+    page = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    shown: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), shown)
+    assert "banana" in shown["answer"].text and "banana" in capsys.readouterr().out
+    lines = [shlex.split(line, comments=True) for line in re.findall(r"^stretto (generate .*)$", page, re.MULTILINE)]
+    assert len(lines) >= 3
+    answers = []
+    for line in lines:
+        assert cli.main(line) == 0
+        answers.append(capsys.readouterr().out.strip())
+    assert "banana, brush, lamp, owl" in answers[0] and all(answers) and "def count_owl(s)" in answers[-1]
 
 
 def engine_text(shown: dict[str, Any]) -> str:

@@ -82,7 +82,7 @@ def test_no_method_needs_to_be_named(capsys, model, engine) -> None:
     named = engine.generate("ab", methods.default(engine.model), **settings)
     assert engine.generate("ab", **settings).tokens == named.tokens == stretto.generate("ab", model, **settings).tokens
     assert "".join(piece.text for piece in engine.stream("ab", **settings)) == named.text
-    status, out, _ = run(capsys, "generate", "--model", model, "--raw", "ab", "--max-new-tokens", "20")
+    status, out, _ = run(capsys, "generate", "--model", model, "ab", "--max-new-tokens", "20")
     assert status == 0 and out == named.text + "\n"
 
 
@@ -174,9 +174,9 @@ def test_the_command_line_prints_the_whole_text(capsys, model, engine) -> None:
 def test_the_command_line_draws_the_trace(capsys, model, engine, tmp_path) -> None:
     file = tmp_path / "trace.html"
     options = ("--max-new-tokens", "12", "--picture", str(file))
-    assert run(capsys, "generate", "--model", model, "--raw", "ab", *options)[0] == 0
+    assert run(capsys, "generate", "--model", model, "ab", *options)[0] == 0
     steps = engine.generate("ab", max_new_tokens=12).steps
     written = sum(len(step.committed) for step in steps)
     assert written and file.read_text(encoding="utf-8").count('class="written"') == written
-    status, _, err = run(capsys, "generate", "--model", model, "--raw", "ab", "cd", *options)
+    status, _, err = run(capsys, "generate", "--model", model, "ab", "cd", *options)
     assert status == 2 and "one answer" in err

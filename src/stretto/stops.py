@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 
 
 class Stops:
-    """The stop strings of one text. One that spells a special token is looked for where these are written out."""
+    """The stop strings of one text. Those that spell special tokens are also looked for where these are written out."""
 
     def __init__(self, stop: Sequence[str], special: Collection[str] = ()) -> None:
+        self.plain = tuple(stop)
         self.marked = tuple(each for each in stop if any(mark in each for mark in special))
-        self.plain = tuple(each for each in stop if each not in self.marked)
         self.reach = max(map(len, stop), default=0)  # characters of the longest
         self.marks: list[tuple[int, str]] = []  # special tokens in the text: before which character, and which
 

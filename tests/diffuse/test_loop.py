@@ -217,7 +217,7 @@ def test_holes_in_a_text(writer: Engine) -> None:
 
 def test_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = tmp_path / "trace.json"
-    given = ["generate", "w5 w6", "--raw", "--model", str(folder), "--method", "fast-dllm", "--max-new-tokens", "8"]
+    given = ["generate", "w5 w6", "--model", str(folder), "--method", "fast-dllm", "--max-new-tokens", "8"]
     assert main([*given, "--end-tokens", "1", "--stats", "--trace", str(trace)]) == 0
     output = capsys.readouterr()
     assert len(output.out.split()) == 8 and "8 tokens" in output.err

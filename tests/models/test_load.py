@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,22 @@ def test_a_broken_checkpoint_is_one_typed_error(folder: Path, kind: str) -> None
         load(folder)
     assert caught.value.hint
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "package"), [(b"\n\x0e\n\x05<unk>\x15\x00\x00", "sentencepiece"), (b"IQ== 0\nIg== 1\n", "tiktoken")]
+)
+def test_a_tokenizer_in_one_file_says_who_reads_it(folder: Path, content: bytes, package: str) -> None:
+    if find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    (folder / "tokenizer.model").write_bytes(content)
+    with pytest.raises(
+        ModelError, match=f"no tokenizer.json, only tokenizer.model, which is read by {package}"
+    ) as caught:
+        load(folder)
+    assert f"pip install {package}" in caught.value.hint and "tokenizer.json" in caught.value.hint
 
 
 def test_names_that_lead_nowhere(folder: Path) -> None:

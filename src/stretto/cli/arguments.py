@@ -158,21 +158,33 @@ READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its optio
 
 
 def add_prompts(parser: argparse.ArgumentParser, *, several: str) -> None:
-    """PROMPT …, --raw, --system, --ids: what `read_prompts` and `as_prompt` read."""
-    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help=f"text, or - for standard input; {several}")
+    """PROMPT …, --chat, --system, --ids: what `read_prompts` and `as_prompt` read."""
+    parser.add_argument(
+        "prompt", nargs="*", metavar="PROMPT", help=f"text to continue, or - for standard input; {several}"
+    )
+    parser.add_argument("--system", metavar="TEXT", help="a system message before the prompt; implies --chat")
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--raw", action="store_true", help="continue the text itself, without the chat template")
-    group.add_argument("--system", metavar="TEXT", help="a system message before the prompt")
+    group.add_argument("--chat", action="store_true", help="PROMPT is a message of the user, which the model answers")
     group.add_argument("--ids", action="store_true", help="prompts are token ids, such as '5 17 3'")
     group.add_argument(
         "--infill", action="store_true", help="fill the holes of the text itself: <|5|> is a hole of five tokens"
     )
+    group.add_argument("--raw", action=_Raw, nargs=0, help=argparse.SUPPRESS)
+
+
+class _Raw(argparse.Action):
+    """An option that is gone."""
+
+    def __call__(self, *_: object) -> None:
+        raise InvalidRequest("there is no --raw any more", hint="leave it out: text is continued as it stands")
 
 
 def read_prompts(given: argparse.Namespace) -> list[str]:
     """The prompts as text; standard input where there is none, unless that is a terminal."""
     if not given.prompt and sys.stdin.isatty():
         raise InvalidRequest("there is no prompt", hint="name one in quotes, or - to read it from standard input")
+    if given.system and (given.ids or given.infill):
+        raise InvalidRequest("--system is of messages, not of ids or holes", hint="leave it out, or give text")
     return [_standard_input() if prompt == "-" else prompt for prompt in given.prompt or ["-"]]
 
 
@@ -184,16 +196,20 @@ def _standard_input() -> str:
 
 
 def as_prompt(engine: Engine, text: str, given: argparse.Namespace) -> Prompt:
-    """A user's message where the model has a chat template, else text; as the options say."""
+    """The text itself, its token ids, or a user's message; as the options say."""
     if given.ids:
         try:
             return token_ids(text)
         except argparse.ArgumentTypeError as error:
             raise InvalidRequest(str(error), hint="leave out --ids to give text") from error
-    if given.raw or not text or not (engine.codec.has_template or given.system):  # no text: the engine says so
+    if not text or not (given.chat or given.system):  # no text: the engine says so
         return text
-    system = [{"role": "system", "content": given.system}] if given.system else []
-    return [*system, {"role": "user", "content": text}]
+    return question(text, given.system)
+
+
+def question(text: str, system: str | None = None) -> list[dict[str, str]]:
+    """A user's message, after the system's."""
+    return [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": text}]
 
 
 # -- waiting ----------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ REPEATS = 3  # timed decodes of each question by each method, in turn
 WIDTH = 78  # columns
 MARGIN = "  "
 SETTINGS = {"max_new_tokens": 160}
-MASKED = "stretto demo --model zoo/causal; of this one: stretto generate --model … --picture FILE.html 'PROMPT'"
+MASKED = "stretto demo --model zoo/causal; of this one: stretto generate --model … --picture FILE.html --chat '…'"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -73,6 +73,9 @@ def run(given: argparse.Namespace) -> int:
     engine = load_engine(given)
     colours = Colours(given.show_draft == "always" or (given.show_draft == "auto" and in_colours()))
     prompts = [text if given.infill else as_prompt(engine, text, given) for text in texts]
+    continued = not (given.chat or given.system or given.ids or given.infill)
+    if continued and engine.codec.has_template and sys.stderr.isatty():
+        print("(continuing the text as it stands; --chat asks the model instead)", file=sys.stderr)
     if alone and not given.json and not given.infill:
         answers = [stream(engine, prompts[0], method, settings, colours)]
         print()

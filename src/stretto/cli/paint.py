@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from unicodedata import east_asian_width
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -65,6 +67,42 @@ class Painter:
         """What was held back, since it might have become a stop string or a character."""
         self._text.extend([], last=True)
         return self._text.release(last=True)
+
+
+class Margin:
+    """Text that comes in pieces, in lines that end between words; what has no spaces breaks at the margin."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._at = 0  # columns of this line that are taken
+        self._word = ""  # what may still grow, with its colours
+        self._long = 0  # its columns
+
+    def feed(self, text: str) -> str:
+        """What can be written now: words that are complete."""
+        return "".join(map(self._take, re.findall(r"\x1b\[\d+m|.", text, re.DOTALL)))
+
+    def finish(self) -> str:
+        """The last word."""
+        begun, self._word, long, self._long = self._word, "", self._long, 0
+        new = "\n" if self._at and self._at + long > self._width else ""
+        self._at = long if new else self._at + long
+        return new + begun
+
+    def _take(self, part: str) -> str:
+        if part.startswith("\x1b"):  # takes no room
+            self._word += part
+            return ""
+        if part.isspace():
+            done = self.finish()
+            self._at = 0 if part == "\n" else self._at + 1
+            return done + (part if self._at <= self._width else "")
+        columns = 2 if east_asian_width(part) in "WF" else 1
+        anywhere = columns == 2 or self._long + columns > self._width  # may the line break before this one
+        done = self.finish() if anywhere else ""
+        self._word += part
+        self._long += columns
+        return done
 
 
 def painted(engine: Engine, answer: Generation, request: Request, colours: Colours) -> str:

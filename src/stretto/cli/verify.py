@@ -49,6 +49,8 @@ def run(given: argparse.Namespace) -> int:
     first, second = read_method(given.method), read_method(given.against)
     texts = _prompts(given)
     engine = load_engine(given)
+    if not given.prompt and given.file is None:  # questions of the gym are asked, where the model can be asked
+        given.chat = given.chat or engine.codec.has_template
     prompts = [as_prompt(engine, text, given) for text in texts]
     comparisons: list[Comparison] = []
     for number, prompt in enumerate(tqdm(prompts, unit="prompt", leave=False, disable=None), start=1):

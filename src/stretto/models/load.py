@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +44,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 LONG_TEXT = "sequence-length-is-longer-than-the-specified-maximum"  # a warning of no use: lengths are checked here
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 HUB_FILES = ["*.json", "model*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
+TIKTOKEN = re.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")  # how such a file begins: a token in base 64, and its rank
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -332,6 +334,7 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
             folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # the Rust library raises bare Exceptions
+        _check_packed_tokenizer(folder, error)
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(f"the tokenizer in {folder} does not load: {reason}", hint="copy its files again") from error
     tokenizer.deprecation_warnings[LONG_TEXT] = True
@@ -342,6 +345,21 @@ def _generation(folder: Path) -> dict[str, Any]:
     """What generation_config.json says; nothing where there is none."""
     file = folder / "generation_config.json"
     return _read_json(file) if file.exists() else {}
+
+
+def _check_packed_tokenizer(folder: Path, error: Exception) -> None:
+    """Say what is really missing where a folder has its tokenizer in one file that only other packages read."""
+    file = next((folder / name for name in ("tokenizer.model", "spiece.model") if (folder / name).exists()), None)
+    if file is None or (folder / "tokenizer.json").exists():
+        return
+    begun = file.read_bytes()[:64]
+    needed = ("tiktoken",) if TIKTOKEN.match(begun) else ("sentencepiece", "protobuf")
+    missing = [name for name in needed if find_spec({"protobuf": "google"}.get(name, name)) is None]
+    if missing:
+        raise ModelError(
+            f"{folder} has no tokenizer.json, only {file.name}, which is read by {' and '.join(needed)}",
+            hint=f"pip install {' '.join(missing)}, or copy the model's tokenizer.json beside it",
+        ) from error
 
 
 def _end_tokens(
