@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidRequest, StrettoError
 from .arguments import add_method, add_model, add_settings, load_engine, named_method, read_method, read_settings
 from .generate import statistics, stream, write_now
-from .paint import Colours, Margin, in_colours
+from .paint import Colours, Margin, in_colours, on_terminal
 
 if TYPE_CHECKING:
     from ..engine import Engine
