@@ -14,6 +14,8 @@ import pytest
 
 from laws.worlds import decode
 from stretto import cli, method
+from stretto.constrain.languages import language
+from stretto.constrain.matcher import Matcher
 from stretto.models.masked import LAYOUTS
 from stretto.models.table import TableModel
 from stretto.steer.pipeline import Pipeline
@@ -83,6 +85,24 @@ def test_what_the_readme_shows_answers(capsys: pytest.CaptureFixture[str], tmp_p
         assert cli.main(line) == 0
         answers.append(capsys.readouterr().out.strip())
     assert "banana, brush, lamp, owl" in answers[0] and all(answers) and "def count_owl(s)" in answers[-1]
+
+
+def test_the_page_on_scoring_works_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    shown: dict[str, Any] = {}
+    for block in blocks("scoring.md"):
+        exec(compile(block, "scoring.md", "exec"), shown)
+    assert shown["best"] == " fox" and shown["add"].total > shown["subtract"].total
+    assert len(shown["score"].tokens) > 128 and "perplexity" in capsys.readouterr().out
+
+
+def test_the_grammar_of_the_page_is_one(tmp_path: Path) -> None:
+    page = (DOCS / "diffusion.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```\n(# sums.*?)^```", page, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "sums"
+    file.write_text(shown, encoding="utf-8")
+    for text, expected in (("1 + (20+300)", True), ("0", True), ("01", False), ("1 +", False), ("1000", False)):
+        matcher = Matcher(language(str(file)))
+        assert (matcher.push(text) and matcher.complete) == expected, text
 
 
 def engine_text(shown: dict[str, Any]) -> str:
