@@ -192,6 +192,15 @@ def test_the_border_is_the_harness_s(zoo_engine: Engine) -> None:
     assert zoo_engine.score("x = ", "1").tokens == zoo_engine.score("x =", " 1").tokens
 
 
+def test_a_prompt_of_messages(zoo_engine: Engine) -> None:
+    asked = [{"role": "user", "content": "Sort: b a"}]
+    score = zoo_engine.score(asked, "a b")
+    assert score == zoo_engine.score(zoo_engine.encode(asked), "a b")
+    assert score.tokens == zoo_engine.codec.encode_piece("a b")
+    both = zoo_engine.score([asked, "Sort:"], ["a b", [" a", " b"]])
+    assert both[0].total == pytest.approx(score.total, abs=1e-4) and len(both[1]) == 2
+
+
 def test_nothing_before_is_the_token_that_begins_texts(zoo_engine: Engine) -> None:
     start = zoo_engine.tokenizer.bos_token_id  # type: ignore[union-attr]
     one = zoo_engine.score([start], "Once")

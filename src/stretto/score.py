@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from operator import index
 from typing import cast
@@ -63,7 +63,7 @@ class Scorer:
 
     def score(self, prompt: object, continuations: object) -> Score | Sequence[Score | list[Score]]:
         """In the shape of `continuations`."""
-        alone = _is_one(prompt) or not prompt  # an empty list is an empty prompt
+        alone = _is_one(prompt) or not _size(prompt)  # an empty list is an empty prompt
         prompts, wanted = ([prompt], [continuations]) if alone else (cast(Sequence[object], prompt), continuations)
         if not isinstance(wanted, Sequence) or isinstance(wanted, str) or len(wanted) != len(prompts):
             raise InvalidRequest(
@@ -112,7 +112,7 @@ class Scorer:
         either is of another kind, or nothing follows.
         """
         for name, given in (("prompt", prompt), ("continuation", continuation)):
-            if not _is_one(given) and given:
+            if not _is_one(given) and _size(given):
                 raise InvalidRequest(f"this {name} is neither text nor token ids", hint="a text, or a list of numbers")
         if not isinstance(continuation, str):
             tokens = list(cast(Sequence[int], continuation))
@@ -126,7 +126,7 @@ class Scorer:
             tokens = self._encode(continuation)
         if not tokens:
             raise InvalidRequest("there is nothing to score", hint="give a continuation of at least one token")
-        return self.codec.encode(cast(Prompt, prompt)) if prompt else [self._start()], tokens
+        return self.codec.encode(cast(Prompt, prompt)) if _size(prompt) else [self._start()], tokens
 
     def _encode(self, text: str) -> list[int]:
         return self.codec.encode_piece(text) if text else []
@@ -145,6 +145,10 @@ class Scorer:
 def _is_one(given: object) -> bool:
     """Whether this is one text or one list of token ids, not several. Raises InvalidRequest where it is neither."""
     return is_one(cast(Prompt, given))
+
+
+def _size(given: object) -> int:
+    return len(cast(Sized, given))
 
 
 def _joined(scores: Sequence[Score]) -> Score:

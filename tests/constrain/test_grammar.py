@@ -20,6 +20,13 @@ from stretto.constrain.pattern import Pattern
 from stretto.errors import InvalidRequest, UnknownName
 
 
+def test_no_symbol_is_taken_for_a_part_of_a_rule() -> None:
+    grammar = Grammar.parse("S -> a b c\nS/0/0 -> d\n")
+    path = Automaton(0, {2})
+    path.step(0, "ad", 2)
+    assert not common(grammar, path)
+
+
 def random_grammar(chance: random.Random, terminals: str = "ab") -> Grammar:
     """Up to four nonterminals; what derives nothing finite is mended by an empty or short side."""
     names = ["S", "T", "U", "W"][: chance.randint(1, 4)]

@@ -95,7 +95,7 @@ class Grammar:
             for at, side in enumerate(sides):
                 left = name
                 for depth, symbol in enumerate(side[:-2]):
-                    rest = f"{name}/{at}/{depth}"  # no symbol of the grammar: those have no slash from here
+                    rest = f"{name} {at} {depth}"  # no symbol of a grammar that is written down: those have no space
                     if all(later in nullable for later in side[depth + 1 :]):
                         nullable.add(rest)
                     pairs.add((left, symbol, rest))
