@@ -634,7 +634,7 @@ MISTAKES = {  # arguments; MODEL, OTHER (another vocabulary), UNTEMPLATED and FO
     "banned token outside of the vocabulary": ("generate --model MODEL --banned-tokens 999 ab", "outside of the vocab"),
     "draft of another vocabulary": ("generate --model MODEL --method draft(model=OTHER) ab", "another vocabulary"),
     "no such draft": ("generate --model MODEL --method draft(model=FOLDER/nil) ab", "there is no folder"),
-    "not enough memory": ("generate --model MODEL --samples 99999999 ab", "bytes"),
+    "not enough memory": ("generate --model MODEL --samples 99999999 ab", "GiB are free"),
     "system message without template": ("generate --model UNTEMPLATED --system be ab", "no chat template"),
     "trace of several": ("generate --trace FOLDER/trace.json ab cd", "a trace is of one answer"),
     "trace into nowhere": ("generate --trace FOLDER/nil/trace.json ab", "mkdir -p"),

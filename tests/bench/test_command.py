@@ -4,6 +4,7 @@ import argparse
 import gzip
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -103,6 +104,33 @@ def test_answers_in_spec_benchs_form(folder, tmp_path):
     assert sum(lookup["accept_lengths"]) == sum(lookup["new_tokens"]) == sum(plain["new_tokens"])
     with pytest.raises(InvalidRequest, match="single rows"):
         call(folder, *words, "--batch", "2", "--answers", str(tmp_path))
+
+
+@pytest.mark.parametrize("what", ["speed", "canvas", "quality", "shape", "claims"])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--tasks", "replay:gsm9k"], "replay:gsm9k"),
+        (["--methods", "plane"], "plane"),
+        (["--out", "FOLDER/full"], "is a folder"),
+        (["--out", "FOLDER/text.txt/result"], "text.txt"),
+    ],
+)
+def test_what_can_be_told_is_told_before_a_model_is_loaded(what, words, told, tmp_path):
+    (tmp_path / "full.json").mkdir()
+    (tmp_path / "text.txt").write_text("a file")
+    words = [word.replace("FOLDER", str(tmp_path)) for word in words]
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises((UnknownName, InvalidRequest, OSError), match=told):
+        run(parser.parse_args([what, *words, "--model", str(tmp_path / "no model"), "--no-baselines"]))
+
+
+def test_a_misspelt_task_is_told_before_torch_is_loaded():
+    script = "import sys; from stretto.cli import main; print(main(['bench', '--tasks', 'gyn', '--out', 'x']))"
+    script += "; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"] and "gyn" in done.stderr
 
 
 def test_plot_without_matplotlib_is_said_before_the_work(folder, tmp_path, monkeypatch):

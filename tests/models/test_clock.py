@@ -155,6 +155,7 @@ def test_a_broken_or_unwritable_memory_is_no_obstacle(tmp_path: Path) -> None:
         '{"points": [[1, 1.0], [1, 1.5]], "padding": 0.0}',
         '{"points": [[0, 1.0]], "padding": 0.0}',
         '{"points": [[1e400, 1.0]], "padding": 0.0}',
+        '{"points": [[1, 1.0], [%s, 1.0]], "padding": 0.0}' % ("9" * 400),
         '{"points": [[1, 1.0]], "padding": -1.0}',
         '{"points": [[1, 1.0]], "padding": 1e999}',
         '{"points": [[1]], "padding": 0.0}',

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
-from ..files import write_text
+from ..files import require_writable, write_text
 
 if TYPE_CHECKING:
     from .lanes import Lane
@@ -165,11 +165,10 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidRequest(f"{args.what} takes no file", hint=f"stretto bench report {args.named[0]}")
     if args.what == "report":
         return _report(args)
+    _check(args)
     import torch
     from transformers.utils import logging
 
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.threads:
         torch.set_num_threads(args.threads)
     logging.set_verbosity_error()
@@ -181,19 +180,41 @@ def run(args: argparse.Namespace) -> int:
     return kinds[args.what](args)
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Raise what can be told of the options before anything heavy is loaded: names, what is missing, where files go."""
+    from . import tasks
+
+    tasks.select(args.tasks or (), _data(args))
+    if args.out:
+        if _draws(args):
+            from .drawing import pyplot
+
+            pyplot()
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        for ending in (".json", ".png") if _draws(args) else (".json",):
+            require_writable(args.out.with_suffix(ending))
+    if args.methods:
+        from ..method import parse
+
+        for name in args.methods:
+            parse(name)
+
+
+def _draws(args: argparse.Namespace) -> bool:
+    """Whether a picture is written beside the figures."""
+    return args.what == "quality" or (args.what == "speed" and bool(args.baselines))
+
+
 # -- speed --------------------------------------------------------------------------------------------
 
 
 def _speed(args: argparse.Namespace) -> int:
     """Whole answers of all contestants."""
     from . import tasks
-    from .plot import plot, pyplot
+    from .plot import plot
     from .report import table
     from .subject import RANDOM, load_subject
 
-    picture = args.out and args.baselines
-    if picture:
-        pyplot()  # missing matplotlib is said before the work, not after it
     if args.answers and 1 not in args.batch:
         raise InvalidRequest("answer files are of single rows", hint="--batch 1, or leave out --answers")
     chosen = tasks.select(args.tasks or ["replay" if args.model == RANDOM else "gym"], _data(args))
@@ -203,7 +224,7 @@ def _speed(args: argparse.Namespace) -> int:
     _measure(args, subject, [task for task in chosen if not task.absent], report)
     print(table(report))
     measured = any(task.lanes for task in report.tasks)
-    if picture and measured:
+    if args.out and measured and _draws(args):
         plot(report, args.out.with_suffix(".png"))
     return 0 if measured else 1
 

@@ -8,7 +8,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from .plot import Contestant, baseline, contestants, pyplot
+from .drawing import pyplot
+from .plot import Contestant, baseline, contestants
 from .results import PLAIN, LaneResult, Report, TaskResult
 from .rounds import Profile
 from .shape import Shape

@@ -8,7 +8,8 @@ from html import escape
 
 from . import figures, markup
 from .baselines import GREEDY
-from .plot import contestants, pyplot, speeds
+from .drawing import pyplot
+from .plot import contestants, speeds
 from .quality.page import quality_parts
 from .quality.results import Quality
 from .report import left_out, origin, shown

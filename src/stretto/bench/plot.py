@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import Unsupported
 from ..files import replacing
 from .baselines import GREEDY, way
+from .drawing import pyplot
 from .report import origin
 from .results import PLAIN, LaneResult, Report, TaskResult
 
@@ -56,18 +56,6 @@ def baseline(tasks: Sequence[TaskResult]) -> list[Contestant]:
     """transformers' greedy way, for figures that show it beside the others; nothing where it was not measured."""
     known = any(lane.name == GREEDY for task in tasks for lane in task.lanes)
     return [Contestant("transformers greedy", (GREEDY,), "#d8a48f", "s", False)] if known else []
-
-
-def pyplot() -> Any:
-    """matplotlib's drawing interface, without a screen. Raises Unsupported where it is not installed."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot as drawing
-    except ImportError as error:
-        raise Unsupported("the plot needs matplotlib", hint="pip install 'stretto[bench]'") from error
-    return drawing
 
 
 def plot(report: Report, path: Path) -> None:

@@ -22,6 +22,7 @@ from .contract import Model, Want
 from .window import Window
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # windows that are measured, in tokens
+LARGEST = 1 << 20  # tokens in a window: no file tells of more
 MOST_SLOTS = 128  # in all rows of a measured window together
 MOST_ROWS = 32  # of a measured batch; larger ones cost in proportion
 CONTEXT = 128  # tokens in the cache before each measured window
@@ -233,9 +234,11 @@ def _recall(path: Path) -> Curve | None:
 
 
 def _makes_sense(curve: Curve) -> bool:
-    """Whether it can have been measured: sizes of `SIZES` that grow, seconds above zero that never fall."""
+    """Whether it can have been measured: sizes that grow, seconds above zero that never fall, no padding below zero."""
     sizes, seconds = [size for size, _ in curve.points], [cost for _, cost in curve.points]
-    if not sizes or not set(sizes) <= set(SIZES) or sizes != sorted(set(sizes)) or seconds != sorted(seconds):
+    if not sizes or not 1 <= sizes[0] <= sizes[-1] <= LARGEST:
+        return False
+    if sizes != sorted(set(sizes)) or seconds != sorted(seconds):
         return False
     return all(math.isfinite(each) for each in (*seconds, curve.padding)) and seconds[0] > 0 and curve.padding >= 0
 

@@ -13,7 +13,6 @@ from ...models.contract import Model
 from ...models.load import load
 from ...models.numbers import numbers_of
 from .. import tasks
-from ..plot import pyplot
 from ..provenance import provenance
 from ..tasks import BenchTask
 from . import contenders
@@ -32,8 +31,6 @@ def run(args: argparse.Namespace, data: Path | None) -> int:
     """Measure. Raises the typed errors of `stretto.errors`; 1 where there was nothing to measure."""
     if args.answers:
         raise InvalidRequest("--answers are written where speeds are measured", hint="leave it out, or 'quality'")
-    if args.out:
-        pyplot()  # missing matplotlib is said before the work, not after it
     plan = Plan(
         count=args.count or COUNT,
         batch=_one(args.batch, "--batch"),

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...files import replacing
-from ..plot import OURS, PLAINLY, pyplot
+from ..drawing import pyplot
+from ..plot import OURS, PLAINLY
 from .names import name_all
 from .results import COSTS, MeanQuality, Quality, TaskQuality
 from .table import by_family, origin, tasks
