@@ -242,6 +242,18 @@ def test_statistics_trace_and_json_tell_what_the_engine_tells(run, model, engine
         assert [entry["token"] for entry in record["log_probabilities"]] == answer.tokens
 
 
+@pytest.mark.parametrize("option", ["--trace", "--picture"])
+def test_a_failure_leaves_files_as_they_were(run, model, option, tmp_path):
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.write_text("kept", encoding="utf-8")
+    for file in (new, old):
+        status, _, told = run("generate", "--model", model, "ab", "--method", "lookup", "--top-p", "-1", option, file)
+        assert status == 2 and "top_p" in told
+        status, _, told = run("generate", "--model", model, "x" * 4 * POSITIONS, option, file)
+        assert status == 2 and "positions" in told
+    assert [file.name for file in tmp_path.iterdir()] == ["old"] and old.read_text(encoding="utf-8") == "kept"
+
+
 def test_drafted_tokens_are_coloured_and_nothing_else_changes(run, model, engine):
     settings = {"max_new_tokens": 60, "allowed_tokens": [64, 65, 66]}  # few words soon repeat
     common = ("generate", "--model", model, "abab", "--method=lookup+fixed(4)", "--max-new-tokens", 60)

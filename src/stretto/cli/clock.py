@@ -14,7 +14,7 @@ BAR = 40  # columns of the longest bar
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("--rows", type=int, default=1, metavar="N", help="rows side by side in each window (1)")
-    parser.add_argument("--fresh", action="store_true", help="measure anew, whatever was measured before")
+    parser.add_argument("--fresh", action="store_true", help="measure anew what ~/.cache/stretto remembers")
     parser.add_argument("--json", action="store_true", help="a list of objects")
     add_model(parser)
 
