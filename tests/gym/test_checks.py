@@ -27,6 +27,21 @@ def test_functions_run_and_return_values() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        ("return [x, x is 1]", [1, True]),  # of which the compiler warns
+        ("return '\\d'", "\\d"),  # the same
+        ("return sum(10**k % 7 for k in range(5000))", sum(10**k % 7 for k in range(5000))),
+        ("return len(sorted(range(300_000, 0, -1)))", 300_000),
+        ("return '\u00e4'.upper() + 'a'", "\u00c4a"),
+        ("match x:\n        case 1: return {'k': [x, None, 1.5]}", {"k": [1, None, 1.5]}),
+    ],
+)
+def test_ordinary_functions_notice_no_wall(body: str, value: Any) -> None:
+    assert call_function(f"def f(x):\n    {body}", "f", [[1]]) == [value]
+
+
+@pytest.mark.parametrize(
     "body",
     [
         "import os\n    return 1",

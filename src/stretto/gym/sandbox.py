@@ -113,7 +113,8 @@ def confined(
     job = json.dumps({"source": source, "name": name, "calls": calls, "builtins": builtins}).encode()
     libraries = "LD_LIBRARY_PATH"  # some interpreters find their own library by it
     known = {libraries: os.environ[libraries]} if libraries in os.environ else {}
-    command = [sys.executable, "-I", "-S", str(CELL), str(seconds)]
+    # isolated, no site packages, no warnings: showing one would open the source, which ends the process
+    command = [sys.executable, "-I", "-S", "-W", "ignore", str(CELL), str(seconds)]
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     with (
         tempfile.TemporaryDirectory(prefix="stretto-cell-") as empty,
