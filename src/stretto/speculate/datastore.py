@@ -92,7 +92,7 @@ class Datastore:
         """Open a store. Raises InvalidRequest where there is none, or it is damaged or of another version.
 
         What is read through for that: `store.json`, files of up to 16 MiB, and larger ones that were touched since the
-        build, or copied without their times: .1 s for 100 MB.
+        build, or copied without their times: .2 s for 100 MB.
         """
         folder = Path(path).expanduser()
         file = folder / "store.json"
