@@ -30,7 +30,10 @@ TABLE: dict[str, str | Method] = {
     "lookup": "lookup+fixed(4)",
     "sampled": Speculate(Sampled(TableModel.random(4, seed=2)), Rejection(), Fixed(3)),
 }
-ZOO = {"causal": ["entropy(small=zoo/draft)", "superposed(alpha=0)", "draft+fixed(4)"], "masked": ["threshold+blocks(4)"]}
+ZOO = {
+    "causal": ["entropy(small=zoo/draft)", "superposed(alpha=0)", "draft+fixed(4)"],
+    "masked": ["threshold+blocks(4)"],
+}
 
 
 class Interrupter:

@@ -9,16 +9,18 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from laws.stores import random_store
 from laws.worlds import LastTwo
 from stretto import catalogue, method
 from stretto.engine import Engine
 from stretto.entry import Guarantee
-from stretto.errors import StrettoError
+from stretto.errors import InvalidRequest, StrettoError
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Model
 from stretto.models.table import TableModel
@@ -34,6 +36,14 @@ def load(name: str) -> Model:
     return DRAFT
 
 
+def leaves() -> dict[str, str]:
+    """Every drafter that holds none, by name, with what it cannot do without."""
+    needed = {name: f"{name}(path={random_store(V)})" for name in ("store", "codeswift")}
+    needed |= {"template": "template(0,1)", "copy": "copy", "rsd-c": "rsd-c(2,1)", "iid": "iid(2,1)"}
+    return {name: needed.get(name, name) for name in drafters() if name not in holders()}
+
+
+@cache
 def drafters() -> list[str]:
     """The names of all drafters."""
     return sorted(name for name, part in catalogue.parts().items() if part.kind == "drafter")
@@ -50,14 +60,33 @@ def holders() -> dict[str, int]:
     return found
 
 
-def texts(depth: int = 2) -> Iterator[str]:
-    """Every nesting of names down to a depth; what a part refuses to hold is among them."""
-    inner = drafters() if depth == 1 else [*drafters(), *texts(depth - 1)]
+def texts(depth: int) -> Iterator[str]:
+    """Every nesting down to a depth that can be read: two levels of drafters that hold drafters are depth 2."""
+    inner = [*leaves().values(), *(texts(depth - 1) if depth > 1 else ())]
     for name, size in holders().items():
-        if size == 1:
-            yield from (f"{name}({held})" for held in inner)
-        else:
-            yield from (f"{name}({first},{second})" for first in inner for second in drafters())
+        found = ((held,) for held in inner) if size == 1 else ((a, b) for a in inner for b in leaves().values())
+        yield from (text for held in found if can_be_read(text := f"{name}({','.join(held)})"))
+
+
+def drawn(chance: random.Random, depth: int) -> str:
+    """One of them by chance, without writing out the rest."""
+    while True:
+        name = chance.choice(sorted(holders()))
+        held = [
+            drawn(chance, depth - 1) if depth > 1 and chance.random() < 0.5 else chance.choice(list(leaves().values()))
+            for _ in range(holders()[name])
+        ]
+        if can_be_read(text := f"{name}({','.join(held)})"):
+            return text
+
+
+def can_be_read(text: str) -> bool:
+    """Whether the parts take each other."""
+    try:
+        method.parse(text)
+    except InvalidRequest:
+        return False
+    return True
 
 
 def judged(text: str, chance: random.Random) -> str:
@@ -97,7 +126,7 @@ def attempt(text: str, chance: random.Random) -> str:
 def main() -> None:
     """All nestings of two levels, and what became of them."""
     counts: dict[str, int] = {}
-    for at, text in enumerate(texts()):
+    for at, text in enumerate(texts(2)):
         try:
             result = attempt(text, random.Random(text))
         except Exception as error:

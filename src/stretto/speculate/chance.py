@@ -60,11 +60,8 @@ class KeyedChance:
     """The coins of one row at one position, for one purpose."""
 
     def __init__(self, rule: Rule, position: int, purpose: int, *labels: int) -> None:
-        self._rule, self._position, self._purpose = rule, position, purpose
-        state = split(key(rule.seed, rule.stream, position), purpose)
-        for label in labels:
-            state = split(state, label)
-        self._key = state
+        self._rule, self._position, self._purpose, self._labels = rule, position, purpose, labels
+        self._keys: list[int] = []  # of each kind of toss; none before the first, as most places are only passed
         self._tossed = [0, 0, 0]
 
     def at(self, depth: int, *labels: int) -> KeyedChance:
@@ -84,8 +81,13 @@ class KeyedChance:
         return int(np.searchsorted(sums, self._toss(_TOKEN) * sums[-1], side="right"))
 
     def _toss(self, kind: int) -> float:
+        if not self._keys:
+            state = split(key(self._rule.seed, self._rule.stream, self._position), self._purpose)
+            for label in self._labels:
+                state = split(state, label)
+            self._keys = [split(state, each) for each in (_UNIFORM, _VERDICT, _TOKEN)]
         self._tossed[kind] += 1
-        return uniform_one(split(self._key, kind), self._tossed[kind])
+        return uniform_one(self._keys[kind], self._tossed[kind])
 
 
 def chance_of(row: Row, purpose: int) -> KeyedChance:
@@ -105,6 +107,7 @@ class SamplingAcceptor(Acceptor):
     guarantee: ClassVar[Guarantee] = Guarantee.DISTRIBUTION
 
     def accept(self, target: Target) -> list[Verdict]:
+        target.look_ahead()
         return [
             self.walk(tree, partial(target.probabilities, at), chance_of(row, ACCEPTING))
             for at, (row, tree) in enumerate(zip(target.rows, target.trees, strict=True))

@@ -43,6 +43,7 @@ class Room:
 
 
 NO_ROOM = Room(0, 0)
+AT_ONCE = 1 << 20  # logits of a window up to which a distribution costs less than asking for it by itself
 
 
 @dataclass(slots=True)
@@ -154,6 +155,7 @@ class Target:
         self.trees = trees
         self.logits = evaluation.logits  # [B, 1 + D, V]
         self._steered: dict[tuple[int, int], Tensor] = {}
+        self._drawn_from: dict[tuple[int, int], NDArray[Any]] = {}
         self._best: list[list[int]] | None = None
         if all(row.rule.pipeline.plain for row in rows):
             self._best = self.logits.argmax(-1).tolist()
@@ -175,7 +177,24 @@ class Target:
             certain = np.zeros(self.logits.shape[-1])
             certain[self.choose([(row, node)])[0]] = 1.0
             return certain
-        return np.asarray(self.steered(row, node).cpu().double().softmax(-1).numpy())
+        if (row, node) not in self._drawn_from:
+            self._drawn_from[row, node] = self.steered(row, node).cpu().double().softmax(-1).numpy()
+        return self._drawn_from[row, node]
+
+    def look_ahead(self) -> None:
+        """Find the distributions of all rows together that will be asked for: after the roots, and few others."""
+        pipelines = {row.rule.pipeline for row in self.rows}
+        if len(self.rows) == 1 or len(pipelines) > 1 or self.rows[0].rule.pipeline.greedy:
+            return
+        (pipeline,) = pipelines
+        wide = self.logits.numel() > AT_ONCE
+        nodes = [(at, node) for at, tree in enumerate(self.trees) for node in range(ROOT, 0 if wide else len(tree))]
+        logits = self.logits[[at for at, _ in nodes], [slot_of(node) for _, node in nodes]]  # [N, V]
+        steered = logits if self._best is not None else pipeline(logits, [self._path(*place) for place in nodes])
+        found = steered.cpu().double().softmax(-1).numpy()
+        for place, line, probabilities in zip(nodes, steered, found, strict=True):
+            self._steered[place] = line
+            self._drawn_from[place] = probabilities
 
     def scores(self, row: int, node: int) -> NDArray[Any]:
         """What the rule compares after a node, [V]: steered log-weights, plus the row's noise where it samples."""

@@ -60,6 +60,7 @@ class Cascade(SamplingAcceptor):
             raise InvalidRequest(f"cascade with alpha {self.alpha}", hint="-2 <= alpha <= 1; -2 is exact")
 
     def accept(self, target: Target) -> list[Verdict]:
+        target.look_ahead()
         verdicts = []
         for at, (row, tree) in enumerate(zip(target.rows, target.trees, strict=True)):
             steered, chance = partial(target.probabilities, at), chance_of(row, ACCEPTING)
