@@ -42,6 +42,19 @@ GEMMA: dict[str, Any] = {
     "sliding_window": REACH,
 }
 EXPERTS: dict[str, Any] = {"num_experts_per_tok": 2}
+LATENT: dict[str, Any] = {  # keys and values come from one short row
+    "num_key_value_heads": 4,
+    "rope_parameters": ROPE,
+    "kv_lora_rank": 12,
+    "q_lora_rank": 10,
+    "qk_nope_head_dim": 6,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 7,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 12,
+    "first_k_dense_replace": 1,
+}
 
 
 def build(family: str, **settings: Any) -> PreTrainedModel:
@@ -129,8 +142,37 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
         attention_multiplier=0.2,
         logits_scaling=2.0,
     ),
+    "ministral3": partial(  # queries grow with the position
+        build,
+        "Ministral3",
+        num_key_value_heads=2,
+        head_dim=8,
+        rope_parameters=ROPE
+        | {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "llama_4_scaling_beta": 0.9},
+    ),
     "cohere": partial(build, "Cohere", **GROUPED, logit_scale=0.4, use_qk_norm=True),
     "phi": partial(build, "Phi", rope_parameters=ROPE | {"partial_rotary_factor": 0.5}, qk_layernorm=True),
     "opt": partial(build, "OPT", ffn_dim=48, word_embed_proj_dim=32, init_std=0.15),
 }
 """name -> builder of a fresh module"""
+
+OWN_ROTATION: dict[str, Callable[[], PreTrainedModel]] = {
+    "llama4": partial(  # chunks of positions instead of a sliding window
+        build,
+        "Llama4Text",
+        **GROUPED,
+        **EXPERTS,
+        head_dim=8,
+        num_local_experts=4,
+        intermediate_size_mlp=48,
+        interleave_moe_layer_step=2,
+        attention_chunk_size=REACH,
+        attn_temperature_tuning=False,
+        layer_types=["chunked_attention", "chunked_attention", "full_attention"],
+        no_rope_layers=[1, 1, 0],
+    ),
+    "deepseek_v2": partial(build, "DeepseekV2", **LATENT),
+    "deepseek_v3": partial(build, "DeepseekV3", **LATENT, n_group=2, topk_group=1),
+    "youtu": partial(build, "Youtu", **LATENT),
+}
+"""name -> builder of a module whose keys cannot be had before rotation"""

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from models.families import ROPE, build
+from models.families import GROUPED, ROPE, build
 from stretto.engine import Engine
 from stretto.models.clock import SimulatedClock
 from stretto.models.load import Model
@@ -26,7 +26,7 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     ),
     "a table of positions": partial(build, "GPT2", **SHORT),
     "a table with an offset": partial(build, "OPT", ffn_dim=48, word_embed_proj_dim=32, init_std=0.15, **SHORT),
-    "a sliding window": partial(build, "Mistral", num_key_value_heads=2, rope_parameters=ROPE, sliding_window=5, **SHORT),
+    "a sliding window": partial(build, "Mistral", **GROUPED, sliding_window=5, **SHORT),
 }
 GREEDY: dict[str, float] = {}
 SAMPLED = {"temperature": 1.0, "seed": 3}

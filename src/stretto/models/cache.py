@@ -23,6 +23,16 @@ KeyForm = Literal["rotated", "raw"]  # whether keys are stored after or before t
 
 
 @dataclass(frozen=True, slots=True)
+class Chunk:
+    """A layer that sees no further back than to the last multiple of so many positions."""
+
+    size: int
+
+
+Reach = int | Chunk | None  # how far back a layer sees: so many positions, its own included; None: to the start
+
+
+@dataclass(frozen=True, slots=True)
 class CacheShape:
     """What one slot of every layer holds."""
 
@@ -264,10 +274,10 @@ class Cache:
             block[:, target, :, :length] = block[:, source, :, :length]
 
 
-def visibility(place: Place, cache: Cache, reach: int | None = None) -> Tensor | None:
+def visibility(place: Place, cache: Cache, reach: Reach = None) -> Tensor | None:
     """Which slots each query may read: bool [B, 1, T, S], or None where every slot is open to all.
 
-    `reach` is the sliding window of a layer in positions: a query at p reads keys at positions > p - reach.
+    `reach` is that of a layer, in positions: with a sliding window, a query at p reads keys at positions > p - reach.
     """
     window, device = place.window, cache.shape.device
     size = window.tokens.shape[1]
@@ -289,8 +299,9 @@ def visibility(place: Place, cache: Cache, reach: int | None = None) -> Tensor |
         open_slots = torch.arange(place.end, device=device) < place.starts_tensor[:, None, None]
         open_slots = open_slots.expand(-1, size, -1).clone()  # [B, T, S] the cached ones
         open_slots.scatter_(2, place.slots[:, None, :].expand(-1, size, -1), window.visible)
-    if reach is not None and int(window.positions.max()) >= reach:
-        keys = cache.positions(place)[:, None, :]  # [B, 1, S]
-        near = window.positions[:, :, None] - keys < reach  # [B, T, S]
+    span = reach.size if isinstance(reach, Chunk) else reach
+    if span is not None and int(window.positions.max()) >= span:
+        keys, queries = cache.positions(place)[:, None, :], window.positions[:, :, None]  # [B, 1, S], [B, T, 1]
+        near = keys // span == queries // span if isinstance(reach, Chunk) else queries - keys < span
         open_slots = near if open_slots is None else open_slots & near
     return None if open_slots is None else open_slots[:, None]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from .linear import Linear, Matrix, Wish, linears, named
 
@@ -23,6 +23,23 @@ KNOWN = {
     "self_attn.k_norm.weight",
     "input_layernorm.weight",
     "post_attention_layernorm.weight",
+}
+# What a configuration class may declare and the code here knows: because it reads it, because the module's weights
+# and attributes say the same, or because it changes no logit. Of anything else nobody knows what it does.
+FIELDS = {
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
+    *("num_key_value_heads", "max_position_embeddings", "original_max_position_embeddings", "rope_parameters"),
+    *("hidden_act", "rms_norm_eps", "attention_bias", "attention_out_bias", "mlp_bias", "tie_word_embeddings"),
+    *("sliding_window", "use_sliding_window", "max_window_layers", "sliding_window_pattern", "layer_types"),
+    *("no_rope_layers", "no_rope_layer_interval"),
+    *("attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling"),
+    *("attention_dropout", "embd_pdrop", "resid_pdrop", "residual_dropout", "initializer_range", "pretraining_tp"),
+    *("bos_token_id", "eos_token_id", "eod_token_id", "pad_token_id", "use_cache"),
+}
+ROPE_FIELDS = {
+    *("type", "rope_type", "rope_theta", "factor", "partial_rotary_factor", "attention_factor", "truncate"),
+    *("max_position_embeddings", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
+    *("beta_fast", "beta_slow", "mscale", "mscale_all_dim"),
 }
 SETTLED_ROPES = ("default", "linear", "llama3", "yarn")  # whose frequencies do not depend on the length
 
@@ -104,9 +121,7 @@ class _Reader:
             raise Unlike("the embedding is no plain table")
         if module.training:
             raise Unlike("it is in training mode")
-        for name in ("final_logit_softcapping", "attn_logit_softcapping", "clip_qkv"):
-            if getattr(self.config, name, None):
-                raise Unlike(f"it has {name}")
+        self._check_fields()
         self.dtype = self.table.dtype
         attention = self._attention(base.layers[0])
         self.head_size = int(getattr(attention, "head_dim", 0))
@@ -150,6 +165,15 @@ class _Reader:
             wish=wish,
             kernels={kind: named(series[0]) for kind, series in (products | {"head": last}).items()},
         )
+
+    def _check_fields(self) -> None:
+        """Whether the configuration declares nothing but what is known here; what is off or absent does nothing."""
+        declared = type(self.config).__dataclass_fields__.keys() - PretrainedConfig.__dataclass_fields__.keys()
+        rope = getattr(self.config, "rope_parameters", None) or {}
+        fields = [name for name in declared - FIELDS if getattr(self.config, name, None)]
+        fields += [name for name in rope.keys() - ROPE_FIELDS if rope[name]]
+        if fields:
+            raise Unlike(f"it has {', '.join(sorted(fields))}, which the fast path does not know")
 
     def _check(self, index: int, layer: Any) -> None:
         unknown = {name for name, _ in layer.named_parameters()} - KNOWN

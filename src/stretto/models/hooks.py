@@ -12,7 +12,7 @@ This file is the only one that knows transformers' calling conventions:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -53,14 +53,31 @@ class Visitor(Protocol):
         ...
 
 
+def configs_of(module: nn.Module) -> list[Any]:
+    """The configurations that the parts of a module read."""
+    return list({id(config): config for part in module.modules() if (config := getattr(part, "config", None))}.values())
+
+
+@contextmanager
+def attending_by(configs: Iterable[Any], name: str) -> Iterator[None]:
+    """Within this block, modules of these configurations attend by transformers' implementation of that name."""
+    before = [(config, config._attn_implementation) for config in configs]
+    try:
+        for config, _ in before:
+            config._attn_implementation = name
+        yield
+    finally:
+        for config, own in before:
+            config._attn_implementation = own
+
+
 class Hooks:
     """The places where a visitor can enter one module."""
 
     def __init__(self, module: nn.Module, layers: nn.ModuleList) -> None:
         self._visitor: Visitor | None = None
         self._layers = layers
-        configs = {id(config): config for part in module.modules() if (config := getattr(part, "config", None))}
-        self._configs = list(configs.values())
+        self._configs = configs_of(module)
         for index, layer in enumerate(layers):
             # An attribute of the instance goes before the method of its class; the module tree stays as it is.
             layer.forward = partial(self._layer, index, layer.forward)
@@ -79,22 +96,10 @@ class Hooks:
         """Within this block the module's layers, attention and cache ask `visitor`."""
         self._visitor = visitor
         try:
-            with self.attention(NAME):
+            with attending_by(self._configs, NAME):
                 yield
         finally:
             self._visitor = None
-
-    @contextmanager
-    def attention(self, name: str) -> Iterator[None]:
-        """Within this block the module attends by transformers' implementation of that name."""
-        before = [config._attn_implementation for config in self._configs]
-        try:
-            for config in self._configs:
-                config._attn_implementation = name
-            yield
-        finally:
-            for config, own in zip(self._configs, before, strict=True):
-                config._attn_implementation = own
 
     def attend(self, call: AttentionCall) -> Tensor:
         """Answer the module's attention."""

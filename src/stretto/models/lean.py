@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from .agreement import gap
 from .cache import Cache, CacheShape, KeyForm, Place, visibility
 from .contract import Ability, Evaluation, Want
 from .fuse import Layer, Norm, Unlike, Weights, fuse, release
@@ -33,7 +34,7 @@ from .numbers import Numbers
 from .sound import fault, sound
 from .window import RAW, Branch, Window
 
-CHECKED = 12  # tokens on which the module must agree
+CHECKED = 24  # tokens, about, on which the module must agree
 
 
 class Lean:
@@ -315,17 +316,7 @@ def lean_or_none(
 
 
 def _compare(lean: Lean, module: PreTrainedModel) -> None:
-    """Raise Unlike where a few tokens, evaluated in three windows, differ from the module's own forward."""
-    tokens = (torch.arange(CHECKED, device=lean.device) * 31 + 5) % lean.vocabulary
-    theirs = module(input_ids=tokens[None], use_cache=False).logits.float()
-    cache = lean.new_cache(slots=16)
-    row = cache.open()
-    ours = []
-    for start, end in ((0, 8), (8, 11), (11, CHECKED)):
-        window = Window.chain([row], [tokens[start:end].tolist()], [start], lean.device)
-        logits = lean.evaluate(window, cache).logits
-        assert logits is not None
-        ours.append(logits)
-    gap = float((torch.cat(ours, dim=1) - theirs).abs().max() / theirs.abs().max())
-    if not gap < (1e-3 if lean.dtype is torch.float32 and not lean.numbers.int8 else 0.1):
-        raise Unlike(f"its logits differ from the module's own by {gap:.2%}")
+    """Raise Unlike where the logits of probing tokens differ from the module's own."""
+    found = gap(lean, module)
+    if not found < (1e-3 if lean.dtype is torch.float32 and not lean.numbers.int8 else 0.1):
+        raise Unlike(f"its logits differ from the module's own by {found:.2%}")

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..errors import ModelError, Unsupported
+from .agreement import gap
 from .attention import attend, probabilities
-from .cache import Cache, CacheShape, KeyForm, Place, visibility
+from .cache import Cache, CacheShape, KeyForm, Place, Reach, visibility
 from .contract import Ability, Evaluation, Want
 from .hooks import AttentionCall, Hooks, VisitedCache, cache_argument
 from .sound import fault, sound
-from .survey import HINT, Anatomy, Rotary, decoder_layers, max_positions, survey
+from .survey import HINT, Anatomy, Rotary, decoder_layers, max_positions, serving, survey
 from .window import RAW, Window
 
 
@@ -43,7 +44,7 @@ class Network:
         self._hooks = Hooks(module, layers)
         self._open = torch.zeros(1, 1, 1, 1, device=self.device)  # a 4-D mask: the module builds none
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), serving(module):
                 self.anatomy: Anatomy = survey(module, self._hooks, self.layers)
                 self.vocabulary = self.anatomy.vocabulary
                 self.channels = self.anatomy.channels
@@ -133,22 +134,11 @@ class Network:
             )
 
     def _compare_with_module(self) -> None:
-        """Evaluate a few tokens in two windows and compare with the module's own forward."""
-        tokens = (torch.arange(7, device=self.device) * 31 + 5) % self.vocabulary
-        with self._hooks.attention("eager"):  # the one written in the modelling file: others may lack soft-capping
-            theirs = self.module(input_ids=tokens[None]).logits.float()
-        cache = self.new_cache(slots=8)
-        row = cache.open()
-        ours = []
-        for start, end in ((0, 4), (4, 7)):
-            window = Window.chain([row], [tokens[start:end].tolist()], [start], self.device)
-            logits = self.evaluate(window, cache).logits
-            assert logits is not None
-            ours.append(logits)
-        gap = float((torch.cat(ours, dim=1) - theirs).abs().max() / theirs.abs().max())
-        if not gap < (1e-3 if self.dtype == torch.float32 else 0.1):
+        """Raises ModelError where the logits of probing tokens are not those of the module's own forward."""
+        found = gap(self, self.module)
+        if not found < (1e-3 if self.dtype == torch.float32 else 0.1):
             raise ModelError(
-                f"{self.name}, driven layer by layer, differs from its own forward by {gap:.1%}", hint=HINT
+                f"{self.name}, driven layer by layer, differs from its own forward by {found:.1%}", hint=HINT
             )
 
 
@@ -163,7 +153,7 @@ class _Visit:
         self._window, self._cache, self._place = window, cache, place
         self._keep = {*want.hidden, *want.readout, self.last}
         self._heads = want.attention
-        self._masks: dict[int | None, Tensor | None] = {}  # by reach
+        self._masks: dict[Reach, Tensor | None] = {}  # by reach
         self._tables: dict[Rotary, tuple[Tensor, Tensor]] = {}  # of all cached positions
         self._index = 0  # the layer that runs
         self._window_table: tuple[Tensor, Tensor] | None = None
@@ -212,7 +202,7 @@ class _Visit:
                 ]
         return attend(call.query, call.keys, call.values, mask, scale=call.scale, softcap=call.softcap)
 
-    def _mask(self, reach: int | None) -> Tensor | None:
+    def _mask(self, reach: Reach) -> Tensor | None:
         if reach not in self._masks:
             self._masks[reach] = visibility(self._place, self._cache, reach)
         return self._masks[reach]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionMaskInterface, PreTrainedModel
 
-from ..errors import ModelError
+from ..errors import ModelError, StrettoError
 from .attention import attend
+from .cache import Chunk, Reach
 from .hooks import NAME, AttentionCall, Hooks, VisitedCache, cache_argument
 
 HINT = "stretto drives decoder-only models of transformers' common form (Llama, Qwen, Gemma, GPT-2, …)"
@@ -26,6 +28,8 @@ UNBOUNDED = 2**17  # positions of a model that names no bound
 PLACES = (0, 1, 37)  # positions at which the survey puts equal rows
 # Keywords of an attention call that do not change its scores, or say what our own mask says already.
 HARMLESS = {"position_ids", "use_cache", "sliding_window", "is_causal", "output_attentions", "cache_position"}
+
+KEYWORDS = {"s_aux": "attention sinks (s_aux)"}  # those that have a name of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Anatomy:
     key_heads: int
     key_size: int
     value_size: int
-    reaches: tuple[int | None, ...]  # per layer: positions that it sees, its own included; None: all
+    reaches: tuple[Reach, ...]  # per layer
     rotaries: tuple[Rotary | None, ...]  # per layer; None: it does not rotate
     raw_keys: bool  # whether every layer's keys can be had before rotation
 
@@ -85,8 +89,50 @@ def decoder_layers(module: PreTrainedModel) -> nn.ModuleList:
     if not (cache_argument(module) and cache_argument(module.base_model)):
         missing.append("cache")
     if missing:
-        raise ModelError(f"{name} cannot be told its {', '.join(missing)}", hint=HINT)
+        has = features(config)
+        because = f"has {has} and " if has else ""
+        raise ModelError(f"{name} {because}cannot be told its {', '.join(missing)}", hint=HINT)
+    if not hasattr(sys.modules[type(outer[0][0]).__module__], "ALL_ATTENTION_FUNCTIONS"):
+        raise ModelError(f"{name} has an attention of its own, in place of which no other can be put", hint=HINT)
     return outer[0]
+
+
+# Fields of a configuration that say what a model has; they name it in a refusal, and decide nothing.
+FEATURES = {
+    "kv_lora_rank": "multi-head latent attention",
+    "index_topk": "an indexer that picks the keys",
+    "alibi": "slopes in place of positions (ALiBi)",
+    "mamba_d_state": "a state-space recurrence beside attention",
+    "ssm_state_size": "a state-space recurrence",
+    "state_size": "a state-space recurrence",
+    "linear_num_key_heads": "layers of linear attention",
+    "linear_conv_kernel_dim": "layers of linear attention",
+    "conv_L_cache": "layers of short convolutions",
+    "full_attn_alpha_factor": "layers of linear attention",
+    "keep_window_size": "attention with a mask that its layers compute",
+    "attn_temperature_tuning": "queries scaled by the length of the cache",
+}
+
+
+def features(config: Any) -> str:
+    """What a configuration names of what stretto does not know, in words; empty where it names nothing of it."""
+    return " and ".join(dict.fromkeys(text for field, text in FEATURES.items() if getattr(config, field, None)))
+
+
+@contextmanager
+def serving(module: PreTrainedModel) -> Iterator[None]:
+    """Within this block, whatever a module of unknown form raises becomes a ModelError that says what it has."""
+    try:
+        yield
+    except StrettoError:
+        raise
+    except Exception as error:  # a forward that is driven otherwise than it was meant to may raise anything
+        name = type(module).__name__
+        reason = features(module.config.get_text_config())
+        if not reason and isinstance(error, AttributeError) and isinstance(error.obj, VisitedCache):
+            reason = f"a cache of more than keys and values ({error.name})"
+        reason = reason or "layers that use masks, rows or caches in a way of their own"
+        raise ModelError(f"{name} has {reason}, which stretto does not serve", hint=HINT) from error
 
 
 def max_positions(module: PreTrainedModel) -> int:
@@ -109,7 +155,7 @@ def survey(module: PreTrainedModel, hooks: Hooks, layers: int) -> Anatomy:
     device, dtype = module.device, module.dtype
     furthest = max_positions(module) - 1
     places = torch.tensor([[min(place, furthest) for place in PLACES]], device=device)
-    watch = _Watch(layers, places)
+    watch = _Watch(layers, places, features(module.config.get_text_config()))
     recorded = [part.register_forward_hook(watch.see_table, with_kwargs=True) for part in module.modules()]
     try:
         with hooks.visited_by(watch):
@@ -118,11 +164,8 @@ def survey(module: PreTrainedModel, hooks: Hooks, layers: int) -> Anatomy:
                 position_ids=places,
                 use_cache=True,
                 return_dict=True,
-                **{cache_argument(module): VisitedCache(watch, far=furthest)},
+                **{cache_argument(module): _WatchedCache(watch, furthest)},
             )
-    except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ModelError(f"{type(module).__name__} cannot be driven: {reason}", hint=HINT) from error
     finally:
         for handle in recorded:
             handle.remove()
@@ -132,10 +175,12 @@ def survey(module: PreTrainedModel, hooks: Hooks, layers: int) -> Anatomy:
 class _Watch:
     """A visitor that gives every layer the same rows and notes what the layer does with them."""
 
-    def __init__(self, layers: int, places: Tensor) -> None:
+    def __init__(self, layers: int, places: Tensor, has: str) -> None:
         self.places = places
+        self.has = has  # what of the unknown the configuration names
         self.rows: Tensor | None = None  # [1, T, C], all T alike
-        self.reaches: list[int | None] = []
+        self.reaches: list[Reach] = []
+        self.inside = False  # whether a layer runs
         self.keys: list[Tensor] = []  # per layer, [1, H, T, size]
         self.values: list[Tensor] = []
         self.attentions: list[nn.Module] = []  # the module of each layer that attends
@@ -152,13 +197,15 @@ class _Watch:
     def layer(self, index: int, run: Callable[[Tensor], Tensor], hidden: Tensor, arguments: dict[str, Any]) -> Tensor:
         if hidden.dim() != 3:
             raise ModelError(f"decoder layers take rows of {hidden.dim()} dimensions instead of 3", hint=HINT)
+        self.reaches.append(_reach(index, arguments, self.has))
         if self.rows is None:
             generator = torch.Generator().manual_seed(0)
             row = torch.randn(1, 1, hidden.shape[-1], generator=generator).to(hidden)
             self.rows = row.expand(hidden.shape)
-        self.reaches.append(_reach(index, arguments))
         self.embeddings.append(arguments.get("position_embeddings"))
+        self.inside = True
         left = run(self.rows)
+        self.inside = False
         if not isinstance(left, Tensor):
             raise ModelError(f"decoder layer {index} yields {type(left).__name__} instead of its rows", hint=HINT)
         if len(self.keys) != index + 1 or len(self.attentions) != index + 1:
@@ -172,7 +219,7 @@ class _Watch:
 
     def attend(self, call: AttentionCall) -> Tensor:
         given = [key for key, value in call.others.items() if value is not None and value is not False]
-        unknown = [key for key in given if key not in HARMLESS]
+        unknown = [KEYWORDS.get(key, key) for key in given if key not in HARMLESS]
         if unknown:
             raise ModelError(f"its attention uses {', '.join(unknown)}, which stretto does not know", hint=HINT)
         self.attentions.append(call.module)
@@ -203,6 +250,8 @@ class _Watch:
         Equal rows have equal keys before rotation, wherever they stand.
         """
         keys, embedding = self.keys[index], self.embeddings[index]
+        if not _alike(self.values[index], tolerance):  # multi-head latent attention keeps turned channels there
+            return False, None
         if _alike(keys, tolerance):
             return True, None
         source = sys.modules[type(self.attentions[index]).__module__]
@@ -240,27 +289,65 @@ def _table_maker(
     return table
 
 
-def _reach(index: int, arguments: dict[str, Any]) -> int | None:
-    """How far back a layer sees, from the mask that the module built for it through `_open_slots`."""
+class _WatchedCache(VisitedCache):
+    """Refuses what a layer may ask of its cache beside keys and values."""
+
+    def __init__(self, watch: _Watch, far: int) -> None:
+        super().__init__(watch, far)
+        self._watch = watch
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Where the window begins. A layer that asks reckons its positions from it: those of a tree are others."""
+        if self._watch.inside:
+            raise ModelError("its layers take positions from the length of the cache", hint=HINT)
+        return super().get_seq_length(layer_idx)
+
+
+def _reach(index: int, arguments: dict[str, Any], has: str) -> Reach:
+    """How far back a layer sees, from the mask that the module built for it through `_opening`."""
     handed = [arguments.get("attention_mask"), *arguments["positional"]]
-    openings = [each for each in handed if isinstance(each, Tensor) and each.dtype == torch.bool]
-    if not openings:
-        raise ModelError(f"decoder layer {index} is given no attention mask of the common form", hint=HINT)
-    opening = openings[0]  # [S + 1]: the last slot lies in the future of the query at S - 1
+    forms = [each.form for each in handed if hasattr(each, "form")]
+    if not forms:
+        because = f"; the model has {has}" if has else ""
+        raise ModelError(f"decoder layer {index} is given no attention mask of the common form{because}", hint=HINT)
+    if isinstance(forms[0], str):
+        raise ModelError(f"decoder layer {index} sees {forms[0]}", hint=HINT)
+    form: Reach = forms[0]
+    return form
+
+
+def _opening(q_offset: int, mask_function: Callable[..., Tensor], device: torch.device, **_: Any) -> Tensor:
+    """Stands for a mask: an empty tensor whose `form` says what the mask would open."""
+    slots = torch.arange(q_offset + 2, device=device)  # the last one lies in the future of the furthest query
+
+    def row(query: int) -> Tensor:
+        """Which slots the query at this slot sees."""
+        return mask_function(0, 0, torch.tensor(query, device=device), slots).expand(slots.shape)
+
+    mask = torch.empty(0, dtype=torch.bool, device=device)
+    mask.form = _form(row, q_offset, slots)  # type: ignore[attr-defined]
+    return mask
+
+
+def _form(row: Callable[[int], Tensor], far: int, slots: Tensor) -> Reach | str:
+    """What the rows of a mask have in common, asked up to the query at `far`; a text where it is nothing known."""
+    opening = row(far)
     if bool(opening[-1]):
-        raise ModelError(f"decoder layer {index} sees tokens that are not yet written", hint=HINT)
-    size = opening.shape[0] - 1
+        return "tokens that are not yet written"
     seen = int(opening.sum())
-    if not bool(opening[size - seen : size].all()):
-        raise ModelError(f"decoder layer {index} sees other tokens than the last ones", hint=HINT)
-    return None if seen == size else seen
+    forms: list[Reach] = [None] if seen == far + 1 else [seen, Chunk(max(1, int(row(far - seen).sum())))]
+    for form in forms:
+        span = form.size if isinstance(form, Chunk) else form or far
+        queries = {0, 1, far // 2, far - 1, far, *(max(far - seen, 0), span - 1, span, span + 1, 2 * span)}
+        if all(torch.equal(row(query), _seen(form, query, slots)) for query in queries if 0 <= query <= far):
+            return form
+    return "other tokens than the last ones"
 
 
-def _open_slots(q_offset: int, mask_function: Callable[..., Tensor], device: torch.device, **_: Any) -> Tensor:
-    """Stands for a mask: which slots a query at slot `q_offset` sees, bool [q_offset + 2]."""
-    slots = torch.arange(q_offset + 2, device=device)
-    opening = mask_function(0, 0, torch.tensor(q_offset, device=device), slots)
-    return opening.expand(slots.shape)
+def _seen(form: Reach, query: int, slots: Tensor) -> Tensor:
+    """Which slots a query sees under a form."""
+    start = 0 if form is None else query // form.size * form.size if isinstance(form, Chunk) else query - form + 1
+    return (slots >= start) & (slots <= query)
 
 
-AttentionMaskInterface.register(NAME, _open_slots)
+AttentionMaskInterface.register(NAME, _opening)

@@ -22,7 +22,9 @@ class Window:
     """B rows side by side, padded at the end to T slots.
 
     Padding stands at positions that its own row has reached: what a model does by the furthest position (a table
-    that ends, frequencies that change) it does as for the rows themselves. Every slot sees all cached tokens of its row and, among the window's own slots, those that
+    that ends, frequencies that change) it does as for the rows themselves.
+
+    Every slot sees all cached tokens of its row and, among the window's own slots, those that
     `visible` says. Positions come from the window, never from the length of a cache.
     """
 
