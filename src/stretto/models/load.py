@@ -216,6 +216,8 @@ def _config(folder: Path) -> PretrainedConfig:
         raise ModelError(
             f"{file} describes no known model (model_type {kind!r}): {reason}", hint="is it complete?"
         ) from error
+    if config.is_encoder_decoder:
+        raise ModelError(f"{folder} holds a {kind!r} model, which has an encoder", hint="use a decoder-only model")
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(
             f"{folder} holds a {kind!r} model, which does not continue text", hint="use a causal language model"

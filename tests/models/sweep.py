@@ -1,0 +1,117 @@
+"""Every causal family of transformers, built small: served as its own forward has it, or refused in one typed line.
+
+`outcome` says which. The test of this name tries a part of them; `python tests/models/sweep.py` tries all, or those
+named, and prints what came out.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
+
+from stretto.errors import ModelError
+from stretto.models.network import Network
+from stretto.models.window import Window
+from stretto.tree import ROOT, Tree, slot_of
+
+VOCABULARY = 97
+CPU = torch.device("cpu")
+SERVED = "served"
+LARGEST = 5_000_000  # parameters of what is still small
+WORDS: dict[str, Any] = {  # what families call the sizes of their parts
+    "hidden_size d_model n_embd emb_dim embedding_size word_embed_proj_dim lru_width": 32,
+    "num_hidden_layers n_layer num_layers n_layers decoder_layers encoder_layers": 2,
+    "num_attention_heads n_head num_heads n_heads decoder_attention_heads encoder_attention_heads": 4,
+    "intermediate_size ffn_dim decoder_ffn_dim encoder_ffn_dim d_ff n_inner ffn_hidden_size": 48,
+    "intermediate_size_mlp shared_intermediate_size": 48,
+    "moe_intermediate_size expert_ffn_hidden_size shared_expert_intermediate_size": 24,
+    "max_position_embeddings max_positions n_positions n_ctx": 128,
+    "num_local_experts num_experts n_routed_experts moe_num_experts": 4,
+    "num_experts_per_tok mb_top_k moe_topk": 2,
+    "n_shared_experts n_group topk_group first_k_dense_replace zero_expert_num": 1,
+    "kv_lora_rank q_lora_rank qk_nope_head_dim qk_rope_head_dim v_head_dim head_dim attention_head_dim": 8,
+    "state_size mamba_d_state linear_key_head_dim linear_value_head_dim index_head_dim": 8,
+    "mamba_n_heads rotary_dim index_topk": 4,
+    "linear_num_key_heads linear_num_value_heads index_n_heads mamba_expand": 2,
+    "mamba_d_head qk_head_dim": 16,
+    "mamba_d_ssm": 64,
+    "sliding_window": 8,
+    "vocab_size vocab_size_per_layer_input": VOCABULARY,
+    "hidden_size_per_layer_input": 8,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "attention_types": [[["global"], 2]],
+    "is_decoder": True,
+}
+SIZES = {word: size for words, size in WORDS.items() for word in words.split()}
+
+
+def build(family: str, **settings: Any) -> PreTrainedModel:
+    """A tiny random model of a family, by the name of its configuration class."""
+    kind = getattr(transformers, f"{family}Config")
+    known = {*kind.__dataclass_fields__, *kind.attribute_map}
+    sizes = {**SIZES, "num_key_value_heads": 4 if "kv_lora_rank" in known else 2}
+    twice = {name for name, other in kind.attribute_map.items() if name in sizes and other in sizes}
+    given = {name: size for name, size in sizes.items() if name in known and name not in twice}
+    config = kind(**(given | settings))
+    architecture = MODEL_FOR_CAUSAL_LM_MAPPING[kind]
+    with torch.device("meta"):
+        size = sum(weight.numel() for weight in architecture._from_config(config).parameters())
+    if size > LARGEST:
+        raise ValueError(f"{size:,} parameters: its sizes have other names")
+    with torch.random.fork_rng():
+        torch.manual_seed(len(family))
+        module: PreTrainedModel = architecture._from_config(config, attn_implementation="eager")
+    return module.eval().requires_grad_(False)
+
+
+def outcome(module: PreTrainedModel) -> str:
+    """`SERVED`, or the reason of the refusal. Anything else that is raised, or other logits, is a fault."""
+    tokens = [position * 7 % 90 + 3 for position in range(20)]
+    tree = Tree()
+    for node, parent in enumerate((ROOT, ROOT, 0, 1, 2)):
+        tree.add(11 + node, parent)
+    texts = [tokens + tree.path_tokens(node) for node in range(len(tree))]
+    with torch.inference_mode():  # before it is driven
+        theirs = module(input_ids=torch.tensor([tokens]), use_cache=False).logits[0]
+        below = [module(input_ids=torch.tensor([text]), use_cache=False).logits[0, -1] for text in texts]
+    try:
+        network = Network(module)
+    except ModelError as refusal:
+        return str(refusal)
+    cache = network.new_cache()
+    row = cache.open()
+    pieces = ((0, 7), (7, 8), (8, 19))
+    windows = [Window.chain([row], [tokens[start:end]], [start], CPU) for start, end in pieces]
+    windows.append(Window.forest([row], tokens[-1:], [tree], [19], CPU))
+    ours = torch.cat([_logits(network, window, cache) for window in windows])
+    expected = torch.stack([*theirs, *below])
+    places = [*range(20), *(19 + slot_of(node) for node in range(len(tree)))]
+    torch.testing.assert_close(ours[places], expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
+    return SERVED
+
+
+def _logits(network: Network, window: Window, cache: Any) -> Tensor:
+    logits = network.evaluate(window, cache).logits
+    assert logits is not None
+    return logits[0]
+
+
+if __name__ == "__main__":
+    transformers.logging.set_verbosity_error()
+    for name in sys.argv[1:] or [kind.__name__.removesuffix("Config") for kind in MODEL_FOR_CAUSAL_LM_MAPPING]:
+        try:
+            made = build(name)
+        except Exception as error:  # its sizes have other names, or depend on each other
+            print(f"{name}: not built ({type(error).__name__})", flush=True)
+            continue
+        try:
+            print(f"{name}: {outcome(made)}", flush=True)
+        except Exception as error:
+            print(f"{name}: FAULT {type(error).__name__} {str(error).splitlines()[0]}", flush=True)

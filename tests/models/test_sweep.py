@@ -1,0 +1,54 @@
+"""Causal families of transformers at large: each is served as its own forward has it, or refused with a reason."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from models.sweep import SERVED, build, outcome
+
+FAMILIES = (
+    *("Apertus", "Arcee", "BioGpt", "Cohere2", "DeepseekV2", "DeepseekV3", "Ernie4_5", "Exaone4"),
+    *("Gemma", "Glm4", "GPTBigCode", "Helium", "HunYuanDenseV1", "Llama4Text", "Ministral3", "MiniCPM3"),
+    *("Nemotron", "Olmo3", "Persimmon", "Qwen2Moe", "SeedOss", "StableLm", "Youtu"),
+)
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {  # family, settings, what the reason names
+    "Falcon": ("Falcon", {}, "attention of its own"),
+    "Falcon, new": ("Falcon", {"new_decoder_architecture": True}, "attention of its own"),
+    "GPT-Neo": ("GPTNeo", {}, "attention of its own"),
+    "XGLM": ("XGLM", {}, "attention of its own"),
+    "Doge": ("Doge", {}, "mask that its layers compute"),
+    "Falcon-H1": ("FalconH1", {}, "state-space"),
+    "Jamba": ("Jamba", {}, "state-space"),
+    "LFM2": ("Lfm2", {"layer_types": ["conv", "full_attention"]}, "short convolutions"),
+    "Qwen3-Next": ("Qwen3Next", {}, "linear attention"),
+    "gpt-oss": ("GptOss", {}, "attention sinks"),
+    "BART": ("Bart", {}, "position_ids"),
+    "Bloom": ("Bloom", {}, "position_ids"),
+    "Mamba": ("Mamba", {}, "state-space"),
+    "RWKV": ("Rwkv", {}, "position_ids"),
+    "BERT": ("Roberta", {}, "cache"),
+    "DeepSeek V3.2": ("DeepseekV32", {}, "indexer"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_served_as_its_own_forward_has_it(family: str) -> None:
+    assert outcome(build(family)) == SERVED
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_what_the_model_has(name: str) -> None:
+    family, settings, reason = REFUSED[name]
+    told = outcome(build(family, **settings))
+    assert re.search(reason, told), told
+    assert "\n" not in told
+    assert not re.search(r"(size of )?tensor|dimension|object has|Error|VisitedCache", told), "an internal error"
+
+
+@pytest.mark.parametrize("family", ["CodeGen", "GPTJ"])
+def test_what_newer_releases_have_rewritten_is_served_or_refused(family: str) -> None:
+    told = outcome(build(family))
+    assert told == SERVED or "attention of its own" in told
