@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 OUTPUT = {  # what a guarantee means, by its value
-    "exact": "the tokens of plain decoding, greedy and with a seed",
+    "exact": "the tokens of plain decoding, greedy and with a seed (in bfloat16 or int8 up to rounding)",
     "exact in distribution": "greedy the tokens of plain decoding, else others drawn from the same distribution",
     "approximate": "may differ from plain decoding; an extreme setting of its parts gives that",
     "none": "other than plain decoding's, as the method defines it",
