@@ -128,8 +128,9 @@ def test_several_texts_and_samples_are_filled_together(engine) -> None:
     texts = ["ab<|3|>cd<|2|>", "efgh<|1|>i"]
     assert [each.tokens for each in engine.infill(texts)] == [engine.infill(each).tokens for each in texts]
     assert len(engine.infill(texts[0], samples=3, temperature=1.0)) == 3
-    good, bad = engine.infill([texts[0], "a<|500|>"])
-    assert good.error is None and isinstance(bad.error, StrettoError)
+    good, *bad = engine.infill([texts[0], "a<|500|>", "no hole", "a\ud83d<|1|>"])
+    assert good.tokens == engine.infill(texts[0]).tokens and len(bad) == 3
+    assert all(isinstance(each.error, StrettoError) for each in bad)
 
 
 @pytest.mark.parametrize("hole", ["<|99999999999|>", "<|200|>", "<|" + "9" * 5000 + "|>", "<|150|> and <|150|>"])

@@ -263,7 +263,7 @@ class Engine:
         if "end_tokens" not in ours(settings):
             banned = {*self.request(settings).banned_tokens, *self.end_tokens}
             settings = ours(settings) | {"end_tokens": (), "banned_tokens": sorted(banned)}
-        found = self.generate([self.encode_holes(each) for each in texts], method, **settings)
+        found = self.generate(cast(Sequence[Prompt], [self._holes(each) for each in texts]), method, **settings)
         alone = isinstance(text, str) and len(found) == 1
         if alone and found[0].error is not None:
             raise found[0].error
@@ -293,6 +293,15 @@ class Engine:
             tokens += self.codec.encode_piece(piece) if piece else []
             tokens += [masking.mask] * size
         return tokens
+
+    def _holes(self, text: str) -> list[int] | InvalidRequest:
+        """The same, where one text of several may be wrong."""
+        try:
+            return self.encode_holes(text)
+        except InvalidRequest as error:
+            if not isinstance(text, str):
+                raise
+            return error
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt. Raises InvalidRequest where it is empty, has no tokenizer, or does not fit."""
@@ -375,7 +384,7 @@ class Engine:
         encoded: list[list[int] | StrettoError] = []
         for prompt in prompts:
             try:
-                encoded.append(self.encode(prompt))
+                encoded.append(prompt if isinstance(prompt, StrettoError) else self.encode(prompt))
             except InvalidRequest as error:
                 if strict:
                     raise

@@ -219,13 +219,14 @@ class _Plain:
             if getattr(own, part) is not None:
                 setattr(self._tokenizer, part, getattr(own, part))
         names = {control: f"{mark}{at}{mark}" for at, control in enumerate(controls)}
-        flags = ("single_word", "lstrip", "rstrip")
-        for token in (added[number] for number in sorted(added)):
+        tokens: dict[bool, list[Any]] = {True: [], False: []}
+        for token in added.values():
             name = names.get(token.content)
-            settings = {flag: getattr(token, flag) for flag in flags}
-            settings |= {"normalized": token.normalized and name is None, "special": token.special}
-            add = self._tokenizer.add_special_tokens if token.special else self._tokenizer.add_tokens
-            add([AddedToken(name or token.content, **settings)])
+            settings = {flag: getattr(token, flag) for flag in ("single_word", "lstrip", "rstrip", "special")}
+            plain = token.normalized and name is None  # a name is looked for in the text as it stands
+            tokens[token.special].append(AddedToken(name or token.content, normalized=plain, **settings))
+        self._tokenizer.add_special_tokens(tokens[True])
+        self._tokenizer.add_tokens(tokens[False])
         self._ids = {
             self._tokenizer.token_to_id(names.get(token.content, token.content)): n for n, token in added.items()
         }

@@ -123,9 +123,10 @@ class Codec:
             return {}
         added = getattr(self.tokenizer, "added_tokens_decoder", {})
         special = {token: str(mark.content) for token, mark in added.items() if mark.special}
-        vocabulary = self.tokenizer.get_vocab()
-        names = {f"<0x{byte:02X}>": byte for byte in range(256)}
-        raw = {vocabulary[name]: byte for name, byte in names.items() if name in vocabulary}
+        own = getattr(self.tokenizer, "backend_tokenizer", None)  # it does not build the whole vocabulary to answer
+        number_of = self.tokenizer.get_vocab().get if own is None else own.token_to_id
+        bytes_ = {number_of(f"<0x{byte:02X}>"): byte for byte in range(256)}
+        raw = {token: byte for token, byte in bytes_.items() if token is not None}
         if not any(byte > 127 and TORN in self.decode([token]) for token, byte in raw.items()):
             raw = {}  # there are such tokens, but they are written as they are named
         return {
