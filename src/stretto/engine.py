@@ -35,7 +35,7 @@ from .score import Continuation, Score, Scorer
 from .steer.choice import Rule
 from .steer.path import History
 from .steer.pipeline import Pipeline
-from .text import Codec, Prompt, is_one
+from .text import Codec, Prompt, is_one, sequence
 from .values import checked, plain
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class Engine:
         judges. Nothing may end in a hole, so end tokens are banned unless `end_tokens` are given. Needs a
         masked-diffusion model.
         """
-        texts = [text] if isinstance(text, str) else text
+        texts = [text] if isinstance(text, str) else sequence(text)
         if "end_tokens" not in ours(settings):
             banned = {*self.request(settings).banned_tokens, *self.end_tokens}
             settings = ours(settings) | {"end_tokens": (), "banned_tokens": sorted(banned)}

@@ -13,9 +13,9 @@ class StrettoError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = " ".join(message.splitlines())  # one line, whatever a name in it holds
+        self.hint = " ".join(hint.splitlines())
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} (hint: {self.hint})" if self.hint else self.message

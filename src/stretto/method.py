@@ -212,6 +212,12 @@ def beside(folder: Path) -> Path | None:
 
 def describe(method: Method) -> str:
     """The text form that gives this method again, defaults left out."""
+    text = _text(method)
+    entry = catalogue.entries().get(text)  # a system of the same name may be more than this part
+    return text if entry is None or entry.parts == text else f"{text}()"
+
+
+def _text(method: Method) -> str:
     if isinstance(method, Diffuse):
         named = {kind: getattr(method, kind) for kind in FILLING}
         return "+".join(describe_part(part) for kind, part in named.items() if part != FILLED.get(kind))

@@ -78,7 +78,8 @@ class Request(metaclass=Checked):
         unknown = next((name for name in settings if name not in NEUTRAL), None)
         if unknown is not None:
             raise InvalidRequest(f"there is no setting {unknown!r}", hint=meant(unknown, NEUTRAL))
-        if settings.get("defaults") == "model":
+        wanted = settings.get("defaults")
+        if isinstance(wanted, str) and wanted == "model":
             try:
                 cls(**checkpoint)
             except InvalidRequest as error:

@@ -29,11 +29,11 @@ def is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
         if dimensions not in (1, 2):
             raise InvalidRequest(f"an array of {dimensions} dimensions is no prompt", hint="ids stand in one row")
         return bool(dimensions == 1)
-    prompt = _sequence(prompt)
+    prompt = sequence(prompt)
     return len(prompt) > 0 and (isinstance(prompt[0], Mapping) or not _holds_more(prompt[0]))
 
 
-def _sequence(prompt: object) -> Sequence[Any]:
+def sequence(prompt: object) -> Sequence[Any]:
     """What holds ids, messages or prompts. Raises InvalidRequest where nothing does."""
     if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray | memoryview):
         kind = type(prompt).__name__
@@ -43,7 +43,7 @@ def _sequence(prompt: object) -> Sequence[Any]:
 
 def _holds_more(item: object) -> bool:
     """Whether an item of a list is a prompt by itself, rather than a token id (or what should be one)."""
-    return isinstance(item, Sequence | Conversation) or getattr(item, "ndim", 0) > 0
+    return isinstance(item, Sequence | Conversation | InvalidRequest) or getattr(item, "ndim", 0) > 0
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -81,7 +81,7 @@ class Codec:
             tokens = self._encode(prompt)
         elif isinstance(prompt, Conversation):
             tokens = self.chats.encode(prompt)
-        elif (held := _sequence(plain(prompt))) and isinstance(held[0], Mapping):
+        elif (held := sequence(plain(prompt))) and isinstance(held[0], Mapping):
             tokens = self.chats.encode(Conversation(cast(Sequence[Message], prompt)))
         else:
             tokens = token_ids(held)

@@ -167,13 +167,13 @@ def _fit(value: Any, kind: Any) -> Any:
         if isinstance(value, str | int) and value in inside:
             return value
         raise _Wrong
-    if origin is not None and issubclass(origin, Iterable):
+    if origin is not None and origin is not list and issubclass(origin, Iterable):  # a list may be shared: it stays
         return _fit_mapping(value, *inside) if issubclass(origin, Mapping) else _fit_several(value, inside[0])
     if kind is int:
         return _whole(value)
     if kind is float:
         return _number(value)
-    if not isinstance(value, origin or kind):
+    if not isinstance(value, origin or kind) or (isinstance(value, str) and not _writable(value)):
         raise _Wrong
     return value
 
@@ -191,6 +191,11 @@ def _fit_mapping(value: Any, key: Any, kind: Any) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
         raise _Wrong
     return {_fit(name, key): _fit(each, kind) for name, each in value.items()}
+
+
+def _writable(text: str) -> bool:
+    """Whether it can be written as UTF-8: half a character, as of a name of bytes, cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _whole(value: Any) -> int:

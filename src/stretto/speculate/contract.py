@@ -124,6 +124,9 @@ class Drafting:
         ]
 
 
+LONGEST_GRAM = 256  # tokens: drafters that keep the n-grams of a text as keys take none longer
+
+
 class Drafter(metaclass=Checked):
     """Proposes trees. Never verifies, never touches the model's cache."""
 

@@ -270,14 +270,6 @@ def check_search(part: str, *, longest: int, shortest: int, depth: int, hits: in
         raise InvalidRequest(f"{part} counts {hits} hits for {nodes} nodes", hint="hits >= 1 and nodes >= 1")
 
 
-def check_path(part: str, path: object) -> None:
-    """Raise InvalidRequest unless it is text: a method's text form may have read a number or a part's name."""
-    if not isinstance(path, str):
-        raise InvalidRequest(
-            f"{part} takes the path of a datastore", hint="write ./NAME where the name is another word"
-        )
-
-
 def opened(path: str, context: Context) -> Datastore:
     """The store, checked against the target; opened once for as long as nobody rebuilds it."""
     file = Path(path).expanduser() / "store.json"

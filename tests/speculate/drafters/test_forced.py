@@ -143,9 +143,9 @@ def test_a_template_in_text_form_and_what_is_none():
     for wrong in ((A, "b"), (A, -2), (A, HOLE, HOLE, B)):
         with pytest.raises(InvalidRequest):
             FromTemplate(wrong)
-    with pytest.raises(InvalidRequest, match="forces nothing"):
+    with pytest.raises(InvalidRequest, match="forcing is a Forcing"):
         Forced("x")
-    with pytest.raises(InvalidRequest, match="do not fit"):
+    with pytest.raises(InvalidRequest, match="forcing' of 'forced' is missing"):
         method.parse("forced")
     here = Context(TableModel.random(V, 0), SimulatedClock(), lambda name: None)
     with pytest.raises(Unsupported, match="holds token 7"):

@@ -14,6 +14,7 @@ from stretto.models.contract import Ability
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Room
 from stretto.speculate.datastore import Document, build
+from stretto.speculate.drafters.codeswift import CodeSwift
 from stretto.speculate.drafters.store import Store
 from stretto.speculate.planners.fixed import Fixed
 from stretto.tree import Siblings
@@ -93,9 +94,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
     for wrong in ({"longest": 1}, {"shortest": 0}, {"depth": 0}, {"longest": 60}, {"hits": 0}, {"nodes": 0}):
         with pytest.raises(InvalidRequest):
             Store(**wrong)
-    for text in ("store(store)", "store(5)", "codeswift(repository=lookup)"):
-        with pytest.raises(InvalidRequest, match="takes the path"):
-            method.parse(text)
+    for wrong in (lambda: Store(5), lambda: CodeSwift(repository=Store())):
+        with pytest.raises(InvalidRequest, match="a value of the wrong kind"):
+            wrong()
+    for text, path in (("store(store)", "store"), ("store(5)", "5")):  # a folder may have any name
+        assert method.parse(text).draft == Store(path)
     with pytest.raises(InvalidRequest, match="there is no datastore"):
         propose(str(tmp_path / "nil"), [A])
     path = store_of(tmp_path / "s", [[A, E]])

@@ -11,6 +11,7 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
+from ...values import Unbounded
 from ..chance import Use, uniform
 from ..contract import NONE, Blocking, Blocks, Canvas, Span, World
 from ..proposal import Floats, Positions, Proposal
@@ -43,7 +44,7 @@ class Structured(Blocks):
     """
 
     sizes: tuple[int, ...] = (8, 16, 32)  # by how many masks the canvas may grow, ≥ 1 each; 0: to its end at once
-    novelty: float = 0.2  # ≥ 0; at 0 all that is new is one block, without bound each position is one
+    novelty: Unbounded = 0.2  # ≥ 0; at 0 all that is new is one block, without bound each position is one
     calm: float = 1.0  # ≥ 0
     context: float = 1.0  # ≥ 0; if it is much the larger one, blocks come from left to right
     near: int = 4  # positions on either side that count as context, ≥ 1

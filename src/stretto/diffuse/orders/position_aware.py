@@ -12,7 +12,6 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...speculate.datastore import check_path
 from ..background import Floats, of_store, require_padding
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import Proposal, surest
@@ -54,7 +53,6 @@ class PositionAware(Order):
     name: ClassVar[str] = "position-aware"
 
     def __post_init__(self) -> None:
-        check_path(self.name, self.path)
         require_steps(self.steps)
         require_padding(self.padding)
         if not (self.lean >= 0 and math.isfinite(self.lean) and self.most > 0):

@@ -11,6 +11,7 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
+from ...values import Unbounded
 from ..contract import NONE, Canvas, Delta, Span, Stop, Stopping, World
 from ..proposal import Positions, Proposal
 
@@ -40,9 +41,9 @@ class Prophet(Stop):
     less. With infinite thresholds nothing stops.
     """
 
-    first: float = 7.5  # gap that suffices in the first third of the steps, in logits; as published
-    second: float = 5.0  # in the second third
-    third: float = 2.5  # in the last
+    first: Unbounded = 7.5  # gap that suffices in the first third of the steps, in logits; as published
+    second: Unbounded = 5.0  # in the second third
+    third: Unbounded = 2.5  # in the last
     region: int = 5  # positions behind what is given, ≥ 1
     steps: int = 0  # of the whole decode, ≥ 1; 0: one for each position
     every: int = 1  # steps from one test to the next, ≥ 1

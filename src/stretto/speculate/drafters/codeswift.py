@@ -16,7 +16,7 @@ from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree
 from ..contract import Drafter, Drafting, Outcome, Room, Session
-from ..datastore import Datastore, check_path, check_search, opened
+from ..datastore import Datastore, check_search, opened
 from ..graft import bundle, count
 
 ENTRY = Entry(
@@ -65,8 +65,6 @@ class CodeSwift(Drafter):
     name: ClassVar[str] = "codeswift"
 
     def __post_init__(self) -> None:
-        check_path(self.name, self.path)
-        check_path(self.name, self.repository)
         check_search(
             self.name,
             longest=self.longest,

@@ -13,7 +13,7 @@ from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree, slot_of
-from ..contract import Drafter, Drafting, Outcome, Room, Session
+from ..contract import LONGEST_GRAM, Drafter, Drafting, Outcome, Room, Session
 from ..graft import Trie
 
 ENTRY = Entry(
@@ -47,9 +47,10 @@ class Consensus(Drafter):
     name: ClassVar[str] = "consensus"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.shortest <= self.longest:
+        if not 1 <= self.shortest <= self.longest <= LONGEST_GRAM:
             raise InvalidRequest(
-                f"consensus matches {self.shortest} to {self.longest} tokens", hint="1 <= shortest <= longest"
+                f"consensus matches {self.shortest} to {self.longest} tokens",
+                hint=f"1 <= shortest <= longest <= {LONGEST_GRAM}",
             )
         if self.depth < 1 or self.hits < 1:
             raise InvalidRequest(

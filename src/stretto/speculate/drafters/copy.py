@@ -11,7 +11,7 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...row import Row
 from ...tree import Tree
-from ..contract import Drafter, Drafting, Room, Session
+from ..contract import LONGEST_GRAM, Drafter, Drafting, Room, Session
 
 ENTRY = Entry(
     name="aggressive-decoding",
@@ -35,15 +35,15 @@ class Copy(Drafter):
     """
 
     source: tuple[int, ...] = ()  # token ids; none: the row's prompt
-    longest: int = 3  # tokens, ≥ 1
+    longest: int = 3  # tokens, 1 to 256
     eager: bool = True  # whether the first draft is the source's beginning; false: wait for a place
 
     name: ClassVar[str] = "copy"
 
     def __post_init__(self) -> None:
-        if self.longest < 1:
-            raise InvalidRequest(f"copy matches up to {self.longest} tokens", hint="longest >= 1")
-        if not all(isinstance(token, int) and token >= 0 for token in self.source):
+        if not 1 <= self.longest <= LONGEST_GRAM:
+            raise InvalidRequest(f"copy matches up to {self.longest} tokens", hint=f"1 <= longest <= {LONGEST_GRAM}")
+        if not all(token >= 0 for token in self.source):
             raise InvalidRequest("the source to copy holds something else than token ids", hint="copy(5,17,3)")
 
     def begin(self, context: Context) -> Drafting:

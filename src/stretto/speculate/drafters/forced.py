@@ -32,12 +32,6 @@ class Forced(Drafter):
 
     name: ClassVar[str] = "forced"
 
-    def __post_init__(self) -> None:
-        if not callable(getattr(self.forcing, "open", None)):
-            raise InvalidRequest(
-                f"{self.forcing!r} forces nothing", hint="give a constraint or a Template; in text form use 'template'"
-            )
-
     def begin(self, context: Context) -> Drafting:
         return Drafting(self, lambda row: ForcedSession(self.name, self.forcing.open(), row))
 
@@ -51,7 +45,7 @@ class FromTemplate(Drafter):
     name: ClassVar[str] = "template"
 
     def __post_init__(self) -> None:
-        if not all(isinstance(token, int) and token >= HOLE for token in self.pattern):
+        if not all(token >= HOLE for token in self.pattern):
             raise InvalidRequest("the template holds something else than token ids", hint="template(5,17,-1,3)")
         if any(a == b == HOLE for a, b in zip(self.pattern, self.pattern[1:], strict=False)):
             raise InvalidRequest("the template has two holes in a row", hint="one hole takes any number of tokens")

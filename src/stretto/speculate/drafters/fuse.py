@@ -92,10 +92,8 @@ class Auto(Fuse):
         _check(self.parts)
 
 
-def _check(parts: Sequence[object]) -> None:
+def _check(parts: Sequence[Drafter]) -> None:
     for part in parts:
-        if not isinstance(part, Drafter):
-            raise InvalidRequest("fuse merges drafters", hint="name two or more: fuse(lookup,recycle)")
         if part.proposals != frozenset({Proposal.POINT}):
             raise InvalidRequest(
                 f"fuse cannot merge {part.name!r}, which draws its guesses or adds riders",

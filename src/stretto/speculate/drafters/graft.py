@@ -52,9 +52,9 @@ class Graft(Drafter):
 
     def __post_init__(self) -> None:
         for part in (self.drafter, self.filler):
-            if not isinstance(part, Drafter) or part.proposals != frozenset({Proposal.POINT}):
+            if part.proposals != frozenset({Proposal.POINT}):
                 raise InvalidRequest(
-                    f"graft cannot join {part.name if isinstance(part, Drafter) else part!r}",
+                    f"graft cannot join {part.name}",
                     hint="name two drafters that guess without chance: graft(draft-tree,recycle)",
                 )
 

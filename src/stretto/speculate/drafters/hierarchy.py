@@ -49,8 +49,6 @@ class Hierarchy(Drafter):
     name: ClassVar[str] = "hierarchy"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.drafter, Drafter):
-            raise InvalidRequest("hierarchy needs an inner drafter", hint="for example hierarchy(lookup)")
         if min(self.least, self.nodes, self.depth) < 1:
             raise InvalidRequest(
                 f"hierarchy(least={self.least}, nodes={self.nodes}, depth={self.depth})", hint="each at least 1"

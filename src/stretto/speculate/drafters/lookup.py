@@ -11,7 +11,7 @@ from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import Siblings, Tree
-from ..contract import Drafter, Drafting, Room, Session
+from ..contract import LONGEST_GRAM, Drafter, Drafting, Room, Session
 from ..graft import bundle
 
 ENTRY = Entry(
@@ -42,9 +42,10 @@ class Lookup(Drafter):
     name: ClassVar[str] = "lookup"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.shortest <= self.longest:
+        if not 1 <= self.shortest <= self.longest <= LONGEST_GRAM:
             raise InvalidRequest(
-                f"lookup matches {self.shortest} to {self.longest} tokens", hint="1 <= shortest <= longest"
+                f"lookup matches {self.shortest} to {self.longest} tokens",
+                hint=f"1 <= shortest <= longest <= {LONGEST_GRAM}",
             )
         if self.matches < 1:
             raise InvalidRequest(f"lookup copies from {self.matches} places", hint="matches >= 1")

@@ -50,9 +50,9 @@ class Rasd(Drafter):
 
     def __post_init__(self) -> None:
         for part in (self.drafter, self.retriever):
-            if not isinstance(part, Drafter) or part.proposals != frozenset({Proposal.POINT}):
+            if part.proposals != frozenset({Proposal.POINT}):
                 raise InvalidRequest(
-                    f"rasd cannot unite {part.name if isinstance(part, Drafter) else part!r}",
+                    f"rasd cannot unite {part.name}",
                     hint="name two drafters that guess without chance: rasd(draft-tree,store)",
                 )
         if self.rank < 0 or not 0 <= self.probability <= 1 or not 0 <= self.share <= 1:

@@ -99,7 +99,7 @@ class Merged(Drafter):
     name: ClassVar[str] = "merged"
 
     def __post_init__(self) -> None:
-        if not 2 <= len(self.drafters) < MOST or not all(isinstance(part, Drafter) for part in self.drafters):
+        if not 2 <= len(self.drafters) < MOST:
             raise InvalidRequest("merged takes drafters", hint=f"name 2 to {MOST - 1}: merged(sampled,iid)")
         for part in self.drafters:
             if part.siblings is Siblings.DISTINCT and Proposal.SAMPLED in part.proposals:

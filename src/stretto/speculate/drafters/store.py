@@ -11,7 +11,7 @@ from ...models.contract import Ability
 from ...row import Row
 from ...tree import Siblings, Tree
 from ..contract import Drafter, Drafting, Room, Session
-from ..datastore import Datastore, check_path, check_search, opened
+from ..datastore import Datastore, check_search, opened
 from ..graft import count
 
 ENTRY = Entry(
@@ -43,7 +43,6 @@ class Store(Drafter):
     name: ClassVar[str] = "store"
 
     def __post_init__(self) -> None:
-        check_path(self.name, self.path)
         check_search(
             self.name,
             longest=self.longest,
