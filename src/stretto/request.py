@@ -57,14 +57,14 @@ class Request(metaclass=Checked):
     frequency_penalty: float = 0.0  # logits lowered by this times the count in the output
     presence_penalty: float = 0.0  # logits lowered by this once a token is in the output
     no_repeat_ngram: int = 0  # no run of this many tokens twice; 0: off
-    logit_bias: Mapping[int, float] = field(default_factory=dict)  # token -> added to its logit
-    banned_tokens: Iterable[int] = ()
+    logit_bias: Mapping[int, float] = field(default_factory=dict)  # added to the logits of these tokens, -100 to 100
+    banned_tokens: Iterable[int] = ()  # never chosen
     allowed_tokens: Iterable[int] = ()  # if any: only these
-    end_tokens: Iterable[int] | None = None  # these instead of the checkpoint's own; None: its own
+    end_tokens: Iterable[int] | None = None  # what ends an answer instead of the checkpoint's own; None: its own
     stop: str | Iterable[str] = ()  # strings that end the text; cut off exactly
-    seed: int | None = 0  # of the noise, used when temperature > 0; None: a fresh one, told in the Generation
+    seed: int | None = 0  # of the noise, used when temperature > 0; None: a fresh one each time
     samples: int = 1  # answers per prompt, each with its own stream of noise
-    defaults: Literal["stretto", "model"] = "stretto"  # of what is not set: these, or generation_config.json's first
+    defaults: Literal["stretto", "model"] = "stretto"  # whose, of what is not given; model: generation_config.json's
     log_probabilities: int | None = None  # report these, with so many of the best tokens beside; None: no
 
     @classmethod

@@ -134,6 +134,13 @@ def token_ids(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of token ids such as 5,17") from None
 
 
+def _number_or_none(text: str) -> int | None:
+    try:
+        return None if text.lower() == "none" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor none") from None
+
+
 def _biases(text: str) -> dict[int, float]:
     try:
         pairs = [pair.split(":") for pair in text.replace(",", " ").split()]
@@ -145,7 +152,7 @@ def _biases(text: str) -> dict[int, float]:
 READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its option is read
     "int": {"type": int, "metavar": "N"},
     "float": {"type": float, "metavar": "X"},
-    "int | None": {"type": int, "metavar": "N"},
+    "int | None": {"type": _number_or_none, "metavar": "N"},
     "Iterable[int]": {"type": token_ids, "metavar": "ID,…"},
     "Iterable[int] | None": {"type": token_ids, "metavar": "ID,…"},
     "Mapping[int, float]": {"type": _biases, "metavar": "ID:X,…"},
