@@ -153,6 +153,7 @@ MARKED = ["byte fallback after a space", "byte fallback", "byte level", "metaspa
         (["<|im_end|>"], "a do"),
         (["do<|im_end|>"], "a "),
         (["do<|im_end|>S"], "a "),
+        (["do<|im_end|>STOP"], "a "),
         (["<|im_start|>", "OP"], "a doST"),
         (["do<|im_start|>"], None),
         (["doS"], "a "),  # special tokens give no text, so this is found as well

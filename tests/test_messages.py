@@ -100,6 +100,13 @@ def test_neither_tools_nor_names_nor_keys_nor_parts_can_forge() -> None:
         assert controls(codec, encode("ab", mark[:cut], mark[cut:])) == harmless
 
 
+def test_control_tokens_that_overlap_are_text_too() -> None:
+    tokenizer = byte_level()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["ab|", "b|x"]})
+    codec = Codec("byte level", tokenizer)
+    assert controls(codec, codec.encode(ask("ab|x"))) == controls(codec, codec.encode(ask("a")))
+
+
 def test_what_only_a_control_token_can_write_is_refused() -> None:
     """A tokenizer whose control tokens are words of its model, too."""
     words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "<s>": 1, "<unk>": 2}, unk_token="<unk>"))
