@@ -449,7 +449,7 @@ def test_methods_lists_every_entry_of_the_catalogue(run):
 
 def test_methods_of_a_family(run, monkeypatch):
     beam = Entry("beam", "of-tests", "a source", "beam", Guarantee.APPROXIMATE, number=7, needs=("a", "b"))
-    monkeypatch.setitem(catalogue.entries(), "beam", beam)
+    monkeypatch.setitem(catalogue._added.entries, "beam", beam)
     (record,) = json.loads(run("methods", "--json", "--family", "of-tests")[1])
     assert (record["name"], record["number"], record["needs"]) == ("beam", 7, ["a", "b"])
     assert record["guarantee"] == "approximate"
@@ -521,7 +521,7 @@ def test_verify_shows_the_first_difference(run, model, engine, monkeypatch):
             late = len(target.rows[0].new_tokens) == 5
             return [Verdict([], int(target.steered(0, -1).argsort(descending=True)[1 if late else 0]))]
 
-    monkeypatch.setitem(catalogue.parts(), "mistaken", Mistaken)
+    monkeypatch.setitem(catalogue._added.parts, "mistaken", Mistaken)
     common = ("verify", "--model", model, "abab", "--method", "lookup+mistaken", "--max-new-tokens", 20)
     status, printed, _ = run(*common)
     where, first, second, gap, verdict = printed.splitlines()

@@ -19,7 +19,7 @@ FLOORS = [  # an import goes down this list, never up
     {"train"},
     {"verify", "fuzz"},
     {"engine"},
-    {"method", "catalogue", "request", "text", "messages", "pieces", "stops", "score", "guarantee"},
+    {"method", "catalogue", "request", "text", "messages", "pieces", "stops", "score", "guarantee", "stream", "holes"},
     {"diagnose"},
     {"speculate", "route", "search", "diffuse"},
     {"context"},

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -14,9 +13,10 @@ import torch
 from . import method as methods
 from .aliases import ours
 from .context import Context
-from .errors import InvalidRequest, NotTaken, StrettoError, Unsupported
+from .errors import InvalidRequest, NotTaken, StrettoError
 from .generation import Finish, Generation
 from .guarantee import guarantee
+from .holes import encode_holes
 from .messages import Conversation, Message
 from .method import Loop, Method
 from .models.cache import Cache
@@ -30,11 +30,12 @@ from .models.numbers import numbers_of
 from .models.vocabulary import require_fit
 from .pieces import Text
 from .request import Request
-from .row import Commit, Limits, Row
+from .row import Limits, Row
 from .score import Continuation, Score, Scorer
 from .steer.choice import Rule
 from .steer.path import History
 from .steer.pipeline import Pipeline
+from .stream import Piece, Stream
 from .text import Codec, Prompt, is_one, sequence
 from .values import checked, plain
 
@@ -43,55 +44,6 @@ if TYPE_CHECKING:
 
 BYTES_PER_ANSWER = 8192  # what a row, its statistics and its Generation take beside its tokens, at least
 BYTES_PER_LOGIT = 8  # a row's logits of one position, and what the steers make of them
-HOLE = re.compile(r"<\|([1-9][0-9]*)\|>")  # so many tokens of a text that are to be filled
-DIGITS = 18  # of a hole's size: what has more is beyond all positions anyway
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What one round added to a stream."""
-
-    text: str  # may be empty while a character or a stop string is unfinished
-    tokens: list[int]
-    sources: list[str]  # who guessed each token; "" for the model's own
-
-
-class Stream(Iterator[Piece]):
-    """Pieces as they come; `generation` holds what there is so far, and all of it at the end."""
-
-    def __init__(self, engine: Engine, decode: _Decode) -> None:
-        self._engine = engine
-        self._decode = decode
-        self.loop = decode.loop
-        self.row = decode.rows[0]
-        self._text = engine._text(self.row.history, decode)
-        self._ended = False
-        self._given = 0  # new tokens handed out
-
-    def __iter__(self) -> Stream:
-        return self
-
-    def __next__(self) -> Piece:
-        if self.row.finish:
-            if self._ended:
-                raise StopIteration
-            self._ended = True
-            self._text.extend([], last=True)
-            return Piece(self._text.release(last=True), [], [])
-        try:
-            (commit,) = self.loop.step()
-        except KeyboardInterrupt:
-            self._decode.interrupt()
-            left = self.row.new_tokens[self._given :]  # of a round that was over, but had not been handed out
-            commit = Commit(self.row, left, [""] * len(left))
-        self._given += len(commit.tokens)
-        self._text.extend(commit.tokens)
-        return Piece(self._text.release(), commit.tokens, commit.sources)
-
-    @property
-    def generation(self) -> Generation:
-        """What there is so far."""
-        return self._engine._generation(self.row, self._decode)
 
 
 class _Decode:
@@ -248,7 +200,8 @@ class Engine:
         if request.samples != 1:
             raise InvalidRequest("a stream is of one sample", hint="use generate() for several")
         decode, _ = self._begin([prompt], request, self._method(method), strict=True)
-        return Stream(self, decode)
+        (row,) = decode.rows
+        return Stream(decode.loop, row, self._text(row.history, decode), lambda: self._generation(row, decode))
 
     def infill(
         self, text: str | Sequence[str], method: str | Method | None = None, **settings: Any
@@ -274,25 +227,7 @@ class Engine:
 
         Raises Unsupported where the model fills no masks, InvalidRequest where there is no text, or no hole in it.
         """
-        if not isinstance(text, str):
-            raise InvalidRequest(
-                "holes are in a text, not in messages or token ids", hint="write the chat marks into the text itself"
-            )
-        masking = masking_of(self.model)
-        if masking is None:
-            raise Unsupported(
-                f"{self.model.name} continues text, and fills no holes", hint="use a masked-diffusion model"
-            )
-        pieces = HOLE.split(text)  # text, size, text, size, … text
-        if len(pieces) == 1:
-            raise InvalidRequest("the text has no hole", hint="write <|5|> for a hole of five tokens")
-        most = self.model.max_positions  # a hole of as many is refused by `encode`, and need not be made longer
-        sizes = [min(int(size[:DIGITS]), most) for size in pieces[1::2]]
-        tokens: list[int] = []
-        for piece, size in zip(pieces[::2], [*sizes, 0], strict=True):
-            tokens += self.codec.encode_piece(piece) if piece else []
-            tokens += [masking.mask] * size
-        return tokens
+        return encode_holes(text, self.model, self.codec)
 
     def _holes(self, text: str) -> list[int] | InvalidRequest:
         """The same, where one text of several may be wrong."""
