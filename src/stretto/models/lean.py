@@ -2,8 +2,8 @@
 
 RMS norm, rotary positions, grouped heads, gated MLP; optional biases, per-head query/key norms, sliding
 windows, layers without positions, scaled residuals. The weights are read out of a loaded transformers
-module (fuse.py), which must agree on a few tokens. What makes it fast, measured on small models, where
-each torch call costs 1 to 4 microseconds and the products themselves 5 to 30:
+module (fuse.py), which must agree at probing positions (agreement.py). What makes it fast, measured on
+small models, where each torch call costs 1 to 4 microseconds and the products themselves 5 to 30:
 
 - Products read few bytes and run in the kernel that is fastest for the window (linear.py).
 - Queries, keys and values are one product; so are gate and up. Additions to the residual ride along.
