@@ -13,7 +13,7 @@ test: $(VENV)/installed-dev
 
 # What drives transformers' modules, once more, over the oldest release that is supported.
 test-oldest: $(VENV)/installed-oldest
-	PYTHONPATH=$(VENV)/oldest $(BIN)/python -m pytest -n auto tests/models tests/laws/test_real_models.py \
+	PYTHONPATH=$(abspath $(VENV))/oldest $(BIN)/python -m pytest -n auto tests/models tests/laws/test_real_models.py \
 		tests/bench/test_replay.py tests/bench/test_rounds.py tests/bench/test_shape.py
 
 lint: $(VENV)/installed-dev
