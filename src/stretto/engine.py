@@ -396,7 +396,7 @@ class Engine:
     def _load_draft(self, name: str) -> Model:
         """A second model on the same device, once; its tokenizer must be the target's."""
         if name not in self._drafts:
-            loaded = load(name, device=str(self.model.device))
+            loaded = load(name, device=str(self.model.device), reproducible=numbers_of(self.model).settled)
             mine, other = self.codec.tokenizer, loaded.tokenizer
             same = None if mine is None or other is None else mine.get_vocab() == other.get_vocab()
             require_fit(name, loaded.model.vocabulary, self.model.vocabulary, same)

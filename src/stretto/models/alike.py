@@ -14,7 +14,6 @@ from torch import Tensor
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # row counts that a kernel may be held to
 
-
 Product = Callable[[Tensor], Tensor]  # [N, I] -> [N, O]
 
 
@@ -40,9 +39,9 @@ class Alike:
     def _part(self, x: Tensor) -> Tensor:
         rows = len(x)
         more = self._width[rows] - rows
-        return (
-            self.kernel(torch.cat([x, x.new_zeros(more, x.shape[1])]))[:rows] if more else self.kernel(x.contiguous())
-        )
+        if more:
+            return self.kernel(torch.cat([x, x.new_zeros(more, x.shape[1])]))[:rows]
+        return self.kernel(x.contiguous())
 
 
 def widths_of(kernel: Product, inputs: int, like: Tensor) -> list[int]:
