@@ -14,8 +14,8 @@ from stretto import Engine, Generation
 from stretto.models.bitwise import Bitwise
 from stretto.models.cache import Cache
 from stretto.models.contract import NOTHING, Want
+from stretto.models.kernel_choice import Wish
 from stretto.models.lean import Lean, lean_or_none
-from stretto.models.linear import Wish
 from stretto.models.window import Window
 
 CPU = torch.device("cpu")

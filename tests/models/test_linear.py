@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stretto.models import linear
+from stretto.models import kernel_choice
 from stretto.models.alike import WIDTHS, Alike, widths_of
-from stretto.models.linear import ROWS, Half, Int8, Kernel, Linear, Packed, Plain, Wish, linears, named
+from stretto.models.kernel_choice import Wish, linears
+from stretto.models.linear import ROWS, Half, Int8, Kernel, Linear, Packed, Plain, named
 
 COUNTS = sorted({1, 2, 3, 5, 17, 63, 64, 65, 130, *ROWS})
 KERNELS: dict[str, Callable[[Tensor, Tensor | None], Kernel]] = {
@@ -60,10 +61,10 @@ def test_int8_rows_do_not_know_their_neighbours() -> None:
 def test_only_weights_that_float16_holds_are_halved() -> None:
     exact = matrix(256, 200)
     stored_as_bfloat16 = (0.02 * torch.randn(256, 200)).bfloat16().float()
-    assert linear._fits_half((exact, None))
-    assert linear._fits_half((stored_as_bfloat16, None))
-    assert not linear._fits_half((torch.randn(256, 200), None))
-    assert not linear._fits_half((exact * 1e6, None))  # beyond the range of float16
+    assert kernel_choice._fits_half((exact, None))
+    assert kernel_choice._fits_half((stored_as_bfloat16, None))
+    assert not kernel_choice._fits_half((torch.randn(256, 200), None))
+    assert not kernel_choice._fits_half((exact * 1e6, None))  # beyond the range of float16
 
 
 @pytest.mark.parametrize("shape", [(40, 24), (300, 200), (1100, 1000)])  # below TINY, below SMALL, above
@@ -77,7 +78,7 @@ def test_whatever_is_chosen_is_the_product(shape: tuple[int, int], halved: bool)
             torch.testing.assert_close(product(x), F.linear(x, weight), atol=5e-4, rtol=0)
         assert all(isinstance(kernel, Plain | Packed | Half) for kernel in product.kernels)
         assert halved or not any(isinstance(kernel, Half) for kernel in product.kernels)
-    if weights[0].nbytes > linear.SMALL:
+    if weights[0].nbytes > kernel_choice.SMALL:
         assert len(set(map(type, product.kernels))) == 1  # held once only
 
 
@@ -156,7 +157,7 @@ def test_alike_products_do_not_know_how_many_rows_there_are(shape: tuple[int, in
 
 
 def test_a_rule_instead_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "_race", lambda *_: pytest.fail("the clock was asked"))
+    monkeypatch.setattr(kernel_choice, "_race", lambda *_: pytest.fail("the clock was asked"))
     for shape, halved, expected in (
         ((300, 200), True, "transposed, half from 2 rows on"),
         ((300, 200), False, "transposed, packed from 2 rows on"),

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from models.families import FAMILIES, VOCABULARY
 from stretto.errors import InvalidRequest, ModelError, StrettoError, UnknownName, Unsupported
-from stretto.models import linear
+from stretto.models import kernel_choice
 from stretto.models.contract import Model
 from stretto.models.load import load
 from stretto.models.network import Network
@@ -232,7 +232,7 @@ def test_two_loads_choose_the_same_kernels_if_that_is_asked_for(exact: str, monk
         dice = random.Random(seed)
         ticks = itertools.accumulate(iter(dice.random, None))
         for name in ("thread_time", "perf_counter"):
-            monkeypatch.setattr(linear.time, name, lambda: next(ticks))
+            monkeypatch.setattr(kernel_choice.time, name, lambda: next(ticks))
         return numbers_of(load("zoo/causal", exact=exact, reproducible=reproducible).model).kernels
 
     settled = kernels(0, True)

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from .linear import Linear, Matrix, Wish, linears, named
+from .kernel_choice import Wish, linears
+from .linear import Linear, Matrix, named
 
 KNOWN = {
     *(f"self_attn.{name}_proj.{kind}" for name in ("q", "k", "v", "qkv", "o") for kind in ("weight", "bias")),

@@ -29,7 +29,8 @@ from .agreement import gap
 from .cache import Cache, CacheShape, KeyForm, Place, visibility
 from .contract import Ability, Evaluation, Want
 from .fuse import Layer, Norm, Unlike, Weights, fuse, release
-from .linear import Wish, threads_for
+from .kernel_choice import Wish
+from .linear import threads_for
 from .numbers import Numbers
 from .sound import fault, sound
 from .window import RAW, Branch, Window

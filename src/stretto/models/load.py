@@ -36,7 +36,7 @@ from ..errors import InvalidRequest, ModelError, Unsupported
 from ..values import checked, shown
 from .contract import Model
 from .generation_config import Asked, asked, end_tokens
-from .linear import Wish
+from .kernel_choice import Wish
 from .masked import Layout, MaskedModel, recognise
 from .published import Convert
 

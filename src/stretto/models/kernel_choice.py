@@ -1,0 +1,140 @@
+"""Which kernels multiply by a model's weights: chosen once at load, for each shape of matrix, by the clock or a rule.
+
+With how many rows beside it a row is multiplied changes its last bits in most kernels. Where that must not be, a
+kernel is held to the row counts at which it does not (`Alike`), and one kernel serves them all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .alike import Alike, widths_of
+from .linear import ROWS, Half, Int8, Kernel, Linear, Matrix, Packed, Plain, threads_for
+
+TURNS = 8  # how often each kernel is timed, at most
+BUDGET = 0.015  # seconds per row count after which no further turn begins
+RULED = ("half", "packed", "transposed", "plain")  # the order of choice where nothing is timed
+TINY = 128 << 10  # bytes; for smaller weights `Plain` is known to win
+SMALL = 4 << 20  # bytes; smaller weights may be kept in the form of several kernels, larger ones in one
+FAR = 8 << 20  # bytes; reading more than this in between makes no difference any more
+ROUNDING = 2.0**-24  # relative error that float32 itself makes
+
+Maker = Callable[[Tensor, Tensor | None], Kernel]  # of a weight [O, I] and its bias [O]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How products are to be computed."""
+
+    int8: bool = False  # by weights and inputs rounded to eight bits; for float32 weights on the CPU
+    bits: bool = False  # a row's result has the same bits whatever stands beside it
+    settled: bool = False  # by a rule instead of the clock: each load chooses the same kernels
+
+
+def linears(matrices: Sequence[Matrix], beside: int = 0, wish: Wish = Wish()) -> list[Linear]:
+    """Products with matrices of one shape, such as one per layer.
+
+    `beside` is how many bytes of other weights are read between two runs of the same product. Kernels are
+    timed over the whole series and after reading as much, because a kernel that is fast on weights in the
+    processor's nearest cache may be slow on those that are not. The matrices may be dropped afterwards.
+    """
+    makers = {"int8": Int8} if wish.int8 else _makers(matrices)
+    if wish.bits:
+        makers = {name: _held(make, matrices[0]) for name, make in makers.items()}
+    large = matrices[0][0].nbytes > SMALL
+    if len(makers) == 1:
+        choice = [*makers] * len(ROWS)
+    elif wish.settled:
+        choice = _by_rule(makers, alone=not (wish.bits or large))
+    elif wish.bits or large:  # one kernel for all row counts
+        trial = {name: [make(*matrices[0])] for name, make in makers.items()}
+        choice = [_best_of_all(_timings(trial, matrices[0][0].shape[1], beside))] * len(ROWS)
+        del trial  # before the series is made
+    else:
+        series = {name: [make(*matrix) for matrix in matrices] for name, make in makers.items()}
+        timings = _timings(series, matrices[0][0].shape[1], beside)
+        choice = [min(seconds, key=seconds.__getitem__) for seconds in timings]
+        return [Linear([series[name][index] for name in choice], choice) for index in range(len(matrices))]
+    kernels = [{name: makers[name](*matrix) for name in dict.fromkeys(choice)} for matrix in matrices]
+    return [Linear([made[name] for name in choice], choice) for made in kernels]
+
+
+def _by_rule(names: Collection[str], *, alone: bool) -> list[str]:
+    """The first of RULED, per entry of ROWS; `alone`: the transposed weight for single rows, where there is one."""
+    choice = [next(name for name in RULED if name in names)] * len(ROWS)
+    if alone and "transposed" in names:
+        choice[0] = "transposed"
+    return choice
+
+
+def _held(make: Maker, matrix: Matrix) -> Maker:
+    """The same kernels, each row's bits alike; the widths are those found for the first matrix of their shape."""
+    weight = matrix[0]
+    widths = widths_of(make(*matrix), weight.shape[1], weight)
+    return lambda weight, bias: Alike(make(weight, bias), widths)
+
+
+def _on_cpu(matrices: Sequence[Matrix]) -> bool:
+    return all(weight.device.type == "cpu" and weight.dtype is torch.float32 for weight, _ in matrices)
+
+
+def _makers(matrices: Sequence[Matrix]) -> dict[str, Maker]:
+    """The kernels that can compute these products here, by name."""
+    plain: dict[str, Maker] = {"plain": lambda weight, bias: Plain(weight, bias, transposed=False)}
+    if not _on_cpu(matrices):
+        return plain
+    if matrices[0][0].nbytes <= SMALL:
+        plain["transposed"] = lambda weight, bias: Plain(weight, bias, transposed=True)
+    if matrices[0][0].nbytes <= TINY:
+        return {"transposed": plain["transposed"]}
+    if hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+        plain["packed"] = Packed
+    if torch.backends.quantized.engine in ("x86", "fbgemm", "onednn") and all(map(_fits_half, matrices)):
+        plain["half"] = Half
+    return plain
+
+
+def _fits_half(matrix: Matrix) -> bool:
+    """Whether float16 holds the weights to within the rounding of float32."""
+    weight = matrix[0]
+    error = torch.linalg.vector_norm(weight - weight.half().float())
+    return bool(error <= ROUNDING * torch.linalg.vector_norm(weight))
+
+
+def _timings(series: dict[str, list[Kernel]], inputs: int, beside: int) -> list[dict[str, float]]:
+    """Seconds that each series of kernels takes, per entry of ROWS."""
+    others = torch.zeros(min(beside, FAR) // 4)
+    table = []
+    for rows in ROWS:
+        with threads_for(rows * beside // 4):
+            table.append(_race(series, torch.ones(rows, inputs), others))
+    return table
+
+
+def _race(series: dict[str, list[Kernel]], x: Tensor, others: Tensor) -> dict[str, float]:
+    """Seconds that each series takes for `x`: the best of a few turns in alternation."""
+    best = dict.fromkeys(series, float("inf"))
+    # alone, a thread's own time does not count what others do on a busy machine
+    now = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    end = now() + BUDGET
+    for _ in range(TURNS):
+        for name, kernels in series.items():
+            others.sum()
+            start = now()
+            for kernel in kernels:
+                kernel(x)
+            best[name] = min(best[name], now() - start)
+        if now() > end:
+            break
+    return best
+
+
+def _best_of_all(timings: list[dict[str, float]]) -> str:
+    """The kernel that loses least against the best one of each row count."""
+    losses = {name: sum(best[name] / min(best.values()) for best in timings) for name in timings[0]}
+    return min(losses, key=losses.__getitem__)
