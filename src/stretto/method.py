@@ -277,7 +277,8 @@ def _part(piece: str) -> Any:
         )
     part = catalogue.part(name)
     kinds = settings_of(part)
-    words = [is_text(kind) for kind in kinds.values()]  # a name or one of a few words, never a part
+    several = get_origin(next(iter(kinds.values()), None)) is tuple  # the first one takes all without a name
+    words = [] if several else [is_text(kind) for kind in kinds.values()]  # a name or one of a few words, never a part
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for setting in _split(inside, ","):
@@ -289,7 +290,7 @@ def _part(piece: str) -> Any:
             raise InvalidRequest(f"setting {assigned[1]!r} of {name!r} is given twice", hint="give it once")
         else:
             named[assigned[1]] = assigned[2].strip() if is_text(kinds.get(assigned[1])) else _value(assigned[2])
-    if positional and get_origin(next(iter(kinds.values()), None)) is tuple:  # it takes all without a name
+    if positional and several:
         positional = [tuple(positional)]
     return part(*positional, **named)  # which checks them
 

@@ -11,6 +11,7 @@ from stretto.bench.harness import measure
 from stretto.bench.lanes import Case, Draw, Ours, with_models
 from stretto.entry import Guarantee
 from stretto.models.contract import Model
+from stretto.models.table import TableModel
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.contract import Drafter, Drafting, Session
 from stretto.speculate.drafters.lookup import Lookup
@@ -63,12 +64,12 @@ class Both(Drafter):
 def test_models_take_their_names_place_at_any_depth(world):
     inner = Both((DraftModel(), Lookup()), DraftModel("other"), "other")
     method = replace(methods.parse("lookup"), draft=Both((inner, DraftModel("mine"))))
-    asked = []
-    found = with_models(method, world.replayed, ("mine", world.draft), lambda name: asked.append(name) or END).draft
+    asked, other = [], TableModel.random(4, seed=9)
+    found = with_models(method, world.replayed, ("mine", world.draft), lambda name: asked.append(name) or other).draft
     nested, outer = found.parts
     assert found.small is outer.model is nested.parts[0].model is world.draft
     assert nested.parts[1] == Lookup()
-    assert nested.last.model == nested.small == END and asked == ["other", "other"]
+    assert nested.last.model is nested.small is other and asked == ["other", "other"]
     assert with_models(method, world.replayed) == method
 
 

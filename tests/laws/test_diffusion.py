@@ -414,7 +414,7 @@ def test_a_fork_goes_on_as_the_row_it_was(text: str) -> None:
 
 
 def replace_row(row: Row) -> Row:
-    return replace(row, history=row.history.fork(), counters=replace(row.counters), steps=[], reported=[])
+    return replace(row, history=row.history.fork(), steps=[], reported=[], book=(replace(row.counters), 0, None))
 
 
 # -- what the loop enforces ---------------------------------------------------------------------------
