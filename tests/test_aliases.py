@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import pytest
 
 from stretto import aliases, cli, method
+from stretto.engine import Engine
 from stretto.errors import InvalidRequest, StrettoError, closest
 from stretto.models.load import find
 from stretto.request import NEUTRAL, Request
@@ -43,6 +45,21 @@ def test_any_other_is_answered(theirs):
     with pytest.raises(InvalidRequest, match=f"there is no setting '{theirs}'") as caught:
         Request.of({theirs: 1})
     assert caught.value.hint == aliases.INSTEAD[theirs]
+
+
+def test_advice_names_what_there_is(capsys):
+    """No option that is gone, no command that is not; what only chats take is not said to be missing."""
+    for told in {*aliases.COMMANDS.values(), *aliases.INSTEAD.values(), *aliases.SHORT.values()}:
+        for command, rest in re.findall(r"stretto ([a-z]+)((?: --[a-z-]+)*)", told):
+            with pytest.raises(SystemExit):
+                cli.main([command, "--help"])
+            options = capsys.readouterr().out
+            assert all(option in options for option in rest.split()), told
+    chats = set(inspect.signature(Engine.chat).parameters) - {"self", "method", "settings"}
+    for name in chats | {"chat_template", "chat_template_kwargs"}:
+        with pytest.raises(InvalidRequest) as caught:
+            Request.of({name: None})
+        assert "engine.chat" in caught.value.hint, name
 
 
 def test_names_that_are_only_a_little_alike_are_not_meant():
@@ -88,8 +105,6 @@ def test_what_stands_behind_two_dashes_is_no_option():
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "~nobody-of-that-name/x", "a/b/c", "zoo/nil", "model.gguf", None])
 def test_a_name_that_leads_nowhere_is_one_typed_error(name):
-    from stretto.engine import Engine
-
     with pytest.raises(StrettoError) as caught:
         Engine.load(name)
     assert caught.value.hint

@@ -42,6 +42,8 @@ def test_text_form(text, draft, plan):
         ("lookup(longest=0)", InvalidRequest, "1 <= shortest"),
         ("lookup+draft", InvalidRequest, "two of a kind, drafter"),
         ("fixed(3)", InvalidRequest, "no drafter"),
+        ("plain(3)", InvalidRequest, "'plain' has no settings"),
+        ("lookup" * 99, UnknownName, "...okuplookup"),
         ("plain+lookup", InvalidRequest, "drafts nothing"),
         ("lookup((", InvalidRequest, "cannot read"),
         ("lookup+fixed(-1)", InvalidRequest, "nodes >= 0"),

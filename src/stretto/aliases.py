@@ -48,6 +48,7 @@ _CACHE = "leave it out: caches are the engine's own matter"
 _TEXT = "leave it out: an answer has both, its text and its tokens"
 _SAMPLER = "there is no such sampler: see temperature, top_k, top_p, min_p, typical_p, epsilon and eta"
 _ONE_DEVICE = "a model runs on one device: device='cpu' or 'cuda'"
+_CHAT = "give it to engine.chat(messages, …); the command line passes none to the template"
 _LENGTH = "{}, which counts new tokens only, not those of the prompt"
 
 INSTEAD = {  # their name -> what to use
@@ -122,7 +123,7 @@ INSTEAD = {  # their name -> what to use
     "prompt_lookup_num_tokens": "name it in the method: method='lookup+fixed(N)'",
     "max_matching_ngram_size": "name it in the method: method='lookup(longest=N)'",
     "generation_config": "use defaults='model', which takes the checkpoint's generation_config.json",
-    "messages": "give the messages as the prompt",
+    "messages": "give them first, without a name: engine.chat(messages)",
     "input_ids": "give the token ids as the prompt",
     "inputs": "give them as the prompt: text, token ids or messages",
     "prompt": "give it first, without a name on the command line",
@@ -136,7 +137,14 @@ INSTEAD = {  # their name -> what to use
     "return_dict_in_generate": _TEXT,
     "return_full_text": _TEXT,
     "skip_special_tokens": "engine.decode(answer.tokens) leaves special tokens out; answer.tokens holds them",
-    "tools": "leave it out: no tools are called here",
+    "tools": _CHAT,
+    "template": _CHAT,
+    "template_options": _CHAT,
+    "allow_control_tokens": _CHAT,
+    "chat_template": "use engine.chat(messages, template=…), which takes one of the checkpoint's by name, or a text",
+    "chat_template_kwargs": "use engine.chat(messages, template_options={…})",
+    "sampling_params": "give its fields as settings: temperature=…, top_p=…",
+    "timeout": "use max_new_tokens, or stop reading a stream",
     "user": "leave it out: nobody is told apart here",
     # of load
     "device_map": "use device='cpu', 'cuda' or 'auto': " + _ONE_DEVICE,
@@ -184,9 +192,9 @@ SHORT = {  # options of one dash, of llama.cpp -> what to use
 
 COMMANDS = {  # what people type after `stretto` -> what to type
     "run": "stretto generate answers, stretto chat converses",
-    "complete": "stretto generate --raw continues a text",
-    "completion": "stretto generate --raw continues a text",
-    "ask": "stretto generate answers, stretto chat converses",
+    "complete": "stretto generate continues a text",
+    "completion": "stretto generate continues a text",
+    "ask": "stretto generate --chat answers, stretto chat converses",
     "infer": "stretto generate answers",
     "infill": "stretto generate --infill fills the holes of a text",
     "serve": "there is no server; stretto generate answers, stretto chat converses",

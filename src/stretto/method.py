@@ -270,10 +270,12 @@ def _part(piece: str) -> Any:
     if not match:
         raise InvalidRequest(f"cannot read {piece!r} in the method", hint="write parts as name or name(key=value)")
     name, inside = match[1], match[2] or ""
+    if name == "plain":
+        raise InvalidRequest("'plain' has no settings", hint="write plain alone: it drafts nothing")
     if name not in catalogue.parts():
         known = [*catalogue.parts(), *catalogue.entries()]
         raise UnknownName(
-            f"no method or part is named {name!r}", hint=closest(name, known, "`stretto methods` lists them")
+            f"no method or part is named {shown(name)}", hint=closest(name, known, "`stretto methods` lists them")
         )
     part = catalogue.part(name)
     kinds = settings_of(part)
