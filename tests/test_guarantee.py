@@ -41,6 +41,14 @@ def test_what_is_said(form: str, method: Guarantee) -> None:
     assert (f"up to the rounding of {form}" in said) is coarse
 
 
+def test_it_says_where_a_seed_does_not_repeat() -> None:
+    engine = Engine(TableModel.random(7, seed=1))
+    for text in ("lookup+rejection", "lookup+rejection+cheapest", "lookup+relaxed+cheapest", "lookup"):
+        answer = engine.generate([1, 2], text, max_new_tokens=3, temperature=0.7)
+        assert ("a seed does not repeat" in answer.guarantee) is not answer.repeats, text
+        assert answer.repeats is not text.endswith("cheapest")
+
+
 def test_an_answer_says_it() -> None:
     engine = Engine(TableModel.random(7, seed=1))
     assert numbers_of(engine.model) == Numbers("float64")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import pickle
 import re
 import sys
+from dataclasses import asdict, replace
 from html import unescape
 
 import pytest
@@ -26,10 +28,17 @@ def decode(tokens):
     return "".join(WORDS[token] for token in tokens)
 
 
-def answer(tokens=(0, 1, 3, 4), sources=("", "lookup", "lookup", "<draft>"), **more):
+def answer(tokens=(0, 1, 3, 4), sources=("", "lookup", "lookup", "<draft>"), decode=decode, **more):
     step = Step(position=2, committed=list(tokens), sources=list(sources))
-    given = {"text": decode(tokens), "tokens": list(tokens), "finish": "length", "prompt_tokens": [0, 0]}
-    return Generation(**given | {"steps": [step], "method": "lookup", "decode": decode} | more)
+    given = {
+        "text": "".join(WORDS[token] for token in tokens),
+        "tokens": list(tokens),
+        "finish": "length",
+        "prompt_tokens": [0, 0],
+    }
+    made = Generation(**given | {"steps": [step], "method": "lookup"} | more)
+    made.read_by(decode)
+    return made
 
 
 def test_an_answer_is_one_short_line():
@@ -62,6 +71,20 @@ def test_an_answer_of_an_engine_shows_itself_and_can_be_kept():
     assert made.seed == made.record()["seed"] == 5
     for kept in (pickle.loads(pickle.dumps(made)), copy.deepcopy(made)):
         assert kept == made and kept.decode is None
+
+
+def test_an_answer_is_plain_data_without_its_tokenizer():
+    whole = Engine(TableModel.random(7, seed=1)).generate([1, 2], "lookup", max_new_tokens=6)
+    assert json.loads(json.dumps(asdict(whole)))["tokens"] == whole.tokens
+    for again in (copy.copy(whole), copy.deepcopy(whole), replace(whole), pickle.loads(pickle.dumps(whole))):
+        assert again == whole and again._repr_html_()
+
+
+@pytest.mark.parametrize("place", ["nowhere/trace.json", "."])
+def test_a_trace_that_cannot_be_saved_is_one_typed_error(place, tmp_path):
+    with pytest.raises(InvalidRequest) as caught:
+        answer().save_trace(tmp_path / place)
+    assert caught.value.hint and list(tmp_path.iterdir()) == []
 
 
 def test_no_seed_is_told_and_gives_the_answer_again():

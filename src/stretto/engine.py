@@ -409,8 +409,10 @@ class Engine:
 
     def _generation(self, row: Row, decode: _Decode) -> Generation:
         text, tokens = self._text(row.history, decode), row.new_tokens
+        greedy, numbers = decode.pipeline.greedy, numbers_of(self.model)
+        repeats = methods.repeats(decode.method, decode.pipeline)
         text.extend(tokens, last=True)
-        return Generation(
+        answer = Generation(
             text=text.text,
             tokens=tokens,
             finish=row.finish or "interrupt",
@@ -420,11 +422,12 @@ class Engine:
             log_probabilities=row.reported if row.log_probabilities is not None else None,
             method=methods.describe(decode.method),
             seed=decode.request.noise,
-            repeats=methods.repeats(decode.method, decode.pipeline),
-            guarantee=guarantee(decode.method.guarantee, numbers_of(self.model), greedy=decode.pipeline.greedy),
-            numbers=asdict(numbers_of(self.model)),
-            decode=self.codec.decode,
+            repeats=repeats,
+            guarantee=guarantee(decode.method.guarantee, numbers, greedy=greedy, repeats=repeats),
+            numbers=asdict(numbers),
         )
+        answer.read_by(self.codec.decode)
+        return answer
 
     def _failure(self, error: StrettoError, decode: _Decode) -> Generation:
         finish: Finish = "error"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import StrettoError
-from .files import write_text
+from .files import require_writable, write_text
 
 SHOWN = 60  # characters of the text in a `repr`
 Finish = Literal["end", "stop", "length", "interrupt", "error"]
@@ -84,8 +84,20 @@ class LogProbability:
     top_steered: list[tuple[int, float]] = field(default_factory=list)
 
 
+class _Readable:
+    """Holds what reads an answer's tokens, apart from its data: copies, pickles and `asdict` leave the tokenizer."""
+
+    __slots__ = ("decode",)
+
+    decode: Callable[[Sequence[int]], str] | None  # for notebooks
+
+    def read_by(self, decode: Callable[[Sequence[int]], str] | None) -> None:
+        """Let this show the tokens in notebooks; None: the text alone is shown."""
+        self.decode = decode
+
+
 @dataclass(slots=True)
-class Generation:
+class Generation(_Readable):
     """The answer to one prompt (one sample of it)."""
 
     text: str
@@ -101,7 +113,9 @@ class Generation:
     repeats: bool = True  # whether the same call, with the same seed, gives these tokens again
     guarantee: str = ""  # what holds between this answer and plain decoding's, in one line
     numbers: dict[str, Any] = field(default_factory=dict)  # how the model computed: dtype, kernels of the products, …
-    decode: Callable[[Sequence[int]], str] | None = field(default=None, repr=False, compare=False)  # for notebooks
+
+    def __post_init__(self) -> None:
+        self.read_by(None)
 
     def __str__(self) -> str:
         return self.text
@@ -121,7 +135,7 @@ class Generation:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the tokenizer behind `decode`, which stays where it is."""
-        return {name: getattr(self, name) for name in Generation.__slots__ if name != "decode"}
+        return {name: getattr(self, name) for name in Generation.__slots__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in (state | {"decode": None}).items():
@@ -148,5 +162,9 @@ class Generation:
         }
 
     def save_trace(self, path: str | Path) -> None:
-        """Write tokens, steps, log-probabilities and counters as JSON; a file that is there stays whole until then."""
+        """Write tokens, steps, log-probabilities and counters as JSON; a file that is there stays whole until then.
+
+        Raises InvalidRequest where no file can be written.
+        """
+        require_writable(Path(path))
         write_text(path, json.dumps(self.record(), indent=1, ensure_ascii=False) + "\n")

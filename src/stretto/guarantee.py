@@ -9,13 +9,20 @@ BEYOND = {  # what a method promises that does not promise plain decoding's toke
     Guarantee.APPROXIMATE: "approximate: the settings of the method trade likeness to the exact answer for speed",
     Guarantee.NONE: "none: the method defines another answer than plain decoding's",
 }
+UNREPEATED = "; lengths that are measured change these tokens: a seed does not repeat them"
 
 
-def guarantee(method: Guarantee, numbers: Numbers, *, greedy: bool) -> str:
+def guarantee(method: Guarantee, numbers: Numbers, *, greedy: bool, repeats: bool = True) -> str:
     """The guarantee of a method under a model's numbers; `greedy`: nothing is left to chance.
 
-    Begins with `exact bits`, `exact tokens`, `exact up to rounding`, `exact in distribution`, `approximate` or `none`.
+    Begins with `exact bits`, `exact tokens`, `exact up to rounding`, `exact in distribution`, `approximate` or `none`;
+    ends by saying so where a seed does not give the same tokens again.
     """
+    return _likeness(method, numbers, greedy) + ("" if repeats else UNREPEATED)
+
+
+def _likeness(method: Guarantee, numbers: Numbers, greedy: bool) -> str:
+    """How like plain decoding's the answer is."""
     if method in BEYOND:
         return BEYOND[method]
     if method is Guarantee.DISTRIBUTION and not greedy:

@@ -175,8 +175,6 @@ def _report(engine: Engine, answers: list[Generation], given: argparse.Namespace
         total.seconds = max(answer.counters.seconds for answer in answers)
         promised = {answer.guarantee: None for answer in answers if answer.guarantee}
         print("; ".join([statistics(total), *promised]), file=sys.stderr)
-        if not all(answer.repeats for answer in answers):
-            print("lengths that are measured change these tokens: a seed does not repeat them", file=sys.stderr)
     if given.trace:
         answers[0].save_trace(given.trace)
     if given.picture:
