@@ -28,7 +28,7 @@ FLOORS = [  # an import goes down this list, never up
     {"models"},
     {"gym"},
     {"zoo"},
-    {"tree", "noise", "generation", "notebook", "entry", "values", "files", "errors", "aliases", "__init__"},
+    {"tree", "noise", "generation", "notebook", "entry", "values", "files", "errors", "aliases", "lazy", "__init__"},
 ]
 LONGEST = 60  # lines of a function, its docstring left out
 PARTS = ["speculate/drafters", "speculate/acceptors", "speculate/planners", "route", "search", "steer"]
@@ -114,3 +114,36 @@ def test_the_import_is_light():
     script = "import sys, stretto; print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--help",
+        "--version",
+        "methods",
+        "methods --parts --json",
+        "methods fuse+multi",
+        "methods nosuch",
+        "generate --help",
+        "generate --nosuch x",
+        "generate --method nosuch x",
+        "generate --method lookup+auto x",
+        "generate --temperature -3 x",
+        "chat --method fuse(nosuch=1)",
+        "verify --help",
+        "bench --help",
+    ],
+)
+def test_commands_that_compute_nothing_load_no_model_stack(words):
+    """`torch._C` and `numpy._core` are there as soon as these packages are run, not only named."""
+    script = f"""
+import sys, stretto.cli
+try:
+    stretto.cli.main({words.split()!r})
+except SystemExit:
+    pass
+print([m for m in ("torch._C", "transformers", "numpy._core", "tokenizers", "safetensors") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]", done.stdout

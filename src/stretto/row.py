@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from .generation import Counters, Finish, LogProbability, Step
 from .steer.choice import Rule, log_probability, top_log_probabilities
 from .steer.path import History
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Stopper(Protocol):

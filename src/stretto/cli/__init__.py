@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import __version__, aliases
 from ..errors import InvalidRequest, NotTaken, StrettoError, UnknownName, closest
+from ..lazy import postponed
 from .arguments import Parser
 
 COMMANDS = {
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), postponed():
                 warnings.simplefilter("always", NotTaken)
                 warnings.showwarning = _noted(warnings.showwarning)
                 return _run(given)

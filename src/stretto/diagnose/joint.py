@@ -16,18 +16,21 @@ import itertools
 import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from ..diffuse.schedule import transfers
 from ..errors import InvalidRequest
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
 MOST_CELLS = 1 << 22  # of a joint as a table
 
 Groups = Sequence[Sequence[int]]  # the positions filled in each step; every position once
-Floats = NDArray[np.float64]
-Numbers = NDArray[np.int64]
+Floats: TypeAlias = "NDArray[np.float64]"
+Numbers: TypeAlias = "NDArray[np.int64]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

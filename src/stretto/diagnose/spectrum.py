@@ -3,10 +3,14 @@ continuations lie together (arXiv 2507.19247)."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
 
 from ..errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def head_entropy(logits: Tensor) -> float:

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
 
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 ENTRY = Entry(
     name="information-surplus",
@@ -116,23 +119,27 @@ def information_surplus(hidden: Tensor, following: Tensor, vocabulary: int, prob
     return Surplus(terms, (ahead - 1) * math.log(vocabulary))
 
 
-class _Network(nn.Module):
+def _network(channels: int, tokens: int, vocabulary: int, size: int) -> nn.Module:
     """Predicts a token from a hidden row and the tokens since: one hidden layer over their sum."""
+    from torch import nn  # a class of modules needs them when it is defined, and listing this part does not
 
-    def __init__(self, channels: int, tokens: int, vocabulary: int, size: int) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(channels, size)
-        self.tokens = nn.ModuleList(nn.Embedding(vocabulary, size) for _ in range(tokens))
-        self.mix = nn.Linear(size, size)
-        self.out = nn.Linear(size, vocabulary)
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = nn.Linear(channels, size)
+            self.tokens = nn.ModuleList(nn.Embedding(vocabulary, size) for _ in range(tokens))
+            self.mix = nn.Linear(size, size)
+            self.out = nn.Linear(size, vocabulary)
 
-    def forward(self, hidden: Tensor, seen: Tensor) -> Tensor:
-        """hidden [N, C], seen [N, j] -> logits [N, V]."""
-        rows = self.hidden(hidden)
-        for at, table in enumerate(self.tokens):
-            rows = rows + table(seen[:, at])
-        logits: Tensor = self.out(torch.relu(self.mix(torch.tanh(rows))))
-        return logits
+        def forward(self, hidden: Tensor, seen: Tensor) -> Tensor:
+            """hidden [N, C], seen [N, j] -> logits [N, V]."""
+            rows = self.hidden(hidden)
+            for at, table in enumerate(self.tokens):
+                rows = rows + table(seen[:, at])
+            logits: Tensor = self.out(torch.relu(self.mix(torch.tanh(rows))))
+            return logits
+
+    return Network()
 
 
 def _held_out(hidden: Tensor, seen: Tensor, wanted: Tensor, vocabulary: int, probe: Probe) -> Tensor:
@@ -142,7 +149,7 @@ def _held_out(hidden: Tensor, seen: Tensor, wanted: Tensor, vocabulary: int, pro
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         hidden, seen, wanted = hidden.clone(), seen.clone(), wanted.clone()  # inference mode's own do not learn
         torch.manual_seed(probe.seed)
-        network = _Network(hidden.shape[1], seen.shape[1], vocabulary, probe.size)
+        network = _network(hidden.shape[1], seen.shape[1], vocabulary, probe.size)
         optimiser = torch.optim.Adam(network.parameters(), probe.rate)
         best, losses = math.inf, torch.zeros(0)
         for _ in range(probe.epochs):
@@ -150,11 +157,11 @@ def _held_out(hidden: Tensor, seen: Tensor, wanted: Tensor, vocabulary: int, pro
             for start in range(0, train, probe.batch):
                 batch = order[start : start + probe.batch]
                 optimiser.zero_grad()
-                loss = nn.functional.cross_entropy(network(hidden[batch], seen[batch]), wanted[batch])
+                loss = torch.nn.functional.cross_entropy(network(hidden[batch], seen[batch]), wanted[batch])
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
             with torch.no_grad():
-                later = nn.functional.cross_entropy(
+                later = torch.nn.functional.cross_entropy(
                     network(hidden[train:], seen[train:]), wanted[train:], reduction="none"
                 )
             validation = float(later[: told - train].mean())

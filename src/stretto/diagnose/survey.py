@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ..errors import InvalidRequest, Unsupported
 from ..models.contract import Ability, Model, Want
 from ..models.window import Window
 from .spectrum import head_entropy, head_gap, overlap, predictive_rows, read_rows
 from .surplus import Probe, Surplus, information_surplus
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DIRECTIONS = (1, 4, 16, 32)  # sizes of the subspaces that are compared
 CONTEXTS = 512  # that are compared: the Gram matrices hold their square

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ..models.cache import Cache
 from ..models.contract import Evaluation, Model, Want
 from ..models.masked import Masking
 from ..models.window import Branch, Window
-from .contract import NONE, Plan, Reading, Span
+from .contract import Plan, Reading, Span, none
 from .proposal import Positions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 
 @dataclass(slots=True, eq=False)
@@ -27,7 +30,7 @@ class Sheet:
     """Keys and values of one canvas."""
 
     row: int  # of the cache
-    held: Positions = field(default_factory=lambda: NONE)  # [S] the position in each slot
+    held: Positions = field(default_factory=none)  # [S] the position in each slot
     branches: dict[Branch, Tensor] = field(default_factory=dict)  # -> [L, C] by position, where a plan stores them
     hidden: dict[int, Tensor] = field(default_factory=dict)  # layer -> [S, C] what enters it, where a plan keeps that
 
@@ -41,7 +44,7 @@ class View:
     plan: Plan
     window: Span  # its rows are put last
     wanted: Positions  # [n] positions whose logits are wanted, ascending
-    doubts: Positions = field(default_factory=lambda: NONE)  # [a] of these, as if each of them alone were masked
+    doubts: Positions = field(default_factory=none)  # [a] of these, as if each of them alone were masked
 
     def rows(self, masking: Masking) -> Positions:
         """Everything that is computed, in the order of the slots: the plan, and what the wanted positions need."""
@@ -60,7 +63,7 @@ class View:
         that one. The two see each other, and the canvas but for what they stand in for.
         """
         if not len(self.doubts):
-            return NONE, NONE
+            return none(), none()
         speaks = sources(masking, self.doubts)
         other = speaks != self.doubts
         return np.concatenate([self.doubts, speaks[other]]), np.concatenate([self.doubts, self.doubts[other]])

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InvalidRequest
 from ..files import write_text
 from ..models.window import Branch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PARTS = get_args(get_args(Branch)[1])
 

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 from enum import IntEnum
 from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..noise import BITS, split
 from ..steer.choice import Rule
 
-Positions = NDArray[np.int64]
-Words = NDArray[np.uint64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
+Positions: TypeAlias = "NDArray[np.int64]"
+Words: TypeAlias = "NDArray[np.uint64]"
+
+_GAMMA = 0x9E3779B97F4A7C15
+_FIRST = 0xBF58476D1CE4E5B9
+_SECOND = 0x94D049BB133111EB
 
 
 class Use(IntEnum):
@@ -73,7 +76,7 @@ def _stream(seed: int, stream: int) -> np.uint64:
 def _split(states: Words | np.uint64, index: Words | np.uint64) -> Words:
     """`noise.split` for whole arrays."""
     with np.errstate(over="ignore"):
-        words = np.atleast_1d(states + (index + np.uint64(1)) * _GAMMA).astype(np.uint64, copy=False)
-        words = (words ^ (words >> np.uint64(30))) * _FIRST
-        words = (words ^ (words >> np.uint64(27))) * _SECOND
+        words = np.atleast_1d(states + (index + np.uint64(1)) * np.uint64(_GAMMA)).astype(np.uint64, copy=False)
+        words = (words ^ (words >> np.uint64(30))) * np.uint64(_FIRST)
+        words = (words ^ (words >> np.uint64(27))) * np.uint64(_SECOND)
         return words ^ (words >> np.uint64(31))

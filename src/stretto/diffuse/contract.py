@@ -15,11 +15,9 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ..context import Context
 from ..entry import Guarantee
@@ -31,9 +29,17 @@ from ..steer.pipeline import Pipeline
 from ..values import Checked
 from .proposal import Positions, Proposal
 
-NONE: Positions = np.zeros(0, np.int64)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
 OPEN = -1  # in `Canvas.filled`: the position still bears a mask
 GIVEN = -2  # in `Canvas.filled`: it was given, not generated
+
+
+def none() -> Positions:
+    """No positions."""
+    return np.zeros(0, np.int64)
 
 
 class Span(NamedTuple):
@@ -170,7 +176,7 @@ class Plan:
     """What one evaluation computes for one row; what it computes replaces what the cache holds."""
 
     rows: Positions  # positions, ascending, whatever stands between them; wanted ones are added by the loop
-    forget: Positions = field(default_factory=lambda: NONE)  # dropped from the cache without being computed
+    forget: Positions = field(default_factory=none)  # dropped from the cache without being computed
     blind: int = 0  # positions before this one do not see the computed ones from it on
     hidden: tuple[int, ...] = ()  # layers whose rows the refresh wants to see
     attention: tuple[tuple[int, int], ...] = ()  # (layer, head) whose probabilities it wants to see
@@ -220,7 +226,7 @@ class Ordering(Session, ABC):
 
     def doubts(self, canvas: Canvas, window: Span) -> Positions:
         """Those of `looks` that are spoken of as if they alone were masked, by rows of their own that nobody sees."""
-        return NONE
+        return none()
 
     def foreseen(self, canvas: Canvas, window: Span) -> Positions:
         """What it fills in this step whatever the model proposes, where the order declares that it foresees this."""
@@ -301,7 +307,7 @@ class Blocking(Session, ABC):
 
     def looks(self, canvas: Canvas, window: Span) -> Positions:
         """Where it wants the model's proposal, beside what the order looks at."""
-        return NONE
+        return none()
 
     def settle(self, canvas: Canvas, window: Span, proposal: Proposal) -> Span:
         """The window again, or a part of it, now that the model has spoken; the order fills in that."""
@@ -366,7 +372,7 @@ class Stopping(Session, ABC):
 
     def looks(self, canvas: Canvas, window: Span) -> Positions:
         """Where it wants the model's proposal, beside what the order looks at."""
-        return NONE
+        return none()
 
     def weigh(self, canvas: Canvas, proposal: Proposal) -> Proposal:
         """The proposal as the order shall see it, with other confidence."""
@@ -410,7 +416,7 @@ class Looking(Session, ABC):
 
     def looks(self, canvas: Canvas, window: Span) -> Positions:
         """Where else it wants to know the model's proposal; it is told where that costs no further row."""
-        return NONE
+        return none()
 
     @abstractmethod
     def next(self, future: Future) -> Delta | None:

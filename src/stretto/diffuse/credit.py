@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
-from .contract import NONE, Canvas, Hindsight, Recalling, Span
+from .contract import Canvas, Hindsight, Recalling, Span, none
 from .proposal import Proposal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ENTRY = Entry(
     name="credit-decoding",
@@ -66,8 +68,8 @@ class Crediting(Recalling):
         self._empty()
 
     def _empty(self) -> None:
-        self.positions = NONE  # [m], with `tokens` ascending
-        self.tokens = NONE  # [m]
+        self.positions = none()  # [m], with `tokens` ascending
+        self.tokens = none()  # [m]
         self.credits: NDArray[np.float64] = np.zeros(0)  # [m]
 
     def fork(self) -> Self:

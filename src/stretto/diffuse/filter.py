@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InvalidRequest
 from ..files import replacing
 from .contract import Span
 from .proposal import Floats, Positions
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 KNOWN = 1.0
 NAME = "filter.npz"  # of the file beside a checkpoint's weights
 
-Matrix = NDArray[np.float64]
+Matrix: TypeAlias = "NDArray[np.float64]"
 
 
 @dataclass(frozen=True, slots=True)

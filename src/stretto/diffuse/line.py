@@ -14,7 +14,6 @@ from ..row import Row
 from .board import Sheet, Sight, sources
 from .chance import token_keys
 from .contract import (
-    NONE,
     NOTHING,
     Blocking,
     Canvas,
@@ -28,6 +27,7 @@ from .contract import (
     Refreshing,
     Span,
     Stopping,
+    none,
 )
 from .guidance import Guidance
 from .proposal import Positions, Proposal
@@ -225,8 +225,8 @@ class Reach:
     def __init__(self, first: Ask, canvas: Canvas, exact: bool) -> None:
         self.masking = canvas.masking
         self.exact = exact
-        self.rows = NONE  # computed by the steps so far
-        self.forgotten = NONE  # dropped by them
+        self.rows = none()  # computed by the steps so far
+        self.forgotten = none()  # dropped by them
         self.open = _simple(first.plan)
         self._pass(first)
 

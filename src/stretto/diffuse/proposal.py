@@ -6,20 +6,22 @@ All rows of a step are one tensor [N, V]; each figure is computed once for all o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ..generation import LogProbability
 from ..row import reported
 from ..steer.choice import draw_all, draw_few
 from ..steer.pipeline import Pipeline
 
-Floats = NDArray[np.float64]
-Positions = NDArray[np.int64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+Floats: TypeAlias = "NDArray[np.float64]"
+Positions: TypeAlias = "NDArray[np.int64]"
 
 # How sure the model is of a position, from the model's own distribution (raw: temperature 1, nothing steered) or from
 # the one that tokens are drawn from (tempered: after temperature and truncation). Larger is surer.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .cache import Cache, KeyForm
 from .contract import Evaluation, Model, Want
 from .numbers import numbers_of
 from .window import Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Around:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
 
 from ..errors import OutOfMemory
 from .window import Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KeyForm = Literal["rotated", "raw"]  # whether keys are stored after or before the rotary rotation
 
@@ -245,9 +247,19 @@ class Cache:
         if end > self._slots:
             self._allocate(self.rows_allocated, max(end, 2 * self._slots), self._blocks)
 
-    @torch.inference_mode(False)  # a block made inside inference mode could not be written outside it
     def _allocate(self, rows: int, slots: int, old: tuple[Tensor, Tensor] | None) -> None:
         """New blocks of the given extent with what the old ones held; zeroed: masks do not stop a stray NaN."""
+        with torch.inference_mode(False):  # a block made inside inference mode could not be written outside it
+            positions, keys, values = self._zeroed(rows, slots)
+            if old is not None:
+                held_rows, held_slots = self.rows_allocated, self._slots
+                positions[:held_rows, :held_slots] = self._positions
+                for fresh, block in zip((keys, values), old, strict=True):
+                    fresh[:, :held_rows, :, :held_slots] = block
+        self._blocks, self._positions, self._slots = (keys, values), positions, slots
+
+    def _zeroed(self, rows: int, slots: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions, keys and values. Raises OutOfMemory."""
         shape = self.shape
         device, dtype = shape.device, shape.dtype
         try:
@@ -261,12 +273,7 @@ class Cache:
                 f"a cache for {rows} rows of {slots} tokens takes {rows * slots * shape.bytes_per_slot:,} bytes",
                 hint="ask for fewer rows or new tokens, or load the model in half precision",
             ) from error
-        if old is not None:
-            held_rows, held_slots = self.rows_allocated, self._slots
-            positions[:held_rows, :held_slots] = self._positions
-            for fresh, block in zip((keys, values), old, strict=True):
-                fresh[:, :held_rows, :, :held_slots] = block
-        self._blocks, self._positions, self._slots = (keys, values), positions, slots
+        return positions, keys, values
 
     def _copy_place(self, source: int, target: int, length: int) -> None:
         self._positions[target, :length] = self._positions[source, :length]

@@ -14,12 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-from transformers import Qwen2Config, Qwen3Config, Qwen3MoeConfig
-from transformers.configuration_utils import PretrainedConfig
 
 from ..errors import ModelError
 from .around import Around
@@ -27,6 +24,10 @@ from .cache import Cache
 from .contract import Ability, Evaluation, Model, Want
 from .published import Convert, Published, llada, llada2, llada_moe
 from .window import Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers.configuration_utils import PretrainedConfig
 
 OWN = "stretto_diffusion"  # the key of this package's own layout
 
@@ -61,14 +62,14 @@ class MaskedModel(Around):
         super().__init__(inner)
         self.masking = masking
 
-    @torch.inference_mode()
     def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
         """See `Model.evaluate`."""
-        found = super().evaluate(window, cache, want)
-        for logits in (found.logits, *found.readout.values()):
-            if logits is not None:
-                logits[..., self.masking.mask] = -torch.inf
-        return found
+        with torch.inference_mode():
+            found = super().evaluate(window, cache, want)
+            for logits in (found.logits, *found.readout.values()):
+                if logits is not None:
+                    logits[..., self.masking.mask] = -torch.inf
+            return found
 
     def read_out(self, hidden: Tensor) -> Tensor:
         """See `Model.read_out`; the mask token has no logit here either."""
@@ -131,15 +132,20 @@ def _published(
     return layout
 
 
-def _as(base: type[PretrainedConfig], *, shift: bool, block: str | None) -> Reader:
-    """A layout with the weight names and config keys of a known family; `block` names the key of the block size."""
+def _as(base: str, *, shift: bool, block: str | None) -> Reader:
+    """A layout with the weight names and config keys of a known family; `base` names its config class in transformers.
+
+    `block` names the key of the block size.
+    """
 
     def read(content: Mapping[str, Any], where: str) -> Layout:
+        import transformers
+
         if content.get("use_sliding_window"):
             raise ModelError(f"{where} has sliding layers", hint="a masked model must see its whole canvas")
         kept = {key: value for key, value in content.items() if key not in ("auto_map", "architectures", "model_type")}
         try:
-            config = base.from_dict(kept)
+            config: PretrainedConfig = getattr(transformers, base).from_dict(kept)
         except Exception as error:  # a config class may raise anything over the fields of a wrong file
             reason = str(error).strip().partition("\n")[0]
             raise ModelError(f"{where}: its config.json misstates {reason}", hint="is it complete?") from error
@@ -181,8 +187,8 @@ LAYOUTS: dict[str, Reader] = {  # by the model_type in config.json
     "llada": _published(llada),
     "lladamoe": _published(llada_moe, mask=LING_MASK),
     "llada2_moe": _published(llada2, mask=LING_MASK, block=LLADA2_BLOCK),
-    "Dream": _as(Qwen2Config, shift=True, block=None),
-    "sdar": _as(Qwen3Config, shift=False, block="block_size"),
-    "sdar_moe": _as(Qwen3MoeConfig, shift=False, block="block_size"),
-    "Fast_dLLM_Qwen": _as(Qwen2Config, shift=True, block="bd_size"),
+    "Dream": _as("Qwen2Config", shift=True, block=None),
+    "sdar": _as("Qwen3Config", shift=False, block="block_size"),
+    "sdar_moe": _as("Qwen3MoeConfig", shift=False, block="block_size"),
+    "Fast_dLLM_Qwen": _as("Qwen2Config", shift=True, block="bd_size"),
 }

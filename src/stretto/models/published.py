@@ -13,16 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
-from transformers import Glm4MoeConfig, LlamaConfig, Qwen3MoeConfig
-from transformers.configuration_utils import PretrainedConfig
 
 from ..errors import ModelError
 
-Convert = Callable[[str, Tensor], Mapping[str, Tensor]]  # a stored weight, by name -> those that it holds
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers.configuration_utils import PretrainedConfig
+
+Convert = Callable[[str, "Tensor"], Mapping[str, "Tensor"]]  # a stored weight, by name -> those that it holds
 
 
 class Published(NamedTuple):
@@ -96,6 +97,8 @@ LLADA2_NAMES = {
 
 def llada(content: Mapping[str, Any], where: str) -> Published:
     """LLaDA, from what its config.json says. Raises ModelError where that is another network, or incomplete."""
+    from transformers import LlamaConfig
+
     _check(content, where, "LLaDA", LLADA)
     with _complete(where, "LLaDA"):
         config = LlamaConfig(
@@ -116,6 +119,8 @@ def llada(content: Mapping[str, Any], where: str) -> Published:
 
 def llada_moe(content: Mapping[str, Any], where: str) -> Published:
     """LLaDA-MoE; its weights have the module's names."""
+    from transformers import Qwen3MoeConfig
+
     _check(content, where, "LLaDA-MoE", LLADA_MOE)
     with _complete(where, "LLaDA-MoE"):
         heads = content["num_attention_heads"]
@@ -135,6 +140,8 @@ def llada_moe(content: Mapping[str, Any], where: str) -> Published:
 
 def llada2(content: Mapping[str, Any], where: str) -> Published:
     """LLaDA 2 and 2.1."""
+    from transformers import Glm4MoeConfig
+
     _check(content, where, "LLaDA 2", LLADA2)
     with _complete(where, "LLaDA 2"):
         heads = content["num_attention_heads"]

@@ -7,12 +7,16 @@ in its place: its guesses are then the worse for it, and the answer is not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ..errors import Unsupported
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PADDING = 0.01  # of the larger vocabulary: by how much sizes of one family differ
 ROUND, MOST = 64, 512  # or a small one is rounded up to a multiple of ROUND, by less than MOST
@@ -42,7 +46,7 @@ def require_fit(name: str, size: int, vocabulary: int, same_tokenizer: bool | No
         )
 
 
-def in_vocabulary(logits: Tensor, vocabulary: int, excluded: float = -torch.inf) -> Tensor:
+def in_vocabulary(logits: Tensor, vocabulary: int, excluded: float = -math.inf) -> Tensor:
     """Logits [..., V'] over a vocabulary of another size: surplus columns cut, missing ones `excluded`."""
     missing = vocabulary - logits.shape[-1]
     if missing > 0:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..tree import Proposal, Tree, slot_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RAW = -1  # in `Window.tokens`: this slot enters as the raw embedding row in `Window.embeds`
 

@@ -7,10 +7,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from ..context import Context
 from ..entry import Entry, Guarantee
@@ -24,6 +23,9 @@ from ..steer.pipeline import Pipeline
 from ..tree import Tree
 from .contract import Route, Routing, Writing
 from .reader import Reader, Reading, second_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ENTRY = Entry(
     name="ambedkar",

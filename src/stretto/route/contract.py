@@ -8,9 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from ..context import Context
 from ..entry import Guarantee
@@ -20,6 +18,9 @@ from ..row import Row
 from ..steer.pipeline import Pipeline
 from ..tree import Tree
 from ..values import Checked
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(slots=True)

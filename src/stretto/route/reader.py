@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ..context import Context
 from ..errors import InvalidRequest, Unsupported
@@ -16,6 +16,9 @@ from ..models.reading import CHUNK, skip
 from ..models.vocabulary import in_vocabulary
 from ..models.window import Window
 from ..row import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(slots=True, eq=False)

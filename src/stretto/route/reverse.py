@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from ..context import Context
 from ..entry import Entry, Guarantee
@@ -21,6 +19,9 @@ from ..steer.path import Path
 from ..tree import Tree
 from .contract import Route, Routing, Writing
 from .reader import Reader, Reading, second_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ENTRY = Entry(
     name="reverse-speculative-traces",

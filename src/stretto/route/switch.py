@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Self
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Self
 
 from ..context import Context
 from ..models.cache import Cache
@@ -20,6 +18,9 @@ from ..steer.choice import choose
 from ..steer.path import Path
 from .contract import Routing, Writing
 from .reader import Reader, Reading
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OWN, SECOND = 0, 1
 

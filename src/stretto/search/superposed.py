@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ..context import Context
 from ..entry import Entry, Guarantee
@@ -25,8 +23,12 @@ from ..steer.pipeline import Pipeline
 from .contract import Branch, Group, Search, Searching
 from .grams import LONGEST, Grams
 
-Scores = NDArray[np.float64]
-Tokens = NDArray[np.int64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+Scores: TypeAlias = "NDArray[np.float64]"
+Tokens: TypeAlias = "NDArray[np.int64]"
 
 ENTRY = Entry(
     name="superposed",

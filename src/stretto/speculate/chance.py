@@ -11,10 +11,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..entry import Guarantee
 from ..errors import Unsupported
@@ -24,8 +23,11 @@ from ..steer.choice import Rule
 from ..tree import ROOT, Proposal, Siblings, Tree
 from .contract import Acceptor, Target, Verdict
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 # Probabilities [V], float64. The same arithmetic runs on exact fractions (dtype object), and the laws do so.
-Vector = NDArray[Any]
+Vector: TypeAlias = "NDArray[Any]"
 
 DRAFTING, ACCEPTING = 1 << 40, (1 << 40) + 1  # beyond all token ids: draws no one else makes
 

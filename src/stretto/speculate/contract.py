@@ -9,12 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ..context import Context
 from ..entry import Guarantee
@@ -25,6 +23,10 @@ from ..steer.choice import choose
 from ..steer.path import Path
 from ..tree import ROOT, Proposal, Siblings, Tree, slot_of
 from ..values import Checked
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,15 +21,17 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..context import Context
 from ..errors import InvalidRequest, Unsupported
 from ..files import UNFINISHED, locked, remove, sync, unfinished, write_text
 from .graft import NO_TOKEN
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 VERSION = 2  # of the format
 REACH = 64  # tokens by which suffixes are sorted: a match and its continuation must fit

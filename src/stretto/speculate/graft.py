@@ -9,12 +9,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..tree import ROOT, Proposal, Tree
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NO_TOKEN = -1  # fills up rows of continuations that end early
 

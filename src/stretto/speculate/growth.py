@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
-from torch import Tensor
 
 from ..models.clock import stopwatch
 from ..row import Row
@@ -19,6 +18,9 @@ from ..tree import ROOT, Proposal, Tree
 from .chance import DRAFTING, Chance, KeyedChance, Vector, chance_of
 from .contract import Drafting, Room, Session
 from .second import Reader, ReaderSession, Second
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TOGETHER = 1 << 41  # beyond all purposes of coins that are not told apart by drafter
 

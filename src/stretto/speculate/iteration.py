@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..row import Row
 from ..steer.path import Path
 from ..tree import ROOT, Tree, slot_of
 from .contract import Outcome
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def follow(tree: Tree, tokens: Sequence[int]) -> list[int]:

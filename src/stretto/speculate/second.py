@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ..context import Context
 from ..errors import Unsupported
@@ -28,6 +28,9 @@ from ..steer.path import Path
 from ..steer.pipeline import Pipeline
 from ..tree import ROOT, Tree
 from .contract import Drafting, Outcome, Room, Session
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 256  # pending tokens per evaluation: bounds the memory of activations
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from .contract import Stage, Steer, in_range, require, token_set
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .path import Path
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ..noise import WIDEST_GAP, gumbel, key
 from .contract import require
@@ -20,6 +19,8 @@ from .top_k import TopK
 from .truncation import sort_few, truncate
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .path import Path
 
 CACHED = 1 << 18  # scores drawn from at a time: the integers of more would leave the processor's cache

@@ -9,11 +9,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
-from torch import Tensor
 
 from ..errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .path import Path
 
 

@@ -8,13 +8,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from .contract import Stage, Steer, require
 from .temperature import Temperature
 from .truncation import Truncation, truncate
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .path import Path
 
 

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from .contract import Steer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .path import Path
 
 FEW = 1024  # candidates looked at first, where the steer does not know better

@@ -13,7 +13,7 @@ from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Outcome, Room
-from stretto.speculate.drafters.recycle import CHILDREN, TEMPLATES, Followers, Recycle, RecycleSession, best
+from stretto.speculate.drafters.recycle import CHILDREN, Followers, Recycle, RecycleSession, best, template_of
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -21,12 +21,12 @@ from stretto.tree import ROOT, Proposal, Tree
 
 
 def test_the_template_is_the_published_tree():
-    paths = TEMPLATES[8].paths[1:]
+    paths = template_of(8).paths[1:]
     assert len(paths) == len(set(paths)) == 80
     assert [sum(len(path) == depth for path in paths) for depth in range(1, 7)] == [8, 21, 25, 15, 8, 3]
     assert all(path[:-1] in ["", *paths] for path in paths)
     assert set(CHILDREN) <= {"", *paths}
-    few = TEMPLATES[2].paths[1:]
+    few = template_of(2).paths[1:]
     assert few == [path for path in paths if set(path) <= {"0", "1"}]
 
 
@@ -52,7 +52,7 @@ def random_table(vocabulary: int, seed: int) -> Followers:
 def unrolled(table: Followers, root: int, depth: int) -> dict[tuple[int, ...], float]:
     """Slow reference: token paths of the whole template with the product of their weights."""
     found = {}
-    for ranks in (path for path in TEMPLATES[8].paths if 1 <= len(path) <= depth):
+    for ranks in (path for path in template_of(8).paths if 1 <= len(path) <= depth):
         token, reach, path = root, 1.0, []
         for rank in map(int, ranks):
             reach *= float(table.weights[token, rank])

@@ -10,7 +10,7 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import NONE, Blocking, Blocks, Canvas, Span
+from ..contract import Blocking, Blocks, Canvas, Span, none
 from ..growing import reach
 from ..proposal import Positions, Proposal
 
@@ -78,7 +78,7 @@ class AdaptiveBlocking(Blocking):
         return self.block
 
     def looks(self, canvas: Canvas, window: Span) -> Positions:
-        return canvas.masks(window) if self.fresh else NONE
+        return canvas.masks(window) if self.fresh else none()
 
     def settle(self, canvas: Canvas, window: Span, proposal: Proposal) -> Span:
         if self.fresh:

@@ -13,7 +13,7 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...values import Unbounded
 from ..chance import Use, uniform
-from ..contract import NONE, Blocking, Blocks, Canvas, Span, World
+from ..contract import Blocking, Blocks, Canvas, Span, World, none
 from ..proposal import Floats, Positions, Proposal
 
 ENTRY = Entry(
@@ -80,7 +80,7 @@ class StructuredBlocking(Blocking):
         self.begun = 0  # how many of them were
         self.fresh: Span | None = None  # new masks that are not cut into blocks yet
         self.entropy: Floats = np.zeros(0)  # [L] over ln V, as last seen
-        self.tokens: Positions = NONE  # [L] the best token last seen; −1: not seen
+        self.tokens: Positions = none()  # [L] the best token last seen; −1: not seen
         self.seen: Floats = np.zeros(0)  # [L] how often
         self.flips: Floats = np.zeros(0)  # [L] how often it was another one
 

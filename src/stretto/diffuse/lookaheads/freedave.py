@@ -11,7 +11,7 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
-from ..contract import NONE, Canvas, Delta, Future, Lookahead, Looking, Span, World
+from ..contract import Canvas, Delta, Future, Lookahead, Looking, Span, World, none
 from ..proposal import Positions
 
 ENTRIES = (
@@ -89,7 +89,7 @@ class FreeDaveLooking(Looking):
         """Where the block may end within a round, as many positions of what follows."""
         depth = self.settings.depth
         if not (self.settings.eager and self.settings.together) or len(canvas.masks(window)) > depth:
-            return NONE
+            return none()
         return canvas.masks(Span(window.end, min(window.end + max(depth, window.end - window.start), len(canvas))))
 
     def next(self, future: Future) -> Delta | None:

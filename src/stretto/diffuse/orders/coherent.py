@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -16,6 +15,9 @@ from ...errors import InvalidRequest, closest
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import Proposal, surest
 from ..schedule import require_steps, steps_of, transfers
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ENTRIES = (
     Entry(

@@ -12,7 +12,7 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
 from ..chance import Use, gumbel
-from ..contract import NONE, Canvas, Delta, Order, Ordering, Span
+from ..contract import Canvas, Delta, Order, Ordering, Span, none
 from ..proposal import Floats, Positions, Proposal, surest
 from ..schedule import require_steps, steps_of
 
@@ -112,7 +112,7 @@ class EasyFirstOrdering(Ordering):
         settings = self.settings
         written = np.flatnonzero(~canvas.open[proposal.positions])
         if not settings.most or not len(written):
-            return NONE
+            return none()
         at = proposal.positions[written]
         now = proposal.probability(canvas.ids[proposal.positions])[written]
         fallen = canvas.sure[at] - now

@@ -6,16 +6,18 @@ With branches the next round evaluates it with several tokens, and keeps the one
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import Proposal, surest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ENTRY = Entry(
     name="ete",

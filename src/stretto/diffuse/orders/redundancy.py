@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -15,6 +14,9 @@ from ..chance import Use, uniform
 from ..contract import Canvas, Delta, Order, Ordering, Span
 from ..proposal import Floats, Positions, Proposal
 from ..stretches import stretches
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ENTRY = Entry(
     name="r2-dllm",

@@ -11,7 +11,7 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import NONE, Canvas, Delta, Order, Ordering, Span
+from ..contract import Canvas, Delta, Order, Ordering, Span, none
 from ..proposal import Positions, Proposal, surest
 from ..schedule import require_steps, steps_of, transfers
 
@@ -91,7 +91,7 @@ class ReviseOrdering(Ordering):
     def _open_to_change(self, canvas: Canvas, window: Span) -> Positions:
         written = canvas.written(window)
         if not self.settings.share or len(written) < self.settings.begin * self.masks:
-            return NONE
+            return none()
         return written[np.flatnonzero([self.times.get(at, 0) < self.settings.most for at in written.tolist()])]
 
     def _revise(self, canvas: Canvas, proposal: Proposal, written: Positions) -> dict[int, int]:

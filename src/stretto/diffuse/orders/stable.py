@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import NONE, Canvas, Delta, Order, Ordering, Span
+from ..contract import Canvas, Delta, Order, Ordering, Span, none
 from ..proposal import Positions, Proposal, surest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ENTRY = Entry(
     name="klass",
@@ -61,12 +63,12 @@ class StableOrdering(Ordering):
 
     def __init__(self, settings: Stable) -> None:
         self.settings = settings
-        self.positions: Positions = NONE  # [m] of the step before, ascending
+        self.positions: Positions = none()  # [m] of the step before, ascending
         self.logs: Tensor | None = None  # [m, V]
-        self.still: Positions = NONE  # [m] comparisons in a row below the drift
+        self.still: Positions = none()  # [m] comparisons in a row below the drift
 
     def begin_window(self, canvas: Canvas, window: Span) -> None:
-        self.positions, self.logs, self.still = NONE, None, NONE
+        self.positions, self.logs, self.still = none(), None, none()
 
     def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
         confidence = proposal.confidence("raw")

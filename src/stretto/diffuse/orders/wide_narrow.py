@@ -10,7 +10,7 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import NONE, Canvas, Delta, Order, Ordering, Span
+from ..contract import Canvas, Delta, Order, Ordering, Span, none
 from ..proposal import Positions, Proposal, surest
 
 ENTRY = Entry(
@@ -70,7 +70,7 @@ class WideNarrowOrdering(Ordering):
         return np.union1d(canvas.masks(window), self.doubts(canvas, window))
 
     def doubts(self, canvas: Canvas, window: Span) -> Positions:
-        return canvas.written(window) if self.settings.narrow else NONE
+        return canvas.written(window) if self.settings.narrow else none()
 
     def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
         settings, confidence = self.settings, proposal.confidence("raw")
@@ -79,7 +79,7 @@ class WideNarrowOrdering(Ordering):
         most = int(np.clip(settings.share * len(masks), settings.fewest, settings.most))
         fill = masks[surest(confidence[masks], most)]
         fill = fill[: max(1, int((confidence[fill] > settings.wide).sum()))]
-        back: Positions = NONE
+        back: Positions = none()
         if len(fill) > 1 and not masked.all():
             held = proposal.probability(canvas.ids[proposal.positions])
             doubtful = np.flatnonzero(~masked & (held < settings.narrow))

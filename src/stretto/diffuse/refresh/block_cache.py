@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import Unsupported
 from ..contract import Canvas, Delta, Plan, Refresh, Refreshing, Span, World
 from ..proposal import Positions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ENTRY = Entry(
     name="fast-dllm-v2",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -14,6 +13,9 @@ from ...errors import InvalidRequest
 from ..caching import require_bidirectional, require_every
 from ..contract import OPEN, Canvas, Delta, Plan, Refresh, Refreshing, Span, World
 from ..proposal import Positions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ENTRY = Entry(
     name="dkv-cache",

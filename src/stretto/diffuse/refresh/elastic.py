@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Ability
 from ..caching import require_bidirectional, require_no_doubts
-from ..contract import NONE, OPEN, Canvas, Delta, Plan, Reading, Refresh, Refreshing, Span, World
+from ..contract import OPEN, Canvas, Delta, Plan, Reading, Refresh, Refreshing, Span, World, none
 from ..proposal import Positions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ENTRY = Entry(
     name="elastic-cache",
@@ -90,7 +92,7 @@ class ElasticRefreshing(Refreshing):
         self.watches: list[Watch | None] = [None] * layers
         self.size = 0  # positions computed at least once
         self.changed: set[int] = set()  # positions whose tokens have changed
-        self.wanted: Positions = NONE  # what the order looks at
+        self.wanted: Positions = none()  # what the order looks at
 
     def plan(self, canvas: Canvas, window: Span, wanted: Positions) -> Plan:
         self.wanted = wanted[canvas.filled[wanted] == OPEN]

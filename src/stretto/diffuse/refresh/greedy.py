@@ -10,7 +10,7 @@ import numpy as np
 from ...context import Context
 from ...errors import InvalidRequest, Unsupported
 from ..caching import Periodic, require_bidirectional, require_every
-from ..contract import NONE, Canvas, Plan, Refresh, Refreshing, Span, World
+from ..contract import Canvas, Plan, Refresh, Refreshing, Span, World, none
 from ..proposal import Positions
 
 
@@ -51,7 +51,7 @@ class GreedyRefreshing(Periodic):
     def __init__(self, settings: GreedyCache) -> None:
         super().__init__(settings.every)
         self.reach = settings.width // 2
-        self.wanted: Positions = NONE
+        self.wanted: Positions = none()
 
     def plan(self, canvas: Canvas, window: Span, wanted: Positions) -> Plan:
         self.wanted = wanted

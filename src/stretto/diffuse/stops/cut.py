@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...context import Context
-from ..contract import NONE, Canvas, Delta, Span, Stop, Stopping
+from ..contract import Canvas, Delta, Span, Stop, Stopping, none
 from ..proposal import Positions, Proposal
 
 
@@ -36,7 +36,7 @@ class Cutting(Stopping):
         self.settings = settings
 
     def looks(self, canvas: Canvas, window: Span) -> Positions:
-        return np.flatnonzero(canvas.open) if self.settings.predicted else NONE
+        return np.flatnonzero(canvas.open) if self.settings.predicted else none()
 
     def ended(self, canvas: Canvas, proposal: Proposal) -> Delta | None:
         end = self._end(canvas, proposal)

@@ -12,7 +12,7 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...values import Unbounded
-from ..contract import NONE, Canvas, Delta, Span, Stop, Stopping, World
+from ..contract import Canvas, Delta, Span, Stop, Stopping, World, none
 from ..proposal import Positions, Proposal
 
 ENTRY = Entry(
@@ -84,7 +84,7 @@ class Prophesying(Stopping):
     def looks(self, canvas: Canvas, window: Span) -> Positions:
         self.region = self.given or window
         if not self._tests(canvas):
-            return NONE
+            return none()
         return np.union1d(np.flatnonzero(canvas.open), self._seen(canvas))
 
     def ended(self, canvas: Canvas, proposal: Proposal) -> Delta | None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import ClassVar, cast
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -19,6 +17,9 @@ from ...tree import Proposal, Siblings, Tree
 from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
 from ..graft import union
 from ..pause import Pause
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TRIAL = 12.0  # rounds of a row before a drafter is judged, three rounds at least
 BESIDE = 2.0  # what judging, merging and learning from its guesses take in all, relative to what it takes itself

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
-from torch import Tensor
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -18,6 +17,9 @@ from ...tree import ROOT, Proposal, Tree
 from ..acceptors.exact import Exact
 from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session, Target
 from ..second import Reader, Second
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ENTRY = Entry(
     name="hierspec",

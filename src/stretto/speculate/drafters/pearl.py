@@ -131,14 +131,15 @@ class PearlDrafting(Drafting):
             return FIRST
         return max(LEAST, min(MOST, math.ceil(self._clock.cost(1 + nodes, rows) / self._token_seconds)))
 
-    @torch.inference_mode()
     def _draft(self, wanted: Sequence[tuple[PearlSession, int]]) -> None:
         """In the thread: draft each session on to so many tokens."""
         lengths = dict(wanted)
         active = [session for session, length in wanted if session.goes_on(length)]
         while active:
             begun, caught_up = perf_counter(), all(session.behind == 1 for session in active)
-            for session, token in zip(active, self._next(active), strict=True):
+            with torch.inference_mode():
+                found = self._next(active)
+            for session, token in zip(active, found, strict=True):
                 session.drafted.append(token)
             if caught_up:  # reading a prompt is no habit
                 seconds = perf_counter() - begun

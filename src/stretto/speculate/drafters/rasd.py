@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -17,6 +15,9 @@ from ...tree import ROOT, Proposal, Siblings, Tree
 from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
 from ..estimate import reaches
 from ..graft import keep_best, prune_branches, union
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ENTRY = Entry(
     name="rasd",

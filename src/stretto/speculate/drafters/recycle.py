@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -19,6 +18,10 @@ from ...row import Row
 from ...tree import ROOT, Siblings, Tree, slot_of
 from ..contract import Drafter, Drafting, Outcome, Room, Session
 from ..graft import plant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 ENTRY = Entry(
     name="token-recycling",
@@ -150,7 +153,7 @@ class RecycleSession(Session):
             self.table.learn({token: slot for slot, token in enumerate(tokens)}, logits)
 
     def propose(self, room: Room) -> Tree:
-        table, template = self.table, TEMPLATES[self.settings.ranks]
+        table, template = self.table, template_of(self.settings.ranks)
         tokens = np.empty(1 + template.size, dtype=np.int64)  # by slot: the root first
         reach = np.zeros(1 + template.size)  # product of the weights on the path; 0 where a rank is empty
         tokens[0], reach[0] = self.tokens[-1], 1.0
@@ -164,7 +167,7 @@ class RecycleSession(Session):
 
     def _grow(self, tokens: NDArray[Any], reach: NDArray[Any], kept: NDArray[Any]) -> Tree:
         """The tree of the slots that are kept, the root's first."""
-        template, size = TEMPLATES[self.settings.ranks], len(kept) - 1
+        template, size = template_of(self.settings.ranks), len(kept) - 1
         above = template.above[kept[1:]]
         scores = (reach[kept[1:]] / reach[above]).tolist()
         parents = (np.searchsorted(kept, above) + ROOT).tolist()
@@ -213,4 +216,7 @@ class Template:
         self.size = len(self.paths) - 1
 
 
-TEMPLATES = {ranks: Template(ranks) for ranks in range(1, MOST + 1)}
+@cache
+def template_of(ranks: int) -> Template:
+    """The template of so many ranks, made once."""
+    return Template(ranks)

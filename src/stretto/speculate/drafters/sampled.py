@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -17,6 +16,9 @@ from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, Urn, fill, probabilities, shape_of, urns_of
 from ..second import Reader, Second
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ENTRY = Entry(
     name="speculative-sampling",

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -19,6 +17,9 @@ from ..chance import KeyedChance
 from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
 from ..growth import Drawing, Growing, Growth, fill, shape_of, urns_of
 from ..second import Reader, Second
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MOST = 64  # drafters in one tree
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -22,6 +20,10 @@ from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, fill
 from ..second import Reader, Second
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 POOL = 64  # tokens per node whose noise is looked up
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -16,6 +15,9 @@ from ...tree import ROOT
 from ..contract import Drafting, Planner, Planning, Room
 from ..estimate import RankRates, Shape
 from ..shaped import Known, LevelCost, ShapedPlanning
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ENTRY = Entry(
     name="sequoia",
