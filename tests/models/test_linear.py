@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -166,3 +169,52 @@ def test_a_rule_instead_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         (product,) = linears([(matrix(*shape) + (0.0 if halved else 1e-4), None)], 0, Wish(settled=True))
         assert named(product) == expected
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
+    """How often the clock was asked, in an empty cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    race, times = kernel_choice._race, [0]
+
+    def counted(*given: Any) -> dict[str, float]:
+        times[0] += 1
+        return race(*given)
+
+    monkeypatch.setattr(kernel_choice, "_race", counted)
+    return times
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (1100, 1000)])
+def test_the_clock_is_asked_once_for_each_shape(asked: list[int], shape: tuple[int, int]) -> None:
+    series = [(matrix(*shape, seed), None) for seed in range(2)]
+    first = [product.names for product in linears(series)]
+    assert asked == [len(ROWS)]
+    assert [product.names for product in linears(series)] == first
+    assert asked == [len(ROWS)]
+    for change in ([*series, series[0]], [(matrix(shape[0] + 1, shape[1]), None)] * 2):
+        linears(change)
+    linears(series, beside=1 << 20)
+    assert asked == [4 * len(ROWS)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "[]", "{}", '{"choice": 3}', '{"choice": ["plain"]}', '{"choice": [["half"], 1, 2, 3, 4, 5]}', "mixed"],
+)
+def test_a_file_that_holds_no_choice_is_measured_anew(asked: list[int], tmp_path: Path, wrong: str) -> None:
+    """One of several kernels would break the bits, if it were believed where one has to serve all counts."""
+    series = [(matrix(300, 200), None)]
+    wish = Wish(bits=True)
+    linears(series, 0, wish)
+    (file,) = (tmp_path / "stretto").iterdir()
+    file.write_text(wrong if wrong != "mixed" else json.dumps({"choice": ["plain", *["packed"] * (len(ROWS) - 1)]}))
+    (again,) = linears(series, 0, wish)
+    assert asked == [2 * len(ROWS)]
+    assert len(set(again.names)) == 1 and tuple(json.loads(file.read_text())["choice"]) == again.names
+
+
+def test_a_rule_reads_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    linears([(matrix(300, 200), None)], 0, Wish(settled=True))
+    assert not [*tmp_path.iterdir()]

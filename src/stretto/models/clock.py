@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-import platform
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -16,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from ..files import write_text
+from . import machine
 from .cache import Cache
 from .contract import Model, Want
 from .window import Window
@@ -90,7 +87,7 @@ class MeasuredClock:
     def __init__(self, model: Model, folder: Path | None = None, *, fresh: bool = False) -> None:
         """`folder` holds the remembered costs (None: the user's cache folder); `fresh` measures anew."""
         self._model = model
-        self._folder = folder or _user_cache()
+        self._folder = folder
         self._fresh = fresh
         self._curves: dict[int, Curve] = {}  # by rows
 
@@ -112,11 +109,12 @@ class MeasuredClock:
     def _curve(self, rows: int) -> Curve:
         if rows not in self._curves:
             key = describe(self._model, rows)
-            path = self._folder / f"clock-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+            path = machine.place("clock", key, self._folder)
             remembered = None if self._fresh else _recall(path)
             self._curves[rows] = remembered or measure(self._model, rows)
             if not remembered:
-                _remember(path, key, self._curves[rows])
+                curve = self._curves[rows]
+                machine.remember(path, {**json.loads(key), "points": curve.points, "padding": curve.padding})
         return self._curves[rows]
 
 
@@ -184,9 +182,7 @@ def describe(model: Model, rows: int = 1) -> str:
     facts = {
         "model": [type(model).__name__, model.name, model.layers, model.channels, model.vocabulary],
         "numbers": [str(model.dtype), str(model.device)],
-        "processor": _processor(model.device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        **machine.facts(model.device),
         "rows": rows,
     }
     return json.dumps(facts)
@@ -207,28 +203,13 @@ def stopwatch(device: torch.device) -> Callable[[], float]:
     return time.thread_time if device.type == "cpu" else time.perf_counter
 
 
-def _processor(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{name or platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stretto"
-
-
 def _recall(path: Path) -> Curve | None:
     """The costs in a file; None where there is none, or it holds what cannot be costs: they are measured again."""
+    content = machine.recall(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         points = [(int(tokens), float(seconds)) for tokens, seconds in content["points"]]
         curve = Curve(points, float(content["padding"]))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):  # absent, or not ours
+    except (ValueError, KeyError, TypeError, OverflowError):  # absent, or not ours
         return None
     return curve if _makes_sense(curve) else None
 
@@ -241,12 +222,3 @@ def _makes_sense(curve: Curve) -> bool:
     if sizes != sorted(set(sizes)) or seconds != sorted(seconds):
         return False
     return all(math.isfinite(each) for each in (*seconds, curve.padding)) and seconds[0] > 0 and curve.padding >= 0
-
-
-def _remember(path: Path, key: str, curve: Curve) -> None:
-    """Write the costs; where that is not allowed they are measured again next time."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps({**json.loads(key), "points": curve.points, "padding": curve.padding}))
-    except OSError:
-        return

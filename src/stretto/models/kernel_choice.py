@@ -1,4 +1,6 @@
-"""Which kernels multiply by a model's weights: chosen once at load, for each shape of matrix, by the clock or a rule.
+"""Which kernels multiply by a model's weights: chosen for each shape of matrix, by the clock or a rule.
+
+The clock is asked once on a machine for each shape; its word is kept beside that of windows (machine.py).
 
 With how many rows beside it a row is multiplied changes its last bits in most kernels. Where that must not be, a
 kernel is held to the row counts at which it does not (`Alike`), and one kernel serves them all.
@@ -6,13 +8,16 @@ kernel is held to the row counts at which it does not (`Alike`), and one kernel 
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from . import machine
 from .alike import Alike, widths_of
 from .linear import ROWS, Half, Int8, Kernel, Linear, Matrix, Packed, Plain, threads_for
 
@@ -46,20 +51,13 @@ def linears(matrices: Sequence[Matrix], beside: int = 0, wish: Wish = Wish()) ->
     makers = {"int8": Int8} if wish.int8 else _makers(matrices)
     if wish.bits:
         makers = {name: _held(make, matrices[0]) for name, make in makers.items()}
-    large = matrices[0][0].nbytes > SMALL
+    single = wish.bits or matrices[0][0].nbytes > SMALL  # one kernel for all row counts
     if len(makers) == 1:
         choice = [*makers] * len(ROWS)
     elif wish.settled:
-        choice = _by_rule(makers, alone=not (wish.bits or large))
-    elif wish.bits or large:  # one kernel for all row counts
-        trial = {name: [make(*matrices[0])] for name, make in makers.items()}
-        choice = [_best_of_all(_timings(trial, matrices[0][0].shape[1], beside))] * len(ROWS)
-        del trial  # before the series is made
+        choice = _by_rule(makers, alone=not single)
     else:
-        series = {name: [make(*matrix) for matrix in matrices] for name, make in makers.items()}
-        timings = _timings(series, matrices[0][0].shape[1], beside)
-        choice = [min(seconds, key=seconds.__getitem__) for seconds in timings]
-        return [Linear([series[name][index] for name in choice], choice) for index in range(len(matrices))]
+        choice = _by_clock(makers, matrices, beside, single)
     kernels = [{name: makers[name](*matrix) for name in dict.fromkeys(choice)} for matrix in matrices]
     return [Linear([made[name] for name in choice], choice) for made in kernels]
 
@@ -70,6 +68,39 @@ def _by_rule(names: Collection[str], *, alone: bool) -> list[str]:
     if alone and "transposed" in names:
         choice[0] = "transposed"
     return choice
+
+
+def _by_clock(makers: Mapping[str, Maker], matrices: Sequence[Matrix], beside: int, single: bool) -> list[str]:
+    """The fastest, per entry of ROWS: measured once on a machine, then remembered, so that later loads choose alike."""
+    weight, bias = matrices[0]
+    series = [len(matrices), *weight.shape, bias is not None, beside]
+    question = {"kernels": list(makers), "series": series, "single": single, "rows": ROWS}
+    question |= machine.facts(weight.device)
+    path = machine.place("kernels", json.dumps(question))
+    if names := _recalled(path, makers, single):
+        return names
+    names = _timed(makers, matrices, beside, single)
+    machine.remember(path, question | {"choice": names})
+    return names
+
+
+def _recalled(path: Path, names: Collection[str], single: bool) -> list[str] | None:
+    """The choice in a file; None where there is none, or it cannot be one."""
+    content = machine.recall(path)
+    choice = content.get("choice") if isinstance(content, dict) else None
+    if not isinstance(choice, list) or len(choice) != len(ROWS) or not all(name in [*names] for name in choice):
+        return None
+    return None if single and len(set(choice)) > 1 else choice
+
+
+def _timed(makers: Mapping[str, Maker], matrices: Sequence[Matrix], beside: int, single: bool) -> list[str]:
+    """The fastest, per entry of ROWS; the kernels that were made for it are dropped before those that stay are made."""
+    tried = matrices[:1] if single else matrices
+    trial = {name: [make(*matrix) for matrix in tried] for name, make in makers.items()}
+    timings = _timings(trial, matrices[0][0].shape[1], beside)
+    if single:
+        return [_best_of_all(timings)] * len(ROWS)
+    return [min(seconds, key=seconds.__getitem__) for seconds in timings]
 
 
 def _held(make: Maker, matrix: Matrix) -> Maker:
