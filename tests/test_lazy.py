@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
 import pytest
+
+from stretto.cli.arguments import Parser, add_model, load_engine
 
 BODY = """
 print("runs")
@@ -78,3 +81,14 @@ def test_outside_modules_run_at_once_and_missing_ones_are_missing(told):
         "runs",
         "True",
     ]
+
+
+def test_no_garbage_is_searched_for_while_a_command_loads_its_model():
+    parser, searches = Parser(), []
+    add_model(parser)
+    gc.callbacks.append(lambda phase, found: searches.append(phase))
+    try:
+        load_engine(parser.parse_args([]))
+        assert searches.count("start") <= 1 and gc.isenabled()  # the one that was due when it was done
+    finally:
+        gc.callbacks.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def load_engine(given: argparse.Namespace) -> Engine:
     """The engine of the options of `add_model`."""
-    with waiting(f"loading {given.model}"):
+    with waiting(f"loading {given.model}"), _uncollected():
         from ..engine import Engine
 
         return Engine.load(
@@ -59,6 +60,18 @@ def load_engine(given: argparse.Namespace) -> Engine:
             exact=given.exact,
             reproducible=given.reproducible,
         )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage meanwhile: importing and loading make many objects that stay, and few that do not."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def load_continuing(given: argparse.Namespace, *, hint: str) -> Engine:
