@@ -13,6 +13,7 @@ from stretto.errors import Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Ability
 from stretto.models.table import TableModel
+from stretto.models.vocabulary import NEVER
 from stretto.speculate.contract import Room
 from stretto.speculate.second import CHUNK, Second
 from stretto.tree import ROOT
@@ -114,7 +115,7 @@ def test_logits_are_told_in_the_targets_vocabulary(columns):
     wide = TableModel(columns, lambda path: [float(token) for token in range(columns)])
     two = second(wide, TableModel(200, lambda path: [0.0] * 200))
     (line,) = two.read([two.open(row_of([0]))], [[ROOT]])
-    assert line.tolist() == [float(token) if token < columns else float("-inf") for token in range(200)]
+    assert line.tolist() == [float(token) if token < columns else NEVER for token in range(200)]
 
 
 def test_rows_are_steered_by_their_own_rules():
@@ -145,7 +146,7 @@ def test_a_fork_reads_on_without_what_is_drafted():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(Unsupported, match="the draft model has 5 tokens") as caught:
+    with pytest.raises(Unsupported, match="the second model 'table-5' has 5 tokens") as caught:
         second(TableModel.random(5, seed=0))
     assert "lookup" in caught.value.hint
     chain_only = TableModel.random(V, seed=0)

@@ -44,6 +44,9 @@ def test_twins_are_one_place():
     ps = {(): np.array([1.0, 0.0]), (0,): np.array([0.0, 1.0]), (0, 1): np.array([0.0, 1.0])}
 
     class Sure:
+        def at(self, depth, *labels):
+            return self
+
         def accept(self, probability):
             assert probability in (0, 1)
             return probability == 1

@@ -45,6 +45,9 @@ def test_rounding_leaves_p_where_nothing_is_left():
     """A coin may reject where p falls short of q by the last bit only."""
 
     class Unlucky:
+        def at(self, depth, *labels):
+            return self
+
         def accept(self, probability):
             return False
 

@@ -85,8 +85,8 @@ def test_after_white_space_nothing_is_searched_until_it_is_tried_again(tmp_path)
     assert session.propose(WIDE).tokens[0] == A  # the trial, which hits: 1 of 1, and four of a tenth
     row.history.extend([A, BLANK])
     session.advance(Outcome(Tree(), [], [A, BLANK]))
-    assert drafting.worth(BLANK) and drafting.searches == 1
-    assert drafting.worth(C)  # the prior of other tokens
+    assert drafting.worth(BLANK, session.memory) and drafting.searches == 1
+    assert drafting.worth(C, session.memory)  # the prior of other tokens
 
 
 def test_a_token_after_which_searches_miss_is_skipped(tmp_path):
@@ -95,13 +95,14 @@ def test_a_token_after_which_searches_miss_is_skipped(tmp_path):
     row = row_of([A])
     session = drafting.open(row)
     tried = 0
-    while drafting.worth(A) and tried < 9:
+    while drafting.worth(A, session.memory) and tried < 9:
         assert session.propose(WIDE).tokens[0] == B
         row.history.extend([C, A])
         session.advance(Outcome(Tree(), [], [C, A]))
         tried += 1
     assert tried == 3  # 0 of 3 and two of four: 2/7 < 0.3
-    assert CodeSwift(path, threshold=0.0).begin(context()).worth(BLANK)
+    anything = CodeSwift(path, threshold=0.0).begin(context())
+    assert anything.worth(BLANK, anything.open(row).memory)
 
 
 def test_the_cache_comes_first_and_holds_what_was_committed(tmp_path):
