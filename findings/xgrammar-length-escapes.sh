@@ -42,5 +42,6 @@ bounded = ('{"minLength": 1}', '{"maxLength": 1000}')
 for (text, bound), taken in seen.items():
     assert taken == (text in plain or bound not in bounded), (text, bound, taken)
 assert both
-print("As found: with a length bound a string holds no quote, no line break, no backslash; beside a pattern the bound is dropped.")
+print("As found: with a length bound a string holds no quote, no line break, no backslash; beside a")
+print("pattern the bound is dropped, with a warning.")
 PYTHON
