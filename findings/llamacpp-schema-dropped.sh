@@ -56,7 +56,7 @@ print(f"const {2**53 + 1}:       {json.dumps(neighbour)}", flush=True)
 assert held is not None and len(json.loads(held)) == 3, held
 assert all(text == free for text in dropped.values()), dropped
 assert neighbour == str(2**53), neighbour
-print("As found: the unsupported keyword costs the whole schema, the answer is the free one, and nothing in it says so;")
+print("As found: the unsupported keyword costs the whole schema, the answer is the free one; nothing in it says so;")
 print("and the numbers of a schema are llguidance's doubles, so this build reads schemas by llguidance, not by GBNF.")
 PYTHON
 echo "The log's only word:"

@@ -61,7 +61,7 @@ for schema, text, found in cases:
     taken = takes(schema, text.encode())
     valid = jsonschema.Draft202012Validator(schema).is_valid(json.loads(text))
     words = "taken" if taken else "refused"
-    print(f"{json.dumps(schema):72} {text:17} {words:8} {'' if taken == valid else '(the standard: ' + str(valid) + ')'}")
+    print(f"{json.dumps(schema):72} {text:17} {words:8} {'' if taken == valid else f'(the standard: {valid})'}")
     assert taken == found, (schema, text, taken)
 print("As found: great integers turn into their neighbours, an exclusive zero is let through below some upper bounds,")
 print("and a bounded number has no exponent.")

@@ -48,6 +48,6 @@ print("stream, cut short: ", cut, "where decode has", repr(grown[-2]))
 assert grown == ["a", f"a{LOST}", "aé", f"a{LOST * 3}", f"a{LOST * 4}", "aé日"], grown
 assert other == [LOST, "é", f"é{LOST}", f"é{LOST}", "é日"], other
 assert whole == ["a", None, "é", None, None, "日"] and cut == whole[:-1], (whole, cut)
-print("As found: `é` was shown, is gone for two tokens, and comes back; a byte-level decoder keeps it. The stream shows")
-print("it and does not take it back, so a text that ends there is `aé` in the stream and four signs of loss in decode.")
+print("As found: `é` was shown, is gone for two tokens, and comes back; a byte-level decoder keeps it. The stream")
+print("shows it and does not take it back, so a text that ends there is `aé` in the stream and four signs of loss in decode.")
 PYTHON

@@ -22,7 +22,7 @@ logits = torch.randn(ROWS, VOCABULARY)  # [B, V]
 
 
 def rates(rows: torch.Tensor, size: int) -> tuple[int, int, int]:
-    """Of the rows, where the first is argmax, where the list begins that of 1000, where the set is the stable sort's."""
+    """Rows where the first is argmax, where the list begins that of 1000, where the set is the stable sort's."""
     chosen = rows.topk(size).indices
     best = rows.argmax(-1)
     longer = rows.topk(1000).indices[:, :size]

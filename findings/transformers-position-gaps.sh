@@ -46,7 +46,8 @@ for name, positions in places.items():
     print(f"{name:15} without a cache off by {gaps[0]:.1e}, with a mask of ones too {gaps[1]:.1e}; "
           f"off from the last five alone by {cut:.1e}")
 
-found = {"a gap of one": (True, False, True), "a step back": (True, False, True), "all moved by 3": (False, False, False)}
+cut = (True, False, True)
+found = {"a gap of one": cut, "a step back": cut, "all moved by 3": (False, False, False)}
 assert seen == found, seen
 print("As found: without a cache and without a mask, positions that do not go up by one are taken for the borders of")
 print("packed texts. A mask of ones, or a cache, switches that off.")

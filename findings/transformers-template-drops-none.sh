@@ -49,6 +49,6 @@ assert seen == {
     "an argument": ("True", "True"),
     "an option": ("True", "True"),
 }, seen
-print("As found: fields of a message that are None are gone, deeper ones and the template's options are not: a template")
-print("that asks `is none` takes its other branch, one that asks `is defined` or for truth is right.")
+print("As found: fields of a message that are None are gone, deeper ones and the template's options are not: a")
+print("template that asks `is none` takes its other branch, one that asks `is defined` or for truth is right.")
 PYTHON
