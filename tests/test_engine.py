@@ -128,6 +128,13 @@ def test_nothing_is_made_for_rows_that_do_not_fit(prompt, settings):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**16
 
 
+def test_a_draft_that_fills_masks_is_refused():
+    engine = Engine.load("zoo/causal")
+    for method in ("draft(model=zoo/masked)", "fuse(lookup,draft(model=zoo/masked))", "entropy(small=zoo/masked)"):
+        with pytest.raises(Unsupported, match="'zoo/masked' fills masks, and .*causal continues text"):
+            engine.generate("one two", method, max_new_tokens=2)
+
+
 def test_a_draft_of_another_vocabulary_is_refused(engine):
     from stretto.method import parse
     from stretto.speculate.drafters.model import DraftModel

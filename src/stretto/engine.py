@@ -13,7 +13,7 @@ import torch
 from . import method as methods
 from .aliases import ours
 from .context import Context
-from .errors import InvalidRequest, NotTaken, StrettoError
+from .errors import InvalidRequest, NotTaken, StrettoError, Unsupported
 from .generation import Finish, Generation
 from .guarantee import guarantee
 from .holes import encode_holes
@@ -397,6 +397,11 @@ class Engine:
         """A second model on the same device, once; its tokenizer must be the target's."""
         if name not in self._drafts:
             loaded = load(name, device=str(self.model.device), reproducible=numbers_of(self.model).settled)
+            if masking_of(loaded.model) is not None and masking_of(self.model) is None:
+                raise Unsupported(
+                    f"the second model {name!r} fills masks, and {self.model.name} continues text",
+                    hint="use a model that continues text, such as zoo/draft",
+                )
             mine, other = self.codec.tokenizer, loaded.tokenizer
             same = None if mine is None or other is None else mine.get_vocab() == other.get_vocab()
             require_fit(name, loaded.model.vocabulary, self.model.vocabulary, same)

@@ -248,3 +248,8 @@ def test_a_model_says_how_it_computes(saved: Path) -> None:
     exact = numbers_of(load(saved, dtype="bfloat16", exact="bits", reproducible=True).model)
     assert (exact.dtype, exact.bits, exact.settled, exact.rounded) == ("bfloat16", True, True, "")
     assert numbers_of(load("zoo/masked", exact="bits").model).bits  # through what is around the network
+
+
+def test_short_names_of_numbers_are_known(saved: Path) -> None:
+    assert load(saved, dtype="bf16").model.dtype is torch.bfloat16
+    assert load(saved, dtype="fp32").model.dtype is torch.float32

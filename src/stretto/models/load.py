@@ -41,6 +41,7 @@ from .masked import Layout, MaskedModel, recognise
 from .published import Convert
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}  # what others call them
 LONG_TEXT = "sequence-length-is-longer-than-the-specified-maximum"  # a warning of no use: lengths are checked here
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 HUB_FILES = ["*.json", "model*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
@@ -173,6 +174,7 @@ def _device(name: str) -> torch.device:
 def _dtype(name: str, device: torch.device) -> torch.dtype | Literal["auto"]:
     if name == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
+    name = SHORT.get(name, name)
     if name not in DTYPES:
         raise InvalidRequest(f"unknown dtype {shown(name)}", hint=f"choose auto, {', '.join(DTYPES)}")
     return DTYPES[name]
@@ -402,7 +404,7 @@ def _model(module: PreTrainedModel, name: str, wish: Wish, fast: bool) -> tuple[
     if wish.bits:
         raise Unsupported(f"{name} has no fast path, so no exact bits: {reason}", hint="use exact='tokens'")
     if wish.int8:
-        raise Unsupported(f"{name} has no fast path, so no int8 weights: {reason}", hint="use weights='auto'")
+        raise Unsupported(f"there is no fast path for {name} with int8 weights: {reason}", hint="use weights='auto'")
     from .network import Network
 
     return Network(module, name), reason
