@@ -227,9 +227,12 @@ def test_settings_that_cannot_be(saved: Path, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("exact", ["tokens", "bits"])
-def test_two_loads_choose_the_same_kernels_if_that_is_asked_for(exact: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_loads_choose_the_same_kernels_if_that_is_asked_for(
+    exact: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def kernels(seed: int, reproducible: bool) -> Mapping[str, str]:
-        """What is chosen under a clock that runs by dice."""
+        """What is chosen under a clock that runs by dice, and remembers nothing of earlier loads."""
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"{seed}-{reproducible}"))
         dice = random.Random(seed)
         ticks = itertools.accumulate(iter(dice.random, None))
         for name in ("thread_time", "perf_counter"):
