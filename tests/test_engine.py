@@ -131,7 +131,7 @@ def test_nothing_is_made_for_rows_that_do_not_fit(prompt, settings):
 def test_a_draft_that_fills_masks_is_refused():
     engine = Engine.load("zoo/causal")
     for method in ("draft(model=zoo/masked)", "fuse(lookup,draft(model=zoo/masked))", "entropy(small=zoo/masked)"):
-        with pytest.raises(Unsupported, match="'zoo/masked' fills masks, and .*causal continues text"):
+        with pytest.raises(Unsupported, match=r"'zoo/masked' fills masks, and .*causal continues text"):
             engine.generate("one two", method, max_new_tokens=2)
 
 

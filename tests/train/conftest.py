@@ -32,3 +32,22 @@ def network(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     model = LlamaForCausalLM(draft_config(tokenizer)).eval()
     model.set_attn_implementation(SEEN)
     return model
+
+
+@pytest.fixture(autouse=True)
+def quick_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the processor does not multiply bfloat16, torch's Muon takes a minute a test: there in float32."""
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return
+
+    def orthogonal(grad: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float):
+        a, b, c = coefficients
+        tall = grad.shape[0] > grad.shape[1]
+        x = grad.float().T if tall else grad.float()
+        x = x / x.norm().clamp(min=eps)
+        for _ in range(steps):
+            gram = x @ x.T
+            x = a * x + (b * gram + c * gram @ gram) @ x
+        return x.T if tall else x
+
+    monkeypatch.setattr("torch.optim._muon._zeropower_via_newtonschulz", orthogonal)

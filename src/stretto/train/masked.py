@@ -30,7 +30,7 @@ from stretto.gym.mixture import Mixture
 from stretto.models.masked import OWN, Masking
 from stretto.train.batches import KINDS, TEXT_SHARES, Batch, Batches, Ids, Weights
 from stretto.train.tokenizer import load_tokenizer
-from stretto.train.trainer import Settings, TokenLosses, Trainer
+from stretto.train.trainer import Settings, TokenLosses, Trainer, short_products
 from stretto.train.zoo import EARLIER, ROUND, runs_before, trained
 
 EPSILON = 1e-3  # the least probability of a mask: the weight 1/p stays finite
@@ -178,7 +178,7 @@ def masked_losses(masking: Masking) -> TokenLosses:
 
     def losses(model: PreTrainedModel, batch: Batch) -> Tensor:
         assert isinstance(batch, Noised), "the masks are missing"
-        with torch.autocast("cpu", torch.bfloat16):
+        with short_products():
             logits = masked_logits(model, batch, masking)
         lost = F.cross_entropy(logits, batch.tokens[batch.masked], reduction="none") / batch.rates[batch.masked]
         return torch.zeros(batch.masked.shape).masked_scatter(batch.masked, lost)[:, 1:]

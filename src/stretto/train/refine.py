@@ -26,7 +26,7 @@ from stretto.models.masked import OWN, Masking
 from stretto.train.batches import Batch
 from stretto.train.masked import SEED, SEEN, MaskedBatches, Noised, gentler, logits_at
 from stretto.train.tokenizer import load_tokenizer
-from stretto.train.trainer import Settings, TokenLosses, Trainer
+from stretto.train.trainer import Settings, TokenLosses, Trainer, short_products
 from stretto.train.zoo import EARLIER, runs_before, trained
 
 WRONG = 0.05  # share of the visible tokens of an answer that are replaced
@@ -98,7 +98,7 @@ def refining_losses(masking: Masking) -> TokenLosses:
     def losses(model: PreTrainedModel, batch: Batch) -> Tensor:
         assert isinstance(batch, Spoiled), "the wrong tokens are missing"
         asked = batch.weights > 0
-        with torch.autocast("cpu", torch.bfloat16):
+        with short_products():
             logits = logits_at(model, batch, asked, masking)
         lost = F.cross_entropy(logits, batch.tokens[asked], reduction="none")
         return (torch.zeros(asked.shape).masked_scatter(asked, lost) * weighed(batch))[:, 1:]

@@ -17,7 +17,7 @@ from stretto.gym.mixture import Mixture
 from stretto.train.batches import Batch, Batches
 from stretto.train.induction import seed_induction
 from stretto.train.tokenizer import BOS, END, PAD, VOCABULARY, load_tokenizer, token_texts, train_tokenizer
-from stretto.train.trainer import Settings, TokenLosses, Trainer
+from stretto.train.trainer import Settings, TokenLosses, Trainer, short_products
 
 POSITIONS = 1024
 ROTARY_BASE = 100_000.0  # large enough that a part of each head hardly turns: heads that match tokens at a distance
@@ -159,7 +159,7 @@ def _logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """Logits of the tokens whose weight is not 0, first tokens of rows left out: [N, V] float32."""
     places = _asked(batch).flatten().nonzero().flatten()
     padded = F.pad(places, (0, -len(places) % ROUND))
-    with torch.autocast("cpu", torch.bfloat16):
+    with short_products():
         hidden = model.get_decoder()(batch.tokens, use_cache=False).last_hidden_state[:, :-1]
         logits = model.get_output_embeddings()(hidden.flatten(0, 1)[padded])
     return cast(torch.Tensor, logits[: len(places)].float())
