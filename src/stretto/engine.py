@@ -14,7 +14,7 @@ from . import method as methods
 from .aliases import ours
 from .context import Context
 from .errors import InvalidRequest, NotTaken, StrettoError, Unsupported
-from .generation import Finish, Generation
+from .generation import Generation
 from .guarantee import guarantee
 from .holes import encode_holes
 from .messages import Conversation, Message
@@ -435,9 +435,8 @@ class Engine:
         return answer
 
     def _failure(self, error: StrettoError, decode: _Decode) -> Generation:
-        finish: Finish = "error"
         named = methods.describe(decode.method)
-        return Generation("", [], finish, [], error=error, method=named, seed=decode.request.noise)
+        return Generation("", [], "error", [], error=error, method=named, seed=decode.request.noise)
 
 
 __all__ = ["Engine", "Piece", "Prompt", "Stream"]
