@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -12,64 +12,29 @@ import torch
 
 from . import method as methods
 from .aliases import ours
+from .call import Call
 from .context import Context
 from .errors import InvalidRequest, NotTaken, StrettoError, Unsupported
 from .generation import Generation
-from .guarantee import guarantee
+from .handle import Handle, Piece
 from .holes import encode_holes
 from .messages import Conversation, Message
-from .method import Loop, Method
-from .models.cache import Cache
+from .method import Method
 from .models.clock import Clock, MeasuredClock
 from .models.contract import Model
 from .models.generation_config import Asked
 from .models.load import load
 from .models.masked import masking_of
-from .models.memory import require_memory
 from .models.numbers import numbers_of
 from .models.vocabulary import require_fit
-from .pieces import Text
 from .request import Request
-from .row import Limits, Row
+from .scheduler import Scheduler, Ticket
 from .score import Continuation, Score, Scorer
-from .steer.choice import Rule
-from .steer.path import History
-from .steer.pipeline import Pipeline
-from .stream import Piece, Stream
 from .text import Codec, Prompt, is_one, sequence
 from .values import checked, plain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-BYTES_PER_ANSWER = 8192  # what a row, its statistics and its Generation take beside its tokens, at least
-BYTES_PER_LOGIT = 8  # a row's logits of one position, and what the steers make of them
-
-
-class _Decode:
-    """One call's rows on their way: an own loop of the method's family, over an own cache."""
-
-    def __init__(self, loop: Loop, request: Request, method: Method, ends: frozenset[int], pipeline: Pipeline) -> None:
-        self.loop = loop
-        self.request = request
-        self.method = method
-        self.ends = ends
-        self.pipeline = pipeline
-        self.rows: list[Row] = []
-
-    def run(self, watch: Callable[[int], object] | None = None) -> None:
-        """Until every row has ended, or an interrupt: then what there is, is kept. For `watch` see `generate`."""
-        try:
-            while self.loop.rows:
-                self.loop.step()
-                if watch is not None:
-                    watch(sum(row.finish is not None for row in self.rows))
-        except KeyboardInterrupt:
-            self.interrupt()
-
-    def interrupt(self) -> None:
-        for row in self.rows:
-            row.unwind()
 
 
 class Engine:
@@ -87,6 +52,7 @@ class Engine:
         self._told = False  # what of that is not taken
         self._drafts: dict[str, Model] = {}
         self._memory: dict[object, object] = {}
+        self._scheduler = Scheduler(self._context)
 
     @classmethod
     @checked
@@ -158,15 +124,26 @@ class Engine:
         `watch` is told after each round how many answers have ended. Raises the typed errors of `stretto.errors` before
         any work is done.
         """
-        request = self.request(settings)
         alone = is_one(prompt)
+        call = self._call(method, settings)
         prompts = cast(Sequence[Prompt], [prompt] if alone else plain(prompt))
-        decode, placed = self._begin(prompts, request, self._method(method), strict=alone)
-        decode.run(watch)
-        answers = [
-            self._generation(item, decode) if isinstance(item, Row) else self._failure(item, decode) for item in placed
-        ]
-        return answers[0] if alone and request.samples == 1 else answers
+        scheduler, placed = self._submit(prompts, call, strict=alone)
+        tickets = [item for item in placed if isinstance(item, Ticket)]
+
+        def ended() -> int:
+            return sum(ticket.status == "ended" for ticket in tickets)
+
+        try:
+            told = None if watch is None else lambda: watch(ended())
+            scheduler.run(lambda: ended() == len(tickets), tickets, told)
+        except KeyboardInterrupt:
+            if any(ticket.status != "ended" for ticket in tickets):
+                raise
+        error = next((ticket.error for ticket in tickets if ticket.error is not None), None)
+        if alone and error is not None:
+            raise error
+        answers = [call.answer(item) for item in placed]
+        return answers[0] if alone and call.request.samples == 1 else answers
 
     def chat(
         self,
@@ -194,14 +171,38 @@ class Engine:
             return self.generate(conversation(cast(Sequence[Message], messages)), method, **settings)
         return self.generate([conversation(each) for each in cast(Sequence[Any], messages)], method, **settings)
 
-    def stream(self, prompt: Prompt, method: str | Method | None = None, **settings: Any) -> Stream:
-        """Answer one prompt piece by piece, one piece a round."""
-        request = self.request(settings)
-        if request.samples != 1:
-            raise InvalidRequest("a stream is of one sample", hint="use generate() for several")
-        decode, _ = self._begin([prompt], request, self._method(method), strict=True)
-        (row,) = decode.rows
-        return Stream(decode.loop, row, self._text(row.history, decode), lambda: self._generation(row, decode))
+    def stream(self, prompt: Prompt, method: str | Method | None = None, **settings: Any) -> Handle:
+        """Answer one prompt piece by piece, one piece a round; the prompt is read at once."""
+        (handle,) = self._handles(prompt, method, settings, "a stream is of one sample")
+        handle.begin()
+        return handle
+
+    def submit(self, prompt: Prompt, method: str | Method | None = None, **settings: Any) -> Handle:
+        """Let a prompt be answered beside all others that are on their way, each as if it were alone.
+
+        Returns at once, and a thread of its own sees to it; any thread or event loop may submit. A `Handle` is
+        iterated, awaited, waited for (`result()`) or called off (`cancel()`). What fails later fails alone, and is
+        raised where the answer is waited for. Raises the typed errors of `stretto.errors` before any work is done.
+        """
+        (handle,) = self._handles(prompt, method, settings, "what is submitted is of one sample")
+        self._scheduler.attend()
+        return handle
+
+    async def agenerate(
+        self, prompt: Prompt | Sequence[Prompt], method: str | Method | None = None, **settings: Any
+    ) -> Generation | list[Generation]:
+        """What `generate` returns, for those who await it; where the waiting is cancelled, so are the answers."""
+        alone = is_one(prompt)
+        call = self._call(method, settings)
+        prompts = cast(Sequence[Prompt], [prompt] if alone else plain(prompt))
+        scheduler, placed = self._submit(prompts, call, strict=alone)
+        handles = [item if isinstance(item, StrettoError) else Handle(scheduler, item, call) for item in placed]
+        waiting = [handle for handle in handles if isinstance(handle, Handle)]
+        await asyncio.gather(*(handle.ended() for handle in waiting))
+        answers = [call.answer(item) for item in placed]
+        if alone and answers[0].error is not None:
+            raise answers[0].error
+        return answers[0] if alone and call.request.samples == 1 else answers
 
     def infill(
         self, text: str | Sequence[str], method: str | Method | None = None, **settings: Any
@@ -305,15 +306,20 @@ class Engine:
 
     # -- beginning a decode ---------------------------------------------------------------------
 
-    def _begin(
-        self, prompts: Sequence[Prompt], request: Request, method: Method, *, strict: bool
-    ) -> tuple[_Decode, list[Row | StrettoError]]:
-        """Check everything, then evaluate the prompts. One row or error per prompt and sample, in order."""
+    def _call(self, method: str | Method | None, settings: Mapping[str, Any]) -> Call:
+        """Settings and method, checked against the model."""
+        request = self.request(settings)
         ends = self.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
         pipeline = request.pipeline(ends)
-        method = methods.complete(method, self.model)
-        methods.check(method, self.model, pipeline, request.samples)
+        chosen = methods.complete(self._method(method), self.model)
+        methods.check(chosen, self.model, pipeline, request.samples)
         request.check(self.model.vocabulary)
+        return Call(self.model, self.codec, request, chosen, ends, pipeline)
+
+    def _submit(
+        self, prompts: Sequence[Prompt], call: Call, *, strict: bool
+    ) -> tuple[Scheduler, list[Ticket | StrettoError]]:
+        """Encode the prompts and submit them: a ticket or an error for each and each of its samples, in order."""
         if not prompts:
             raise InvalidRequest("there is no prompt", hint="give at least one")
         encoded: list[list[int] | StrettoError] = []
@@ -324,27 +330,27 @@ class Engine:
                 if strict:
                     raise
                 encoded.append(error)
-        cache = self._admit([len(tokens) for tokens in encoded if isinstance(tokens, list)], len(encoded), request)
-        decode = _Decode(method.loop(self._context(), cache), request, method, ends, pipeline)
-        placed: list[Row | StrettoError] = []
+        call.require_memory([len(tokens) for tokens in encoded if isinstance(tokens, list)])
+        scheduler = Scheduler(self._context) if self._scheduler.inside else self._scheduler
+        placed: list[Ticket | StrettoError] = []
         for tokens in encoded:
-            try:
-                if isinstance(tokens, StrettoError):
-                    raise tokens
-                placed.extend(self._open(decode, tokens))
-            except StrettoError as error:  # also where it fits this model, but not another that reads along
-                if strict:
-                    raise
-                placed.extend([error] * request.samples)
-        return decode, placed
+            if isinstance(tokens, StrettoError):
+                placed.extend([tokens] * call.request.samples)
+            else:
+                group = call.tickets(tokens)
+                scheduler.submit(group)
+                placed.extend(group)
+        return scheduler, placed
 
-    def _admit(self, lengths: Sequence[int], prompts: int, request: Request) -> Cache:
-        """A cache for rows of prompts of these lengths. Raises OutOfMemory before anything is made for each of them."""
-        slots = min(max(lengths, default=1) + request.max_new_tokens + 64, self.model.max_positions + 64)
-        rows = max(1, len(lengths) * request.samples)
-        one = self.model.new_cache(1, 1).shape.bytes_per_slot * slots + BYTES_PER_LOGIT * self.model.vocabulary
-        require_memory(rows * one + prompts * request.samples * BYTES_PER_ANSWER, self.model.device)
-        return self.model.new_cache(rows, min(slots, 1024))
+    def _handles(
+        self, prompt: Prompt, method: str | Method | None, settings: Mapping[str, Any], limit: str
+    ) -> list[Handle]:
+        """A handle on the one answer to a prompt."""
+        call = self._call(method, settings)
+        if call.request.samples != 1:
+            raise InvalidRequest(limit, hint="use generate() for several")
+        scheduler, placed = self._submit([prompt], call, strict=True)
+        return [Handle(scheduler, ticket, call) for ticket in placed if isinstance(ticket, Ticket)]
 
     def _context(self) -> Context:
         """What the parts of a method may use."""
@@ -357,40 +363,6 @@ class Engine:
             tokenizer=codec.fingerprint,
             encode=codec.encode_piece,
             decode=codec.decode,
-        )
-
-    def _open(self, decode: _Decode, tokens: list[int]) -> list[Row]:
-        """One row per sample: the prompt is evaluated once and forked."""
-        request, loop = decode.request, decode.loop
-        rows: list[Row] = []
-        masking = masking_of(self.model)
-        prompt = len(tokens)  # masks in a prompt are holes: what stands before the first one is the prompt
-        if masking is not None and masking.mask in tokens:
-            prompt = tokens.index(masking.mask)
-        for sample in range(request.samples):
-            row = self._row(decode, History(tokens[:prompt]), sample, tokens[prompt:])
-            if sample == 0:
-                row.cache_row = loop.cache.open()
-                loop.add(row)
-            else:
-                loop.fork(rows[0], row)
-            decode.rows.append(row)
-            rows.append(row)
-        return rows
-
-    def _row(self, decode: _Decode, history: History, sample: int, given: Sequence[int] = ()) -> Row:
-        request = decode.request
-        room = self.model.max_positions - len(history.tokens)
-        size = len(given) or request.max_new_tokens
-        stopper = self._text(history, decode) if request.stop_strings else None
-        return Row(
-            history=history,
-            cache_row=-1,
-            rule=Rule(decode.pipeline, request.noise, sample),
-            limits=Limits(min(size, room), decode.ends),
-            stopper=stopper,
-            given=list(given),
-            log_probabilities=request.log_probabilities,
         )
 
     def _load_draft(self, name: str) -> Model:
@@ -408,35 +380,5 @@ class Engine:
             self._drafts[name] = loaded.model
         return self._drafts[name]
 
-    def _text(self, history: History, decode: _Decode) -> Text:
-        """The text of what follows the prompt; empty yet."""
-        return self.codec.text(history.tokens[: history.prompt_length], decode.request.stop_strings, decode.ends)
 
-    def _generation(self, row: Row, decode: _Decode) -> Generation:
-        text, tokens = self._text(row.history, decode), row.new_tokens
-        greedy, numbers = decode.pipeline.greedy, numbers_of(self.model)
-        repeats = methods.repeats(decode.method, decode.pipeline)
-        text.extend(tokens, last=True)
-        answer = Generation(
-            text=text.text,
-            tokens=tokens,
-            finish=row.finish or "interrupt",
-            prompt_tokens=row.history.tokens[: row.history.prompt_length],
-            counters=row.counters,
-            steps=row.steps,
-            log_probabilities=row.reported if row.log_probabilities is not None else None,
-            method=methods.describe(decode.method),
-            seed=decode.request.noise,
-            repeats=repeats,
-            guarantee=guarantee(decode.method.guarantee, numbers, greedy=greedy, repeats=repeats),
-            numbers=asdict(numbers),
-        )
-        answer.read_by(self.codec.decode)
-        return answer
-
-    def _failure(self, error: StrettoError, decode: _Decode) -> Generation:
-        named = methods.describe(decode.method)
-        return Generation("", [], "error", [], error=error, method=named, seed=decode.request.noise)
-
-
-__all__ = ["Engine", "Piece", "Prompt", "Stream"]
+__all__ = ["Engine", "Handle", "Piece", "Prompt"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from .generation import Counters, Finish, LogProbability, Step
@@ -38,12 +38,14 @@ class Row:
     cache_row: int
     rule: Rule
     limits: Limits
-    stopper: Stopper | None = None
+    stoppers: Callable[[], Stopper] | None = None  # gives a stopper that has seen nothing of the answer yet
     given: list[int] = field(default_factory=list)  # what is known after the prompt, masks between (infilling)
     log_probabilities: int | None = None  # how many top tokens to report with each; None: none at all
     finish: Finish | None = None
     steps: list[Step] = field(default_factory=list)
     reported: list[LogProbability] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)  # who guessed each new token; "" for the model's own
+    _stopper: Stopper | None = None
     # of all rounds that are over: the counters, how many steps, and whether they ended the row
     book: tuple[Counters, int, Finish | None] = field(default_factory=lambda: (Counters(), 0, None))
 
@@ -66,12 +68,22 @@ class Row:
         """How many more tokens the row may commit."""
         return self.limits.new_tokens - (len(self.history.tokens) - self.history.prompt_length)
 
-    def advance(self, tokens: Sequence[int]) -> list[int]:
-        """Commit `tokens` up to the first end token, stop string or the limit; return those kept."""
+    @property
+    def settled(self) -> int:
+        """How many new tokens the rounds committed that are over."""
+        return self.book[0].new_tokens
+
+    def advance(self, tokens: Sequence[int], sources: Sequence[str] = ()) -> list[int]:
+        """Commit `tokens` up to the first end token, stop string or the limit; return those kept.
+
+        `sources` tell who guessed the first of them.
+        """
+        if self.stoppers is not None and self._stopper is None:
+            self._stopper = self.stoppers()
         kept: list[int] = []
         for token in tokens:
             kept.append(token)
-            if self.stopper is not None and self.stopper.push(token):
+            if self._stopper is not None and self._stopper.push(token):
                 self.finish = "stop"
             elif token in self.limits.ends:
                 self.finish = "end"
@@ -80,6 +92,7 @@ class Row:
             if self.finish:
                 break
         self.history.extend(kept)
+        self.sources += [*sources, *[""] * (len(kept) - len(sources))][: len(kept)]
         return kept
 
     def record(self, step: Step, layers: int, forwards: Sequence[int], drafter_calls: int = 0) -> None:
@@ -110,13 +123,32 @@ class Row:
         counters.new_tokens = len(self.history.tokens) - self.history.prompt_length
         self.book = (counters, len(self.steps), self.finish)
 
-    def unwind(self) -> None:
-        """An interrupt has ended the row: what a round has left that was not over goes, so that all adds up."""
+    def roll_back(self) -> None:
+        """What a round has left that was not over goes, so that all adds up."""
         counters, steps, finish = self.book
-        del self.history.tokens[self.history.prompt_length + counters.new_tokens :]
         del self.steps[steps:]
         del self.reported[counters.new_tokens :]
-        self.finish = finish or "interrupt"
+        del self.sources[counters.new_tokens :]
+        self.finish = finish
+        size = self.history.prompt_length + counters.new_tokens
+        if len(self.history.tokens) > size:
+            self.history = self.history.before(size)
+        if self.stoppers is not None:
+            self._stopper = self.stoppers()
+            for token in self.new_tokens:
+                self._stopper.push(token)
+
+    def unwind(self) -> None:
+        """An interrupt has ended the row."""
+        self.roll_back()
+        self.finish = self.finish or "interrupt"
+
+    def begin_again(self) -> None:
+        """Back to the prompt; what it took until now still counts."""
+        self.history = self.history.before(self.history.prompt_length)
+        self.steps, self.reported, self.sources, self._stopper = [], [], [], None
+        self.book = (replace(self.book[0], new_tokens=0), 0, None)
+        self.finish = None
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from stretto.row import Limits, Row
 from stretto.speculate.acceptors.cascade import RULES, Cascade
 from stretto.speculate.chance import SamplingAcceptor
 from stretto.speculate.contract import Acceptor, Drafter
-from stretto.speculate.loop import Loop, Speculate
+from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule
 from stretto.steer.frequency import Frequency
@@ -197,11 +197,8 @@ STEERED = Pipeline([Frequency(1.0, 0.5), Temperature(0.8), TopP(0.9)])
 
 def many(acceptor: Acceptor, drafter: Drafter, pipeline: Pipeline, seeds: Sequence[int]) -> list[tuple[int, ...]]:
     """What a loop over many rows, one per seed, puts out after one prompt."""
-    loop = Loop(
-        Context(TARGET, SimulatedClock(), lambda name: TARGET),
-        Speculate(drafter, acceptor, Fixed(8)),
-        TARGET.new_cache(rows=len(seeds), slots=16),
-    )
+    context = Context(TARGET, SimulatedClock(), lambda name: TARGET)
+    loop = Speculate(drafter, acceptor, Fixed(8)).loop(context, TARGET.new_cache(rows=len(seeds), slots=16))
     rows = [Row(History(PROMPT), loop.cache.open(), Rule(pipeline, seed, 0), Limits(LENGTH)) for seed in seeds]
     for row in rows:
         loop.add(row)

@@ -139,7 +139,7 @@ def fits(text: str, model: MaskedTable) -> bool:
 def loop_of(chosen: Diffuse, model: Any, **settings: Any) -> tuple[Loop, list[Row]]:
     """The prompts as rows, each step to be made by hand."""
     request = Request(**settings)
-    loop = Loop(context(model), chosen, model.new_cache(1, 4))
+    loop = chosen.loop(context(model), model.new_cache(1, 4))
     rows = []
     for tokens in PROMPTS:
         first = tokens.index(MASK) if MASK in tokens else len(tokens)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ from stretto.models.window import Window
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.contract import Drafter, Planner, Room
-from stretto.speculate.loop import Loop, Speculate
+from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.cheapest import Cheapest
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer import steers
@@ -70,10 +70,10 @@ class Case:
     def row(self, cache_row: int = -1) -> Row:
         """The row at its beginning; tokens are letters, where stop strings are looked for."""
         history, ending = History(self.prompt), self.ending
-        stopper = Text(letters, self.prompt, ending.stop) if ending.stop else None
+        stoppers = partial(Text, letters, self.prompt, ending.stop) if ending.stop else None
         rule = Rule(Pipeline(self.steers), self.seed, 0)
         limits = Limits(ending.limit, ending.ends)
-        return Row(history, cache_row, rule, limits, stopper, log_probabilities=self.tops)
+        return Row(history, cache_row, rule, limits, stoppers, log_probabilities=self.tops)
 
 
 def letters(tokens: object) -> str:
@@ -197,7 +197,7 @@ def test_every_cell_gives_plain_decoding(size, drafter, planner):
     """Tokens, how rows end, and both reported log-probabilities; what parts remember goes on from batch to batch."""
     context = Context(TARGET, SimulatedClock(), lambda name: TARGET)
     for cases in batches(size):
-        loop = Loop(context, Speculate(drafter, Exact(), planner), TARGET.new_cache(rows=size, slots=4))
+        loop = Speculate(drafter, Exact(), planner).loop(context, TARGET.new_cache(rows=size, slots=4))
         rows = [case.row(loop.cache.open()) for case in cases]
         for row in rows:
             loop.add(row)

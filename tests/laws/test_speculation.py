@@ -303,7 +303,7 @@ def test_a_fork_goes_on_like_its_source():
     pipeline = Pipeline([Temperature(1.0)])
     for drafter in drafters().values():
         context = Context(TARGET, SimulatedClock(), lambda name: TARGET)
-        loop = Loop(context, Speculate(drafter, Exact(), Fixed(4)), TARGET.new_cache(slots=2))
+        loop = Speculate(drafter, Exact(), Fixed(4)).loop(context, TARGET.new_cache(slots=2))
         first = Row(History([1, 2]), loop.cache.open(), Rule(pipeline, 5, 0), Limits(9))
         loop.add(first)
         loop.step()

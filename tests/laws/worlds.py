@@ -118,7 +118,7 @@ def decode(
     """Decode prompts side by side with the given parts; the finished rows, in order."""
     context = Context(model, SimulatedClock(), lambda name: model)
     method = Speculate(drafter, acceptor or Exact(), planner or Fixed(5))
-    loop = Loop(context, method, model.new_cache(rows=1, slots=4))
+    loop = method.loop(context, model.new_cache(rows=1, slots=4))
     limits = [new_tokens] * len(prompts) if isinstance(new_tokens, int) else new_tokens
     rows = []
     for prompt, limit in zip(prompts, limits, strict=True):

@@ -12,7 +12,7 @@ from route.pairs import LARGE, PROMPTS, ROUTES, SMALL, WORDS, Words, chance, con
 from stretto import catalogue, method
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.table import TableModel
-from stretto.route.loop import Loop, Routed
+from stretto.route.loop import Routed
 from stretto.route.reader import Reader, Reading, in_vocabulary, second_model
 from stretto.route.reverse import ReverseRouting
 from stretto.route.switch import Switching
@@ -72,7 +72,7 @@ def test_rows_end_where_their_tokens_say(name, temperature):
 @pytest.mark.parametrize(("name", "temperature"), CASES)
 def test_caches_hold_the_texts_and_nothing_else(name, temperature):
     """After every round each model's cache holds a beginning of its text, at consecutive positions, its root left."""
-    loop = Loop(context(), Routed(ROUTES[name]), LARGE.new_cache(slots=4))
+    loop = Routed(ROUTES[name]).loop(context(), LARGE.new_cache(slots=4))
     rows = []
     for at, prompt in enumerate(PROMPTS):
         row = Row(
@@ -88,16 +88,16 @@ def test_caches_hold_the_texts_and_nothing_else(name, temperature):
     while loop.rows:
         loop.step()
         for row in loop.rows:
-            for reader, reading in zip(readers(loop._routing), loop._routing.readings[row], strict=True):
+            for reader, reading in zip(readers(loop.usual), loop.usual.readings[row], strict=True):
                 cache = reader.cache
                 held = [int(key) for key in cache.keys(reading.cache_row, 0)[0, :, 0]]
                 text = [*(reading.prompt or row.history.tokens[: row.history.prompt_length]), *row.new_tokens]
                 assert held == text[: len(held)] and len(held) < len(text)
                 assert cache.row_positions(reading.cache_row).tolist() == list(range(len(held)))
-                if not isinstance(loop._routing, Switching):  # there, the model whose turn it is not is behind
+                if not isinstance(loop.usual, Switching):  # there, the model whose turn it is not is behind
                     assert len(held) == len(text) - 1
     assert [len(row.new_tokens) for row in rows] == [7, 8, 9]
-    for reader in readers(loop._routing):
+    for reader in readers(loop.usual):
         assert not reader.cache._places  # everything was given back
 
 

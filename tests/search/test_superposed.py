@@ -17,10 +17,14 @@ from stretto.models.clock import SimulatedClock
 from stretto.models.lean import lean_or_none
 from stretto.models.table import TableModel
 from stretto.models.window import RAW, Window
+from stretto.request import Request
+from stretto.row import Limits, Row
 from stretto.search.contract import Branch, Group
 from stretto.search.grams import Grams
 from stretto.search.loop import Searched, agreed
 from stretto.search.superposed import LAST_RESORT, Superposed, Superposing, mixing_weights
+from stretto.steer.choice import Rule
+from stretto.steer.path import History
 
 TABLE = TableModel.random(6, 3)
 DOCUMENTS = [[(7 * at * at + at // 3) % 97 for at in range(400)], [at % 5 for at in range(90)]]
@@ -228,7 +232,7 @@ def test_mixing_weights():
 
 def test_drafts_that_end_in_one_token_are_read_as_that_token():
     searching = Superposing(Superposed(alpha=0), engine(network())._context(), network().new_cache())
-    row = engine(network())._row(decode_like(), history([4, 8]), 0)
+    row = Row(History([4, 8]), -1, Rule(Request().pipeline(frozenset())), Limits(9))
     row.cache_row = searching.cache.open()
     group = Group([row], alive=[Branch((3, 6), -1.0), Branch((5, 6), -2.0)])
     window = searching._window([group])
@@ -238,21 +242,6 @@ def test_drafts_that_end_in_one_token_are_read_as_that_token():
     expected = network().embed(torch.tensor([6, 7]))
     assert window.tokens.tolist() == [[RAW]]
     assert torch.allclose(window.embeds[0, 0], (2 * expected[0] + expected[1]) / 3)
-
-
-def history(tokens):
-    from stretto.steer.path import History
-
-    return History(tokens)
-
-
-def decode_like():
-    from types import SimpleNamespace
-
-    from stretto.request import Request
-
-    request = Request()
-    return SimpleNamespace(request=request, pipeline=request.pipeline(frozenset()), ends=frozenset())
 
 
 def test_what_all_branches_share():

@@ -24,7 +24,7 @@ MODEL = TableModel.random(4, seed=1)
 def loop_of(rows: int) -> Loop:
     method = parse("lookup+fixed(3)")
     assert isinstance(method, Speculate)
-    return Loop(Context(MODEL, SimulatedClock(), lambda name: MODEL), method, MODEL.new_cache(rows=rows, slots=64))
+    return method.loop(Context(MODEL, SimulatedClock(), lambda name: MODEL), MODEL.new_cache(rows=rows, slots=64))
 
 
 def join(loop: Loop) -> Row:

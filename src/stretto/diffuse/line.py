@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,8 +30,10 @@ from .contract import (
     Stopping,
     none,
 )
-from .guidance import Guidance
 from .proposal import Positions, Proposal
+
+if TYPE_CHECKING:
+    from .loop import Diffuse
 
 
 @dataclass(slots=True, eq=False)
@@ -86,17 +89,16 @@ class Line:
     """One row at work."""
 
     row: Row
+    method: Diffuse
     canvas: Canvas
     sheets: list[Sheet]  # of the canvas, and of the one without the prompt where there is guidance
     order: Ordering
     blocks: Blocking
     refresh: Refreshing
     stop: Stopping
-    guidance: Guidance | None = None
     looking: Looking | None = None
     hindsight: Recalling | None = None
     constraint: Constraining | None = None
-    redraws: bool = True  # see `Order.redraws`
     window: Span | None = None  # None: nothing is left to fill
     spare: int = 0  # steps or remasks left beyond one fill a step
     granted: int = 0  # of these, what the window brought
@@ -168,8 +170,8 @@ class Line:
             rows = np.union1d(plan.rows, sources(canvas.masking, wanted))
             known = np.union1d(wanted, further[np.isin(sources(canvas.masking, further), rows)])
         canvases = [canvas.ids.copy() if self.looking is not None else canvas.ids]
-        if self.guidance is not None:
-            canvases.append(self.guidance.unprompted(canvas))
+        if self.method.guidance is not None:
+            canvases.append(self.method.guidance.unprompted(canvas))
         return Ask(canvases, window, plan, wanted, known, self.order.doubts(canvas, window), self.draw)
 
     def wanted(self, window: Span) -> Positions:
@@ -206,7 +208,7 @@ class Line:
     @property
     def draw(self) -> int:
         """The step of the window by which tokens are drawn."""
-        return self.canvas.window_step if self.redraws else 0
+        return self.canvas.window_step if self.method.order.redraws else 0
 
     def drawn(self, proposal: Proposal, draw: int) -> Proposal:
         """A proposal that was drawn by one step, as the present one draws it."""

@@ -6,8 +6,9 @@ somewhere, and what is handed out bears no mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from time import perf_counter
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
 from ..generation import LogProbability, Step
+from ..loop import Loop as Base
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..models.masked import masking_of
@@ -95,75 +97,72 @@ class Diffuse(metaclass=Checked):
                 part.check(world)
 
     def loop(self, context: Context, cache: Cache) -> Loop:
-        """The loop of one decode."""
-        return Loop(context, self, cache)
+        """The loop of this family, with rows of this method where nothing else is said."""
+        return Loop(context, cache, self)
 
 
-class Loop:
+class Loop(Base[Diffuse]):
     """Fills the canvases of several rows together; they join, leave and end at any step."""
 
-    def __init__(self, context: Context, method: Diffuse, cache: Cache) -> None:
-        masking = masking_of(context.target)
+    def __init__(self, context: Context, cache: Cache, usual: Diffuse | None = None) -> None:
+        super().__init__(context, cache)
+        masking = masking_of(self.model)
         assert masking is not None, "the method was checked against the model"
-        self.model = context.target
         self.masking = masking
-        self.method = method
-        self.cache = cache
-        self.rows: list[Row] = []
         self.board = Board(self.model, masking, cache)
-        self._context = context
+        self.usual = usual
         self._lines: dict[Row, Line] = {}
 
     # -- rows ---------------------------------------------------------------------------------
 
-    def add(self, row: Row) -> None:
-        """Let a row join; its cache row is empty, and nothing is evaluated before the first step."""
+    def begin(self, method: Diffuse) -> Diffuse:
+        """Each row has parts of its own: nothing is shared."""
+        return method
+
+    _work = begin
+
+    def _read(self, row: Row, work: Diffuse, size: Callable[[], int]) -> Iterator[None]:
+        """A canvas for the row; nothing is evaluated before the first step."""
+        yield from ()
         given = np.array([*row.history.tokens, *row.given], np.int64)
         limit = len(given) if row.given else len(given) + row.limits.new_tokens
         canvas = Canvas(given, self.masking, limit, row.rule, row.limits.ends)
-        method, context = self.method, self._context
         sheets = [Sheet(row.cache_row)]
-        if method.guidance is not None:
+        if work.guidance is not None:
             sheets.append(self.board.open())
-        line = Line(
+        self._lines[row] = line = Line(
             row,
+            work,
             canvas,
             sheets,
-            method.order.open(canvas, context),
-            method.blocks.open(canvas, context),
-            method.refresh.open(canvas, context),
-            method.stop.open(canvas, context),
-            method.guidance,
-            None if method.lookahead is None else method.lookahead.open(canvas, context),
-            None if method.hindsight is None else method.hindsight.open(canvas, context),
-            None if method.constraint is None else method.constraint.open(canvas, context),
-            method.order.redraws,
+            work.order.open(canvas, self.context),
+            work.blocks.open(canvas, self.context),
+            work.refresh.open(canvas, self.context),
+            work.stop.open(canvas, self.context),
+            None if work.lookahead is None else work.lookahead.open(canvas, self.context),
+            None if work.hindsight is None else work.hindsight.open(canvas, self.context),
+            None if work.constraint is None else work.constraint.open(canvas, self.context),
             handed=len(row.history.tokens),
         )
         line.open_window()
         row.counters.prompt_tokens = int(canvas.frozen.sum())
-        self._join(line)
 
     def fork(self, row: Row, copy: Row) -> None:
-        """Let `copy` join as a continuation of what `row` holds now, under its own rule of choice."""
         line = self._lines[row]
         sheets = [self.board.fork(sheet)[0] for sheet in line.sheets]
         copy.cache_row = sheets[0].row
-        self._join(line.fork(copy, sheets))
+        self._lines[copy] = line.fork(copy, sheets)
+        self._join(copy, self.works[row])
 
-    def remove(self, row: Row) -> None:
-        """Let a row leave, finished or not."""
-        self.rows.remove(row)
-        for sheet in self._lines.pop(row).sheets:
+    def _forget(self, row: Row, work: Diffuse) -> None:
+        line = self._lines.pop(row, None)
+        for sheet in [Sheet(row.cache_row)] if line is None else line.sheets:
             self.board.close(sheet)
+        row.cache_row = -1
 
     def canvas(self, row: Row) -> Canvas:
         """A row's canvas as it stands."""
         return self._lines[row].canvas
-
-    def _join(self, line: Line) -> None:
-        self.rows.append(line.row)
-        self._lines[line.row] = line
 
     # -- one step -----------------------------------------------------------------------------
 
@@ -172,7 +171,8 @@ class Loop:
         begun = perf_counter()
         lines = [self._lines[row] for row in self.rows]
         chains = [self._chain(line) for line in lines]
-        draft_seconds = perf_counter() - begun if self.method.lookahead is not None else 0.0
+        looked = any(line.looking is not None for line in lines)
+        draft_seconds = perf_counter() - begun if looked else 0.0
         for wave in self._waves(chains):
             self._evaluate(wave)
         commits, walked = [], []
@@ -190,7 +190,7 @@ class Loop:
         """What to evaluate for a row: what it asks for, the same with other tokens, and what it may ask for next."""
         first, line.asked = line.asked or line.ask(), None
         chain = [Attempt(line, first, line.sheets)]
-        for ask in (*variants(line, first), *ahead(line, first, self.method.refresh.exact)):
+        for ask in (*variants(line, first), *ahead(line, first, line.method.refresh.exact)):
             sheets = []
             for sheet in line.sheets:  # nothing is copied where everything is computed anyway
                 blank = not ask.plan.reuse and bool(np.isin(sheet.held, ask.computed.rows).all())
@@ -200,9 +200,14 @@ class Loop:
 
     def _waves(self, chains: Sequence[Sequence[Attempt]]) -> list[list[Attempt]]:
         """What is evaluated together: everything, or the first of all rows, then what is ahead, one by one."""
-        if self.method.lookahead is None or self.method.lookahead.together:
-            return [[attempt for chain in chains for attempt in chain]]
-        return [[chain[0] for chain in chains], *([attempt] for chain in chains for attempt in chain[1:])]
+        first: list[Attempt] = []
+        later: list[list[Attempt]] = []
+        for chain in chains:
+            lookahead = chain[0].line.method.lookahead
+            at_once = len(chain) if lookahead is None or lookahead.together else 1
+            first += chain[:at_once]
+            later += [[attempt] for attempt in chain[at_once:]]
+        return [first, *later]
 
     def _evaluate(self, attempts: Sequence[Attempt]) -> None:
         """Find out what the model proposes in each of them."""
@@ -212,18 +217,12 @@ class Loop:
             for sheet, ids in zip(attempt.sheets, attempt.ask.canvases, strict=True)
         ]
         logits, seen = self.board.evaluate(views)
-        each = len(attempts[0].sheets)
-        for at, attempt in enumerate(attempts):
-            attempt.sights = seen[at * each : (at + 1) * each]
+        sights = iter(seen)
+        for attempt in attempts:
+            attempt.sights = [next(sights) for _ in attempt.sheets]
         logits = self._redo(attempts, views, logits)
-        guidance = self.method.guidance
-        if guidance is not None:
-            logits = torch.cat(
-                [
-                    guidance.guide(*(logits[one.start : one.start + len(attempt.ask.known)] for one in attempt.sights))
-                    for attempt in attempts
-                ]
-            )
+        if any(attempt.line.method.guidance is not None for attempt in attempts):
+            logits = torch.cat([_guided(attempt, logits) for attempt in attempts])
         self._propose(attempts, logits)
 
     def _redo(self, attempts: Sequence[Attempt], views: Sequence[View], logits: torch.Tensor) -> torch.Tensor:
@@ -245,18 +244,25 @@ class Loop:
         return torch.cat(parts) if changed else logits
 
     def _propose(self, attempts: Sequence[Attempt], logits: torch.Tensor) -> None:
-        """Cut the logits [N, V] of all known positions into the proposals."""
-        pipeline = attempts[0].line.row.rule.pipeline
-        assert all(each.line.row.rule.pipeline == pipeline for each in attempts), "rows of one decode share a pipeline"
-        keys = None
-        if not pipeline.greedy:
-            keys = np.concatenate([token_keys(each.line.row.rule, each.ask.known, each.ask.draw) for each in attempts])
-        whole = Proposals(logits, pipeline, keys)
-        start = 0
-        for each in attempts:
-            lines = np.arange(start, start + len(each.ask.known))
-            each.proposal = Proposal(whole, lines, each.ask.known)
-            start += len(lines)
+        """Cut the logits [N, V] of all known positions into the proposals; rows of one pipeline share its work."""
+        ends = list(accumulate(len(each.ask.known) for each in attempts))
+        alike: dict[Pipeline, list[int]] = {}
+        for at, each in enumerate(attempts):
+            alike.setdefault(each.line.row.rule.pipeline, []).append(at)
+        for pipeline, places in alike.items():
+            own = [attempts[at] for at in places]
+            part = logits
+            if len(alike) > 1:
+                part = torch.cat([logits[ends[at] - len(attempts[at].ask.known) : ends[at]] for at in places])
+            keys = None
+            if not pipeline.greedy:
+                keys = np.concatenate([token_keys(each.line.row.rule, each.ask.known, each.ask.draw) for each in own])
+            whole = Proposals(part, pipeline, keys)
+            start = 0
+            for each in own:
+                lines = np.arange(start, start + len(each.ask.known))
+                each.proposal = Proposal(whole, lines, each.ask.known)
+                start += len(lines)
 
     def _walk(self, line: Line, chain: Sequence[Attempt]) -> tuple[Commit, list[Step]]:
         """Take the step that was asked for, and go on as long as the next one was evaluated already."""
@@ -327,7 +333,7 @@ class Loop:
 
     def _enforce(self, line: Line, delta: Delta, proposal: Proposal, window: Span) -> None:
         """What no order may do."""
-        name, order = self.method.order.name, self.method.order
+        name, order = line.method.order.name, line.method.order
         assert order.revises or not (delta.remask or delta.revise), f"{name} remasks, and does not declare it"
         for position in delta.touched:
             inside = window.start <= position < window.end
@@ -362,7 +368,7 @@ class Loop:
         """Give the row what is final: all that stands before the first mask, unless the order may take it back."""
         row, canvas = line.row, line.canvas
         ready = canvas.ready
-        if not done and self.method.order.revises:
+        if not done and line.method.order.revises:
             ready = line.handed
         elif not done:  # what the next evaluation may fill otherwise is not final
             ready = min([ready, *(other.position for other in line.others)])
@@ -412,6 +418,12 @@ class Loop:
             counters.draft_seconds += draft_seconds
             steps[0].seconds, steps[0].draft_seconds = seconds, draft_seconds
             line.row.settle(steps, counters)
+
+
+def _guided(attempt: Attempt, logits: torch.Tensor) -> torch.Tensor:
+    """The logits [n, V] of an attempt's known positions, out of those of all sights, under its row's guidance."""
+    parts = [logits[one.start : one.start + len(attempt.ask.known)] for one in attempt.sights]
+    return parts[0] if attempt.line.method.guidance is None else attempt.line.method.guidance.guide(*parts)
 
 
 def _traced(canvas: Canvas, delta: Delta) -> Step:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .cache import Cache
 from .contract import NOTHING, Evaluation, Model, Want
@@ -11,17 +11,27 @@ from .window import Window
 CHUNK = 512  # tokens per evaluation: bounds the memory of activations
 
 
+def whole() -> int:
+    """The size of a chunk where nobody waits for its end."""
+    return CHUNK
+
+
 def read(
-    model: Model, cache: Cache, row: int, tokens: Sequence[int], want: Want, *, size: int = CHUNK
+    model: Model, cache: Cache, row: int, tokens: Sequence[int], want: Want, *, size: Callable[[], int] = whole
 ) -> Iterator[tuple[Evaluation, int]]:
-    """Evaluate tokens after those that a row of the cache holds: each evaluation with the position it begins at."""
-    for at in range(0, len(tokens), size):
-        start = cache.length(row)
-        window = Window.chain([row], [tokens[at : at + size]], [start], model.device)
+    """Evaluate tokens after those that a row of the cache holds: each evaluation with the position it begins at.
+
+    `size` is asked before each.
+    """
+    at = 0
+    while at < len(tokens):
+        chunk, start = tokens[at : at + size()], cache.length(row)
+        window = Window.chain([row], [chunk], [start], model.device)
         yield model.evaluate(window, cache, want), start
+        at += len(chunk)
 
 
-def skip(model: Model, cache: Cache, row: int, tokens: Sequence[int], *, size: int = CHUNK) -> None:
+def skip(model: Model, cache: Cache, row: int, tokens: Sequence[int]) -> None:
     """The same where nothing is wanted but the cache."""
-    for _ in read(model, cache, row, tokens, NOTHING, size=size):
+    for _ in read(model, cache, row, tokens, NOTHING):
         pass

@@ -113,10 +113,14 @@ class AmbedkarRouting(Routing):
             self.verifier.fork(swapped, copy),
         )
 
+    def texts(self, row: Row) -> Sequence[tuple[Reader, Reading]]:
+        return list(zip((self.small, self.verifier, self.verifier), self.readings[row], strict=True))
+
     def close(self, row: Row) -> None:
-        small, _, swapped = self.readings.pop(row)
-        self.small.close(small)
-        self.verifier.close(swapped)
+        if row in self.readings:
+            small, _, swapped = self.readings.pop(row)
+            self.small.close(small)
+            self.verifier.close(swapped)
 
     def settle(self, row: Row) -> None:
         """One token a round is always kept, and it is in no cache yet."""

@@ -6,7 +6,7 @@ Settings are frozen dataclasses (`Route`); what a decode remembers lives in the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,6 +18,7 @@ from ..row import Row
 from ..steer.pipeline import Pipeline
 from ..tree import Tree
 from ..values import Checked
+from .reader import Reader, Reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +43,19 @@ class Routing(ABC):
 
     @abstractmethod
     def open(self, row: Row) -> int:
-        """Let every model read the prompt up to its last token; how many new tokens their positions allow."""
+        """Take a row in, of which nothing is read yet; how many new tokens the positions of the models allow.
+
+        Raises InvalidRequest or Unsupported where a model cannot read the prompt.
+        """
+
+    @abstractmethod
+    def texts(self, row: Row) -> Sequence[tuple[Reader, Reading]]:
+        """The models that read the row's text, and where each of them is."""
+
+    def read(self, row: Row, size: Callable[[], int]) -> Iterator[None]:
+        """Let every model read the prompt up to its last token, at most `size()` tokens at each `next`."""
+        for reader, reading in self.texts(row):
+            yield from reader.begin(reading, size)
 
     @abstractmethod
     def fork(self, row: Row, copy: Row) -> None:
@@ -50,7 +63,7 @@ class Routing(ABC):
 
     @abstractmethod
     def close(self, row: Row) -> None:
-        """Give back what the row holds, but its row of the engine's own cache."""
+        """Give back what the row holds, if anything, but its row of the engine's own cache."""
 
     @abstractmethod
     def write(self, rows: Sequence[Row]) -> list[Writing]:

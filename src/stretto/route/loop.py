@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -11,12 +11,13 @@ import torch
 from ..context import Context
 from ..entry import Guarantee
 from ..generation import LogProbability, Step
+from ..loop import Loop as Base
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..row import Commit, Row, reported
 from ..steer.pipeline import Pipeline
 from ..values import Checked
-from .contract import Route, Writing
+from .contract import Route, Routing, Writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,48 +36,47 @@ class Routed(metaclass=Checked):
         self.route.check(model, pipeline)
 
     def loop(self, context: Context, cache: Cache) -> Loop:
-        """The loop of one decode."""
-        return Loop(context, self, cache)
+        """The loop of this family, with rows of this method where nothing else is said."""
+        return Loop(context, cache, self)
 
 
-class Loop:
+class Loop(Base[Routing]):
     """Decodes rows together; they join and leave at any round."""
 
-    def __init__(self, context: Context, method: Routed, cache: Cache) -> None:
-        self.model = context.target
-        self.cache = cache
-        self.rows: list[Row] = []
-        self._routing = method.route.begin(context, cache)
+    def __init__(self, context: Context, cache: Cache, usual: Routed | None = None) -> None:
+        super().__init__(context, cache)
+        self.usual = None if usual is None else self.begin(usual)
 
-    def add(self, row: Row) -> None:
-        """Let every model read the row's prompt, and let it join."""
-        begun = perf_counter()
-        free = self._routing.open(row)
+    def _work(self, method: Routed) -> Routing:
+        return method.route.begin(self.context, self.cache)
+
+    def _read(self, row: Row, work: Routing, size: Callable[[], int]) -> Iterator[None]:
+        """Let every model read the row's prompt."""
+        free = work.open(row)
         row.limits = replace(row.limits, new_tokens=min(row.limits.new_tokens, free))
-        self.rows.append(row)
-        row.counters.prompt_tokens = len(row.history.tokens)
-        row.counters.prompt_seconds = perf_counter() - begun
+        yield from work.read(row, size)
 
     def fork(self, row: Row, copy: Row) -> None:
-        """Let `copy` join as a continuation of what `row` holds now; its history is a copy of the row's."""
         copy.cache_row = self.cache.fork(row.cache_row)[0]
         copy.limits = row.limits
-        self._routing.fork(row, copy)
-        self.rows.append(copy)
+        work = self.works[row]
+        work.fork(row, copy)
+        self._join(copy, work)
 
-    def remove(self, row: Row) -> None:
-        """Let a row leave, finished or not."""
-        self.rows.remove(row)
-        self._routing.close(row)
-        self.cache.free(row.cache_row)
+    def _forget(self, row: Row, work: Routing) -> None:
+        work.close(row)
+        super()._forget(row, work)
 
     def step(self) -> list[Commit]:
-        """One round of all rows. Finished rows leave."""
         begun = perf_counter()
         rows = list(self.rows)
-        writings = self._routing.write(rows)
-        commits = [self._commit(row, writing) for row, writing in zip(rows, writings, strict=True)]
-        self._record(commits, writings, perf_counter() - begun)
+        works = dict.fromkeys(self.works[row] for row in rows)
+        writings: dict[Row, Writing] = {}
+        for work in works:
+            own = [row for row in rows if self.works[row] is work]
+            writings.update(zip(own, work.write(own), strict=True))
+        commits = [self._commit(row, writings[row]) for row in rows]
+        self._record(commits, [writings[row] for row in rows], perf_counter() - begun)
         for row in rows:
             if row.finish:
                 self.remove(row)
@@ -84,10 +84,10 @@ class Loop:
 
     def _commit(self, row: Row, writing: Writing) -> Commit:
         """Make a writing final: cut it where the row ends."""
-        kept = row.advance(writing.tokens)
+        kept = row.advance(writing.tokens, writing.sources)
         if row.log_probabilities is not None:
             row.reported.extend(report(writing, len(kept), row.log_probabilities))
-        self._routing.settle(row)
+        self.works[row].settle(row)
         return Commit(row, kept, writing.sources[: len(kept)])
 
     def _record(self, commits: Sequence[Commit], writings: Sequence[Writing], seconds: float) -> None:

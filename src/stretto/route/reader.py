@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ import torch
 from ..context import Context
 from ..errors import InvalidRequest, Unsupported
 from ..models.cache import Cache
-from ..models.contract import Model, Want
-from ..models.reading import CHUNK, skip
+from ..models.contract import NOTHING, Model, Want
+from ..models.reading import CHUNK, read, skip
 from ..models.vocabulary import in_vocabulary
 from ..models.window import Window
 from ..row import Row
@@ -63,9 +63,9 @@ class Reader:
         self.vocabulary = vocabulary
 
     def open(self, row: Row, cache_row: int | None = None, prompt: list[int] | None = None) -> Reading:
-        """Read a row's prompt, or another in its place, up to its last token; into `cache_row`, if it is open already.
+        """A row's prompt, or another in its place, of which nothing is read yet; in `cache_row`, if it is open already.
 
-        Raises InvalidRequest where the model has too few positions.
+        Raises InvalidRequest where the model has too few positions, Unsupported where it lacks a token.
         """
         reading = Reading(row, -1 if cache_row is None else cache_row, prompt)
         if self.room(reading) < 1:
@@ -73,10 +73,15 @@ class Reader:
                 f"the prompt has {len(reading)} tokens, {self.model.name} {self.model.max_positions} positions",
                 hint="shorten the prompt: at least one position must be left for the answer",
             )
+        self._require(reading.after(0))
         if cache_row is None:
             reading.cache_row = self.cache.open()
-        self._evaluate_but(reading, reading.after(0), 1)
         return reading
+
+    def begin(self, reading: Reading, size: Callable[[], int]) -> Iterator[None]:
+        """Read the prompt up to its last token, at most `size()` tokens at each `next`."""
+        for _ in read(self.model, self.cache, reading.cache_row, reading.after(0)[:-1], NOTHING, size=size):
+            yield
 
     def room(self, reading: Reading) -> int:
         """How many new tokens the positions of the model allow."""
@@ -126,14 +131,18 @@ class Reader:
 
     def _evaluate_but(self, reading: Reading, tokens: list[int], left: int) -> list[int]:
         """Evaluate all but the last `left` of the tokens; those are handed back."""
+        self._require(tokens)
+        done = max(0, len(tokens) - left)
+        skip(self.model, self.cache, reading.cache_row, tokens[:done])
+        return tokens[done:]
+
+    def _require(self, tokens: Sequence[int]) -> None:
+        """Raise Unsupported for a token that the model lacks."""
         if self.model.vocabulary < self.vocabulary and max(tokens) >= self.model.vocabulary:
             raise Unsupported(  # what it says is part of the answer, so that it cannot read another in its place
                 f"token {max(tokens)} is none of the {self.model.vocabulary} tokens of {self.model.name}",
                 hint="use a second model of the same tokenizer",
             )
-        done = max(0, len(tokens) - left)
-        skip(self.model, self.cache, reading.cache_row, tokens[:done])
-        return tokens[done:]
 
 
 def second_model(context: Context, setting: str | Model) -> Model:

@@ -102,8 +102,12 @@ class ReverseRouting(Routing):
         taught, learning = self.readings[row]
         self.readings[copy] = self.teacher.fork(taught, copy, copy.cache_row), self.student.fork(learning, copy)
 
+    def texts(self, row: Row) -> Sequence[tuple[Reader, Reading]]:
+        return list(zip((self.teacher, self.student), self.readings[row], strict=True))
+
     def close(self, row: Row) -> None:
-        self.student.close(self.readings.pop(row)[1])
+        if row in self.readings:
+            self.student.close(self.readings.pop(row)[1])
 
     def settle(self, row: Row) -> None:
         taught, learning = self.readings[row]

@@ -68,9 +68,13 @@ class Switching(Routing):
         self.readings[copy] = forks
         self._pens[copy] = self._pens[row].fork()
 
+    def texts(self, row: Row) -> Sequence[tuple[Reader, Reading]]:
+        return list(zip(self.readers, self.readings[row], strict=True))
+
     def close(self, row: Row) -> None:
-        self.readers[SECOND].close(self.readings.pop(row)[SECOND])
-        del self._pens[row]
+        if row in self.readings:
+            self.readers[SECOND].close(self.readings.pop(row)[SECOND])
+            self._pens.pop(row, None)
 
     def write(self, rows: Sequence[Row]) -> list[Writing]:
         written = {row: len(row.history.tokens) - row.history.prompt_length for row in rows}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -10,13 +10,14 @@ from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
 from ..generation import Step
+from ..loop import Loop as Base
 from ..models.cache import Cache
-from ..models.contract import Model
-from ..models.reading import skip
+from ..models.contract import NOTHING, Model
+from ..models.reading import read
 from ..row import Commit, Row
 from ..steer.pipeline import Pipeline
 from ..values import Checked
-from .contract import Branch, Group, Search
+from .contract import Branch, Group, Search, Searching
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +36,28 @@ class Searched(metaclass=Checked):
         self.search.check(model, pipeline, samples)
 
     def loop(self, context: Context, cache: Cache) -> Loop:
-        """The loop of one decode."""
-        return Loop(context, self, cache)
+        """The loop of this family, with rows of this method where nothing else is said."""
+        return Loop(context, cache, self)
 
 
-class Loop:
+class Loop(Base[Searching]):
     """Decodes groups of rows together. All rows of a group share one row of the cache."""
 
-    def __init__(self, context: Context, method: Searched, cache: Cache) -> None:
-        self.model = context.target
-        self.cache = cache
-        self.rows: list[Row] = []
-        self._searching = method.search.begin(context, cache)
+    def __init__(self, context: Context, cache: Cache, usual: Searched | None = None) -> None:
+        super().__init__(context, cache)
         self._groups: dict[Row, Group] = {}
+        self.usual = None if usual is None else self.begin(usual)
 
-    def add(self, row: Row) -> None:
+    def _work(self, method: Searched) -> Searching:
+        return method.search.begin(self.context, self.cache)
+
+    def _read(self, row: Row, work: Searching, size: Callable[[], int]) -> Iterator[None]:
         """Evaluate a row's prompt up to its last token, and begin a group with it."""
-        begun = perf_counter()
-        skip(self.model, self.cache, row.cache_row, row.history.tokens[:-1])
-        self._join(Group([row]), row)
-        row.counters.prompt_tokens = len(row.history.tokens)
-        row.counters.prompt_seconds = perf_counter() - begun
+        tokens = row.history.tokens[:-1]
+        for _ in read(self.model, self.cache, row.cache_row, tokens, NOTHING, size=size):
+            if self.cache.length(row.cache_row) < len(tokens):
+                yield
+        self._groups[row] = Group([row])
 
     def fork(self, row: Row, copy: Row) -> None:
         """Let `copy` join as one more answer to the same prompt; only before the first round."""
@@ -64,36 +66,37 @@ class Loop:
             raise Unsupported("the search has begun", hint="fork rows before the first round")
         copy.cache_row = row.cache_row
         group.rows.append(copy)
-        self._join(group, copy)
+        self._groups[copy] = group
+        self._join(copy, self.works[row])
 
-    def remove(self, row: Row) -> None:
-        """Let a row leave, finished or not."""
-        self.rows.remove(row)
-        group = self._groups.pop(row)
-        group.rows.remove(row)
-        if not group.rows:
-            self.cache.free(row.cache_row)
+    def kin(self, row: Row) -> list[Row]:
+        return list(self._groups[row].rows)
 
-    def _join(self, group: Group, row: Row) -> None:
-        self._groups[row] = group
-        self.rows.append(row)
+    def _forget(self, row: Row, work: Searching) -> None:
+        group = self._groups.pop(row, None)
+        if group is not None:
+            group.rows.remove(row)
+        if group is None or not group.rows:
+            super()._forget(row, work)
+
+    def hand_over(self, row: Row) -> None:
+        """The best there is, to this row alone."""
+        group = self._groups[row]
+        branch = group.best[group.rows.index(row)]
+        self._hand(group, row, branch, len(branch.tokens))
 
     def step(self) -> list[Commit]:
-        """One round of all groups. Finished rows leave; an interrupt first hands out the best there is."""
         begun = perf_counter()
         groups = list(dict.fromkeys(self._groups[row] for row in self.rows))
-        try:
-            slots = self._searching.grow(groups)
-        except KeyboardInterrupt:
-            for group in groups:
-                for row, branch in zip(list(group.rows), group.best, strict=True):
-                    self._hand(group, row, branch, len(branch.tokens))
-            raise
+        slots: dict[Group, list[int]] = {}
+        for work in dict.fromkeys(self.works[group.rows[0]] for group in groups):
+            own = [group for group in groups if self.works[group.rows[0]] is work]
+            slots.update(zip(own, work.grow(own), strict=True))
         seconds = perf_counter() - begun
         commits: dict[Row, Commit] = {}
-        for group, evaluated in zip(groups, slots, strict=True):
+        for group in groups:
             group.seconds.append(seconds)
-            self._count(group, evaluated, seconds)
+            self._count(group, slots[group], seconds)
             commits |= self._hand_out(group)
         ordered = [commits[row] for row in self.rows]
         for row in [row for row in self.rows if row.finish]:
@@ -114,10 +117,11 @@ class Loop:
 
     def _hand(self, group: Group, row: Row, branch: Branch, end: int) -> Commit:
         """Commit a branch's tokens up to number `end` that the row does not hold yet."""
-        kept = row.advance(branch.tokens[group.handed : end]) if end > group.handed else []
-        row.reported.extend(branch.reports[group.handed : group.handed + len(kept)])
+        held = len(row.new_tokens)
+        kept = row.advance(branch.tokens[held:end]) if end > held else []
+        row.reported.extend(branch.reports[held : held + len(kept)])
         first = len(row.history.tokens) - len(kept)
-        spent = [*group.seconds[group.handed :], *([0.0] * len(kept))]
+        spent = [*group.seconds[held:], *([0.0] * len(kept))]
         steps = [
             Step(position=first + at, committed=[token], sources=[""], seconds=spent[at])
             for at, token in enumerate(kept)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 from ..context import Context
 from ..entry import Guarantee
 from ..generation import LogProbability, Step
+from ..loop import Loop as Base
 from ..models.cache import Cache
 from ..models.clock import stopwatch
-from ..models.contract import NOTHING, Evaluation, Want
-from ..models.reading import read
+from ..models.contract import Evaluation, Want
+from ..models.reading import read, whole
 from ..models.window import Window
 from ..row import Commit, Row, reported
 from ..tree import ROOT, Tree
 from ..values import Checked
-from .contract import NO_ROOM, Acceptor, Drafter, Drafting, Outcome, Planner, Planning, Room, Session, Target, Verdict
+from .contract import NO_ROOM, Acceptor, Drafter, Outcome, Planner, Room, Target, Verdict
+from .work import Share, Work, part_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,59 +45,42 @@ class Speculate(metaclass=Checked):
         return not own or self.plan.repeats
 
     def loop(self, context: Context, cache: Cache) -> Loop:
-        """The loop of one decode."""
-        return Loop(context, self, cache)
+        """The loop of this family, with rows of this method where nothing else is said."""
+        return Loop(context, cache, self)
 
 
-class Loop:
+class Loop(Base[Work]):
     """Decodes rows of one model together; they accept independently, join and leave at any round."""
 
-    def __init__(self, context: Context, method: Speculate, cache: Cache) -> None:
-        self.model = context.target
-        self.method = method
-        self.cache = cache
-        self.rows: list[Row] = []
-        self._drafting: Drafting | None = None
-        self._planning: Planning | None = None
-        if method.draft is not None:
-            if method.accept.guarantee is not Guarantee.EXACT:
-                context = replace(context, steady=True)
-            self._drafting = method.draft.begin(context)
-            self._planning = method.plan.begin(context, self._drafting)
-        self._sessions: dict[Row, Session] = {}
+    def __init__(self, context: Context, cache: Cache, usual: Speculate | None = None) -> None:
+        super().__init__(context, cache)
         self._now = stopwatch(self.model.device)
-        self._resting = False  # the drafter, in this round
+        self.usual = None if usual is None else self.begin(usual)
+
+    def _work(self, method: Speculate) -> Work:
+        return Work(self.context, method)
 
     # -- rows ---------------------------------------------------------------------------------
 
-    def add(self, row: Row) -> None:
-        """Evaluate a row's prompt up to its last token, which becomes the first root, and let it join."""
-        begun = perf_counter()
-        session = self._drafting.open(row) if self._drafting else None
-        primed = self._drafting is not None and self._drafting.primed
-        want = Want() if primed else NOTHING
-        for evaluation, start in read(self.model, self.cache, row.cache_row, row.history.tokens[:-1], want):
+    def _read(self, row: Row, work: Work, size: Callable[[], int] = whole) -> Iterator[None]:
+        """Evaluate a row's text up to its last token, which becomes the first root."""
+        session = work.open(row)
+        tokens = row.history.tokens[:-1]
+        for evaluation, start in read(self.model, self.cache, row.cache_row, tokens, work.of_prompt, size=size):
             if session is not None and evaluation.logits is not None:
                 session.prime(evaluation.logits[0], start)
-        if session is not None:
-            self._sessions[row] = session
-        self._join(row)
-        row.counters.prompt_tokens = len(row.history.tokens)
-        row.counters.prompt_seconds = perf_counter() - begun
+            if self.cache.length(row.cache_row) < len(tokens):
+                yield
 
     def fork(self, row: Row, copy: Row) -> None:
-        """Let `copy` join as a continuation of what `row` holds now; its history is a copy of the row's."""
         copy.cache_row = self.cache.fork(row.cache_row)[0]
-        if row in self._sessions:
-            self._sessions[copy] = self._sessions[row].fork(copy)
-        self._join(copy)
+        work = self.works[row]
+        work.fork(row, copy)
+        self._join(copy, work)
 
     def remove(self, row: Row) -> None:
-        """Let a row leave, finished or not."""
-        if row in self._sessions:
-            self._sessions.pop(row).close()
         place = self.cache.place_of(row.cache_row)
-        self.cache.free(row.cache_row)
+        self._forget(row, self.works.pop(row))
         moved = self.rows.pop()  # the cache does the same: the last one comes in the place of the one that leaves
         if moved is row:
             return
@@ -104,8 +89,12 @@ class Loop:
         if self.cache.place_of(moved.cache_row) != at:  # the cache holds rows of others
             self._sort()
 
-    def _join(self, row: Row) -> None:
-        self.rows.append(row)
+    def _forget(self, row: Row, work: Work) -> None:
+        work.close(row)
+        super()._forget(row, work)
+
+    def _join(self, row: Row, work: Work) -> None:
+        super()._join(row, work)
         if self.cache.place_of(row.cache_row) != len(self.rows) - 1:
             self._sort()
 
@@ -113,43 +102,54 @@ class Loop:
         """Rows stand as in the cache's blocks, so that a batch is read without copying."""
         self.rows.sort(key=lambda row: self.cache.place_of(row.cache_row))
 
+    def resumes(self, work: Work) -> bool:
+        """What a drafter would have proposed is nothing that the tokens depend on."""
+        return work.method.guarantee is Guarantee.EXACT
+
     # -- one round ----------------------------------------------------------------------------
 
     def step(self) -> list[Commit]:
-        """One round of all rows. Finished rows leave."""
-        begun, asked = perf_counter(), self._now()
-        rows = self.rows
-        proposed, trees = self._propose()
+        begun = perf_counter()
+        rows = list(self.rows)
+        shares = self._shares(rows)
+        trees = self._propose(shares, len(rows))
         drafted, own = perf_counter(), self._now()
-        evaluation = self._evaluate(trees)
-        target = Target(rows, trees, evaluation)
-        verdicts = self.method.accept.accept(target)
+        evaluation = self._evaluate(rows, trees, shares)
+        done: list[tuple[Commit, Outcome]] = []
+        parts = [part_of(evaluation, share.places, len(rows)) for share in shares]
+        for share, part in zip(shares, parts, strict=True):
+            target, verdicts = share.judge(part)
+            places = enumerate(zip(share.rows, verdicts, strict=True))
+            done += [self._commit(target, at, row, verdict) for at, (row, verdict) in places]
         judged = (self._now() - own) / len(rows)
-        commits, outcomes = [], []
-        for at, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
-            commit, outcome = self._commit(target, at, row, verdict)
+        for _, outcome in done:
             outcome.seconds = judged
-            commits.append(commit)
-            outcomes.append(outcome)
-        self._teach(rows, proposed, outcomes, evaluation, own - asked)
-        self._record(rows, commits, outcomes, perf_counter() - begun, drafted - begun)
+        self._teach(shares, done, parts)
+        self._record(done, perf_counter() - begun, drafted - begun)
         for row in [row for row in rows if row.finish]:
             self.remove(row)
-        return commits
+        return [commit for commit, _ in done]
 
-    def _propose(self) -> tuple[list[Tree], list[Tree]]:
-        """What the drafter proposed, and what of it is verified."""
-        if self._drafting is None or self._planning is None:
-            empty = [Tree() for _ in self.rows]
-            return empty, empty
-        wished = self._planning.rooms(self.rows)
-        self._resting = self._drafting.rests(wished)
-        if self._resting:
-            empty = [Tree() for _ in self.rows]
-            return empty, empty
-        rooms = [self._fitting(row, room) for row, room in zip(self.rows, wished, strict=True)]
-        proposed = self._drafting.propose([self._sessions[row] for row in self.rows], rooms)
-        return proposed, self._planning.trim(self.rows, proposed)
+    def _shares(self, rows: Sequence[Row]) -> list[Share]:
+        """The rows of each method."""
+        shares: dict[Work, Share] = {}
+        for place, row in enumerate(rows):
+            work = self.works[row]
+            share = shares.get(work) or shares.setdefault(work, Share(work))
+            share.places.append(place)
+            share.rows.append(row)
+        return list(shares.values())
+
+    def _propose(self, shares: Sequence[Share], size: int) -> list[Tree]:
+        """What is verified of what the drafters propose, by the rows' places."""
+        trees = [Tree()] * size
+        for share in shares:
+            asked = self._now()
+            share.propose(self._fitting)
+            share.seconds = self._now() - asked
+            for place, tree in zip(share.places, share.trees, strict=True):
+                trees[place] = tree
+        return trees
 
     def _fitting(self, row: Row, room: Room) -> Room:
         """No deeper than the row can still commit, nor than the model has positions."""
@@ -158,17 +158,17 @@ class Loop:
             return NO_ROOM
         return room if depth == room.depth else replace(room, depth=depth)
 
-    def _evaluate(self, trees: Sequence[Tree]) -> Evaluation:
+    def _evaluate(self, rows: Sequence[Row], trees: Sequence[Tree], shares: Sequence[Share]) -> Evaluation:
         """One window for all rows, trees padded side by side: logits [B, 1 + D, V]."""
         window = Window.forest(
-            [row.cache_row for row in self.rows],
-            [row.root for row in self.rows],
+            [row.cache_row for row in rows],
+            [row.root for row in rows],
             trees,
-            [len(row.history.tokens) - 1 for row in self.rows],
+            [len(row.history.tokens) - 1 for row in rows],
             self.model.device,
         )
-        want = Want(hidden=self._drafting.hidden) if self._drafting else Want()
-        return self.model.evaluate(window, self.cache, want)
+        hidden = tuple(sorted({layer for share in shares for layer in share.work.hidden}))
+        return self.model.evaluate(window, self.cache, Want(hidden=hidden))
 
     def _commit(self, target: Target, at: int, row: Row, verdict: Verdict) -> tuple[Commit, Outcome]:
         """Make the verdict final: cut it where the row ends, keep its slots of the cache."""
@@ -179,13 +179,12 @@ class Loop:
         if row.log_probabilities is not None:
             parents = [ROOT, *nodes]
             found = [self._report(target, at, row, p, t) for p, t in zip(parents, tokens, strict=True)]
-        kept = row.advance(tokens)
+        kept = row.advance(tokens, [tree.sources[node] for node in nodes])
         if row.log_probabilities is not None:
             row.reported.extend(found[: len(kept)])
         path = nodes[: len(kept)]
         self.cache.keep(row.cache_row, start, [start, *(start + 1 + node for node in nodes)])
-        sources = [tree.sources[node] for node in path] + [""] * (len(kept) - len(path))
-        return Commit(row, kept, sources), Outcome(tree, path, kept)
+        return Commit(row, kept, row.sources[-len(kept) :]), Outcome(tree, path, kept)
 
     def _report(self, target: Target, at: int, row: Row, parent: int, token: int) -> LogProbability:
         """Both log-probabilities of the token chosen after `parent`."""
@@ -193,36 +192,18 @@ class Loop:
         return reported([token], raw, steered, row.log_probabilities or 0)[0]
 
     def _teach(
-        self,
-        rows: Sequence[Row],
-        proposed: Sequence[Tree],
-        outcomes: Sequence[Outcome],
-        evaluation: Evaluation,
-        draft_seconds: float,
+        self, shares: Sequence[Share], done: Sequence[tuple[Commit, Outcome]], parts: Sequence[Evaluation]
     ) -> None:
         """Everyone learns the outcome."""
-        if self._drafting is None or self._planning is None or self._resting:
-            return
-        for at, (row, outcome) in enumerate(zip(rows, outcomes, strict=True)):
-            if self._drafting.observes and evaluation.logits is not None:
-                outcome.logits = evaluation.logits[at, : 1 + len(outcome.tree)]
-            for layer in self._drafting.hidden:
-                outcome.hidden[layer] = evaluation.hidden[layer][at, : 1 + len(outcome.tree)]
-            outcome.missed = self._sessions[row].missed()
-            self._sessions[row].advance(outcome)
-            self._planning.learn(row, proposed[at], outcome, draft_seconds / len(rows))
+        at = 0
+        for share, part in zip(shares, parts, strict=True):
+            share.teach([outcome for _, outcome in done[at : at + len(share.rows)]], part)
+            at += len(share.rows)
 
-    def _record(
-        self,
-        rows: Sequence[Row],
-        commits: Sequence[Commit],
-        outcomes: Sequence[Outcome],
-        seconds: float,
-        draft_seconds: float,
-    ) -> None:
+    def _record(self, done: Sequence[tuple[Commit, Outcome]], seconds: float, draft_seconds: float) -> None:
         """Counters and the trace."""
-        for row, commit, outcome in zip(rows, commits, outcomes, strict=True):
-            tree = outcome.tree
+        for commit, outcome in done:
+            row, tree = commit.row, outcome.tree
             step = Step(
                 position=len(row.history.tokens) - len(commit.tokens),
                 committed=commit.tokens,
@@ -234,4 +215,4 @@ class Loop:
                 seconds=seconds,
                 draft_seconds=draft_seconds,
             )
-            row.record(step, self.model.layers, [1 + len(tree)], drafter_calls=self._drafting is not None)
+            row.record(step, self.model.layers, [1 + len(tree)], self.works[row].drafting is not None)

@@ -20,7 +20,7 @@ import torch
 from ..context import Context
 from ..errors import Unsupported
 from ..models.contract import Ability, Model, Want
-from ..models.reading import read, skip
+from ..models.reading import CHUNK, read, skip
 from ..models.vocabulary import NEVER, in_vocabulary, readable
 from ..models.window import Window
 from ..row import Row
@@ -31,8 +31,6 @@ from .contract import Drafting, Outcome, Room, Session
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-CHUNK = 256  # pending tokens per evaluation: bounds the memory of activations
 
 
 class Second:
@@ -95,7 +93,7 @@ class Second:
         """Evaluate all but the newest committed token: logits [n, V] over the target's vocabulary, and their start."""
         tokens = reader.row.history.tokens[:-1]
         unread = self.readable(tokens[self.cache.length(reader.cache_row) :])
-        for evaluation, start in read(self.model, self.cache, reader.cache_row, unread, Want(), size=CHUNK):
+        for evaluation, start in read(self.model, self.cache, reader.cache_row, unread, Want()):
             assert evaluation.logits is not None
             yield self.as_target(evaluation.logits[0]), start
 
@@ -103,7 +101,7 @@ class Second:
         """Evaluate whole chunks of many pending tokens, such as a prompt; at least `least` are left, of as many."""
         done = max(0, len(pending) - least) // CHUNK * CHUNK
         pending = self.readable(pending)
-        skip(self.model, self.cache, cache_row, pending[:done], size=CHUNK)
+        skip(self.model, self.cache, cache_row, pending[:done])
         return pending[done:]
 
     def as_target(self, logits: Tensor) -> Tensor:

@@ -314,14 +314,13 @@ def test_guidance_reports_and_streams_go_along() -> None:
 
 
 def test_no_row_of_the_cache_is_left_behind() -> None:
-    from stretto.diffuse.loop import Loop
     from stretto.row import Limits, Row
     from stretto.steer.choice import Rule
     from stretto.steer.path import History
 
     model = WORLDS["bidirectional"]
     chosen = method.parse("low-confidence+blocks(3)+dual-cache+freedave(4)")
-    loop = Loop(context(model), chosen, model.new_cache(1, 4))
+    loop = chosen.loop(context(model), model.new_cache(1, 4))
     row = Row(History([0, 2]), loop.cache.open(), Rule(Request().pipeline(frozenset()), 0, 0), Limits(NEW))
     loop.add(row)
     while loop.rows:

@@ -16,7 +16,7 @@ from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.contract import Outcome, Room
 from stretto.speculate.datastore import Document, build
 from stretto.speculate.drafters.codeswift import CodeSwift, Memory
-from stretto.speculate.loop import Loop, Speculate
+from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule
 from stretto.steer.path import History
@@ -174,7 +174,7 @@ def decode_with(drafter, model, text, prompt, here):
             drafting.append(drafter.begin(context))
             return drafting[0]
 
-    loop = Loop(here, Speculate(Watched(drafter.path), Exact(), Fixed(8)), model.new_cache(slots=8))
+    loop = Speculate(Watched(drafter.path), Exact(), Fixed(8)).loop(here, model.new_cache(slots=8))
     row = Row(History(text[:prompt]), loop.cache.open(), Rule(GREEDY, 0, 0), Limits(len(text) - prompt))
     loop.add(row)
     while loop.rows:

@@ -20,7 +20,7 @@ from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.contract import Outcome, Room
 from stretto.speculate.drafters.consensus import Consensus
 from stretto.speculate.drafters.lookup import Lookup
-from stretto.speculate.loop import Loop, Speculate
+from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule
 from stretto.steer.path import History
@@ -161,11 +161,8 @@ def test_probabilities_are_the_models_own():
 
 def samples_of(model, prompt, count, drafter, new_tokens, temperature=1.0):
     """As the engine does it: one row joins, the others are forks of it with streams of their own."""
-    loop = Loop(
-        Context(model, SimulatedClock(), lambda name: model),
-        Speculate(drafter, Exact(), Fixed(6)),
-        model.new_cache(slots=8),
-    )
+    context = Context(model, SimulatedClock(), lambda name: model)
+    loop = Speculate(drafter, Exact(), Fixed(6)).loop(context, model.new_cache(slots=8))
     pipeline = Pipeline([Temperature(temperature)])
     rows = []
     for stream in range(count):

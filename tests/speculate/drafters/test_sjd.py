@@ -19,7 +19,7 @@ from stretto.row import Limits, Row
 from stretto.speculate.acceptors.rejection import Rejection
 from stretto.speculate.contract import Outcome, Room
 from stretto.speculate.drafters.sjd import SpeculativeJacobi, SpeculativeJacobiSession
-from stretto.speculate.loop import Loop, Speculate
+from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.ban import Ban
 from stretto.steer.choice import Rule
@@ -119,7 +119,7 @@ def test_real_coins_draw_from_the_models_joint():
     method = Speculate(SpeculativeJacobi(window=2), Rejection(), Fixed(2))
     outputs: Counter[tuple[int, ...]] = Counter()
     for start in range(0, size, 50):
-        loop = Loop(Context(model, SimulatedClock(), lambda name: model), method, model.new_cache(rows=50, slots=8))
+        loop = method.loop(Context(model, SimulatedClock(), lambda name: model), model.new_cache(rows=50, slots=8))
         seeds = range(start, start + 50)
         rows = [Row(History([0]), loop.cache.open(), Rule(SAMPLED, seed, 0), Limits(4)) for seed in seeds]
         for row in rows:

@@ -1,0 +1,112 @@
+"""One method's drafter, acceptor and planner at work, and its share of a round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ..context import Context
+from ..entry import Guarantee
+from ..models.contract import NOTHING, Evaluation, Want
+from ..row import Row
+from ..tree import Tree
+from .contract import Drafting, Outcome, Planning, Room, Session, Target, Verdict
+
+if TYPE_CHECKING:
+    from .loop import Speculate
+
+
+class Work:
+    """What the rows of one method share, and each row's session."""
+
+    def __init__(self, context: Context, method: Speculate) -> None:
+        self.method = method
+        self.drafting: Drafting | None = None
+        self.planning: Planning | None = None
+        if method.draft is not None:
+            if method.accept.guarantee is not Guarantee.EXACT:
+                context = replace(context, steady=True)
+            self.drafting = method.draft.begin(context)
+            self.planning = method.plan.begin(context, self.drafting)
+        self.sessions: dict[Row, Session] = {}
+
+    @property
+    def of_prompt(self) -> Want:
+        """What the drafter wants of the prompt."""
+        return Want() if self.drafting is not None and self.drafting.primed else NOTHING
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The layers whose rows the drafter wants of every round."""
+        return self.drafting.hidden if self.drafting else ()
+
+    def open(self, row: Row) -> Session | None:
+        """The drafter's session of a row that is about to be read."""
+        if self.drafting is not None:
+            self.sessions[row] = self.drafting.open(row)
+        return self.sessions.get(row)
+
+    def fork(self, row: Row, copy: Row) -> None:
+        if row in self.sessions:
+            self.sessions[copy] = self.sessions[row].fork(copy)
+
+    def close(self, row: Row) -> None:
+        if row in self.sessions:
+            self.sessions.pop(row).close()
+
+
+@dataclass(slots=True)
+class Share:
+    """The rows of one method in one round: what was proposed for them, and what came of it."""
+
+    work: Work
+    places: list[int] = field(default_factory=list)  # of the rows, among all rows of the round
+    rows: list[Row] = field(default_factory=list)
+    resting: bool = True  # the drafter, in this round
+    proposed: list[Tree] = field(default_factory=list)
+    trees: list[Tree] = field(default_factory=list)  # what of it is verified
+    seconds: float = 0.0  # of proposing
+
+    def propose(self, fitting: Callable[[Row, Room], Room]) -> None:
+        """The planner gives room, which `fitting` cuts to what the row can use; the drafter fills it."""
+        drafting, planning = self.work.drafting, self.work.planning
+        if drafting is not None and planning is not None:
+            wished = planning.rooms(self.rows)
+            self.resting = drafting.rests(wished)
+            if not self.resting:
+                rooms = [fitting(row, room) for row, room in zip(self.rows, wished, strict=True)]
+                self.proposed = drafting.propose([self.work.sessions[row] for row in self.rows], rooms)
+                self.trees = planning.trim(self.rows, self.proposed)
+                return
+        self.proposed = self.trees = [Tree() for _ in self.rows]
+
+    def judge(self, evaluation: Evaluation) -> tuple[Target, list[Verdict]]:
+        """What the acceptor makes of the evaluation of these rows."""
+        target = Target(self.rows, self.trees, evaluation)
+        return target, self.work.method.accept.accept(target)
+
+    def teach(self, outcomes: Sequence[Outcome], evaluation: Evaluation) -> None:
+        """Drafter and planner learn what became of the proposals."""
+        drafting, planning = self.work.drafting, self.work.planning
+        if drafting is None or planning is None or self.resting:
+            return
+        for at, (row, outcome) in enumerate(zip(self.rows, outcomes, strict=True)):
+            if drafting.observes and evaluation.logits is not None:
+                outcome.logits = evaluation.logits[at, : 1 + len(outcome.tree)]
+            for layer in drafting.hidden:
+                outcome.hidden[layer] = evaluation.hidden[layer][at, : 1 + len(outcome.tree)]
+            session = self.work.sessions[row]
+            outcome.missed = session.missed()
+            session.advance(outcome)
+            planning.learn(row, self.proposed[at], outcome, self.seconds / len(self.rows))
+
+
+def part_of(evaluation: Evaluation, places: Sequence[int], size: int) -> Evaluation:
+    """The evaluation of some of a round's `size` rows."""
+    if len(places) == size:
+        return evaluation
+    index = list(places)
+    hidden = {layer: rows[index] for layer, rows in evaluation.hidden.items()}
+    assert evaluation.logits is not None
+    return Evaluation(logits=evaluation.logits[index], hidden=hidden)
