@@ -6,6 +6,7 @@ so at a time, others look on; `attend` gives the task to a helper, for requests 
 
 from __future__ import annotations
 
+import atexit
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
@@ -68,6 +69,7 @@ class Scheduler:
         self._driver = 0  # that thread
         self._news = Condition()
         self._helper: Thread | None = None
+        self._leaving = False  # the program ends
 
     # -- coming and going ---------------------------------------------------------------------
 
@@ -162,17 +164,27 @@ class Scheduler:
             if self._helper is None:
                 self._helper = Thread(target=self._attend, name="stretto", daemon=True)
                 self._helper.start()
+                atexit.register(self._leave)
 
     def _attend(self) -> None:
         while True:
             try:
-                self.run(lambda: not self._tickets)
+                self.run(lambda: self._leaving or not self._tickets)
             except Exception as error:  # nobody else would hear of it
                 self._fail(self._tickets, error)
             with self._lock:
+                if self._leaving:
+                    return
                 if not self._tickets:
                     self._helper = None
+                    atexit.unregister(self._leave)
                     return
+
+    def _leave(self) -> None:
+        """The program ends: let the helper end its round first, as no thread may be in the middle of one then."""
+        self._leaving = True
+        if self._helper is not None:
+            self._helper.join()
 
     # -- one round ----------------------------------------------------------------------------
 
@@ -279,7 +291,9 @@ class Scheduler:
 
     def _open(self, ticket: Ticket, rows: int) -> None:
         """Begin to read a row's text."""
-        if ticket.work is None:
+        known = self._loops.get(type(ticket.method))
+        if ticket.alone or known is None or known is not ticket.loop:  # that of the ticket has failed since
+            ticket.loop = ticket.work = None
             self._begin(ticket, rows)
         assert ticket.loop is not None
         ticket.unread = len(ticket.row.history.tokens)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import subprocess
+import sys
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any, ClassVar
@@ -177,6 +179,18 @@ def test_a_row_that_fails_fails_alone() -> None:
         handle.result()
 
 
+def test_a_row_that_fails_leaves_nothing_to_those_that_still_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, faulty = [[1, 2], [3, 2], [2, 2, 1], [1, 1, 1], [3, 1], [0]], Speculate(Faulty(), Exact(), Fixed(3))
+    expected = engine().generate(prompts, "plain", max_new_tokens=9)
+    served = engine()
+    monkeypatch.setattr(served._scheduler, "_most", 2)
+    found = served.generate(prompts, faulty, max_new_tokens=9)
+    assert [answer.tokens for answer in found if answer.error is None] == [
+        plain.tokens for plain, prompt in zip(expected, prompts, strict=True) if prompt[0] != 3
+    ]
+    assert [answer.finish == "error" for answer in found] == [prompt[0] == 3 for prompt in prompts]
+
+
 class Narrow(TableModel):
     """Runs out of memory where more than two rows are evaluated together."""
 
@@ -298,6 +312,18 @@ def test_a_handle_tells_where_its_answer_is_and_can_be_called_off() -> None:
     del dropped
     gc.collect()
     assert not served._scheduler._tickets
+
+
+def test_a_program_may_end_while_answers_are_on_their_way() -> None:
+    script = """
+from stretto.engine import Engine
+from stretto.models.table import TableModel
+handles = [Engine(TableModel.random(6, seed=4)).submit([n], "plain", max_new_tokens=10**5) for n in range(3)]
+print(next(handles[0]).tokens != [])
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "True", "")
 
 
 def test_a_round_may_ask_its_own_engine() -> None:

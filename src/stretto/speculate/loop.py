@@ -115,16 +115,12 @@ class Loop(Base[Work]):
         trees = self._propose(shares, len(rows))
         drafted, own = perf_counter(), self._now()
         evaluation = self._evaluate(rows, trees, shares)
-        done: list[tuple[Commit, Outcome]] = []
-        parts = [part_of(evaluation, share.places, len(rows)) for share in shares]
-        for share, part in zip(shares, parts, strict=True):
-            target, verdicts = share.judge(part)
-            places = enumerate(zip(share.rows, verdicts, strict=True))
-            done += [self._commit(target, at, row, verdict) for at, (row, verdict) in places]
+        done = self._judge(rows, trees, shares, evaluation)
         judged = (self._now() - own) / len(rows)
         for _, outcome in done:
             outcome.seconds = judged
-        self._teach(shares, done, parts)
+        for share in shares:
+            share.teach([done[place][1] for place in share.places], evaluation)
         self._record(done, perf_counter() - begun, drafted - begun)
         for row in [row for row in rows if row.finish]:
             self.remove(row)
@@ -170,6 +166,22 @@ class Loop(Base[Work]):
         hidden = tuple(sorted({layer for share in shares for layer in share.work.hidden}))
         return self.model.evaluate(window, self.cache, Want(hidden=hidden))
 
+    def _judge(
+        self, rows: Sequence[Row], trees: Sequence[Tree], shares: Sequence[Share], evaluation: Evaluation
+    ) -> list[tuple[Commit, Outcome]]:
+        """What becomes of every row's tree; rows of one acceptor are judged together, whatever drafts for them."""
+        panels: dict[Acceptor, list[int]] = {}
+        for share in shares:
+            panels.setdefault(share.work.method.accept, []).extend(share.places)
+        done: dict[int, tuple[Commit, Outcome]] = {}
+        for acceptor, places in panels.items():
+            places.sort()
+            part = part_of(evaluation, places, len(rows))
+            target = Target([rows[place] for place in places], [trees[place] for place in places], part)
+            for at, verdict in enumerate(acceptor.accept(target)):
+                done[places[at]] = self._commit(target, at, rows[places[at]], verdict)
+        return [done[place] for place in range(len(rows))]
+
     def _commit(self, target: Target, at: int, row: Row, verdict: Verdict) -> tuple[Commit, Outcome]:
         """Make the verdict final: cut it where the row ends, keep its slots of the cache."""
         tree = target.trees[at]
@@ -190,15 +202,6 @@ class Loop(Base[Work]):
         """Both log-probabilities of the token chosen after `parent`."""
         raw, steered = target.raw(at, parent)[None], target.steered(at, parent)[None]
         return reported([token], raw, steered, row.log_probabilities or 0)[0]
-
-    def _teach(
-        self, shares: Sequence[Share], done: Sequence[tuple[Commit, Outcome]], parts: Sequence[Evaluation]
-    ) -> None:
-        """Everyone learns the outcome."""
-        at = 0
-        for share, part in zip(shares, parts, strict=True):
-            share.teach([outcome for _, outcome in done[at : at + len(share.rows)]], part)
-            at += len(share.rows)
 
     def _record(self, done: Sequence[tuple[Commit, Outcome]], seconds: float, draft_seconds: float) -> None:
         """Counters and the trace."""

@@ -11,7 +11,7 @@ from ..entry import Guarantee
 from ..models.contract import NOTHING, Evaluation, Want
 from ..row import Row
 from ..tree import Tree
-from .contract import Drafting, Outcome, Planning, Room, Session, Target, Verdict
+from .contract import Drafting, Outcome, Planning, Room, Session
 
 if TYPE_CHECKING:
     from .loop import Speculate
@@ -81,21 +81,16 @@ class Share:
                 return
         self.proposed = self.trees = [Tree() for _ in self.rows]
 
-    def judge(self, evaluation: Evaluation) -> tuple[Target, list[Verdict]]:
-        """What the acceptor makes of the evaluation of these rows."""
-        target = Target(self.rows, self.trees, evaluation)
-        return target, self.work.method.accept.accept(target)
-
     def teach(self, outcomes: Sequence[Outcome], evaluation: Evaluation) -> None:
-        """Drafter and planner learn what became of the proposals."""
+        """Drafter and planner learn what became of the proposals; `evaluation` is that of all rows of the round."""
         drafting, planning = self.work.drafting, self.work.planning
         if drafting is None or planning is None or self.resting:
             return
-        for at, (row, outcome) in enumerate(zip(self.rows, outcomes, strict=True)):
+        for at, (place, row, outcome) in enumerate(zip(self.places, self.rows, outcomes, strict=True)):
             if drafting.observes and evaluation.logits is not None:
-                outcome.logits = evaluation.logits[at, : 1 + len(outcome.tree)]
+                outcome.logits = evaluation.logits[place, : 1 + len(outcome.tree)]
             for layer in drafting.hidden:
-                outcome.hidden[layer] = evaluation.hidden[layer][at, : 1 + len(outcome.tree)]
+                outcome.hidden[layer] = evaluation.hidden[layer][place, : 1 + len(outcome.tree)]
             session = self.work.sessions[row]
             outcome.missed = session.missed()
             session.advance(outcome)
