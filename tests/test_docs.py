@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from laws.worlds import decode
-from stretto import cli, method
+from stretto import cli, method, zoo
 from stretto.constrain.languages import language
 from stretto.constrain.matcher import Matcher
 from stretto.models.masked import LAYOUTS
@@ -46,6 +46,15 @@ def test_the_drafter_of_the_page_is_short_and_lawful(monkeypatch: pytest.MonkeyP
     (row,) = decode(looping, [[0]], drafter=drafter, new_tokens=40)
     assert row.counters.rounds < 20
     exec(compile(use, "write-a-drafter.md", "exec"), shown)
+
+
+def test_the_page_on_many_answers_works_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    if "causal" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    shown: dict[str, Any] = {}
+    for block in blocks("many-at-once.md"):
+        exec(compile(block, "many-at-once.md", "exec"), shown)
+    assert len(capsys.readouterr().out) > 200 and shown["code"].status == shown["story"].status == "ended"
 
 
 def test_the_page_on_masked_models_works_as_it_stands(
@@ -108,6 +117,15 @@ def test_the_grammar_of_the_page_is_one(tmp_path: Path) -> None:
 def engine_text(shown: dict[str, Any]) -> str:
     """The whole text of the filled example."""
     return str(shown["engine"].decode([*shown["filled"].prompt_tokens, *shown["filled"].tokens]))
+
+
+def test_the_page_on_many_answers_works_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    if "causal" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    shown: dict[str, Any] = {}
+    for block in blocks("many-at-once.md"):
+        exec(compile(block, "many-at-once.md", "exec"), shown)
+    assert len(capsys.readouterr().out) > 200 and shown["code"].status == shown["story"].status == "ended"
 
 
 def test_the_page_on_masked_models_names_what_there_is() -> None:
