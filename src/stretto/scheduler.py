@@ -76,7 +76,7 @@ class Scheduler:
     def submit(self, group: Sequence[Ticket]) -> None:
         """Let the samples of one prompt wait for their turn. Raises Unsupported where the parts cannot serve."""
         first = group[0]
-        self._begin(first, len(group))
+        self._begin(first)
         for ticket in group:
             ticket.group = list(group)
         first.twins = list(group[1:])
@@ -255,14 +255,14 @@ class Scheduler:
 
     # -- admission and reading ----------------------------------------------------------------
 
-    def _begin(self, ticket: Ticket, rows: int = 1) -> None:
+    def _begin(self, ticket: Ticket) -> None:
         """Find the ticket the loop of its family, and its parts at work."""
         family = type(ticket.method)
         loop: Loop[Any] | None = None if ticket.alone else self._loops.get(family)
         if loop is None:
             context, limits = self._context(), ticket.row.limits
             slots = len(ticket.row.history.tokens) + limits.new_tokens + 64
-            fresh: Loop[Any] = ticket.method.loop(context, context.target.new_cache(rows, min(slots, 1024)))
+            fresh: Loop[Any] = ticket.method.loop(context, context.target.new_cache(1, min(slots, 1024)))
             loop, ticket.work, fresh.usual = fresh, fresh.usual, None
             if not ticket.alone:
                 self._loops[family] = loop
@@ -285,16 +285,16 @@ class Scheduler:
             with self._lock:
                 self._waiting.popleft()
             try:
-                self._open(first, len(group))
+                self._open(first)
             except Exception as error:
                 self._fail(group, error)
 
-    def _open(self, ticket: Ticket, rows: int) -> None:
+    def _open(self, ticket: Ticket) -> None:
         """Begin to read a row's text."""
         known = self._loops.get(type(ticket.method))
         if ticket.alone or known is None or known is not ticket.loop:  # that of the ticket has failed since
             ticket.loop = ticket.work = None
-            self._begin(ticket, rows)
+            self._begin(ticket)
         assert ticket.loop is not None
         ticket.unread = len(ticket.row.history.tokens)
         ticket.reading = ticket.loop.read(ticket.row, ticket.work, lambda: self._chunk(ticket))

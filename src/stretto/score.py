@@ -324,7 +324,7 @@ def _read(model: Model, cache: Cache, texts: Sequence[_Text], budget: int) -> No
     while left:
         size = max(1, budget // len(left))
         pieces = [text.tokens[text.read : text.read + size] for text in left]
-        starts = [cache.length(text.row) for text in left]
+        starts = [cache.following(text.row) for text in left]
         asked = [[slot for slot in range(size) if text.read + slot in text.asked] for text in left]
         most = max(map(len, asked))
         slots = torch.tensor([[*each, *[0] * (most - len(each))] for each in asked], device=model.device)  # [B, n]

@@ -16,6 +16,7 @@ from stretto.models.cache import Cache
 from stretto.models.contract import NOTHING, Want
 from stretto.models.kernel_choice import Wish
 from stretto.models.lean import Lean, lean_or_none
+from stretto.models.trunk import Sharing
 from stretto.models.window import Window
 
 CPU = torch.device("cpu")
@@ -90,6 +91,23 @@ def test_chains_trees_and_batches_are_single_steps(family: str, form: str) -> No
             cache.truncate(row, context)
             some = logits(model, cache, window)[0, :1]  # nothing of what was taken back is left
             assert torch.equal(some, plain[:1])
+
+
+@pytest.mark.parametrize("family", APPLIES)
+def test_rows_that_share_are_single_steps(family: str) -> None:
+    model, context = bitwise(family, "float32"), 30
+    plain = one_by_one(family, "float32", context)
+    cache, row = begun(model, context)
+    cache.sharing = Sharing(least=2, worth=1)
+    _, other = begun(model, 50, tokens=TOKENS[::-1], cache=cache)
+    forks = cache.fork(row, 2)
+    window = Window.chain(
+        [row, other, *forks], [TOKENS[context : context + 5], [1, 2], [7], [8, 9, 10]], [30, 50, 30, 30], CPU
+    )
+    assert torch.equal(logits(model, cache, window)[0, :5], plain[:5])
+    assert cache.shared(row) == context
+    alone = logits(model, cache, Window.chain([row], [TOKENS[context + 5 : context + 8]], [context + 5], CPU))[0]
+    assert torch.equal(alone, plain[5:8])
 
 
 def test_raw_keys_and_chosen_slots_too() -> None:

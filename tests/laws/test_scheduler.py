@@ -126,11 +126,11 @@ def test_what_ends_gives_everything_back() -> None:
     loop = other.loop
     assert loop is not None and len(loop.rows) == 3 and len(loop._begun) == 2
     served._scheduler.cancel([first, second])
-    assert loop.rows == [other.row] and len(loop.cache._rows) == 1
+    assert loop.rows == [other.row] and len(loop.cache.rows) == 1
     gc.collect()
     assert [known for known, work in loop._begun if work() is not None] == [other.method]
     served._scheduler.cancel([other])
-    assert not loop.rows and not loop.cache._rows and not served._scheduler._loops
+    assert not loop.rows and not loop.cache.rows and not served._scheduler._loops
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from fractions import Fraction
 import torch
 
 from stretto.context import Context
-from stretto.models.cache import Cache, visibility
+from stretto.models.cache import Cache
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Evaluation, Want
+from stretto.models.place import visibility
 from stretto.models.table import TableModel
 from stretto.models.window import Window
 from stretto.row import Limits, Row

@@ -15,10 +15,10 @@ from models.test_network import eager
 from stretto.errors import ModelError
 from stretto.models import agreement, fuse
 from stretto.models.agreement import gap, probed
-from stretto.models.cache import Chunk
 from stretto.models.contract import Ability
 from stretto.models.lean import lean_or_none
 from stretto.models.network import Network
+from stretto.models.place import Chunk
 
 
 @remember

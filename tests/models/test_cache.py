@@ -8,14 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stretto.errors import OutOfMemory
-from stretto.models.cache import Cache, CacheShape, visibility
+from stretto.models.blocks import CacheShape
+from stretto.models.cache import Cache
+from stretto.models.place import visibility
+from stretto.models.trunk import Sharing
 from stretto.models.window import Window
 
 CPU = torch.device("cpu")
 
 
-def new_cache(layers: int = 2, rows: int = 1, slots: int = 2) -> Cache:
-    return Cache(CacheShape(layers, 2, 3, 1, torch.float32, CPU), rows, slots)
+def new_cache(layers: int = 2, rows: int = 1, slots: int = 2, sharing: Sharing = Sharing()) -> Cache:
+    return Cache(CacheShape(layers, 2, 3, 1, torch.float32, CPU), rows, slots, sharing=sharing)
 
 
 def write(cache: Cache, rows: list[int], chunks: list[list[int]], layers: tuple[int, int] | None = None) -> None:
@@ -27,7 +30,7 @@ def write(cache: Cache, rows: list[int], chunks: list[list[int]], layers: tuple[
     for layer in range(*(layers or (0, cache.shape.layers))):
         keys = window.tokens[:, None, :, None] * (layer + 1.0) * torch.ones(1, 2, 1, 3)
         read, _ = cache.append(layer, keys, keys[..., :1], place)
-        assert read.shape[:3] == (len(rows), 2, place.end)
+        assert read.shape[:3] == (len(rows), 2, place.read.end)
     cache.settle(place)
 
 
@@ -38,10 +41,11 @@ def held(cache: Cache, row: int, layer: int = 0) -> list[int]:
     return [int(key) // (layer + 1) for key in keys[0, :, 0]]
 
 
+@pytest.mark.parametrize("sharing", [Sharing(), Sharing(1, 1), Sharing(2, 6, 2)])
 @settings(max_examples=60)
-@given(st.data())
-def test_any_sequence_of_operations_keeps_what_the_list_says(data):
-    cache, expected = new_cache(), {}
+@given(data=st.data())
+def test_any_sequence_of_operations_keeps_what_the_list_says(data, sharing):
+    cache, expected = new_cache(sharing=sharing), {}
     for _ in range(data.draw(st.integers(1, 25))):
         action = data.draw(st.sampled_from(["open", "write", "write", "keep", "truncate", "fork", "free"]))
         rows = sorted(expected)
@@ -137,7 +141,7 @@ def test_who_sees_whom(tree, lengths, reach):
         window.visible = torch.tensor([[[1, 0, 0], [1, 1, 0], [1, 0, 1]], [[1, 0, 0], [0, 1, 0], [1, 1, 1]]]).bool()
     place = cache.place(window)
     mask = visibility(place, cache, reach)
-    size = (2, 1, 3, place.end)
+    size = (2, 1, 3, place.read.end)
     mask = torch.ones(size, dtype=torch.bool) if mask is None else mask.expand(size)
     seen = [[mask[r, 0, t].nonzero()[:, 0].tolist() for t in range(3)] for r in range(2)]
     assert seen == dense(window, lengths, reach)
@@ -156,9 +160,9 @@ def test_everyone_sees_every_real_slot(held_before, real):
     place = cache.place(window)
     mask = visibility(place, cache)
     assert (mask is None) == (held_before == (2, 2) and real == (3, 3))
-    mask = torch.ones(2, 1, 3, place.end, dtype=torch.bool) if mask is None else mask
+    mask = torch.ones(2, 1, 3, place.read.end, dtype=torch.bool) if mask is None else mask
     for r in range(2):
-        expected = torch.arange(place.end) < held_before[r] + real[r]
+        expected = torch.arange(place.read.end) < held_before[r] + real[r]
         assert (mask[r, 0] == expected).all()
 
 

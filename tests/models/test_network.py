@@ -20,6 +20,7 @@ from stretto.models.attention import attend
 from stretto.models.cache import Cache
 from stretto.models.contract import NOTHING, Ability, Want
 from stretto.models.network import Network
+from stretto.models.trunk import Sharing
 from stretto.models.window import RAW, Window
 from stretto.tree import ROOT, Proposal, Tree, slot_of
 
@@ -192,6 +193,36 @@ def test_unequal_rows_are_as_alone(network: Network, reference: PreTrainedModel,
             expected = truth(reference, prompts[at] + trees[at].path_tokens(node))[-1]
             close(logits[place, slot_of(node)], expected)
     assert [cache.length(row) for row in rows] == [12 + 5, 3, 9 + 7]
+
+
+@pytest.mark.parametrize("key_form", ["rotated", "raw"])
+def test_rows_that_share_are_as_alone(network: Network, reference: PreTrainedModel, key_form: Any) -> None:
+    """One stands on a trunk, two on a trunk that stands on it, and one on none; beside each other, then by halves."""
+    cache = network.new_cache(key_form=key_form)
+    cache.sharing = Sharing(least=2, worth=1)
+    first, other = cache.open(), cache.open()
+    feed(network, cache, first, TOKENS[:9])
+    feed(network, cache, other, TOKENS[30:36])
+    (second,) = cache.fork(first)
+    feed(network, cache, second, TOKENS[20:24])
+    (third,) = cache.fork(second)
+    texts = {third: [*TOKENS[:9], *TOKENS[20:24]], other: TOKENS[30:36], first: TOKENS[:9]}
+    texts[second] = texts[third].copy()
+    assert [cache.shared(row) for row in texts] == [13, 0, 9, 13]
+    for at, rows in enumerate([[first, other, third, second], [third, second], [second, first], [third]]):
+        trees = [some_tree(3 + at, 5), Tree.chain(TOKENS[:3]), Tree(), some_tree(6, 3)][: len(rows)]
+        roots = [10 + at + each for each in range(len(rows))]
+        window = Window.forest(rows, roots, trees, [len(texts[row]) for row in rows], CPU)
+        logits = network.evaluate(window, cache).logits
+        assert logits is not None
+        for place, (row, root, tree) in enumerate(zip(rows, roots, trees, strict=True)):
+            texts[row].append(root)
+            for node in range(ROOT, len(tree)):
+                close(logits[place, slot_of(node)], truth(reference, texts[row] + tree.path_tokens(node))[-1])
+            start = len(texts[row]) - 1
+            path = tree.path(len(tree) - 1) if len(tree) else []
+            cache.keep(row, start, [start, *(start + slot_of(node) for node in path)])
+            texts[row] += tree.path_tokens(len(tree) - 1) if len(tree) else []
 
 
 @pytest.mark.parametrize("key_form", ["rotated", "raw"])

@@ -98,7 +98,7 @@ def test_caches_hold_the_texts_and_nothing_else(name, temperature):
                     assert len(held) == len(text) - 1
     assert [len(row.new_tokens) for row in rows] == [7, 8, 9]
     for reader in readers(loop.usual):
-        assert not reader.cache._places  # everything was given back
+        assert not reader.cache.rows  # everything was given back
 
 
 def readers(routing):

@@ -99,7 +99,7 @@ class Board:
 
     def fork(self, sheet: Sheet, count: int = 1) -> list[Sheet]:
         """Sheets that begin as copies: several canvases that share what was computed so far."""
-        rows = self.cache.fork(sheet.row, count)
+        rows = self.cache.fork(sheet.row, count, fixed=0)  # any slot may be computed again
         return [Sheet(row, sheet.held.copy(), dict(sheet.branches), dict(sheet.hidden)) for row in rows]
 
     def close(self, sheet: Sheet) -> None:

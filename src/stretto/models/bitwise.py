@@ -28,6 +28,7 @@ class Bitwise(Lean):
 
     def __init__(self, weights: Weights) -> None:
         super().__init__(weights)
+        self._apart = False  # two sums put together are not the bits of one
         self._open, self._shut = self._open.double(), self._shut.double()
         self._grids = sums.grids(weights.heads + weights.key_heads, weights.key_heads)
         self._key_grid = sums.grids(1, 0)

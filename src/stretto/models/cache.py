@@ -5,17 +5,22 @@ evaluation writes and reads are cut for all layers at once. Slots carry their po
 own length in every layer (shallow layers may run ahead of deep ones). Rows are named by numbers that stay
 the same; their places in the blocks are packed to the front, so that the rows of a batch are a plain
 slice and reading them copies nothing.
+
+What rows share lies in trunks (trunk.py), which count those that stand on them: a fork of a long row copies
+nothing, and where two rows part each goes on in slots of its own, which come after those of its trunks. A trunk
+that too few rows stand on to be worth its own reading is taken back into them. Blocks shrink when rows leave.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ..errors import OutOfMemory
+from .blocks import Blocks, CacheShape
+from .place import Columns, Place
+from .trunk import Gathered, Held, Sharing, Standing, Trunk
 from .window import Window
 
 if TYPE_CHECKING:
@@ -24,291 +29,275 @@ if TYPE_CHECKING:
 KeyForm = Literal["rotated", "raw"]  # whether keys are stored after or before the rotary rotation
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A layer that sees no further back than to the last multiple of so many positions."""
-
-    size: int
-
-
-Reach = int | Chunk | None  # how far back a layer sees: so many positions, its own included; None: to the start
-
-
-@dataclass(frozen=True, slots=True)
-class CacheShape:
-    """What one slot of every layer holds."""
-
-    layers: int
-    heads: int  # key/value heads
-    key_size: int
-    value_size: int
-    dtype: torch.dtype
-    device: torch.device
-
-    @property
-    def bytes_per_slot(self) -> int:
-        return self.layers * self.heads * (self.key_size + self.value_size) * self.dtype.itemsize
-
-
-@dataclass(slots=True)
-class Place:
-    """Where one window lies in the cache: made by `Cache.place`, used by every layer of one evaluation."""
-
-    window: Window
-    rows: slice | Tensor  # places of the window's rows in the blocks
-    starts: list[int]  # B; the slot at which each row's window begins
-    level: bool  # whether all rows begin at the same slot
-    end: int  # S: one past the last slot that any row uses
-    slots: Tensor | None  # [B, T] slots of the window, where the rows do not begin level
-    starts_tensor: Tensor | None  # [B] the same as `starts`, where the rows do not begin level
-    first: int  # the first layer that runs; the lists below begin with it
-    seen: tuple[Sequence[Tensor], Sequence[Tensor]]  # keys, values that the rows may read: [B, H, S, size] each
-    new: tuple[Sequence[Tensor], Sequence[Tensor]] | None  # those of the window, [B, H, T, size], in level rows
-
-
 class Cache:
     """Growable key/value store. `length(row)` tokens of a row are valid, in layer order."""
 
-    def __init__(self, shape: CacheShape, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> None:
+    def __init__(
+        self,
+        shape: CacheShape,
+        rows: int = 1,
+        slots: int = 256,
+        key_form: KeyForm = "rotated",
+        sharing: Sharing = Sharing(),
+    ) -> None:
         self.shape = shape
+        self.sharing = sharing
         self.key_form: KeyForm = key_form
-        self._slots = max(slots, 1)
-        self._positions: Tensor  # [rows, slots]
-        self._blocks: tuple[Tensor, Tensor]  # keys and values
-        self._allocate(max(rows, 1), self._slots, None)
-        self._lengths: dict[int, list[int]] = {}  # row -> length per layer
-        self._places: dict[int, int] = {}  # row -> place in the blocks
-        self._rows: list[int] = []  # the same by place
+        self._blocks = Blocks(shape, max(rows, 1), max(slots, 1))
+        self._held: dict[int, Held] = {}  # by row
+        self.rows: list[int] = []  # those that are open, by place
         self._next_row = 0
+        self._left = 0  # rows, since it was last looked whether the blocks are too large
 
     # -- rows ---------------------------------------------------------------------------------
 
     def open(self) -> int:
         """A new, empty row."""
-        if len(self._places) == self.rows_allocated:
-            self._allocate(2 * self.rows_allocated, self._slots, self._blocks)
+        self._blocks.grow(len(self.rows) + 1, 0)
         row = self._next_row
         self._next_row += 1
-        self._places[row] = len(self._rows)
-        self._rows.append(row)
-        self._lengths[row] = [0] * self.shape.layers
+        self._held[row] = Held(len(self.rows), [0] * self.shape.layers)
+        self.rows.append(row)
         return row
 
     def free(self, row: int) -> None:
-        """Drop a row; the last row in the blocks moves into its place."""
-        place, moved = self._places.pop(row), self._rows.pop()
-        del self._lengths[row]
-        if moved == row:
-            return
-        self._copy_place(len(self._rows), place, max(self._lengths[moved]))
-        self._places[moved], self._rows[place] = place, moved
+        """Drop a row; the last row in the blocks moves into its place, and blocks that became too large shrink."""
+        held, moved = self._held.pop(row), self.rows.pop()
+        for trunk in held.trunks:
+            trunk.rows -= 1
+        if moved != row:
+            last = self._held[moved]
+            self._blocks.copy(last.place, held.place, max(last.lengths) - last.base)
+            last.place, self.rows[held.place] = held.place, moved
+        self._left += 1
+        if self._left >= len(self.rows):  # not at each: a row that leaves costs the same in any batch
+            self._shrink()
 
-    def fork(self, row: int, count: int = 1) -> list[int]:
-        """`count` new rows that begin as copies of `row`."""
-        copies = []
-        for _ in range(count):
-            copy = self.open()
-            self._copy_place(self._places[row], self._places[copy], max(self._lengths[row]))
-            self._lengths[copy] = self._lengths[row].copy()
-            copies.append(copy)
+    def fork(self, row: int, count: int = 1, fixed: int | None = None) -> list[int]:
+        """`count` new rows that begin as copies of `row`.
+
+        So many of its first slots are `fixed` (None: all): never dropped or put elsewhere in any of these rows for as
+        long as that row lives. These are shared, where they are many; should they change after all, it only costs time.
+        """
+        source = self._held[row]
+        self._seal(source, min(source.lengths) if fixed is None else fixed)
+        copies = [self.open() for _ in range(count)]
+        for copy in copies:
+            held = self._held[copy]
+            held.lengths, held.trunks, held.base = source.lengths.copy(), source.trunks.copy(), source.base
+            self._blocks.copy(source.place, held.place, max(source.lengths) - source.base)
+            for trunk in held.trunks:
+                trunk.rows += 1
         return copies
 
     def place_of(self, row: int) -> int:
         """Where a row stands in the blocks, from 0."""
-        return self._places[row]
+        return self._held[row].place
 
     def in_order(self, rows: Sequence[int]) -> list[int]:
         """The same rows in the order of the blocks: a batch in this order is read without copying."""
-        return sorted(rows, key=self._places.__getitem__)
+        return sorted(rows, key=self.place_of)
 
     # -- lengths ------------------------------------------------------------------------------
 
     def length(self, row: int, layer: int = 0) -> int:
         """How many tokens of `row` layer `layer` holds."""
-        return self._lengths[row][layer]
+        return self._held[row].lengths[layer]
 
     def truncate(self, row: int, length: int, first: int = 0) -> None:
         """Drop whatever a layer, of those from `first` on, holds beyond `length` tokens."""
-        lengths = self._lengths[row]
-        self._lengths[row] = [*lengths[:first], *(min(held, length) for held in lengths[first:])]
+        held = self._own(row, length)
+        held.lengths = [*held.lengths[:first], *(min(each, length) for each in held.lengths[first:])]
+
+    def rewind(self, row: int, position: int) -> None:
+        """Drop the last tokens of a row, as many as stand at `position` or behind it."""
+        self.truncate(row, self._held[row].lengths[0] - max(0, self.following(row) - position))
 
     def keep(self, row: int, start: int, slots: Sequence[int]) -> None:
         """From slot `start` on, keep only `slots` (ascending), closing the gaps; a layer keeps what it holds."""
         count = len(slots)
-        lengths = self._lengths[row]
         if list(slots) == list(range(start, start + count)):  # a prefix: nothing moves
-            self._lengths[row] = [min(held, start + count) for held in lengths]
+            self.truncate(row, start + count)
             return
-        place = self._places[row]
-        source = torch.tensor(slots, device=self.shape.device)
-        for layer, held in enumerate(lengths):
-            lengths[layer] = min(held, start + sum(1 for slot in slots if slot < held))
-        end = start + count
-        self._positions[place, start:end] = self._positions[place, source]
-        for block in self._blocks:  # beyond its length a layer moves garbage, which nobody reads
-            block[:, place, :, start:end] = block[:, place].index_select(2, source)
+        held = self._own(row, start)
+        held.lengths = [min(each, start + sum(1 for slot in slots if slot < each)) for each in held.lengths]
+        self._blocks.gather(held.place, start - held.base, [slot - held.base for slot in slots])
+
+    def shared(self, row: int) -> int:
+        """How many of a row's first slots it holds together with others."""
+        return self._held[row].base
+
+    # -- positions ----------------------------------------------------------------------------
+
+    def position(self, row: int, slot: int) -> int:
+        """The position of the token in a slot, which need not be the slot's number."""
+        held = self._held[row]
+        for trunk in held.trunks:
+            if slot < trunk.start + trunk.slots:
+                return int(trunk.positions[slot - trunk.start])
+        return self._blocks.position(held.place, slot - held.base)
+
+    def following(self, row: int, slots: int | None = None) -> int:
+        """The position that follows the first so many slots of a row (None: all that its first layer holds)."""
+        slots = self._held[row].lengths[0] if slots is None else slots
+        return self.position(row, slots - 1) + 1 if slots else 0
 
     # -- writing and reading (used by models) -----------------------------------------------------
 
-    def place(self, window: Window) -> Place:
+    def place(self, window: Window, apart: bool = False) -> Place:
         """Make room for a window and note the positions of its slots.
 
-        Raises OutOfMemory when the blocks cannot grow.
+        A model that reads trunks `apart` finds them in `Place.standings`; for any other, `append` puts them together
+        with the rows' own slots. Raises OutOfMemory when the blocks cannot grow.
         """
         first, last = window.layers or (0, self.shape.layers)
-        starts = [self._lengths[row][first] for row in window.rows]
-        for row, start in zip(window.rows, starts, strict=True):
-            held = self._lengths[row][first:last]
-            assert held.count(start) == len(held), f"row {row}: layers {first} to {last} hold {held} tokens"
-        size = window.tokens.shape[1]
-        end = max(starts) + size
-        self._grow(end)
-        at = [self._places[row] for row in window.rows]
-        contiguous = at == list(range(at[0], at[0] + len(at)))
-        rows = slice(at[0], at[0] + len(at)) if contiguous else torch.tensor(at, device=self.shape.device)
-        if isinstance(rows, slice):
-            keys, values = (block[first:last, rows, :, :end] for block in self._blocks)
-            seen = (keys.unbind(0), values.unbind(0))
+        size, device = window.tokens.shape[1], self.shape.device
+        rows = [self._held[row] for row in window.rows]
+        starts, shared = [], False
+        for row, held in zip(window.rows, rows, strict=True):
+            lengths = held.lengths[first:last]
+            assert lengths.count(lengths[0]) == len(lengths), (
+                f"row {row}: layers {first} to {last} hold {lengths} tokens"
+            )
+            if held.trunks:
+                self._weigh(held)
+                shared = shared or held.base > 0
+            starts.append(lengths[0] - held.base)
+        own = Columns.of(starts, size, device)
+        if own.end > self._blocks.slots:
+            self._blocks.grow(len(self.rows), own.end)
+        at = [held.place for held in rows]
+        if at == list(range(at[0], at[0] + len(at))):
+            span = slice(at[0], at[0] + len(at))
+            keys, values = (block[first:last, span, :, : own.end] for block in self._blocks.all[1:])
+            place = Place(window, span, own, own, first, (keys.unbind(0), values.unbind(0)))
+            if own.level:
+                start = own.starts[0]
+                place.new = keys[:, :, :, start:].unbind(0), values[:, :, :, start:].unbind(0)
         else:  # read layer by layer, after the layer has written
-            seen = ((), ())
-        if starts.count(starts[0]) == len(starts):
-            start = starts[0]
-            self._positions[rows, start:end] = window.positions
-            new = None
-            if isinstance(rows, slice):
-                new = (keys[:, :, :, start:].unbind(0), values[:, :, :, start:].unbind(0))
-            return Place(window, rows, starts, True, end, None, None, first, seen, new)
-        starts_tensor = torch.tensor(starts, device=self.shape.device)
-        slots = starts_tensor[:, None] + torch.arange(size, device=self.shape.device)  # [B, T]
-        index = torch.tensor(at, device=self.shape.device)[:, None]
-        self._positions[index, slots] = window.positions
-        return Place(window, rows, starts, False, end, slots, starts_tensor, first, seen, None)
+            place = Place(window, torch.tensor(at, device=device), own, own, first, ((), ()))
+        if own.level:
+            self._blocks.positions[place.rows, own.starts[0] : own.end] = window.positions
+        else:
+            self._blocks.positions[torch.tensor(at, device=device)[:, None], own.slots] = window.positions
+        if shared:
+            self._stand(place, rows, apart)
+        return place
 
     def append(self, layer: int, keys: Tensor, values: Tensor, place: Place) -> tuple[Tensor, Tensor]:
-        """Write the window's keys and values [B, H, T, size]; return the rows' own, [B, H, S, size]."""
+        """Write the window's keys and values [B, H, T, size]; return those that the rows read, [B, H, S, size].
+
+        Trunks that are read apart are not among them.
+        """
         index = layer - place.first
         if place.new is not None:
             place.new[0][index].copy_(keys)
             place.new[1][index].copy_(values)
-            return place.seen[0][index], place.seen[1][index]
-        rows = place.rows
-        if isinstance(rows, slice):
-            rows = torch.arange(rows.start, rows.stop, device=self.shape.device)
-        slots = place.slots
-        if slots is None:
-            slots = torch.arange(place.starts[0], place.end, device=self.shape.device)[None]  # [1, T]
-        for block, fresh in zip(self._blocks, (keys, values), strict=True):
-            block[layer][rows[:, None], :, slots] = fresh.transpose(1, 2)
-        if isinstance(place.rows, slice):
-            return place.seen[0][index], place.seen[1][index]
-        stored_keys, stored_values = self._blocks
-        return stored_keys[layer][rows, :, : place.end], stored_values[layer][rows, :, : place.end]
+        else:
+            rows, slots = place.rows, place.own.slots
+            if isinstance(rows, slice):
+                rows = torch.arange(rows.start, rows.stop, device=self.shape.device)
+            if slots is None:
+                slots = torch.arange(place.own.starts[0], place.own.end, device=self.shape.device)[None]  # [1, T]
+            self._blocks.scatter(layer, rows, slots, (keys, values))
+        if place.seen[0]:
+            own = place.seen[0][index], place.seen[1][index]
+        else:
+            _, stored_keys, stored_values = self._blocks.all
+            end = place.own.end
+            own = stored_keys[layer][place.rows, :, :end], stored_values[layer][place.rows, :, :end]
+        if place.gathered is None:
+            return own
+        return place.gathered.read(1, layer, own[0]), place.gathered.read(2, layer, own[1])
 
     def settle(self, place: Place) -> None:
         """Count the window's slots as held by the layers that ran."""
         window = place.window
         first, last = window.layers or (0, self.shape.layers)
-        for row, start, length in zip(window.rows, place.starts, window.lengths, strict=True):
-            self._lengths[row][first:last] = [start + length] * (last - first)
+        for row, length in zip(window.rows, window.lengths, strict=True):
+            lengths = self._held[row].lengths
+            lengths[first:last] = [lengths[first] + length] * (last - first)
 
     def positions(self, place: Place) -> Tensor:
-        """Positions of the slots that a window may see, its own included: [B, S]."""
-        return self._positions[place.rows, : place.end]
+        """Positions of the slots that `append` returns: [B, S]."""
+        if place.gathered is None:
+            return self._blocks.positions[place.rows, : place.own.end]
+        own = self._blocks.all[0][0, place.rows, :, : place.own.end]
+        return place.gathered.read(0, 0, own)[:, 0, :, 0]
 
     # -- inspection ---------------------------------------------------------------------------
 
     def keys(self, row: int, layer: int) -> Tensor:
         """Keys of one row as stored: [H, length, key_size]."""
-        return self._blocks[0][layer, self._places[row], :, : self._lengths[row][layer]]
+        return self._inspect(1, row, layer)
 
     def values(self, row: int, layer: int) -> Tensor:
         """Values of one row: [H, length, value_size]."""
-        return self._blocks[1][layer, self._places[row], :, : self._lengths[row][layer]]
+        return self._inspect(2, row, layer)
 
     def row_positions(self, row: int) -> Tensor:
         """Positions of one row's tokens: [length of its first layer]."""
-        return self._positions[self._places[row], : self._lengths[row][0]]
+        return self._inspect(0, row, 0)[0, :, 0]
 
     def bytes(self) -> int:
-        """Memory that the blocks really take."""
-        return sum(block.numel() * block.element_size() for block in (*self._blocks, self._positions))
+        """Memory that blocks and trunks really take."""
+        trunks = {trunk for held in self._held.values() for trunk in held.trunks}
+        return self._blocks.bytes + sum(trunk.bytes for trunk in trunks)
 
-    @property
-    def rows_allocated(self) -> int:
-        return int(self._positions.shape[0])
+    # -- trunks -------------------------------------------------------------------------------
 
-    @property
-    def slots_allocated(self) -> int:
-        return self._slots
+    def _inspect(self, block: int, row: int, layer: int) -> Tensor:
+        held = self._held[row]
+        parts = [trunk.blocks[block][layer, 0] for trunk in held.trunks]
+        own = self._blocks.all[block][layer, held.place, :, : held.lengths[layer] - held.base]
+        return torch.cat([*parts, own], 1) if parts else own
 
-    # -- blocks -------------------------------------------------------------------------------
+    def _stand(self, place: Place, rows: Sequence[Held], apart: bool) -> None:
+        """Note in a place which trunks its rows stand on, and how they are read."""
+        standings = tuple(Standing.of([held.trunks for held in rows], self.shape.device))
+        if apart:
+            place.standings = standings
+            return
+        starts = [start + held.base for start, held in zip(place.own.starts, rows, strict=True)]
+        place.read = Columns.of(starts, place.window.tokens.shape[1], self.shape.device)
+        place.gathered = Gathered(standings, [held.base for held in rows], place.read.end, self.shape.device)
 
-    def _grow(self, end: int) -> None:
-        if end > self._slots:
-            self._allocate(self.rows_allocated, max(end, 2 * self._slots), self._blocks)
+    def _seal(self, held: Held, fixed: int) -> None:
+        """Make a trunk of the first of a row's own slots, as far as they are `fixed` in all layers, where it pays."""
+        count = min(fixed, *held.lengths) - held.base
+        if count < self.sharing.least or len(held.trunks) >= self.sharing.trunks:
+            return
+        sealed = self._blocks.cut(held.place, count, max(held.lengths) - held.base - count)
+        held.trunks.append(Trunk(sealed, held.base))
+        held.base += count
+        self._shrink()
 
-    def _allocate(self, rows: int, slots: int, old: tuple[Tensor, Tensor] | None) -> None:
-        """New blocks of the given extent with what the old ones held; zeroed: masks do not stop a stray NaN."""
-        with torch.inference_mode(False):  # a block made inside inference mode could not be written outside it
-            positions, keys, values = self._zeroed(rows, slots)
-            if old is not None:
-                held_rows, held_slots = self.rows_allocated, self._slots
-                positions[:held_rows, :held_slots] = self._positions
-                for fresh, block in zip((keys, values), old, strict=True):
-                    fresh[:, :held_rows, :, :held_slots] = block
-        self._blocks, self._positions, self._slots = (keys, values), positions, slots
+    def _own(self, row: int, slot: int) -> Held:
+        """A row that holds itself what it has from a slot on."""
+        held = self._held[row]
+        while slot < held.base:
+            self._take_back(held)
+        return held
 
-    def _zeroed(self, rows: int, slots: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions, keys and values. Raises OutOfMemory."""
-        shape = self.shape
-        device, dtype = shape.device, shape.dtype
-        try:
-            positions = torch.zeros(rows, slots, dtype=torch.int64, device=device)
-            keys, values = (
-                torch.zeros(shape.layers, rows, shape.heads, slots, size, dtype=dtype, device=device)
-                for size in (shape.key_size, shape.value_size)
-            )
-        except (RuntimeError, MemoryError) as error:  # torch reports exhausted memory as a RuntimeError
-            raise OutOfMemory(
-                f"a cache for {rows} rows of {slots} tokens takes {rows * slots * shape.bytes_per_slot:,} bytes",
-                hint="ask for fewer rows or new tokens, or load the model in half precision",
-            ) from error
-        return positions, keys, values
+    def _weigh(self, held: Held) -> None:
+        """Let a row hold itself what is not worth sharing."""
+        while held.trunks:
+            trunk = held.trunks[-1]
+            fits = len(self.rows) == 1 or max(held.lengths) - trunk.start <= self._blocks.slots
+            if trunk.rows * trunk.slots >= self.sharing.worth and (trunk.rows > 1 or not fits):
+                return
+            self._take_back(held)
 
-    def _copy_place(self, source: int, target: int, length: int) -> None:
-        self._positions[target, :length] = self._positions[source, :length]
-        for block in self._blocks:
-            block[:, target, :, :length] = block[:, source, :, :length]
+    def _take_back(self, held: Held) -> None:
+        """Copy the last trunk of a row into slots of its own, and step down from it."""
+        trunk = held.trunks.pop()
+        count = max(held.lengths) - held.base
+        self._blocks.grow(len(self.rows), trunk.slots + count)
+        self._blocks.insert(held.place, trunk.blocks, count)
+        held.base = trunk.start
+        trunk.rows -= 1
 
-
-def visibility(place: Place, cache: Cache, reach: Reach = None) -> Tensor | None:
-    """Which slots each query may read: bool [B, 1, T, S], or None where every slot is open to all.
-
-    `reach` is that of a layer, in positions: with a sliding window, a query at p reads keys at positions > p - reach.
-    """
-    window, device = place.window, cache.shape.device
-    size = window.tokens.shape[1]
-    if place.level and (size == 1 or (window.everyone and min(window.lengths) == size)):
-        open_slots = None
-    elif window.everyone:
-        ends = torch.tensor([at + count for at, count in zip(place.starts, window.lengths, strict=True)], device=device)
-        open_slots = (torch.arange(place.end, device=device) < ends[:, None, None]).expand(-1, size, -1)  # [B, T, S]
-    elif window.visible is None:
-        ends = torch.arange(size, device=device)  # [T]
-        starts = place.starts[0] if place.starts_tensor is None else place.starts_tensor[:, None]
-        ends = (starts + ends).view(-1, size)  # [B or 1, T]
-        open_slots = torch.arange(place.end, device=device) <= ends[..., None]  # [B or 1, T, S]
-    elif place.level:
-        past = window.visible.new_ones(*window.visible.shape[:2], place.starts[0])
-        open_slots = torch.cat([past, window.visible], dim=2)  # [B, T, S]
-    else:
-        assert place.slots is not None and place.starts_tensor is not None
-        open_slots = torch.arange(place.end, device=device) < place.starts_tensor[:, None, None]
-        open_slots = open_slots.expand(-1, size, -1).clone()  # [B, T, S] the cached ones
-        open_slots.scatter_(2, place.slots[:, None, :].expand(-1, size, -1), window.visible)
-    span = reach.size if isinstance(reach, Chunk) else reach
-    if span is not None and int(window.positions.max()) >= span:
-        keys, queries = cache.positions(place)[:, None, :], window.positions[:, :, None]  # [B, 1, S], [B, T, 1]
-        near = keys // span == queries // span if isinstance(reach, Chunk) else queries - keys < span
-        open_slots = near if open_slots is None else open_slots & near
-    return None if open_slots is None else open_slots[:, None]
+    def _shrink(self) -> None:
+        self._left = 0
+        longest = max((max(held.lengths) - held.base for held in self._held.values()), default=0)
+        self._blocks.shrink(len(self.rows), longest)

@@ -26,13 +26,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .agreement import gap
-from .cache import Cache, CacheShape, KeyForm, Place, visibility
+from .blocks import CacheShape
+from .cache import Cache, KeyForm
 from .contract import Ability, Evaluation, Want
 from .fuse import Layer, Norm, Unlike, Weights, fuse, release
 from .kernel_choice import Wish
 from .linear import threads_for
 from .numbers import Numbers
+from .place import Place, visibility, visibility_of_trunk
 from .sound import fault, sound
+from .trunk import Standing, attend_apart
 from .window import RAW, Branch, Window
 
 CHECKED = 24  # tokens, about, on which the module must agree
@@ -52,6 +55,7 @@ class Lean:
         self.max_positions = weights.max_positions
         self.device = weights.table.device
         self.dtype = weights.table.dtype
+        self._apart = self.device.type == "cpu"  # whether it reads what rows share apart from their own
         wish = weights.wish
         dtype = str(self.dtype).removeprefix("torch.")
         self.numbers = Numbers(dtype, wish.int8, wish.bits, wish.settled, weights.kernels)
@@ -134,8 +138,8 @@ class Lean:
         return rows
 
     def _visit(self, window: Window, cache: Cache, want: Want) -> Visit:
-        place = cache.place(window)
         raw = cache.key_form == "raw"
+        place = cache.place(window, apart=self._apart and not raw and not want.attention)
         visit = Visit(
             place=place,
             cache=cache,
@@ -151,12 +155,14 @@ class Lean:
         visit.given = {branch: visit.pack(rows) for branch, rows in window.given.items()}
         first, last = window.layers or (0, self.layers)
         for reach in {layer.reach for layer in self.weights.layers[first:last]}:
-            visit.masks[reach] = self._mask(place, cache, reach)
+            visit.masks[reach] = self._mask(visibility(place, cache, reach))
+            visit.trunks[reach] = [
+                (standing, self._mask(visibility_of_trunk(place, standing, reach))) for standing in place.standings
+            ]
         return visit
 
-    def _mask(self, place: Place, cache: Cache, reach: int | None) -> Tensor | None:
+    def _mask(self, seen: Tensor | None) -> Tensor | None:
         """What to add to the scores, one row per query of a key head: [B or 1, 1, T * G, S]."""
-        seen = visibility(place, cache, reach)
         if seen is None:
             return None
         mask = torch.where(seen, self._open, self._shut)
@@ -202,7 +208,12 @@ class Lean:
         for wanted, head in visit.wanted:
             if wanted == index:
                 visit.attention[wanted, head] = self._probabilities(head, queries * layer.scale, keys, mask)
-        mixed = F.scaled_dot_product_attention(queries, keys, values, mask, scale=layer.scale)  # [B, H, T * G, size]
+        if trunks := visit.trunks[layer.reach]:
+            mixed = attend_apart(queries, keys, values, mask, trunks, layer=index, scale=layer.scale)
+        else:
+            mixed = F.scaled_dot_product_attention(
+                queries, keys, values, mask, scale=layer.scale
+            )  # [B, H, T * G, size]
         mixed = mixed.transpose(1, 2).reshape(batch * visit.size, -1)
         return mixed if slots is None else mixed.index_select(0, slots)
 
@@ -232,7 +243,8 @@ class Visit:
     branching: tuple[Branch, ...]  # whose additions are wanted
     turn: Tensor = field(init=False)  # [N, all heads, size / 2] complex: rotates queries and keys, leaves values
     given: dict[Branch, Tensor] = field(default_factory=dict)  # -> [N, C]
-    masks: dict[int | None, Tensor | None] = field(default_factory=dict)  # by reach
+    masks: dict[int | None, Tensor | None] = field(default_factory=dict)  # by reach, for the rows' own slots
+    trunks: dict[int | None, list[tuple[Standing, Tensor | None]]] = field(default_factory=dict)  # and what they share
     attention: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     branches: dict[Branch, Tensor] = field(default_factory=dict)
 

@@ -17,9 +17,11 @@ from transformers import PreTrainedModel
 from ..errors import ModelError, Unsupported
 from .agreement import gap
 from .attention import attend, probabilities
-from .cache import Cache, CacheShape, KeyForm, Place, Reach, visibility
+from .blocks import CacheShape
+from .cache import Cache, KeyForm
 from .contract import Ability, Evaluation, Want
 from .hooks import AttentionCall, Hooks, VisitedCache, cache_argument
+from .place import Place, Reach, visibility
 from .sound import fault, sound
 from .survey import HINT, Anatomy, Rotary, decoder_layers, max_positions, serving, survey
 from .window import RAW, Window

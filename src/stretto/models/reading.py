@@ -25,7 +25,7 @@ def read(
     """
     at = 0
     while at < len(tokens):
-        chunk, start = tokens[at : at + size()], cache.length(row)
+        chunk, start = tokens[at : at + size()], cache.following(row)
         window = Window.chain([row], [chunk], [start], model.device)
         yield model.evaluate(window, cache, want), start
         at += len(chunk)

@@ -20,8 +20,8 @@ from transformers import AttentionMaskInterface, PreTrainedModel
 
 from ..errors import ModelError, StrettoError
 from .attention import attend
-from .cache import Chunk, Reach
 from .hooks import NAME, AttentionCall, Hooks, VisitedCache, cache_argument
+from .place import Chunk, Reach
 
 HINT = "stretto drives decoder-only models of transformers' common form (Llama, Qwen, Gemma, GPT-2, …)"
 UNBOUNDED = 2**17  # positions of a model that names no bound

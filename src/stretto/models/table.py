@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .cache import Cache, CacheShape, KeyForm, visibility
+from .blocks import CacheShape
+from .cache import Cache, KeyForm
 from .contract import Ability, Evaluation, Want
 from .masked import Masking
+from .place import visibility
 from .window import Window
 
 

@@ -110,11 +110,11 @@ class Reader:
         wanted = wanted or [1] * len(readings)
         pending, slots = [], []
         for reading, draft, count in zip(readings, drafted, wanted, strict=True):
-            tokens = reading.after(self.cache.length(reading.cache_row), draft)
+            tokens = reading.after(self.cache.following(reading.cache_row), draft)
             assert len(tokens) >= count, "a token whose logits are wanted was evaluated before"
             slots.append(len(tokens))
             pending.append(self._evaluate_but(reading, tokens, max(count, min(len(tokens), CHUNK))))
-        starts = [self.cache.length(reading.cache_row) for reading in readings]
+        starts = [self.cache.following(reading.cache_row) for reading in readings]
         rows = [reading.cache_row for reading in readings]
         at = [
             [min(len(tokens) - count + i, len(tokens) - 1) for i in range(max(wanted))]
@@ -127,7 +127,7 @@ class Reader:
 
     def rewind(self, reading: Reading) -> None:
         """Forget what is beyond the committed tokens, and the last of them, which the next evaluation begins with."""
-        self.cache.truncate(reading.cache_row, len(reading) - 1)
+        self.cache.rewind(reading.cache_row, len(reading) - 1)
 
     def _evaluate_but(self, reading: Reading, tokens: list[int], left: int) -> list[int]:
         """Evaluate all but the last `left` of the tokens; those are handed back."""

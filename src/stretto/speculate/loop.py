@@ -185,7 +185,7 @@ class Loop(Base[Work]):
     def _commit(self, target: Target, at: int, row: Row, verdict: Verdict) -> tuple[Commit, Outcome]:
         """Make the verdict final: cut it where the row ends, keep its slots of the cache."""
         tree = target.trees[at]
-        start = len(row.history.tokens) - 1  # the root's slot
+        start = self.cache.length(row.cache_row) - 1 - len(tree)  # the root's slot
         nodes = verdict.path
         tokens = [tree.tokens[node] for node in nodes] + [verdict.extra]
         if row.log_probabilities is not None:

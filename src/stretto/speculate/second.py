@@ -92,7 +92,7 @@ class Second:
     def recite(self, reader: Reader) -> Iterator[tuple[Tensor, int]]:
         """Evaluate all but the newest committed token: logits [n, V] over the target's vocabulary, and their start."""
         tokens = reader.row.history.tokens[:-1]
-        unread = self.readable(tokens[self.cache.length(reader.cache_row) :])
+        unread = self.readable(tokens[self.cache.following(reader.cache_row) :])
         for evaluation, start in read(self.model, self.cache, reader.cache_row, unread, Want()):
             assert evaluation.logits is not None
             yield self.as_target(evaluation.logits[0]), start
@@ -124,7 +124,7 @@ class Second:
 class Part:
     """One reader's share of a window."""
 
-    start: int  # tokens that are cached before it
+    start: int  # the position that follows what is cached
     tokens: list[int]
     above: list[int]  # the slot of each one's parent; -1: the last cached token
     wanted: list[int]  # slots after which logits are wanted
@@ -149,7 +149,7 @@ class Reader:
     def begin(self) -> int:
         """Forget what was drafted; how deep a node may lie: the model must evaluate all above it."""
         if self.tokens:
-            self._keep(self._committed(), [])
+            self._keep(self._slots(), [])
             self._forget()
         return max(0, self.second.model.max_positions - len(self.row.history.tokens) + 1)
 
@@ -184,13 +184,13 @@ class Reader:
             if node not in self._held:
                 break
             kept.append(node)
-        self._keep(self._committed(), kept)
+        self._keep(self._slots(), kept)
         self._forget()
 
     def fork(self, row: Row) -> Reader:
         """A reader of `row`, whose history is a copy of this one's; what is drafted stays behind."""
-        copy = Reader(self.second, row, self.second.cache.fork(self.cache_row)[0])
-        self.second.cache.truncate(copy.cache_row, self._committed())
+        copy = Reader(self.second, row, self.second.cache.fork(self.cache_row, fixed=self._slots())[0])
+        self.second.cache.truncate(copy.cache_row, self._slots())
         return copy
 
     def close(self) -> None:
@@ -199,8 +199,8 @@ class Reader:
 
     @property
     def unread(self) -> int:
-        """How many committed tokens the cache does not hold."""
-        return len(self.row.history.tokens) - self._committed()
+        """How many committed tokens the model has not read."""
+        return len(self.row.history.tokens) - self._read()
 
     # -- evaluation ---------------------------------------------------------------------------------
 
@@ -208,15 +208,15 @@ class Reader:
         """What must be evaluated for the logits after `wanted`; from now on counted as held by the cache."""
         if self._line and len(wanted) == 1 and self.parents[wanted[0]] == self._held[-1]:  # a chain grows: in a hurry
             self._held.append(wanted[0])
-            return Part(self.second.cache.length(self.cache_row), [self.tokens[wanted[0]]], [-1], [0], True)
+            return Part(self.second.cache.following(self.cache_row), [self.tokens[wanted[0]]], [-1], [0], True)
         committed = self.row.history.tokens
-        base = self._committed()
-        if base == len(committed) and ROOT in wanted:  # read before: its logits are gone
-            base -= 1
+        slots, read = self._slots(), self._read()
+        if read == len(committed) and ROOT in wanted:  # read before: its logits are gone
+            slots, read = slots - 1, read - 1
         path = self._path_to(wanted)
-        kept = self._shared(path, wanted) if base == len(committed) else 0
-        self._keep(base, path[:kept])
-        pending = self.second.catch_up(self.cache_row, committed[base:], least=-min([ROOT, *wanted]))
+        kept = self._shared(path, wanted) if read == len(committed) else 0
+        self._keep(slots, path[:kept])
+        pending = self.second.catch_up(self.cache_row, committed[read:], least=-min([ROOT, *wanted]))
         trunk = len(pending) - 1  # the slot of the last committed token; -1: all before the nodes is cached
         slot_of = {ROOT: trunk}
         above = list(range(-1, trunk))
@@ -226,7 +226,7 @@ class Reader:
         straight = above == list(range(-1, len(above) - 1))
         self._held, self._line = path, straight and len(path) > 0
         return Part(
-            start=self.second.cache.length(self.cache_row),
+            start=self.second.cache.following(self.cache_row),
             tokens=[*pending, *(self.tokens[node] for node in path[kept:])],
             above=above,
             wanted=[slot_of[node] if node >= 0 else trunk - (ROOT - node) for node in wanted],
@@ -254,14 +254,18 @@ class Reader:
         return shared
 
     def _keep(self, base: int, nodes: Sequence[int]) -> None:
-        """Let the cache hold `base` committed tokens and these nodes, one below the other, of those it holds."""
-        if list(nodes) != self._held or base != self._committed():
-            slots = [self._committed() + self._held.index(node) for node in nodes]
+        """Let the cache hold `base` slots of committed tokens and these nodes, one below the other, of those it has."""
+        if list(nodes) != self._held or base != self._slots():
+            slots = [self._slots() + self._held.index(node) for node in nodes]
             self.second.cache.keep(self.cache_row, base, slots)
             self._held = list(nodes)
 
-    def _committed(self) -> int:
-        """How many committed tokens the cache holds."""
+    def _read(self) -> int:
+        """How many committed tokens the model has read."""
+        return self.second.cache.following(self.cache_row, self._slots())
+
+    def _slots(self) -> int:
+        """How many slots of the cache hold committed tokens."""
         return self.second.cache.length(self.cache_row) - len(self._held)
 
     def _forget(self) -> None:

@@ -325,9 +325,9 @@ def test_no_row_of_the_cache_is_left_behind() -> None:
     loop.add(row)
     while loop.rows:
         loop.step()
-        assert len(loop.cache._places) == len(loop.rows)
+        assert len(loop.cache.rows) == len(loop.rows)
         if loop.rows:
-            assert row.cache_row in loop.cache._places
+            assert row.cache_row in loop.cache.rows
 
 
 # -- wider trees and the subset rule ------------------------------------------------------------------------

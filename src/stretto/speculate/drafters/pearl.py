@@ -151,7 +151,7 @@ class PearlDrafting(Drafting):
         """The draft model's choice after each session's last token; it reads what it has not read."""
         pending = [session.catch_up() for session in sessions]
         rows = [session.cache_row for session in sessions]
-        starts = [self.second.cache.length(row) for row in rows]
+        starts = [self.second.cache.following(row) for row in rows]
         device = self.second.model.device
         window = Window.chain(rows, pending, starts, device)
         last = torch.tensor([[length - 1] for length in window.lengths], device=device)  # [B, 1]
@@ -179,7 +179,7 @@ class PearlSession(Session):
     @property
     def behind(self) -> int:
         """Tokens, committed or drafted, that the draft model has not read; at least the last one."""
-        read = self.drafting.second.cache.length(self.cache_row)
+        read = self.drafting.second.cache.following(self.cache_row)
         return len(self.history.tokens) + len(self.drafted) - read
 
     def goes_on(self, length: int) -> bool:
@@ -191,7 +191,7 @@ class PearlSession(Session):
     def catch_up(self) -> list[int]:
         """Read all but the last of many unread tokens, such as a prompt's; what is left is short."""
         second, committed = self.drafting.second, self.history.tokens
-        read = second.cache.length(self.cache_row)
+        read = second.cache.following(self.cache_row)
         unread = committed[read:] + self.drafted[max(0, read - len(committed)) :]
         return second.catch_up(self.cache_row, unread)
 
@@ -211,7 +211,7 @@ class PearlSession(Session):
         self.drafted = self.drafted[agreed:] if agreed == len(committed) else []
         last = len(self.history.tokens) + len(self.drafted) - 1  # is read when its continuation is wanted
         keep = last if self.drafted else min(right, last)
-        self.drafting.second.cache.truncate(self.cache_row, keep)
+        self.drafting.second.cache.rewind(self.cache_row, keep)
 
     def fork(self, row: Row) -> Session:
         self.drafting.wait()
