@@ -13,6 +13,8 @@ from ..errors import OutOfMemory
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .place import Place
+
 LEAST = 16  # slots below which blocks do not shrink
 
 Three = tuple["Tensor", "Tensor", "Tensor"]  # positions [1, rows, 1, slots, 1], keys, values [L, rows, H, slots, size]
@@ -92,14 +94,24 @@ class Blocks:
     def insert(self, place: int, taken: Three, left: int) -> None:
         """The reverse of `cut`."""
         count = taken[0].shape[3]
-        for block, part in zip(self.all, taken, strict=True):
+        for block in self.all:
             block[:, place, :, count : count + left] = block[:, place, :, :left].clone()
-            block[:, place, :, :count] = part[:, 0]
+        self.put(place, 0, taken)
 
-    def scatter(self, layer: int, places: Tensor, slots: Tensor, fresh: tuple[Tensor, Tensor]) -> None:
-        """Write keys and values [B, H, T, size] of one layer into slots [B or 1, T] of places [B]."""
+    def put(self, place: int, start: int, slots: Three) -> None:
+        """Write the slots of one row into a place from slot `start` on."""
+        for block, part in zip(self.all, slots, strict=True):
+            block[:, place, :, start : start + part.shape[3]] = part[:, 0]
+
+    def scatter(self, layer: int, place: Place, fresh: tuple[Tensor, Tensor]) -> None:
+        """Write a window's keys and values [B, H, T, size] of one layer, whichever rows and slots are its own."""
+        rows, slots, device = place.rows, place.own.slots, self.shape.device
+        if isinstance(rows, slice):
+            rows = torch.arange(rows.start, rows.stop, device=device)
+        if slots is None:
+            slots = torch.arange(place.own.starts[0], place.own.end, device=device)[None]  # [1, T]
         for block, each in zip(self.all[1:], fresh, strict=True):
-            block[layer][places[:, None], :, slots] = each.transpose(1, 2)
+            block[layer][rows[:, None], :, slots] = each.transpose(1, 2)
 
     def _resize(self, rows: int, slots: int) -> None:
         """Blocks of another extent with as much of what the old ones held as they have room for."""

@@ -14,13 +14,13 @@ that too few rows stand on to be worth its own reading is taken back into them. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 
-from .blocks import Blocks, CacheShape
+from .blocks import Blocks, CacheShape, Three
 from .place import Columns, Place
-from .trunk import Gathered, Held, Sharing, Standing, Trunk
+from .trunk import Gathered, Held, Sharing, Standing, seal, take_back
 from .window import Window
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class Cache:
         long as that row lives. These are shared, where they are many; should they change after all, it only costs time.
         """
         source = self._held[row]
-        self._seal(source, min(source.lengths) if fixed is None else fixed)
+        if seal(source, self._blocks, min(source.lengths) if fixed is None else fixed, self.sharing):
+            self._shrink()
         copies = [self.open() for _ in range(count)]
         for copy in copies:
             held = self._held[copy]
@@ -103,6 +104,10 @@ class Cache:
     def length(self, row: int, layer: int = 0) -> int:
         """How many tokens of `row` layer `layer` holds."""
         return self._held[row].lengths[layer]
+
+    def lengths(self, row: int) -> list[int]:
+        """The same of all layers."""
+        return self._held[row].lengths.copy()
 
     def truncate(self, row: int, length: int, first: int = 0) -> None:
         """Drop whatever a layer, of those from `first` on, holds beyond `length` tokens."""
@@ -194,12 +199,7 @@ class Cache:
             place.new[0][index].copy_(keys)
             place.new[1][index].copy_(values)
         else:
-            rows, slots = place.rows, place.own.slots
-            if isinstance(rows, slice):
-                rows = torch.arange(rows.start, rows.stop, device=self.shape.device)
-            if slots is None:
-                slots = torch.arange(place.own.starts[0], place.own.end, device=self.shape.device)[None]  # [1, T]
-            self._blocks.scatter(layer, rows, slots, (keys, values))
+            self._blocks.scatter(layer, place, (keys, values))
         if place.seen[0]:
             own = place.seen[0][index], place.seen[1][index]
         else:
@@ -225,32 +225,46 @@ class Cache:
         own = self._blocks.all[0][0, place.rows, :, : place.own.end]
         return place.gathered.read(0, 0, own)[:, 0, :, 0]
 
+    # -- saving -------------------------------------------------------------------------------
+
+    def save(self, row: int, start: int, end: int) -> Three:
+        """A copy of what all layers of a row hold in some slots."""
+        return cast(Three, tuple(self._whole(row, block)[:, :, :, start:end].clone() for block in range(3)))
+
+    def restore(self, row: int, saved: Three) -> None:
+        """Put what was saved, here or in another cache of the same shape, behind what a row holds."""
+        held, count = self._held[row], saved[0].shape[3]
+        start = held.lengths[0] - held.base
+        self._blocks.grow(len(self.rows), start + count)
+        self._blocks.put(held.place, start, saved)
+        held.lengths = [each + count for each in held.lengths]
+
     # -- inspection ---------------------------------------------------------------------------
 
     def keys(self, row: int, layer: int) -> Tensor:
         """Keys of one row as stored: [H, length, key_size]."""
-        return self._inspect(1, row, layer)
+        return self._whole(row, 1)[layer, 0, :, : self.length(row, layer)]
 
     def values(self, row: int, layer: int) -> Tensor:
         """Values of one row: [H, length, value_size]."""
-        return self._inspect(2, row, layer)
+        return self._whole(row, 2)[layer, 0, :, : self.length(row, layer)]
 
     def row_positions(self, row: int) -> Tensor:
         """Positions of one row's tokens: [length of its first layer]."""
-        return self._inspect(0, row, 0)[0, :, 0]
+        return self._whole(row, 0)[0, 0, 0, : self.length(row), 0]
 
     def bytes(self) -> int:
         """Memory that blocks and trunks really take."""
         trunks = {trunk for held in self._held.values() for trunk in held.trunks}
         return self._blocks.bytes + sum(trunk.bytes for trunk in trunks)
 
-    # -- trunks -------------------------------------------------------------------------------
-
-    def _inspect(self, block: int, row: int, layer: int) -> Tensor:
+    def _whole(self, row: int, block: int) -> Tensor:
+        """All slots of a row in a block, those behind its end included: [L, 1, H, S, size]."""
         held = self._held[row]
-        parts = [trunk.blocks[block][layer, 0] for trunk in held.trunks]
-        own = self._blocks.all[block][layer, held.place, :, : held.lengths[layer] - held.base]
-        return torch.cat([*parts, own], 1) if parts else own
+        own = self._blocks.all[block][:, held.place, None]
+        return torch.cat([*(trunk.blocks[block] for trunk in held.trunks), own], 3) if held.trunks else own
+
+    # -- trunks -------------------------------------------------------------------------------
 
     def _stand(self, place: Place, rows: Sequence[Held], apart: bool) -> None:
         """Note in a place which trunks its rows stand on, and how they are read."""
@@ -262,21 +276,11 @@ class Cache:
         place.read = Columns.of(starts, place.window.tokens.shape[1], self.shape.device)
         place.gathered = Gathered(standings, [held.base for held in rows], place.read.end, self.shape.device)
 
-    def _seal(self, held: Held, fixed: int) -> None:
-        """Make a trunk of the first of a row's own slots, as far as they are `fixed` in all layers, where it pays."""
-        count = min(fixed, *held.lengths) - held.base
-        if count < self.sharing.least or len(held.trunks) >= self.sharing.trunks:
-            return
-        sealed = self._blocks.cut(held.place, count, max(held.lengths) - held.base - count)
-        held.trunks.append(Trunk(sealed, held.base))
-        held.base += count
-        self._shrink()
-
     def _own(self, row: int, slot: int) -> Held:
         """A row that holds itself what it has from a slot on."""
         held = self._held[row]
         while slot < held.base:
-            self._take_back(held)
+            take_back(held, self._blocks, len(self.rows))
         return held
 
     def _weigh(self, held: Held) -> None:
@@ -286,16 +290,7 @@ class Cache:
             fits = len(self.rows) == 1 or max(held.lengths) - trunk.start <= self._blocks.slots
             if trunk.rows * trunk.slots >= self.sharing.worth and (trunk.rows > 1 or not fits):
                 return
-            self._take_back(held)
-
-    def _take_back(self, held: Held) -> None:
-        """Copy the last trunk of a row into slots of its own, and step down from it."""
-        trunk = held.trunks.pop()
-        count = max(held.lengths) - held.base
-        self._blocks.grow(len(self.rows), trunk.slots + count)
-        self._blocks.insert(held.place, trunk.blocks, count)
-        held.base = trunk.start
-        trunk.rows -= 1
+            take_back(held, self._blocks, len(self.rows))
 
     def _shrink(self) -> None:
         self._left = 0

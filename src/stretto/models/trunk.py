@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .blocks import Three, size_of
+from .blocks import Blocks, Three, size_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,6 +86,27 @@ class Standing:
                 standing.setdefault(trunk, []).append(row)
         for trunk, rows in standing.items():
             yield cls(trunk, None if len(rows) == len(trunks) else torch.tensor(rows, device=device))
+
+
+def seal(held: Held, blocks: Blocks, fixed: int, sharing: Sharing) -> bool:
+    """Make a trunk of a row's own slots, as far as they are `fixed` in all layers; whether there were enough."""
+    count = min(fixed, *held.lengths) - held.base
+    if count < sharing.least or len(held.trunks) >= sharing.trunks:
+        return False
+    cut = blocks.cut(held.place, count, max(held.lengths) - held.base - count)
+    held.trunks.append(Trunk(cut, held.base))
+    held.base += count
+    return True
+
+
+def take_back(held: Held, blocks: Blocks, rows: int) -> None:
+    """Copy the last trunk of a row, of so many `rows` in all, into slots of its own, and step down from it."""
+    trunk = held.trunks.pop()
+    count = max(held.lengths) - held.base
+    blocks.grow(rows, trunk.slots + count)
+    blocks.insert(held.place, trunk.blocks, count)
+    held.base = trunk.start
+    trunk.rows -= 1
 
 
 class Gathered:

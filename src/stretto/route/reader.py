@@ -63,7 +63,7 @@ class Reader:
         self.vocabulary = vocabulary
 
     def open(self, row: Row, cache_row: int | None = None, prompt: list[int] | None = None) -> Reading:
-        """A row's prompt, or another in its place, of which nothing is read yet; in `cache_row`, if it is open already.
+        """A row's prompt, or another in its place, yet to be read; in `cache_row`, if it is open already.
 
         Raises InvalidRequest where the model has too few positions, Unsupported where it lacks a token.
         """
@@ -79,8 +79,9 @@ class Reader:
         return reading
 
     def begin(self, reading: Reading, size: Callable[[], int]) -> Iterator[None]:
-        """Read the prompt up to its last token, at most `size()` tokens at each `next`."""
-        for _ in read(self.model, self.cache, reading.cache_row, reading.after(0)[:-1], NOTHING, size=size):
+        """Read what is not read of the prompt up to its last token, at most `size()` tokens at each `next`."""
+        unread = reading.after(self.cache.following(reading.cache_row))[:-1]
+        for _ in read(self.model, self.cache, reading.cache_row, unread, NOTHING, size=size):
             yield
 
     def room(self, reading: Reading) -> int:

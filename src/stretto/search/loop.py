@@ -52,10 +52,11 @@ class Loop(Base[Searching]):
         return method.search.begin(self.context, self.cache)
 
     def _read(self, row: Row, work: Searching, size: Callable[[], int]) -> Iterator[None]:
-        """Evaluate a row's prompt up to its last token, and begin a group with it."""
+        """Evaluate what is not read of a row's prompt up to its last token, and begin a group with it."""
         tokens = row.history.tokens[:-1]
-        for _ in read(self.model, self.cache, row.cache_row, tokens, NOTHING, size=size):
-            if self.cache.length(row.cache_row) < len(tokens):
+        unread = tokens[self.cache.following(row.cache_row) :]
+        for _ in read(self.model, self.cache, row.cache_row, unread, NOTHING, size=size):
+            if self.cache.following(row.cache_row) < len(tokens):
                 yield
         self._groups[row] = Group([row])
 

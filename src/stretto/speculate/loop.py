@@ -12,7 +12,7 @@ from ..generation import LogProbability, Step
 from ..loop import Loop as Base
 from ..models.cache import Cache
 from ..models.clock import stopwatch
-from ..models.contract import Evaluation, Want
+from ..models.contract import NOTHING, Evaluation, Want
 from ..models.reading import read, whole
 from ..models.window import Window
 from ..row import Commit, Row, reported
@@ -63,13 +63,16 @@ class Loop(Base[Work]):
     # -- rows ---------------------------------------------------------------------------------
 
     def _read(self, row: Row, work: Work, size: Callable[[], int] = whole) -> Iterator[None]:
-        """Evaluate a row's text up to its last token, which becomes the first root."""
-        session = work.open(row)
+        """Evaluate what is not read of a row's text up to its last token, which becomes the first root."""
+        session, want = work.open(row), work.of_prompt
         tokens = row.history.tokens[:-1]
-        for evaluation, start in read(self.model, self.cache, row.cache_row, tokens, work.of_prompt, size=size):
+        if want is not NOTHING:  # what it wants of a token that was read before is gone
+            self.cache.truncate(row.cache_row, 0)
+        unread = tokens[self.cache.following(row.cache_row) :]
+        for evaluation, start in read(self.model, self.cache, row.cache_row, unread, want, size=size):
             if session is not None and evaluation.logits is not None:
                 session.prime(evaluation.logits[0], start)
-            if self.cache.length(row.cache_row) < len(tokens):
+            if self.cache.following(row.cache_row) < len(tokens):
                 yield
 
     def fork(self, row: Row, copy: Row) -> None:
