@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .models.clock import Clock
 from .models.contract import Model
+from .models.prefixes import Prefixes
 from .models.vocabulary import require_fit
 
 
@@ -18,6 +19,7 @@ class Context:
     clock: Clock
     load: Callable[[str], Model]  # a second model by name, on the target's device
     memory: dict[object, object] = field(default_factory=dict)  # what parts remember from one decode to the next
+    prefixes: Prefixes = field(default_factory=lambda: Prefixes(0))  # texts that the target has read before
     tokenizer: Callable[[], str | None] = lambda: None  # fingerprint of the target's; None: it has none
     encode: Callable[[str], list[int]] | None = None  # tokens of a piece of text, without special ones
     decode: Callable[[Sequence[int]], str] | None = None  # its inverse; special tokens give no text

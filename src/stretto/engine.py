@@ -26,6 +26,7 @@ from .models.generation_config import Asked
 from .models.load import load
 from .models.masked import masking_of
 from .models.numbers import numbers_of
+from .models.prefixes import prefixes_of
 from .models.vocabulary import require_fit
 from .request import Request
 from .scheduler import Scheduler, Ticket
@@ -41,10 +42,17 @@ class Engine:
     """A model and its tokenizer, ready to answer."""
 
     def __init__(
-        self, model: Model, tokenizer: PreTrainedTokenizerBase | None = None, *, clock: Clock | None = None
+        self,
+        model: Model,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        clock: Clock | None = None,
+        prefixes: int | None = None,
     ) -> None:
+        """`prefixes`: how many bytes of prompts are kept, so that they need not be read again; see `prefixes_of`."""
         self.model = model
         masking = masking_of(model)
+        self._prefixes = prefixes_of(model, prefixes)
         self.codec = Codec(model.name, tokenizer, () if masking is None else (masking.mask,))
         self.clock = clock or MeasuredClock(model)
         self.end_tokens: frozenset[int] = frozenset()
@@ -65,14 +73,17 @@ class Engine:
         weights: str = "auto",
         exact: str = "tokens",
         reproducible: bool = False,
+        prefixes: int | None = None,
     ) -> Engine:
         """An engine for a local folder, a model of the zoo (`zoo/causal`) or a hub name; options as in `models.load`.
 
-        `dtype` and `device` may be torch's own as well as their names. Raises ModelError where the checkpoint cannot
-        be read, Unsupported where it cannot be driven, InvalidRequest for an option that there is not.
+        `prefixes` bytes of prompts, at most, are kept so that they need not be read again (None: 256 MiB, but nothing
+        where numbers round coarsely; 0: nothing). `dtype` and `device` may be torch's own as well as their names.
+        Raises ModelError where the checkpoint cannot be read, Unsupported where it cannot be driven, InvalidRequest
+        for an option that there is not.
         """
         loaded = load(name, dtype=dtype, device=device, weights=weights, exact=exact, reproducible=reproducible)
-        engine = cls(loaded.model, loaded.tokenizer)
+        engine = cls(loaded.model, loaded.tokenizer, prefixes=prefixes)
         engine.end_tokens = loaded.end_tokens
         engine.asked = loaded.asked
         return engine
@@ -360,6 +371,7 @@ class Engine:
             self.clock,
             self._load_draft,
             self._memory,
+            prefixes=self._prefixes,
             tokenizer=codec.fingerprint,
             encode=codec.encode_piece,
             decode=codec.decode,

@@ -61,7 +61,7 @@ class Loop(ABC, Generic[Work]):
         work = work or self.usual
         assert work is not None, "a row has a method"
         if row.cache_row < 0:
-            row.cache_row = self.cache.open()
+            row.cache_row = self.context.prefixes.open(self.cache, row.history.tokens[:-1])
         row.counters.prompt_tokens = row.history.prompt_length
         begun = perf_counter()
         try:
@@ -72,6 +72,7 @@ class Loop(ABC, Generic[Work]):
         except BaseException:
             self._forget(row, work)
             raise
+        self.context.prefixes.remember(self.cache, row.cache_row, row.history.tokens[:-1])
         row.counters.prompt_seconds += perf_counter() - begun
         self._join(row, work)
 
