@@ -42,7 +42,7 @@ def held(cache: Cache, row: int, layer: int = 0) -> list[int]:
 
 
 @pytest.mark.parametrize("sharing", [Sharing(), Sharing(1, 1), Sharing(2, 6, 2)])
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_sequence_of_operations_keeps_what_the_list_says(data, sharing):
     cache, expected = new_cache(sharing=sharing), {}

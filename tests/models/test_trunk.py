@@ -123,6 +123,11 @@ def test_a_trunk_is_taken_back_by_whoever_changes_it():
         slots = [*range(5), 7, 300, *([605] if layer == 0 else [])]
         assert torch.equal(cache.keys(thinned, layer), keys[layer][:, slots])
         assert torch.equal(cache.keys(shorter, layer), keys[layer][:, : 620 if layer == 0 else 0])
+    filled(cache, cut, 3)
+    assert cache.length(cut) == 103
+    for layer in range(3):
+        assert torch.equal(cache.keys(cut, layer)[:, :100], keys[layer][:, :100])
+        assert torch.equal(cache.keys(row, layer), keys[layer])
     assert cache.row_positions(thinned).tolist() == [*range(5), 7, 300, 605]
     assert cache.position(thinned, 6) == 300
     assert cache.following(thinned) == 606

@@ -30,7 +30,9 @@ KeyForm = Literal["rotated", "raw"]  # whether keys are stored after or before t
 
 
 class Cache:
-    """Growable key/value store. `length(row)` tokens of a row are valid, in layer order."""
+    """A growable `Store` of keys and values. `length(row)` tokens of a row are valid, in layer order."""
+
+    edits = True
 
     def __init__(
         self,
@@ -108,6 +110,10 @@ class Cache:
     def lengths(self, row: int) -> list[int]:
         """The same of all layers."""
         return self._held[row].lengths.copy()
+
+    def undoes(self, row: int) -> int:
+        """How many of its last tokens a row can drop: all."""
+        return self.length(row)
 
     def truncate(self, row: int, length: int, first: int = 0) -> None:
         """Drop whatever a layer, of those from `first` on, holds beyond `length` tokens."""
