@@ -14,6 +14,7 @@ import types
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
 from functools import cache, wraps
 from numbers import Real
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -111,7 +112,16 @@ def plain(value: Any) -> Any:
 def is_text(kind: Any) -> bool:
     """Whether a text stands for itself there: the name of a file, a model, one of a few words."""
     kinds = get_args(kind) if _is_union(kind) else (kind,)
-    return str in kinds or any(get_origin(each) is Literal for each in kinds)
+    return str in kinds or any(get_origin(each) is Literal or _is_enum(each) for each in kinds)
+
+
+def is_several(kind: Any) -> bool:
+    """Whether several values may stand there: a tuple, a set of tokens, but no mapping."""
+    origins = [get_origin(each) for each in (get_args(kind) if _is_union(kind) else (kind,))]
+    several = (
+        isinstance(each, type) and issubclass(each, Iterable) and not issubclass(each, Mapping) for each in origins
+    )
+    return any(several)
 
 
 def words(kind: Any) -> str:
@@ -123,6 +133,8 @@ def words(kind: Any) -> str:
     origin, inside = get_origin(kind), get_args(kind)
     if origin is Literal:
         return "one of " + ", ".join(map(repr, inside))
+    if _is_enum(kind):
+        return "one of " + ", ".join(repr(each.value) for each in kind)
     if origin is not None and issubclass(origin, Mapping):
         return "a mapping such as {5: 1.5}"
     if origin is not None and issubclass(origin, Iterable):
@@ -149,6 +161,10 @@ def _is_union(kind: Any) -> bool:
     return get_origin(kind) in (Union, types.UnionType)
 
 
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
 def _fit(value: Any, kind: Any) -> Any:
     if kind is Any:
         return value
@@ -167,6 +183,10 @@ def _fit(value: Any, kind: Any) -> Any:
         if isinstance(value, str | int) and value in inside:
             return value
         raise _Wrong
+    if _is_enum(kind):
+        return _member(value, kind)
+    if origin is tuple and inside[-1] is not ...:
+        return _fit_each(value, inside)
     if origin is not None and origin is not list and issubclass(origin, Iterable):  # a list may be shared: it stays
         return _fit_mapping(value, *inside) if issubclass(origin, Mapping) else _fit_several(value, inside[0])
     if kind is int:
@@ -185,6 +205,22 @@ def _fit_several(value: Any, kind: Any) -> tuple[Any, ...]:
     if kind is int and set(map(type, several)) <= {int} and max(map(abs, several), default=0) <= MOST:
         return several  # a long prompt need not be looked at one by one
     return tuple(_fit(each, kind) for each in several)
+
+
+def _fit_each(value: Any, kinds: Sequence[Any]) -> tuple[Any, ...]:
+    """As many values as kinds, each of its own."""
+    several = _fit_several(value, Any)
+    if len(several) != len(kinds):
+        raise _Wrong
+    return tuple(_fit(each, kind) for each, kind in zip(several, kinds, strict=True))
+
+
+def _member(value: Any, kind: type[Enum]) -> Enum:
+    """A member of an enumeration, given as such or by its value."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise _Wrong from None
 
 
 def _fit_mapping(value: Any, key: Any, kind: Any) -> dict[Any, Any]:

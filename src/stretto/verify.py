@@ -15,6 +15,7 @@ from .models.window import Window
 from .noise import gumbel, key
 from .request import Request
 from .steer.choice import Rule, choose
+from .steer.nodes import Nodes
 from .steer.path import History, Path
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def scores_after(engine: Engine, prompt: list[int], output: list[int], request: 
     history.extend(output)
     ends = engine.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
     rule = Rule(request.pipeline(ends), request.noise, stream)
-    steered = choose(evaluation.logits[:, 0], [Path(history)], [rule]).steered[0]  # [V]
+    steered = choose(Nodes([Path(history)], evaluation.logits[:, 0]), [rule]).steered[0]  # [V]
     if rule.pipeline.greedy:
         return steered
     place = torch.tensor(key(rule.seed, rule.stream, len(tokens)), device=model.device)

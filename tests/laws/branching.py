@@ -21,6 +21,7 @@ from stretto.row import Limits, Row
 from stretto.speculate.chance import DRAFTING, SamplingAcceptor, chance_of
 from stretto.speculate.contract import Acceptor, Drafter, Drafting, Room, Session, Target, Verdict
 from stretto.steer.choice import Rule
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.tree import ROOT, Proposal, Siblings, Tree
@@ -273,7 +274,7 @@ class Sampler(Drafter):
         logits = torch.tensor([self.model.rule((*prompt, *path))], dtype=torch.float64)
         history = History(prompt)
         history.extend(path)
-        steered = pipeline(logits, [Path(history)])[0]
+        steered = pipeline(Nodes([Path(history)], logits))[0]
         if pipeline.greedy:
             return torch.nn.functional.one_hot(steered.argmax(), len(steered)).double().numpy()
         return steered.softmax(-1).numpy()

@@ -29,6 +29,7 @@ from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule
 from stretto.steer.frequency import Frequency
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.repetition import Repetition
@@ -213,7 +214,7 @@ def distribution(model: TableModel, path: tuple[int, ...], pipeline: Pipeline) -
     history = History(PROMPT)
     history.extend(path)
     logits = torch.tensor([model.rule(tuple(history.tokens))], dtype=torch.float64)
-    return pipeline(logits, [Path(history)])[0].softmax(-1).numpy()
+    return pipeline(Nodes([Path(history)], logits))[0].softmax(-1).numpy()
 
 
 def own_joint(pipeline: Pipeline) -> dict[tuple[int, ...], float]:

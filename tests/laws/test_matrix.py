@@ -32,6 +32,7 @@ from stretto.steer import steers
 from stretto.steer.ban import MinTokens
 from stretto.steer.choice import Rule, choose, log_probability, top_log_probabilities
 from stretto.steer.contract import Stage, Steer
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -89,7 +90,7 @@ def plain(case: Case) -> Result:
     row = case.row()
     while not row.finish:
         logits = torch.tensor([TARGET.rule(tuple(row.history.tokens))], dtype=torch.float64)
-        choices = choose(logits, [Path(row.history)], [row.rule])
+        choices = choose(Nodes([Path(row.history)], logits), [row.rule])
         if case.tops is not None:
             tops = [top_log_probabilities(scores, case.tops)[0] for scores in (logits, choices.steered)]
             both = [log_probability(scores, choices.tokens)[0] for scores in (logits, choices.steered)]

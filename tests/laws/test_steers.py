@@ -15,6 +15,7 @@ from stretto.steer import steers
 from stretto.steer.allow import Allow
 from stretto.steer.choice import Rule, choose
 from stretto.steer.contract import Steer
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -57,7 +58,7 @@ def test_every_steer_has_neutral_and_reshaping_examples() -> None:
 @pytest.mark.parametrize("step", CASES)
 def test_neutral_is_bit_identical_and_the_rest_reshapes(step: Steer) -> None:
     logits = random_logits(12, 0)
-    steered = step(logits, nodes())
+    steered = step(logits, Nodes(nodes(), logits))
     greedy = isinstance(step, Temperature) and step.greedy  # zero temperature is carried out by the choice
     assert torch.equal(steered, logits) == (step.idle or greedy)
 
@@ -68,13 +69,13 @@ def test_a_steer_is_pure(step: Steer, dtype: torch.dtype) -> None:
     """Same shape and type; the input is left alone, the same again gives the same, and a token stays finite."""
     logits, paths = random_logits(12, 1, dtype), nodes()
     before, committed = logits.clone(), [path.history.tokens.copy() for path in paths]
-    steered = step(logits, paths)
+    steered = step(logits, Nodes(paths, logits))
     assert steered.shape == logits.shape
     assert steered.dtype == dtype
     assert not steered.isnan().any()
     assert torch.equal(logits, before)
     assert [path.history.tokens for path in paths] == committed
-    assert torch.equal(step(logits, paths), steered)
+    assert torch.equal(step(logits, Nodes(paths, logits)), steered)
     assert step == next(other for other in type(step).examples() if other == step), "settings compare by value"
     hash(step)
 
@@ -82,7 +83,7 @@ def test_a_steer_is_pure(step: Steer, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("step", ACTIVE)
 def test_pointwise_steers_do_not_look_at_the_path(step: Steer) -> None:
     logits = random_logits(1, 2).expand(12, -1)
-    steered = step(logits, nodes())
+    steered = step(logits, Nodes(nodes(), logits))
     same = all(torch.equal(row, steered[0]) for row in steered)
     assert same or not step.pointwise
 
@@ -101,9 +102,9 @@ def test_tree_equals_path(
     """A node among others gets, bit for bit, the row that plain decoding of its path would get."""
     row = history(prompt, output)
     logits = random_logits(len(tails), seed)
-    in_tree = step(logits, [Path(row, tail) for tail in tails])
+    in_tree = step(logits, Nodes([Path(row, tail) for tail in tails], logits))
     for node, tail in enumerate(tails):
-        plain = step(logits[node : node + 1], [Path(history(prompt, [*output, *tail]))])
+        plain = step(logits[node : node + 1], Nodes([Path(history(prompt, [*output, *tail]))], logits[node : node + 1]))
         assert torch.equal(in_tree[node], plain[0])
 
 
@@ -118,14 +119,16 @@ def test_rejected_drafts_leave_no_trace(
 ) -> None:
     drafted, plain = History([1, 2]), History([1, 2])
     for tails, committed in rounds:
-        step(random_logits(len(tails), 3), [Path(drafted, tail) for tail in tails])  # all of them rejected
+        step(
+            random_logits(len(tails), 3), Nodes([Path(drafted, tail) for tail in tails], random_logits(len(tails), 3))
+        )  # all of them rejected
         drafted, kept = (drafted.fork(), drafted) if forked else (drafted, None)
         drafted.extend(committed)
         plain.extend(committed)
         if kept is not None:  # what a twin goes on to do is no trace either
             kept.extend([5, 5])
     logits = random_logits(1, 4)
-    assert torch.equal(step(logits, [Path(drafted)]), step(logits, [Path(plain)]))
+    assert torch.equal(step(logits, Nodes([Path(drafted)], logits)), step(logits, Nodes([Path(plain)], logits)))
 
 
 @settings(max_examples=150)
@@ -141,7 +144,7 @@ def test_any_pipeline_keeps_a_token_and_only_allowed_ones(
     logits = random_logits(len(tails), seed)
     pipeline = Pipeline(steps)
     paths = [Path(row, tail) for tail in tails]
-    steered = pipeline(logits, paths)
+    steered = pipeline(Nodes(paths, logits))
     alive = steered > -torch.inf
     assert alive.any(-1).all()
     assert not steered.isnan().any()
@@ -149,7 +152,7 @@ def test_any_pipeline_keeps_a_token_and_only_allowed_ones(
     if masks and (allowed := frozenset.intersection(*masks)):
         assert set(alive.nonzero()[:, 1].tolist()) <= allowed
     for node, path in enumerate(paths):
-        alone = pipeline(logits[node : node + 1], [path])
+        alone = pipeline(Nodes([path], logits[node : node + 1]))
         assert torch.equal(alone[0], steered[node])
 
 
@@ -169,7 +172,7 @@ def chi_square(counts: Tensor, expected: Tensor) -> tuple[float, float]:
 def drawn(pipeline: Pipeline, logits: Tensor, path: Path, first_seed: int) -> Tensor:
     """How often each token is chosen over many seeds."""
     rules = [Rule(pipeline, seed) for seed in range(first_seed, first_seed + SAMPLES)]
-    tokens = choose(logits.expand(SAMPLES, -1), [path] * SAMPLES, rules).tokens
+    tokens = choose(Nodes([path] * SAMPLES, logits.expand(SAMPLES, -1)), rules).tokens
     return torch.bincount(torch.tensor(tokens), minlength=VOCABULARY).double()
 
 
@@ -179,9 +182,9 @@ def test_choices_are_distributed_as_the_steered_softmax(step: Steer) -> None:
     logits = random_logits(1, 5)
     pipeline = Pipeline([step])
     if pipeline.greedy:
-        assert choose(logits, [path], [Rule(pipeline)]).tokens == [int(logits.argmax())]
+        assert choose(Nodes([path], logits), [Rule(pipeline)]).tokens == [int(logits.argmax())]
         return
-    declared = step(logits.double(), [path])[0].softmax(-1)
+    declared = step(logits.double(), Nodes([path], logits.double()))[0].softmax(-1)
     counts = drawn(pipeline, logits, path, 0)
     assert counts[declared == 0].sum() == 0, "a removed token was chosen"
     statistic, limit = chi_square(counts, declared * SAMPLES)
@@ -210,7 +213,7 @@ def test_repeated_contexts_draw_afresh() -> None:
     logits = torch.zeros(1, VOCABULARY)
     paths = [Path(row, (0,) * position + tail) for position in range(3000)]
     rules = [Rule(Pipeline(), 11)] * len(paths)
-    tokens = torch.tensor(choose(logits.expand(len(paths), -1), paths, rules).tokens)
+    tokens = torch.tensor(choose(Nodes(paths, logits.expand(len(paths), -1)), rules).tokens)
     pairs = torch.bincount(tokens[:-1] * VOCABULARY + tokens[1:], minlength=VOCABULARY**2).double()
     statistic, limit = chi_square(pairs, torch.full_like(pairs, (len(tokens) - 1) / VOCABULARY**2))
     assert statistic < limit

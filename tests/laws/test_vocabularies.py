@@ -24,6 +24,7 @@ from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Model
 from stretto.models.table import TableModel
 from stretto.models.vocabulary import NEVER, alike, in_vocabulary, readable, require_fit
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -96,7 +97,7 @@ def test_what_is_drawn_has_the_targets_distribution(name: str, target: int, draf
 
     def after(path: tuple[int, ...]) -> list[float]:
         logits = torch.tensor([model.rule((0, 1, *path))], dtype=torch.float64)
-        return pipeline(logits, [Path(History([0, 1, *path]))])[0].softmax(-1).tolist()
+        return pipeline(Nodes([Path(History([0, 1, *path]))], logits))[0].softmax(-1).tolist()
 
     expected = {
         tokens: math.prod(after(tokens[:at])[token] for at, token in enumerate(tokens))

@@ -23,6 +23,7 @@ from stretto.speculate.contract import Acceptor, Drafter, Drafting, Planner, Roo
 from stretto.speculate.loop import Loop, Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule, choose
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -137,7 +138,7 @@ def plainly(model: TableModel, prompt: Sequence[int], pipeline: Pipeline, seed: 
     history = History(prompt)
     for _ in range(new_tokens):
         logits = torch.tensor([model.rule(tuple(history.tokens))], dtype=torch.float64)
-        history.extend(choose(logits, [Path(history)], [Rule(pipeline, seed, 0)]).tokens)
+        history.extend(choose(Nodes([Path(history)], logits), [Rule(pipeline, seed, 0)]).tokens)
     return history.tokens[len(prompt) :]
 
 

@@ -12,6 +12,7 @@ from stretto.noise import split
 from stretto.route.loop import Routed
 from stretto.route.reverse import SUBSTITUTE, Reverse
 from stretto.steer.choice import Rule, choose
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -27,12 +28,12 @@ def tokenwise(prompt, route, pipeline, seed, new_tokens):
     other = split(0, SUBSTITUTE)
     for _ in range(new_tokens):
         path = [Path(history)]
-        proposed = choose(logits_of(LARGE, history.tokens), path, [Rule(pipeline, seed)]).tokens[0]
+        proposed = choose(Nodes(path, logits_of(LARGE, history.tokens)), [Rule(pipeline, seed)]).tokens[0]
         judged = logits_of(SMALL, history.tokens)
         if float(judged.softmax(-1)[0, proposed]) >= route.tau:
             authors.append("teacher")
         else:
-            own = choose(judged, path, [Rule(pipeline, seed, other)])
+            own = choose(Nodes(path, judged), [Rule(pipeline, seed, other)])
             proposed = own.tokens[0] if route.substitute == "sample" else int(own.steered.argmax())
             authors.append("student")
         history.extend([proposed])

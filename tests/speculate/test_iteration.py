@@ -9,6 +9,7 @@ from stretto.speculate.contract import Outcome
 from stretto.speculate.iteration import beyond, follow
 from stretto.steer.choice import choose
 from stretto.steer.frequency import Frequency
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import Path, Scope
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -23,15 +24,15 @@ def test_paths_of_guesses_hold_the_committed_tokens():
     logits = logits_of(model, row, tree)
     row.history.extend([1, 4])  # the first was right, then 4 instead of 3
     told = beyond(row, Outcome(tree, [0], [1, 4], logits), [1, 3, 0, 2])
-    assert torch.equal(told[0], logits[2:])  # after 3, 0 and 2
-    for (path, raw), text in zip(zip(told[1], told[0], strict=True), ([], [0], [0, 2]), strict=True):
+    assert torch.equal(told.raw, logits[2:])  # after 3, 0 and 2
+    for (path, raw), text in zip(zip(told.paths, told.raw, strict=True), ([], [0], [0, 2]), strict=True):
         assert path == Path(row.history, tuple(text))
         assert path.count(4, Scope.OUTPUT) == 1
         penalised = raw.clone()
         for token in (1, 4, *text):
             penalised[token] -= 2.0
         noise = torch.tensor([gumbel_one(key(6, 0, 5 + len(text)), token) for token in range(5)])
-        assert choose(raw[None], [path], [row.rule]).tokens == [int((penalised + noise).argmax())]
+        assert choose(Nodes([path], raw[None]), [row.rule]).tokens == [int((penalised + noise).argmax())]
     assert beyond(row, Outcome(tree.prune([0]), [0], [1, 4], logits[:2]), [1, 3, 0, 2]) is None
     assert beyond(row, Outcome(tree, [0], [1, 4]), [1, 3, 0, 2]) is None
 

@@ -15,6 +15,7 @@ from stretto.steer import choice
 from stretto.steer.allow import Allow
 from stretto.steer.choice import Rule, choose, draw_all, draw_few, log_probability, top_log_probabilities
 from stretto.steer.frequency import Frequency
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -34,7 +35,7 @@ def test_the_choice_is_the_best_of_score_plus_noise() -> None:
     history = History([1, 2, 3])
     paths = [Path(history, tuple(range(node % 4))) for node in range(50)]
     rules = [Rule(SAMPLED, seed=node // 7, stream=node % 3) for node in range(50)]
-    for node, token in enumerate(choose(logits, paths, rules).tokens):
+    for node, token in enumerate(choose(Nodes(paths, logits), rules).tokens):
         at = key(node // 7, node % 3, 3 + node % 4)
         noisy = [float(logits[node, other]) + gumbel_one(at, other) for other in range(300)]
         assert token == max(range(300), key=noisy.__getitem__)
@@ -42,7 +43,7 @@ def test_the_choice_is_the_best_of_score_plus_noise() -> None:
 
 def test_greedy_takes_the_best_and_the_lowest_id_among_equals() -> None:
     logits = torch.tensor([[0.0, 3.0, 3.0], [1.0, 1.0, 1.0], [0.0, 0.0, 5.0]])
-    choices = choose(logits, [Path(History([0]))] * 3, [Rule(GREEDY, seed) for seed in range(3)])
+    choices = choose(Nodes([Path(History([0]))] * 3, logits), [Rule(GREEDY, seed) for seed in range(3)])
     assert choices.tokens == [1, 0, 2]
     assert torch.equal(choices.steered, logits)
 
@@ -73,11 +74,11 @@ def test_company_changes_nothing() -> None:
         history.extend([row, 3, row])
     paths = [Path(histories[node % 6], tuple(range(node % 5))) for node in range(60)]
     rules = [Rule(pipelines[node % 4], seed=9, stream=node % 6) for node in range(60)]
-    together = choose(logits, paths, rules)
+    together = choose(Nodes(paths, logits), rules)
     order = list(range(60))
     random.Random(1).shuffle(order)
     for part in (order, order[:31], order[31:], *([node] for node in range(60))):
-        chosen = choose(logits[part], [paths[n] for n in part], [rules[n] for n in part])
+        chosen = choose(Nodes([paths[n] for n in part], logits[part]), [rules[n] for n in part])
         assert chosen.tokens == [together.tokens[n] for n in part]
         assert torch.equal(chosen.steered, together.steered[part])
 
@@ -85,22 +86,22 @@ def test_company_changes_nothing() -> None:
 def test_equal_pipelines_of_different_requests_go_together() -> None:
     logits = random_logits(2, 50)
     rules = [Rule(Pipeline([TopK(5)]), 1), Rule(Pipeline([TopK(5)]), 1)]
-    twice = choose(logits[:1].expand(2, -1), [Path(History([1]))] * 2, rules)
+    twice = choose(Nodes([Path(History([1]))] * 2, logits[:1].expand(2, -1)), rules)
     assert twice.tokens[0] == twice.tokens[1]
 
 
 def test_no_nodes_no_choices() -> None:
-    assert choose(torch.zeros(0, 5), [], []).tokens == []
+    assert choose(Nodes([], torch.zeros(0, 5)), []).tokens == []
 
 
 def test_half_precision_logits() -> None:
     logits = random_logits(4, 50).half()
     rules = [Rule(GREEDY), Rule(SAMPLED), Rule(Pipeline([Allow([3])])), Rule(Pipeline([Allow([3]), Temperature(0)]))]
     paths = [Path(History([1]))] * 4
-    mixed = choose(logits, paths, rules)
+    mixed = choose(Nodes(paths, logits), rules)
     assert mixed.tokens[0] == int(logits[0].argmax())
     assert mixed.tokens[2:] == [3, 3]
-    assert mixed.tokens == [choose(logits[n : n + 1], paths[:1], rules[n : n + 1]).tokens[0] for n in range(4)]
+    assert mixed.tokens == [choose(Nodes(paths[:1], logits[n : n + 1]), rules[n : n + 1]).tokens[0] for n in range(4)]
 
 
 @pytest.mark.parametrize("wrong", [{"seed": -1}, {"seed": 1 << 64}, {"stream": -1}])
@@ -111,7 +112,7 @@ def test_seeds_out_of_range_are_refused(wrong: dict[str, int]) -> None:
 
 def test_log_probabilities_of_the_raw_and_of_the_steered_distribution() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.2]]).log()
-    steered = Pipeline([Temperature(0.5), TopK(2)])(logits, [Path(History([]))])
+    steered = Pipeline([Temperature(0.5), TopK(2)])(Nodes([Path(History([]))], logits))
     assert log_probability(logits, [1]) == pytest.approx([math.log(0.3)])
     assert log_probability(steered, [1]) == pytest.approx([math.log(0.09 / 0.34)])
     assert log_probability(steered, [2]) == [-math.inf]

@@ -9,6 +9,7 @@ from stretto.errors import InvalidRequest
 from stretto.steer.allow import Allow
 from stretto.steer.ban import Ban, MinTokens
 from stretto.steer.bias import Bias
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 
 LOGITS = torch.tensor([[2.0, 1.0, -1.0, 0.0]] * 2)
@@ -23,19 +24,19 @@ def paths() -> list[Path]:
 
 
 def test_bias_adds() -> None:
-    assert Bias(((3, 2.5), (0, -1.0)))(LOGITS, paths()).tolist() == [[1.0, 1.0, -1.0, 2.5]] * 2
+    assert Bias(((3, 2.5), (0, -1.0)))(LOGITS, Nodes(paths(), LOGITS)).tolist() == [[1.0, 1.0, -1.0, 2.5]] * 2
 
 
 def test_ban_removes() -> None:
-    assert Ban([0, 3])(LOGITS, paths()).tolist() == [[-INF, 1.0, -1.0, -INF]] * 2
+    assert Ban([0, 3])(LOGITS, Nodes(paths(), LOGITS)).tolist() == [[-INF, 1.0, -1.0, -INF]] * 2
 
 
 def test_allow_removes_the_rest() -> None:
-    assert Allow([2, 0])(LOGITS, paths()).tolist() == [[2.0, -INF, -1.0, -INF]] * 2
+    assert Allow([2, 0])(LOGITS, Nodes(paths(), LOGITS)).tolist() == [[2.0, -INF, -1.0, -INF]] * 2
 
 
 def test_min_tokens_counts_drafted_output_and_no_prompt() -> None:
-    steered = MinTokens({0, 2}, 3)(LOGITS, paths())
+    steered = MinTokens({0, 2}, 3)(LOGITS, Nodes(paths(), LOGITS))
     assert steered.tolist() == [[-INF, 1.0, -INF, 0.0], LOGITS[1].tolist()]
 
 

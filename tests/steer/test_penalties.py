@@ -12,6 +12,7 @@ from steer import slow
 from stretto.errors import InvalidRequest
 from stretto.steer.frequency import Frequency
 from stretto.steer.no_repeat import NoRepeat
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path, Scope
 from stretto.steer.repetition import Repetition
 
@@ -29,7 +30,7 @@ def rows(*values: list[float]) -> Tensor:
 
 
 def test_repetition_by_hand() -> None:
-    steered = Repetition(1.25)(rows(LOGITS), [path([0, 2])])
+    steered = Repetition(1.25)(rows(LOGITS), Nodes([path([0, 2])], rows(LOGITS)))
     torch.testing.assert_close(steered, rows([1.6, 1.0, -1.25]))
     torch.testing.assert_close(rows(LOGITS).softmax(-1), rows([0.7054, 0.2595, 0.0351]), atol=5e-5, rtol=0)
     torch.testing.assert_close(steered.softmax(-1), rows([0.6224, 0.3416, 0.0360]), atol=5e-5, rtol=0)
@@ -37,18 +38,20 @@ def test_repetition_by_hand() -> None:
 
 def test_repetition_applies_once_however_often_a_token_occurs() -> None:
     once, often = path([0, 2]), path([0, 0, 2], [2, 0], (0, 2, 0))
-    steered = Repetition(1.25)(rows(LOGITS, LOGITS), [once, often])
+    steered = Repetition(1.25)(rows(LOGITS, LOGITS), Nodes([once, often], rows(LOGITS, LOGITS)))
     assert torch.equal(steered[0], steered[1])
 
 
 def test_frequency_and_presence_by_hand() -> None:
-    steered = Frequency(0.5, 0.25)(rows(LOGITS), [path([1, 1, 1], [0, 2, 0])])  # the prompt does not count
+    steered = Frequency(0.5, 0.25)(
+        rows(LOGITS), Nodes([path([1, 1, 1], [0, 2, 0])], rows(LOGITS))
+    )  # the prompt does not count
     torch.testing.assert_close(steered, rows([0.75, 1.0, -1.75]))
     torch.testing.assert_close(steered.softmax(-1), rows([0.4226, 0.5427, 0.0347]), atol=5e-5, rtol=0)
 
 
 def test_a_token_committed_and_drafted_counts_twice_not_thrice() -> None:
-    steered = Frequency(0.5)(rows(LOGITS), [path([], [0], (0,))])
+    steered = Frequency(0.5)(rows(LOGITS), Nodes([path([], [0], (0,))], rows(LOGITS)))
     torch.testing.assert_close(steered, rows([1.0, 1.0, -1.0]))
 
 
@@ -56,15 +59,15 @@ def test_siblings_do_not_see_each_other() -> None:
     history = History([])
     history.extend([2])
     nodes = [Path(history), Path(history, (0,)), Path(history, (1,)), Path(history, (0, 1))]
-    steered = Frequency(1.0)(rows(*[LOGITS] * 4), nodes)
+    steered = Frequency(1.0)(rows(*[LOGITS] * 4), Nodes(nodes, rows(*[LOGITS] * 4)))
     torch.testing.assert_close(steered, rows([2, 1, -2], [1, 1, -2], [2, 0, -2], [1, 0, -2]))
 
 
 def test_no_repeat_by_hand() -> None:
-    kept = NoRepeat(2)(rows(LOGITS), [path([0, 1, 0, 2], [0])])[0]  # 0 was followed by 1 and by 2
+    kept = NoRepeat(2)(rows(LOGITS), Nodes([path([0, 1, 0, 2], [0])], rows(LOGITS)))[0]  # 0 was followed by 1 and by 2
     assert kept.tolist() == [2.0, -torch.inf, -torch.inf]
-    assert torch.equal(NoRepeat(2, exempt={1})(rows(LOGITS), [path([0, 1], [0])]), rows(LOGITS))
-    assert torch.equal(NoRepeat(2, Scope.OUTPUT)(rows(LOGITS), [path([0, 1], [0])]), rows(LOGITS))
+    assert torch.equal(NoRepeat(2, exempt={1})(rows(LOGITS), Nodes([path([0, 1], [0])], rows(LOGITS))), rows(LOGITS))
+    assert torch.equal(NoRepeat(2, Scope.OUTPUT)(rows(LOGITS), Nodes([path([0, 1], [0])], rows(LOGITS))), rows(LOGITS))
 
 
 TOKENS = st.lists(st.integers(0, 3), max_size=6)
@@ -79,14 +82,20 @@ def test_penalties_equal_their_definitions(
 ) -> None:
     node, out, given_logits = path(prompt, output, tuple(drafted)), [*output, *drafted], rows(logits)
     seen = slow.in_scope(prompt, out, scope, last)
-    steered = Repetition(1.3, scope, last, exempt={1})(given_logits, [node])
+    steered = Repetition(1.3, scope, last, exempt={1})(given_logits, Nodes([node], given_logits))
     torch.testing.assert_close(steered, rows(slow.repetition(logits, seen, 1.3, frozenset({1}))))
-    steered = Frequency(0.7, -0.2)(given_logits, [node])
+    steered = Frequency(0.7, -0.2)(given_logits, Nodes([node], given_logits))
     torch.testing.assert_close(steered, rows(slow.frequency(logits, out, 0.7, -0.2)))
-    assert torch.equal(Frequency(0.7, exempt=[0, 3])(given_logits, [node])[0, [0, 3]], given_logits[0, [0, 3]])
+    assert torch.equal(
+        Frequency(0.7, exempt=[0, 3])(given_logits, Nodes([node], given_logits))[0, [0, 3]], given_logits[0, [0, 3]]
+    )
     for size in (1, 2, 3):
         banned = slow.completing(slow.in_scope(prompt, out, scope), size)
-        removed = {token for token in range(4) if NoRepeat(size, scope)(given_logits, [node])[0, token] == -torch.inf}
+        removed = {
+            token
+            for token in range(4)
+            if NoRepeat(size, scope)(given_logits, Nodes([node], given_logits))[0, token] == -torch.inf
+        }
         assert removed == banned
 
 

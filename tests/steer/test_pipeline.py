@@ -16,6 +16,7 @@ from stretto.steer.epsilon import Epsilon, Eta
 from stretto.steer.frequency import Frequency
 from stretto.steer.min_p import MinP
 from stretto.steer.no_repeat import NoRepeat
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.repetition import Repetition
@@ -52,25 +53,25 @@ def test_steps_are_sorted_by_stage_whatever_the_order_given() -> None:
 
 def test_within_a_stage_the_given_order_holds() -> None:
     one, other = Bias(((0, 1.0),)), Repetition(2.0)
-    assert Pipeline([one, other])(LOGITS, NODE)[0, 0] == 1.5
-    assert Pipeline([other, one])(LOGITS, NODE)[0, 0] == 2.0
+    assert Pipeline([one, other])(Nodes(NODE, LOGITS))[0, 0] == 1.5
+    assert Pipeline([other, one])(Nodes(NODE, LOGITS))[0, 0] == 2.0
 
 
 def test_neutral_steps_drop_out() -> None:
     neutral = [Repetition(1.0), Ban(), Allow(), Temperature(1.0), TopK(0), TopP(1.0), Typical(1.0), MinTokens([0], 0)]
     assert Pipeline(neutral) == Pipeline()
-    assert Pipeline(neutral)(LOGITS, NODE) is LOGITS
+    assert Pipeline(neutral)(Nodes(NODE, LOGITS)) is LOGITS
 
 
 def test_mask_comes_before_truncation() -> None:
     """The nucleus of 0.1 is token 0, which is not allowed; truncating first would leave nothing."""
-    steered = Pipeline([TopP(0.1), Allow([1, 3]), Repetition(1.2)])(LOGITS, NODE)
+    steered = Pipeline([TopP(0.1), Allow([1, 3]), Repetition(1.2)])(Nodes(NODE, LOGITS))
     assert (steered > -INF).tolist() == [[False, True, False, False]]
 
 
 def test_temperature_comes_before_truncation() -> None:
-    cold = Pipeline([TopP(0.8), Temperature(0.1)])(LOGITS, NODE)
-    hot = Pipeline([TopP(0.8), Temperature(10.0)])(LOGITS, NODE)
+    cold = Pipeline([TopP(0.8), Temperature(0.1)])(Nodes(NODE, LOGITS))
+    hot = Pipeline([TopP(0.8), Temperature(10.0)])(Nodes(NODE, LOGITS))
     assert (cold > -INF).sum() == 1
     assert (hot > -INF).sum() == 4
 
@@ -82,11 +83,11 @@ def test_greedy_is_the_best_after_penalties_and_mask() -> None:
     assert greedy.greedy
     assert greedy.plain
     assert greedy == Pipeline([Temperature(0.0)])
-    assert greedy(logits, NODE) is logits
+    assert greedy(Nodes(NODE, logits)) is logits
     shaped = Pipeline([*steps, Temperature(0.0), Ban([0])])
     assert shaped.greedy
     assert not shaped.plain
-    assert shaped(logits, NODE).argmax() == 1
+    assert shaped(Nodes(NODE, logits)).argmax() == 1
 
 
 def test_flags() -> None:
@@ -100,18 +101,18 @@ def test_flags() -> None:
 def test_a_mask_wins_over_bans() -> None:
     """Every allowed token is banned: the allowed one that the model likes best stays, and it alone."""
     for bans in ([Ban([1, 2])], [NoRepeat(1), Ban([2])]):
-        steered = Pipeline([*bans, Allow([1, 2])])(LOGITS, NODE)
+        steered = Pipeline([*bans, Allow([1, 2])])(Nodes(NODE, LOGITS))
         assert steered.tolist() == [[-INF, 1.0, -INF, -INF]]
 
 
 def test_where_everything_is_banned_the_best_token_stays() -> None:
-    assert Pipeline([Ban(range(4))])(LOGITS, NODE).tolist() == [[2.0, -INF, -INF, -INF]]
+    assert Pipeline([Ban(range(4))])(Nodes(NODE, LOGITS)).tolist() == [[2.0, -INF, -INF, -INF]]
 
 
 def test_only_empty_rows_are_revived() -> None:
     history = History([0])
     nodes = [Path(history), Path(history, (1,)), Path(history, (1, 2))]
-    steered = Pipeline([NoRepeat(1), Allow([1, 2])])(LOGITS.expand(3, -1), nodes)
+    steered = Pipeline([NoRepeat(1), Allow([1, 2])])(Nodes(nodes, LOGITS.expand(3, -1)))
     assert steered.tolist() == [[-INF, 1.0, 0.5, -INF], [-INF, -INF, 0.5, -INF], [-INF, 1.0, -INF, -INF]]
 
 
@@ -119,10 +120,10 @@ def test_only_empty_rows_are_revived() -> None:
 def test_half_precision_is_summed_in_single(dtype: torch.dtype) -> None:
     """4096 equal tokens: a running sum in half precision gets stuck long before the mass of a half."""
     logits = torch.zeros(1, 4096, dtype=dtype)
-    steered = Pipeline([TopP(0.5)])(logits, NODE)
+    steered = Pipeline([TopP(0.5)])(Nodes(NODE, logits))
     assert steered.dtype == torch.float32
     assert int((steered > -INF).sum()) == 2048
-    assert Pipeline([Temperature(0.5)])(LOGITS.double(), NODE).dtype == torch.float64
+    assert Pipeline([Temperature(0.5)])(Nodes(NODE, LOGITS.double())).dtype == torch.float64
 
 
 @pytest.mark.parametrize(

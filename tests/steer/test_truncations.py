@@ -14,6 +14,7 @@ from steer import slow
 from stretto.errors import InvalidRequest
 from stretto.steer.epsilon import Epsilon, Eta
 from stretto.steer.min_p import MinP
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.temperature import Temperature
 from stretto.steer.top_k import TopK
@@ -35,40 +36,40 @@ def probabilities(steered: Tensor) -> list[float]:
 
 
 def test_by_hand() -> None:
-    assert probabilities(Temperature(0.5)(LOGITS, NODE)) == [0.7336, 0.1834, 0.0660, 0.0144, 0.0026]
-    assert probabilities(TopP(0.8)(LOGITS, NODE)) == [0.5556, 0.2778, 0.1667, 0.0, 0.0]
-    assert kept(MinP(0.2)(LOGITS, NODE)) == [0, 1, 2]
-    assert kept(Typical(0.2)(LOGITS, NODE)) == [1]  # not the likeliest
-    assert kept(Typical(0.5)(LOGITS, NODE)) == [0, 1]
-    assert kept(Eta(0.06)(LOGITS, NODE)) == [0, 1, 2, 3]  # the floor is 0.06, as √ε·e^-H = 0.0689
-    assert kept(Eta(0.3)(LOGITS, NODE)) == [0, 1]  # the floor is 0.1540
-    assert kept(Epsilon(0.15 - 1e-9)(LOGITS, NODE)) == [0, 1, 2]
-    assert kept(TopK(2)(LOGITS, NODE)) == [0, 1]
+    assert probabilities(Temperature(0.5)(LOGITS, Nodes(NODE, LOGITS))) == [0.7336, 0.1834, 0.0660, 0.0144, 0.0026]
+    assert probabilities(TopP(0.8)(LOGITS, Nodes(NODE, LOGITS))) == [0.5556, 0.2778, 0.1667, 0.0, 0.0]
+    assert kept(MinP(0.2)(LOGITS, Nodes(NODE, LOGITS))) == [0, 1, 2]
+    assert kept(Typical(0.2)(LOGITS, Nodes(NODE, LOGITS))) == [1]  # not the likeliest
+    assert kept(Typical(0.5)(LOGITS, Nodes(NODE, LOGITS))) == [0, 1]
+    assert kept(Eta(0.06)(LOGITS, Nodes(NODE, LOGITS))) == [0, 1, 2, 3]  # the floor is 0.06, as √ε·e^-H = 0.0689
+    assert kept(Eta(0.3)(LOGITS, Nodes(NODE, LOGITS))) == [0, 1]  # the floor is 0.1540
+    assert kept(Epsilon(0.15 - 1e-9)(LOGITS, Nodes(NODE, LOGITS))) == [0, 1, 2]
+    assert kept(TopK(2)(LOGITS, Nodes(NODE, LOGITS))) == [0, 1]
 
 
 def test_at_least_the_best_token_is_kept() -> None:
-    assert kept(Epsilon(0.9)(LOGITS, NODE)) == [0]
-    assert kept(TopP(1e-9)(LOGITS, NODE)) == [0]
+    assert kept(Epsilon(0.9)(LOGITS, Nodes(NODE, LOGITS))) == [0]
+    assert kept(TopP(1e-9)(LOGITS, Nodes(NODE, LOGITS))) == [0]
     # typical drops token 0 and keeps the other two, neither of which epsilon would keep
     late = torch.tensor([[0.4, 0.3, 0.3]], dtype=torch.float64).log()
-    assert kept(Typical(0.5)(late, NODE)) == [1, 2]
+    assert kept(Typical(0.5)(late, Nodes(NODE, late))) == [1, 2]
     assert kept(truncate(late, [Typical(0.5), Epsilon(0.9)])) == [1]
 
 
 @pytest.mark.parametrize("step", [TopK(3), TopP(0.45), Typical(0.45)])
 def test_among_equals_the_lower_ids_stay(step: Truncation) -> None:
-    assert kept(step(torch.zeros(1, 6), NODE)) == [0, 1, 2]
+    assert kept(step(torch.zeros(1, 6), Nodes(NODE, torch.zeros(1, 6)))) == [0, 1, 2]
     wide = torch.zeros(1, 5000)
     wide[0, 4000] = 1e-6
-    assert kept(TopK(3)(wide, NODE)) == [0, 1, 4000]
+    assert kept(TopK(3)(wide, Nodes(NODE, wide))) == [0, 1, 4000]
     wide[0, 10] = -torch.inf
-    assert kept(TopK(12)(wide, NODE)) == [*range(10), 11, 4000]
+    assert kept(TopK(12)(wide, Nodes(NODE, wide))) == [*range(10), 11, 4000]
 
 
 def test_removed_tokens_stay_removed() -> None:
     row = torch.tensor([[-torch.inf, 1.0, -torch.inf, 0.0]])
     for step in (TopK(3), TopP(0.99), MinP(0.01), Typical(0.99), Epsilon(0.01), Eta(0.01)):
-        assert kept(step(row, NODE)) == [1, 3]
+        assert kept(step(row, Nodes(NODE, row))) == [1, 3]
 
 
 DEFINITIONS = [

@@ -14,6 +14,7 @@ import torch
 from ..generation import LogProbability
 from ..row import reported
 from ..steer.choice import draw_all, draw_few
+from ..steer.nodes import Nodes
 from ..steer.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Proposals:
     def steered(self) -> Tensor:
         """Log-weights that tokens are drawn from [N, V], −inf where a token is excluded."""
         if self._steered is None:
-            self._steered = self.logits if self.pipeline.plain else self.pipeline(self.logits, [])
+            self._steered = self.logits if self.pipeline.plain else self.pipeline(Nodes((), self.logits))
         return self._steered
 
     @property

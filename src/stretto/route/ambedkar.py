@@ -18,6 +18,7 @@ from ..models.cache import Cache
 from ..models.contract import Model
 from ..row import Row
 from ..steer.choice import choose
+from ..steer.nodes import Nodes
 from ..steer.path import Path
 from ..steer.pipeline import Pipeline
 from ..tree import Tree
@@ -127,7 +128,7 @@ class AmbedkarRouting(Routing):
 
     def write(self, rows: Sequence[Row]) -> list[Writing]:
         drafted = self.small.read([self.readings[row][0] for row in rows]).logits[:, 0]  # [B, V]
-        steered = choose(drafted, [Path(row.history) for row in rows], [row.rule for row in rows]).steered
+        steered = choose(Nodes([Path(row.history) for row in rows], drafted), [row.rule for row in rows]).steered
         both = [self.readings[row][side] for side in (1, 2) for row in rows]
         read = self.verifier.read(both)
         verified = read.logits[:, 0].double().softmax(-1)  # [2 B, V]

@@ -15,6 +15,7 @@ from ..models.contract import Model
 from ..noise import split
 from ..row import Row
 from ..steer.choice import Choices, Rule, choose
+from ..steer.nodes import Nodes
 from ..steer.path import Path
 from ..tree import Tree
 from .contract import Route, Routing, Writing
@@ -135,7 +136,7 @@ class ReverseRouting(Routing):
             read = self.teacher.read([self.readings[row][0] for row in active], drafts)
             logits = read.logits[:, 0]  # [B, V]
             paths = [Path(row.history, tuple(draft)) for row, draft in zip(active, drafts, strict=True)]
-            choices = choose(logits, paths, [row.rule for row in active])
+            choices = choose(Nodes(paths, logits), [row.rule for row in active])
             for at, row in enumerate(active):
                 proposal = proposals[row]
                 proposal.tokens.append(choices.tokens[at])
@@ -174,5 +175,5 @@ class ReverseRouting(Routing):
     def _substitute(self, row: Row, before: Sequence[int], logits: Tensor) -> Choices:
         """The student's own token after `before`, from its logits [V], by noise of its own."""
         rule = Rule(row.rule.pipeline, row.rule.seed, split(row.rule.stream, SUBSTITUTE))
-        own = choose(logits[None], [Path(row.history, tuple(before))], [rule])
+        own = choose(Nodes([Path(row.history, tuple(before))], logits[None]), [rule])
         return replace(own, tokens=own.steered.argmax(-1).tolist()) if self.settings.substitute == "argmax" else own

@@ -15,6 +15,7 @@ from ..models.cache import Cache
 from ..models.contract import Model
 from ..row import Row
 from ..steer.choice import choose
+from ..steer.nodes import Nodes
 from ..steer.path import Path
 from .contract import Routing, Writing
 from .reader import Reader, Reading
@@ -93,7 +94,7 @@ class Switching(Routing):
         """One token for each row, all by one model."""
         read = self.readers[turn].read([self.readings[row][turn] for row in rows])
         logits = read.logits[:, 0]  # [B, V]
-        choices = choose(logits, [Path(row.history) for row in rows], [row.rule for row in rows])
+        choices = choose(Nodes([Path(row.history) for row in rows], logits), [row.rule for row in rows])
         for row, entropy in zip(rows, entropies(logits), strict=True):
             self._pens[row].learn(entropy)
         return [

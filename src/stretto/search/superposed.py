@@ -18,6 +18,7 @@ from ..models.cache import Cache
 from ..models.contract import Ability, Model, Want
 from ..models.window import RAW, Window
 from ..steer.choice import log_probability, top_log_probabilities
+from ..steer.nodes import Nodes
 from ..steer.path import Path
 from ..steer.pipeline import Pipeline
 from .contract import Branch, Group, Search, Searching
@@ -139,7 +140,8 @@ class Superposing(Searching):
         shared = logits[None].expand(len(drafts), -1)
         steered = shared
         if not pipeline.plain:
-            steered = pipeline(shared, [Path(row.history, branch.tokens[group.handed :]) for branch in drafts])
+            paths = [Path(row.history, branch.tokens[group.handed :]) for branch in drafts]
+            steered = pipeline(Nodes(paths, shared))
         scores, ids = self._scores(group, steered)  # [k, n] each
         totals = scores + np.array([branch.score for branch in drafts])[:, None]
         ends = row.limits.ends

@@ -20,6 +20,7 @@ from ..models.contract import Ability, Evaluation
 from ..noise import gumbel, key
 from ..row import Row
 from ..steer.choice import choose
+from ..steer.nodes import Nodes
 from ..steer.path import Path
 from ..tree import ROOT, Proposal, Siblings, Tree, slot_of
 from ..values import Checked
@@ -169,9 +170,7 @@ class Target:
         """The one rule at (row, node) pairs: argmax of steered logits plus the row's noise."""
         if self._best is not None:
             return [self._best[r][slot_of(node)] for r, node in nodes]
-        paths = [self._path(r, node) for r, node in nodes]
-        logits = self.logits[[r for r, _ in nodes], [slot_of(node) for _, node in nodes]]  # [N, V]
-        choices = choose(logits, paths, [self.rows[r].rule for r, _ in nodes])
+        choices = choose(self._nodes(nodes), [self.rows[r].rule for r, _ in nodes])
         for at, steered in zip(nodes, choices.steered, strict=True):
             self._steered[at] = steered
         return choices.tokens
@@ -193,11 +192,11 @@ class Target:
             return
         (pipeline,) = pipelines
         wide = self.logits.numel() > AT_ONCE
-        nodes = [(at, node) for at, tree in enumerate(self.trees) for node in range(ROOT, 0 if wide else len(tree))]
-        logits = self.logits[[at for at, _ in nodes], [slot_of(node) for _, node in nodes]]  # [N, V]
-        steered = logits if self._best is not None else pipeline(logits, [self._path(*place) for place in nodes])
+        places = [(at, node) for at, tree in enumerate(self.trees) for node in range(ROOT, 0 if wide else len(tree))]
+        nodes = self._nodes(places)
+        steered = nodes.raw if self._best is not None else pipeline(nodes)
         found = steered.cpu().double().softmax(-1).numpy()
-        for place, line, probabilities in zip(nodes, steered, found, strict=True):
+        for place, line, probabilities in zip(places, steered, found, strict=True):
             self._steered[place] = line
             self._drawn_from[place] = probabilities
 
@@ -219,8 +218,13 @@ class Target:
             return self.raw(row, node)
         if (row, node) not in self._steered:  # without the noise that a choice would draw
             pipeline = self.rows[row].rule.pipeline
-            self._steered[row, node] = pipeline(self.raw(row, node)[None], [self._path(row, node)])[0]
+            self._steered[row, node] = pipeline(self._nodes([(row, node)]))[0]
         return self._steered[row, node]
+
+    def _nodes(self, places: Sequence[tuple[int, int]]) -> Nodes:
+        """What steers see of these (row, node) pairs."""
+        paths = [self._path(row, node) for row, node in places]
+        return Nodes(paths, self.logits[[r for r, _ in places], [slot_of(node) for _, node in places]])  # [N, V]
 
     def _path(self, row: int, node: int) -> Path:
         return Path(self.rows[row].history, tuple(self.trees[row].path_tokens(node)))

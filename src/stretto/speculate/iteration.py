@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..row import Row
+from ..steer.nodes import Nodes
 from ..steer.path import Path
 from ..tree import ROOT, Tree, slot_of
 from .contract import Outcome
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def follow(tree: Tree, tokens: Sequence[int]) -> list[int]:
@@ -27,8 +24,8 @@ def follow(tree: Tree, tokens: Sequence[int]) -> list[int]:
     return nodes
 
 
-def beyond(row: Row, outcome: Outcome, guesses: Sequence[int]) -> tuple[Tensor, list[Path]] | None:
-    """Logits [n, V] after the guesses from the first rejected one on, which speak of the tokens after the new root.
+def beyond(row: Row, outcome: Outcome, guesses: Sequence[int]) -> Nodes | None:
+    """The n nodes after the guesses from the first rejected one on, which speak of the tokens after the new root.
 
     Their paths are seen as if the committed tokens had stood there from the start: penalties count those, and the
     noise of a position is the one it will have. None where nothing was evaluated so far.
@@ -39,4 +36,4 @@ def beyond(row: Row, outcome: Outcome, guesses: Sequence[int]) -> tuple[Tensor, 
         return None
     slots = [slot_of(node) for node in nodes[start - 1 :]]
     paths = [Path(row.history, tuple(guesses[start : start + more])) for more in range(len(slots))]
-    return outcome.logits[slots], paths
+    return Nodes(paths, outcome.logits[slots])

@@ -24,6 +24,7 @@ from ..models.reading import CHUNK, read, skip
 from ..models.vocabulary import NEVER, in_vocabulary, readable
 from ..models.window import Window
 from ..row import Row
+from ..steer.nodes import Nodes
 from ..steer.path import Path
 from ..steer.pipeline import Pipeline
 from ..tree import ROOT, Tree
@@ -79,14 +80,15 @@ class Second:
         if all(pipeline.plain for pipeline in pipelines):
             return logits
         paths = [reader.path(node) for reader, nodes in zip(readers, wanted, strict=True) for node in nodes]
+        nodes = Nodes(paths, logits)
         if all(pipeline is pipelines[0] for pipeline in pipelines):
-            return pipelines[0](logits, paths)
+            return pipelines[0](nodes)
         lines: dict[Pipeline, list[int]] = {}
         for line, reader in enumerate(r for r, nodes in zip(readers, wanted, strict=True) for _ in nodes):
             lines.setdefault(reader.row.rule.pipeline, []).append(line)
         steered = torch.empty_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
         for pipeline, mine in lines.items():
-            steered[mine] = pipeline(logits[mine], [paths[line] for line in mine]).to(steered.dtype)
+            steered[mine] = pipeline(nodes[mine]).to(steered.dtype)
         return steered
 
     def recite(self, reader: Reader) -> Iterator[tuple[Tensor, int]]:

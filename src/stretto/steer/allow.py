@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -13,7 +13,7 @@ from .contract import Stage, Steer, require, token_set
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .path import Path
+    from .nodes import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Allow(Steer):
     pointwise: ClassVar[bool] = True
 
     tokens: Iterable[int] | None = None  # at least one, kept as a frozenset; None: every token, which is neutral
-    _index: Tensor = field(init=False, repr=False, compare=False)
+    _index: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.tokens is not None:
@@ -45,7 +45,7 @@ class Allow(Steer):
     def examples(cls) -> tuple[Allow, ...]:
         return cls(), cls({1, 2, 3}), cls({2})
 
-    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         if self.idle:
             return logits
         index = self._index.to(logits.device)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -13,7 +13,7 @@ from .contract import Stage, Steer, remove, require, token_set
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .path import Path
+    from .nodes import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Ban(Steer):
     pointwise: ClassVar[bool] = True
 
     tokens: Iterable[int] = ()  # kept as a frozenset; none is neutral
-    _index: Tensor = field(init=False, repr=False, compare=False)
+    _index: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", token_set(self.tokens, "ban"))
@@ -43,7 +43,7 @@ class Ban(Steer):
     def examples(cls) -> tuple[Ban, ...]:
         return cls(), cls({0, 2})
 
-    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         return logits if self.idle else logits.index_fill(1, self._index.to(logits.device), -torch.inf)
 
 
@@ -74,6 +74,6 @@ class MinTokens(Steer):
     def examples(cls) -> tuple[MinTokens, ...]:
         return cls({3}, 0), cls({1, 3}, 3)
 
-    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
-        early = [node for node, path in enumerate(paths) if path.output_length < self.least]
+    def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
+        early = [node for node, path in enumerate(nodes.paths) if path.output_length < self.least]
         return remove(logits, [(node, token) for node in early for token in self.end_tokens])

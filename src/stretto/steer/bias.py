@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -13,7 +12,7 @@ from .contract import Stage, Steer, in_range, require, token_set
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .path import Path
+    from .nodes import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +24,8 @@ class Bias(Steer):
     pointwise: ClassVar[bool] = True
 
     biases: tuple[tuple[int, float], ...] = ()  # (token, logits to add, -100 to 100); none is neutral
-    _tokens: Tensor = field(init=False, repr=False, compare=False)
-    _amounts: Tensor = field(init=False, repr=False, compare=False)
+    _tokens: Any = field(init=False, repr=False, compare=False)
+    _amounts: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         amounts = dict(self.biases)
@@ -53,7 +52,7 @@ class Bias(Steer):
     def examples(cls) -> tuple[Bias, ...]:
         return cls(), cls(((1, 1.5), (3, -2.0)))
 
-    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         if self.idle:
             return logits
         amounts = self._amounts.to(logits.device, logits.dtype)

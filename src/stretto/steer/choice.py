@@ -21,7 +21,7 @@ from .truncation import sort_few, truncate
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .path import Path
+    from .nodes import Nodes
 
 CACHED = 1 << 18  # scores drawn from at a time: the integers of more would leave the processor's cache
 
@@ -47,39 +47,39 @@ class Choices:
     steered: Tensor  # [N, V]; -inf where a token was removed
 
 
-def choose(logits: Tensor, paths: Sequence[Path], rules: Sequence[Rule]) -> Choices:
-    """Choose a token at each of N nodes: logits [N, V], the path to each node, the rule of its row.
+def choose(nodes: Nodes, rules: Sequence[Rule]) -> Choices:
+    """Choose a token at each of N nodes by the rule of its row.
 
     Of equally good tokens the one with the lowest id is chosen. Rows under one pipeline go through it together.
     """
     if not rules:
-        return Choices([], logits)
+        return Choices([], nodes.raw)
     first = rules[0].pipeline
     if all(rule.pipeline is first for rule in rules):
-        return _choose(first, logits, paths, rules)
+        return _choose(first, nodes, rules)
     groups: dict[Pipeline, list[int]] = {}
-    for node, rule in enumerate(rules):
-        groups.setdefault(rule.pipeline, []).append(node)
+    for place, rule in enumerate(rules):
+        groups.setdefault(rule.pipeline, []).append(place)
     tokens = [0] * len(rules)
-    steered = torch.empty_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
-    for pipeline, nodes in groups.items():
-        part = _choose(pipeline, logits[nodes], [paths[node] for node in nodes], [rules[node] for node in nodes])
-        steered[nodes] = part.steered.to(steered.dtype)
-        for node, token in zip(nodes, part.tokens, strict=True):
-            tokens[node] = token
+    steered = torch.empty_like(nodes.raw, dtype=torch.promote_types(nodes.raw.dtype, torch.float32))
+    for pipeline, places in groups.items():
+        part = _choose(pipeline, nodes[places], [rules[place] for place in places])
+        steered[places] = part.steered.to(steered.dtype)
+        for place, token in zip(places, part.tokens, strict=True):
+            tokens[place] = token
     return Choices(tokens, steered)
 
 
-def _choose(pipeline: Pipeline, logits: Tensor, paths: Sequence[Path], rules: Sequence[Rule]) -> Choices:
-    steered = logits if pipeline.plain else pipeline(logits, paths)
+def _choose(pipeline: Pipeline, nodes: Nodes, rules: Sequence[Rule]) -> Choices:
+    steered = nodes.raw if pipeline.plain else pipeline(nodes)
     if pipeline.greedy:
         return Choices(steered.argmax(-1).tolist(), steered)
     keys = torch.tensor(
-        [key(rule.seed, rule.stream, len(path)) for rule, path in zip(rules, paths, strict=True)],
-        device=logits.device,
+        [key(rule.seed, rule.stream, position) for rule, position in zip(rules, nodes.positions, strict=True)],
+        device=steered.device,
     )
     # Leaving out hopeless tokens pays on a CPU; elsewhere it would have to wait for their number.
-    draw = draw_few if logits.device.type == "cpu" else draw_all
+    draw = draw_few if steered.device.type == "cpu" else draw_all
     return Choices(draw(steered, keys).tolist(), steered)
 
 

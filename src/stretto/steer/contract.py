@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
 from ..errors import InvalidRequest
+from ..values import Checked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .path import Path
+    from .nodes import Nodes
 
 
 class Stage(IntEnum):
@@ -36,28 +37,41 @@ class Stage(IntEnum):
     ETA = 9
 
 
-class Steer(ABC):
+class Steer(metaclass=Checked):
     """One step of the pipeline: a frozen, slotted dataclass of its own settings.
 
-    It holds no state. Called with logits [N, V] (float32 or float64) and the N paths that lead to the
-    nodes, it returns steered logits [N, V] of the same type, -inf where a token is removed; row n depends on
-    row n and path n only. It never writes into what it was given, and may return it.
+    Called with logits [N, V] (float32 or float64; steered by the steps before it, `nodes.raw` as the model gave them)
+    and the N nodes, it returns steered logits [N, V] of the same type, -inf where a token is removed; row n depends on
+    row n and node n only. It never writes into what it was given, and may return it.
+
+    It keeps nothing from call to call, as drafts are rejected and rows fork. What is to be remembered along a path is a
+    state: `begin` gives the first one, `step` the next, as new values, and `nodes.states(self)` what they have become
+    at each node. Steers with equal settings share their states.
     """
 
     __slots__ = ()
 
     name: ClassVar[str]
-    stage: ClassVar[Stage]
-    pointwise: ClassVar[bool]  # needs the logits only, not the path
+    kind: ClassVar[str] = "steer"
+    stage: ClassVar[Stage] = Stage.PENALTY
+    pointwise: ClassVar[bool] = False  # needs the logits and signals of them only, not the path
 
     @abstractmethod
-    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         """The steered logits [N, V]."""
 
     @property
-    @abstractmethod
     def idle(self) -> bool:
-        """Whether these settings are neutral: the logits come back bit for bit."""
+        """Whether these settings are neutral: the logits come back bit for bit, and it need not be asked."""
+        return False
+
+    def begin(self, prompt: Sequence[int]) -> Any:
+        """The state at the end of the prompt; None for steers without one."""
+        return None
+
+    def step(self, state: Any, token: int) -> Any:
+        """The state after one more token of the output: a new value. A state is never written into."""
+        return state
 
     @property
     def named_tokens(self) -> frozenset[int]:
@@ -65,9 +79,9 @@ class Steer(ABC):
         return frozenset()
 
     @classmethod
-    @abstractmethod
     def examples(cls) -> tuple[Self, ...]:
         """Settings for four tokens or more, the first of them neutral: what the laws are tried on."""
+        return ()
 
 
 def require(holds: bool, what: str, hint: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from .contract import Stage, Steer, in_range, require, spare, token_set
-from .path import Path, Scope, occurrences
+from .path import Scope, occurrences
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .nodes import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,10 @@ class Frequency(Steer):
     def examples(cls) -> tuple[Frequency, ...]:
         return cls(), cls(0.5, 0.25), cls(1.5, 0.0, exempt={1}), cls(0.0, -0.5)
 
-    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         if self.idle:
             return logits
-        seen = occurrences(paths, Scope.OUTPUT, 0, logits.shape[-1])
+        seen = occurrences(nodes.paths, Scope.OUTPUT, 0, logits.shape[-1])
         cost = seen.counts.to(logits.device, logits.dtype).mul_(self.frequency).add_(self.presence)
         steered = logits.reshape(-1).index_add(0, seen.flat.to(logits.device), cost, alpha=-1).view_as(logits)
         return spare(steered, logits, self.exempt)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from .contract import Stage, Steer, remove, require, token_set
-from .path import Path, Scope
+from .path import Scope
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .nodes import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,8 @@ class NoRepeat(Steer):
     def examples(cls) -> tuple[NoRepeat, ...]:
         return cls(0), cls(2), cls(1, exempt={0}), cls(3, scope=Scope.OUTPUT)
 
-    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         if self.idle:
             return logits
-        banned = [path.followers(self.size, self.scope) - self.named_tokens for path in paths]
+        banned = [path.followers(self.size, self.scope) - self.named_tokens for path in nodes.paths]
         return remove(logits, [(node, token) for node, tokens in enumerate(banned) for token in tokens])

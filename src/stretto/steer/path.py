@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .contract import Steer
 
 
 class Scope(Enum):
@@ -100,16 +102,47 @@ class _Followers:
         return twin
 
 
+class _States:
+    """What a steer remembers: at the end of the committed tokens, and along what was drafted beyond them."""
+
+    __slots__ = ("_done", "_drafted", "_steer")
+
+    def __init__(self, steer: Steer, done: int, state: Any) -> None:
+        self._steer = steer
+        self._done = done  # tokens of the history that were stepped
+        self._drafted: dict[tuple[int, ...], Any] = {(): state}
+
+    def at(self, tokens: list[int], drafted: tuple[int, ...]) -> Any:
+        """The state after the committed tokens and the drafted ones; each node of a tree is stepped once."""
+        if self._done < len(tokens):
+            self._drafted = {(): self._after(tuple(tokens[self._done :]))}
+            self._done = len(tokens)
+        return self._after(drafted)
+
+    def _after(self, drafted: tuple[int, ...]) -> Any:
+        known = len(drafted)
+        while drafted[:known] not in self._drafted:
+            known -= 1
+        state = self._drafted[drafted[:known]]
+        for end in range(known, len(drafted)):
+            state = self._drafted[drafted[: end + 1]] = self._steer.step(state, drafted[end])
+        return state
+
+    def fork(self) -> _States:
+        return _States(self._steer, self._done, self._drafted[()])
+
+
 class History:
     """The committed tokens of one row. It only grows; what is drafted lives in a `Path` beside it."""
 
-    __slots__ = ("_counts", "_followers", "prompt_length", "tokens")
+    __slots__ = ("_counts", "_followers", "_states", "prompt_length", "tokens")
 
     def __init__(self, prompt_tokens: Iterable[int]) -> None:
         self.tokens: list[int] = list(prompt_tokens)
         self.prompt_length = len(self.tokens)
         self._counts: dict[Scope, _Counts] = {}
         self._followers: dict[tuple[int, Scope], _Followers] = {}
+        self._states: dict[Steer, _States] = {}
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -124,6 +157,7 @@ class History:
         twin.prompt_length = self.prompt_length
         twin._counts = {scope: counts.fork() for scope, counts in self._counts.items()}
         twin._followers = {about: followers.fork() for about, followers in self._followers.items()}
+        twin._states = {steer: states.fork() for steer, states in self._states.items()}
         return twin
 
     def before(self, length: int) -> History:
@@ -151,6 +185,14 @@ class History:
             followers = self._followers[size, scope] = _Followers(size, self.start(scope))
         followers.catch_up(self.tokens)
         return followers.table
+
+    def state(self, steer: Steer, drafted: tuple[int, ...]) -> Any:
+        """What the steer has made of the committed tokens and the drafted ones after them: see `Steer.begin`."""
+        states = self._states.get(steer)
+        if states is None:
+            begun = steer.begin(tuple(self.tokens[: self.prompt_length]))
+            states = self._states[steer] = _States(steer, self.prompt_length, begun)
+        return states.at(self.tokens, drafted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,14 @@ from .truncation import Truncation, truncate
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .path import Path
+    from .nodes import Nodes
 
 
 @dataclass(frozen=True)
 class Pipeline:
     """Steers sorted by stage (as given within a stage), without those whose settings are neutral.
 
-    Called with logits [N, V] and the N paths, it returns log-weights [N, V], float32 (float64 for float64),
+    Called with N nodes and their raw logits, it returns log-weights [N, V], float32 (float64 for float64),
     -inf where a token is removed. After each stage every row has at least one token: see `_revive`.
     """
 
@@ -60,26 +60,27 @@ class Pipeline:
                 f"name tokens from 0 to {vocabulary - 1}",
             )
 
-    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
-        """Steer the logits [N, V] of the N nodes at the ends of the paths."""
+    def __call__(self, nodes: Nodes) -> Tensor:
+        """Steer the raw logits [N, V] of the N nodes."""
+        logits = nodes.raw
         if logits.dtype not in (torch.float32, torch.float64):
             logits = logits.float()  # sums in half precision misplace the edge of a nucleus
         inputs: list[Tensor] = []
         for steps in self._stages:
             inputs.append(logits)
-            logits = _run(steps, logits, paths)
+            logits = _run(steps, logits, nodes)
             if steps[0].stage < Stage.TEMPERATURE and not bool((logits.amax(-1) > -torch.inf).all()):
-                logits = _revive(steps, logits, inputs, paths)
+                logits = _revive(steps, logits, inputs, nodes)
         return truncate(logits, self._truncations)
 
 
-def _run(steps: Sequence[Steer], logits: Tensor, paths: Sequence[Path]) -> Tensor:
+def _run(steps: Sequence[Steer], logits: Tensor, nodes: Nodes) -> Tensor:
     for step in steps:
-        logits = step(logits, paths)
+        logits = step(logits, nodes)
     return logits
 
 
-def _revive(steps: Sequence[Steer], logits: Tensor, inputs: Sequence[Tensor], paths: Sequence[Path]) -> Tensor:
+def _revive(steps: Sequence[Steer], logits: Tensor, inputs: Sequence[Tensor], nodes: Nodes) -> Tensor:
     """Give one token to each row that the steps of a stage left empty.
 
     `inputs` holds what came into each stage so far, this one last. Where earlier stages removed all that this
@@ -90,7 +91,7 @@ def _revive(steps: Sequence[Steer], logits: Tensor, inputs: Sequence[Tensor], pa
     for node in (logits.amax(-1) == -torch.inf).nonzero()[:, 0].tolist():
         row = inputs[-1][node]
         for source in reversed(inputs[:-1]):
-            retried = _run(steps, source[node : node + 1], paths[node : node + 1])[0]
+            retried = _run(steps, source[node : node + 1], nodes[[node]])[0]
             if bool((retried > -torch.inf).any()):
                 row = retried
                 break

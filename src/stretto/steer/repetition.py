@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from .contract import Stage, Steer, in_range, require, spare, token_set
-from .path import Path, Scope, occurrences
+from .path import Scope, occurrences
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .nodes import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,10 @@ class Repetition(Steer):
         narrow = cls(1.5, scope=Scope.OUTPUT, exempt={2})
         return cls(1.0), cls(1.25), narrow, cls(0.8, last=2)
 
-    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         if self.idle:
             return logits
-        flat = occurrences(paths, self.scope, self.last, logits.shape[-1]).flat.to(logits.device)
+        flat = occurrences(nodes.paths, self.scope, self.last, logits.shape[-1]).flat.to(logits.device)
         old = logits.reshape(-1)[flat]
         new = torch.where(old > 0, old / self.penalty, old * self.penalty)
         return spare(logits.reshape(-1).index_copy(0, flat, new).view_as(logits), logits, self.exempt)

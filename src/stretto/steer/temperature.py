@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +10,7 @@ from .contract import Stage, Steer, in_range, require
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .path import Path
+    from .nodes import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +43,5 @@ class Temperature(Steer):
     def examples(cls) -> tuple[Temperature, ...]:
         return cls(1.0), cls(0.5), cls(1.7), cls(0.0)
 
-    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         return logits if self.idle or self.greedy else logits / self.value

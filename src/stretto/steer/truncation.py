@@ -18,7 +18,7 @@ from .contract import Steer
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .path import Path
+    from .nodes import Nodes
 
 FEW = 1024  # candidates looked at first, where the steer does not know better
 
@@ -83,7 +83,7 @@ class Truncation(Steer):
         """How many candidates to look at first; the whole vocabulary unless the kept are the likeliest."""
         return vocabulary
 
-    def __call__(self, logits: Tensor, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         return truncate(logits, (self,))
 
 

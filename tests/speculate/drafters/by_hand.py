@@ -10,6 +10,7 @@ from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.contract import Outcome, Room, Session
 from stretto.steer.choice import Rule, choose
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -40,7 +41,7 @@ def play(model: TableModel, row: Row, session: Session, room: Room) -> Outcome:
     while node is not None:
         if node != ROOT:
             path.append(node)
-        choices = choose(logits[[node + 1]], [Path(row.history, tuple(tree.path_tokens(node)))], [row.rule])
+        choices = choose(Nodes([Path(row.history, tuple(tree.path_tokens(node)))], logits[[node + 1]]), [row.rule])
         committed += choices.tokens
         node = tree.child_bearing(node, committed[-1])
     row.history.extend(committed)

@@ -28,6 +28,7 @@ from stretto.speculate.drafters.specinfer import Independent, Merged
 from stretto.speculate.drafters.tree import DraftTree
 from stretto.speculate.second import Reader
 from stretto.steer.choice import Rule
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.repetition import Repetition
@@ -94,7 +95,7 @@ def held(reader: Reader) -> list[int]:
 def distribution(model: TableModel, row: Row, drafted: Sequence[int]) -> np.ndarray:
     """What the row's rule draws from after a path, by the definition: [V]."""
     logits = torch.tensor([model.rule((*row.history.tokens, *drafted))], dtype=torch.float64)
-    return row.rule.pipeline(logits, [Path(row.history, tuple(drafted))])[0].softmax(-1).numpy()
+    return row.rule.pipeline(Nodes([Path(row.history, tuple(drafted))], logits))[0].softmax(-1).numpy()
 
 
 class Watched(TableModel):

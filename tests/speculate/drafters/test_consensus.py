@@ -23,6 +23,7 @@ from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -197,7 +198,7 @@ def decode_stream(model, history, rule, new_tokens):
 
     for _ in range(new_tokens):
         logits = torch.tensor([model.rule(tuple(history.tokens))], dtype=torch.float64)
-        history.extend(choose(logits, [Path(history)], [rule]).tokens)
+        history.extend(choose(Nodes([Path(history)], logits), [rule]).tokens)
     return history.tokens[history.prompt_length :]
 
 

@@ -19,6 +19,7 @@ from speculate.drafters.growing import (
 from stretto.speculate.contract import Room
 from stretto.speculate.drafters.model import DraftModel
 from stretto.steer.choice import Rule, choose
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.tree import ROOT, Tree
 
@@ -29,7 +30,7 @@ def chosen(tokens, pipeline, seed: int, count: int) -> list[int]:
     drafted: list[int] = []
     for _ in range(count):
         logits = torch.tensor([SMALL.rule((*tokens, *drafted))], dtype=torch.float64)
-        drafted += choose(logits, [Path(history, tuple(drafted))], [Rule(pipeline, seed, 0)]).tokens
+        drafted += choose(Nodes([Path(history, tuple(drafted))], logits), [Rule(pipeline, seed, 0)]).tokens
     return drafted
 
 

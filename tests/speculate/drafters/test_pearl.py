@@ -18,6 +18,7 @@ from stretto.speculate.overlap import Workers, side_by_side
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule, choose
 from stretto.steer.frequency import Frequency
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.repetition import Repetition
@@ -40,7 +41,7 @@ def chooser(model: TableModel, pipeline: Pipeline, seed: int, prompt: int):
         history = History(text[:prompt])
         history.extend(text[prompt:])
         logits = torch.tensor([model.rule(tuple(text))], dtype=torch.float64)
-        return choose(logits, [Path(history)], [Rule(pipeline, seed, 0)]).tokens[0]
+        return choose(Nodes([Path(history)], logits), [Rule(pipeline, seed, 0)]).tokens[0]
 
     return next_token
 

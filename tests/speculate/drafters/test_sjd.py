@@ -23,6 +23,7 @@ from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.ban import Ban
 from stretto.steer.choice import Rule
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.repetition import Repetition
@@ -45,7 +46,7 @@ def remembered(model: TableModel) -> TableModel:
 
 
 def probabilities(logits: torch.Tensor, row: Row, drafted: list[int]) -> np.ndarray:
-    return row.rule.pipeline(logits[None], [Path(row.history, tuple(drafted))])[0].softmax(-1).numpy()
+    return row.rule.pipeline(Nodes([Path(row.history, tuple(drafted))], logits[None]))[0].softmax(-1).numpy()
 
 
 def judged(model, row, session, chance, *, wrong=False) -> Outcome:

@@ -15,6 +15,7 @@ from ...models.clock import stopwatch
 from ...models.contract import Model
 from ...row import Row
 from ...steer.choice import Choices, choose
+from ...steer.nodes import Nodes
 from ...steer.path import Path
 from ...tree import ROOT, Tree
 from ..contract import Drafter, Drafting, Outcome, Room, Session
@@ -72,7 +73,7 @@ class ModelDrafting(Drafting):
             logits = self.second.read([chain.reader for chain in growing], wanted)
             paths = [path for chain, nodes in zip(growing, wanted, strict=True) for path in chain.paths(nodes)]
             rules = [chain.reader.row.rule for chain, nodes in zip(growing, wanted, strict=True) for _ in nodes]
-            choices = choose(logits, paths, rules)
+            choices = choose(Nodes(paths, logits), rules)
             asked = any(chain.room.more is not None for chain in growing)
             scores = _probabilities(choices) if asked else [0.5] * len(rules)  # nobody asks: save the sum
             guesses = zip(choices.tokens, scores, strict=True)

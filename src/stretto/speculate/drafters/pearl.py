@@ -19,6 +19,7 @@ from ...models.contract import Model, Want
 from ...models.window import Window
 from ...row import Row
 from ...steer.choice import choose
+from ...steer.nodes import Nodes
 from ...steer.path import History, Path
 from ...tree import Tree
 from ..contract import Drafter, Drafting, Outcome, Room, Session
@@ -158,7 +159,8 @@ class PearlDrafting(Drafting):
         logits = self.second.model.evaluate(window, self.second.cache, Want(logits=last)).logits
         assert logits is not None
         paths = [Path(session.history, tuple(session.drafted)) for session in sessions]
-        return choose(self.second.as_target(logits[:, 0]), paths, [session.row.rule for session in sessions]).tokens
+        nodes = Nodes(paths, self.second.as_target(logits[:, 0]))
+        return choose(nodes, [session.row.rule for session in sessions]).tokens
 
 
 class PearlSession(Session):

@@ -141,12 +141,12 @@ class SpeculativeJacobiSession(Session):
         found = beyond(self.row, outcome, self._drafts)
         if found is None:
             return []
-        (logits, paths), rule = found, self.row.rule
+        rule = self.row.rule
         if rule.pipeline.greedy:
-            certain = np.zeros(tuple(logits.shape))
-            certain[range(len(paths)), choose(logits, paths, [rule] * len(paths)).tokens] = 1.0
+            certain = np.zeros(tuple(found.raw.shape))
+            certain[range(len(found)), choose(found, [rule] * len(found)).tokens] = 1.0
             return list(certain)
-        return list(rule.pipeline(logits, paths).double().softmax(-1).cpu().numpy())
+        return list(rule.pipeline(found).double().softmax(-1).cpu().numpy())
 
     def _active(self) -> bool:
         """Whether the token to come is one to draft."""

@@ -1,0 +1,113 @@
+"""What a steer sees: the nodes it works at, with what was computed of them once for all steers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .contract import Steer
+    from .path import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """What an evaluation handed out at N nodes, because a steer wants it."""
+
+    hidden: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [N, C]; 0 is the embedding
+    readout: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [N, V], through the final norm and head
+    # (layer from 0, query head) -> [N, L]: what each node gives to the tokens of its path, 0 beyond its end
+    attention: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
+    companions: Mapping[Hashable, Tensor] = field(default_factory=dict)  # -> their logits [N, V]
+
+    def __getitem__(self, at: Sequence[int]) -> Taps:
+        every: tuple[Mapping[Any, Tensor], ...] = (self.hidden, self.readout, self.attention, self.companions)
+        return Taps(*({of: rows[at] for of, rows in mapping.items()} for mapping in every))
+
+
+NO_TAPS = Taps()
+
+
+class Nodes:
+    """N nodes of a tree, of one row or several, at each of which a token is to be chosen.
+
+    `raw` are the logits [N, V] as they came out of the model. What is derived of them is computed when it is first
+    asked for, once, whoever asks, and is not to be written to. Some of N nodes (`nodes[places]`) share it.
+    """
+
+    __slots__ = ("_found", "_places", "_whole", "paths", "raw", "taps")
+
+    def __init__(self, paths: Sequence[Path], raw: Tensor, taps: Taps = NO_TAPS) -> None:
+        self.paths = paths  # N; none where nobody looks at them: for steers that are pointwise
+        self.raw = raw
+        self.taps = taps
+        self._found: dict[str, Tensor] = {}
+        self._whole: Nodes | None = None  # of which these are some
+        self._places: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __getitem__(self, places: Sequence[int]) -> Nodes:
+        """The nodes at these places."""
+        if self._whole is not None:
+            return self._whole[[self._places[place] for place in places]]
+        paths = [self.paths[place] for place in places] if self.paths else ()
+        some = Nodes(paths, self.raw[places], self.taps if self.taps is NO_TAPS else self.taps[places])
+        some._whole, some._places = self, places
+        return some
+
+    @property
+    def positions(self) -> list[int]:
+        """Of each token that is to be chosen: how many stand before it, prompt and all."""
+        return [len(path) for path in self.paths]
+
+    @property
+    def depths(self) -> list[int]:
+        """How many drafted tokens lead to each node; 0 at the root."""
+        return [len(path.drafted) for path in self.paths]
+
+    def states(self, steer: Steer) -> list[Any]:
+        """The steer's own state at the end of each path: see `Steer.begin`."""
+        return [path.history.state(steer, path.drafted) for path in self.paths]
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """Of the model itself, at temperature 1: [N, V], float32 or float64."""
+        return self._once("log_probabilities", lambda: self.raw.log_softmax(-1, dtype=self._precise))
+
+    @property
+    def entropy(self) -> Tensor:
+        """Of the model's own distribution, in nats: [N], from 0 to ln V."""
+        return self._once("entropy", lambda: torch.special.entr(self.log_probabilities.exp()).sum(-1))
+
+    @property
+    def gap(self) -> Tensor:
+        """By how much the best raw logit beats the second: [N], 0 or more."""
+        return self._once("gap", lambda: -self.raw.topk(min(2, self.raw.shape[-1])).values.diff().sum(-1))
+
+    @property
+    def ranks(self) -> Tensor:
+        """The place of each token by its raw logit: [N, V], 0 for the best; the lower id first among equals."""
+        return self._once("ranks", lambda: _places_of(self.raw.sort(dim=-1, descending=True, stable=True).indices))
+
+    @property
+    def _precise(self) -> torch.dtype:
+        return torch.promote_types(self.raw.dtype, torch.float32)
+
+    def _once(self, what: str, compute: Callable[[], Tensor]) -> Tensor:
+        if what not in self._found:
+            of = self._whole
+            self._found[what] = compute() if of is None else getattr(of, what)[self._places]
+        return self._found[what]
+
+
+def _places_of(order: Tensor) -> Tensor:
+    """Where each token stands in an order of all tokens: [N, V] -> [N, V]."""
+    places = torch.arange(order.shape[-1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
