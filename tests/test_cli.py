@@ -203,6 +203,7 @@ SETTINGS = {
     "samples": ("2", 2),
     "defaults": ("model", "model"),
     "log_probabilities": ("1", 1),
+    "steers": ("top_a(0.2)", ["top_a(0.2)"]),
 }
 
 

@@ -85,7 +85,15 @@ def test_every_entry_parses_and_every_part_is_reachable():
             method.parse(entry.parts)
         assert entry.source and entry.summary and isinstance(entry.guarantee, Guarantee)
     for name, part in catalogue.parts().items():
-        assert part.name == name and part.kind in {"drafter", "acceptor", "planner", *method.ALONE, *method.FILLING}
+        assert part.name == name
+        assert part.kind in {
+            "drafter",
+            "acceptor",
+            "planner",
+            "steer",
+            *method.ALONE,
+            *method.FILLING,
+        }
         assert (part.__doc__ or "").strip()
 
 

@@ -32,6 +32,7 @@ FOLDERS = (  # where parts of methods and diagnostics stand
     "speculate.drafters",
     "speculate.acceptors",
     "speculate.planners",
+    "steer",
     "route",
     "search",
     "diffuse",

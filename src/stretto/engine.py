@@ -321,8 +321,8 @@ class Engine:
         """Settings and method, checked against the model."""
         request = self.request(settings)
         ends = self.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
-        pipeline = request.pipeline(ends)
         chosen = methods.complete(self._method(method), self.model)
+        pipeline = request.pipeline(ends, chosen.steers)
         methods.check(chosen, self.model, pipeline, request.samples)
         request.check(self.model.vocabulary)
         return Call(self.model, self.codec, request, chosen, ends, pipeline)

@@ -260,8 +260,13 @@ def attempt(engine: Engine, case: Case, tally: Tally) -> None:
         for at, prompt in enumerate(case.prompts):
             mine = together[at * judge.samples : (at + 1) * judge.samples]
             judge.equal(f"prompt {at + 1} alone", mine, judge.answers(fresh, [prompt]))
-        if exact(methods.parse(case.method), case.settings):
-            judge.equal("plain decoding", together, judge.answers(engine, case.prompts, "plain"))
+        method = methods.parse(case.method)
+        if exact(method, case.settings):
+            judge.equal(
+                "plain decoding",
+                together,
+                judge.answers(engine, case.prompts, methods.describe(methods.unaided(method))),
+            )
     except Exception as error:  # also a typed one: what was served once must be served again
         judge.found(f"{type(error).__name__}: {error}; the batch was served before")
 
@@ -315,6 +320,14 @@ class _Judge:
         if masking_of(self.engine.model) is not None or position == min(len(one.tokens), len(two.tokens)):
             return False
         request = Request.of(self.case.settings)
-        scores = scores_after(self.engine, one.prompt_tokens, one.tokens[:position], request, stream)
+        steers = methods.parse(self.case.method).steers
+        scores = scores_after(
+            self.engine,
+            one.prompt_tokens,
+            one.tokens[:position],
+            request,
+            stream=stream,
+            steers=steers,
+        )
         gap = scores.max() - scores[[one.tokens[position], two.tokens[position]]].min()
         return bool(gap < TIE)

@@ -7,17 +7,16 @@ prompt-lookup                           a system of the catalogue by its name
 entropy(small=zoo/draft)                a route or a search, which decodes by itself
 fuse(lookup(5),draft)                   parts that hold parts
 threshold(0.9)+blocks(32)+dual-cache    for masked-diffusion models: an order and blocks, refresh, stop …
+lookup+top_a(0.2)+ban(3,17)             with steers, as many as one likes
 """
 
 from __future__ import annotations
 
 import filecmp
-import re
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from itertools import accumulate
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_origin
+from typing import Any, cast
 
 from . import catalogue
 from .diffuse import loop as diffuse
@@ -26,9 +25,10 @@ from .diffuse.loop import Diffuse
 from .diffuse.refresh.recompute import Recompute
 from .diffuse.stops.fill import Fill
 from .entry import Guarantee
-from .errors import InvalidRequest, UnknownName, Unsupported, closest
+from .errors import InvalidRequest, Unsupported
 from .models.contract import Ability, Model
 from .models.masked import masking_of
+from .parts import describe_part, kind_of, pieces_of, read_part
 from .route import loop as route
 from .route.loop import Routed
 from .search import loop as search
@@ -43,9 +43,10 @@ from .speculate.drafters.suffix import Suffix
 from .speculate.loop import Speculate
 from .speculate.planners.cheapest import Cheapest
 from .speculate.planners.fixed import Fixed
+from .steer.contract import Steer
 from .steer.pipeline import Pipeline
 from .steer.temperature import Temperature
-from .values import is_text, settings_of, shown
+from .values import shown
 
 Method = Speculate | Routed | Searched | Diffuse  # each gives its family's loop
 Loop = speculate.Loop | route.Loop | search.Loop | diffuse.Loop
@@ -61,11 +62,8 @@ FILLS = {  # the same for masked-diffusion models, by whether they are block-cau
 }
 GREEDY = Pipeline([Temperature(0.0)])
 PLAIN = Speculate(draft=None, accept=Exact(), plan=Cheapest())
-DEEPEST = 32  # parentheses in parentheses of a method's text
 STEADY = Fixed(16, depth=8)  # chains of 8, trees of 16 nodes
 WORTH_WATCHING = 30_000_000  # weights from which on looking at every node's logits is a small part of a forward
-_SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
-_PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
 def default(model: Model) -> str:
@@ -85,24 +83,25 @@ def parse(text: str | Method | Any) -> Method:
         return _assembled(describe_part(text), [text])
     if not isinstance(text, str):
         raise InvalidRequest(f"{shown(text)} is no method", hint="a text such as 'lookup+fixed(8)'")
-    if _depth(text) > DEEPEST:
-        raise InvalidRequest("the parts of the method stand too deep in each other", hint=f"at most {DEEPEST} deep")
-    pieces = _split(text, "+")
+    pieces = pieces_of(text)
     if not pieces:
         raise InvalidRequest("the method is empty", hint="for example 'lookup', or 'plain' for no drafting")
-    if len(pieces) == 1 and (entry := catalogue.entries().get(pieces[0])):
+    steers = [piece for piece in pieces if kind_of(piece) == Steer.kind]
+    rest = [piece for piece in pieces if piece not in steers]
+    if len(rest) == 1 and (entry := catalogue.entries().get(rest[0])):
         if entry.command:
             raise InvalidRequest(f"{entry.name!r} is no way of decoding", hint=f"see `{entry.command}`")
-        pieces = _split(entry.parts, "+")
-    if "plain" in pieces and set(pieces) != {"plain"}:
+        rest = pieces_of(entry.parts)
+    if "plain" in rest and set(rest) != {"plain"}:
         raise InvalidRequest(f"method {text!r}: 'plain' drafts nothing", hint="leave out 'plain' or the rest")
-    return _assembled(text, [_part(piece) for piece in pieces if piece != "plain"])
+    return _assembled(text, [read_part(piece) for piece in [*rest, *steers] if piece != "plain"])
 
 
 def _assembled(text: str, parts: Sequence[Any]) -> Method:
     """The method of these parts, which `text` names; what is not named is the default."""
     chosen: dict[str, Any] = {}
-    for part in parts:
+    steers = tuple(part for part in parts if isinstance(part, Steer))
+    for part in (part for part in parts if not isinstance(part, Steer)):
         if part.kind in chosen:
             raise InvalidRequest(
                 f"method {text!r} names two of a kind, {part.kind}: {chosen[part.kind].name} and {part.name}",
@@ -113,15 +112,16 @@ def _assembled(text: str, parts: Sequence[Any]) -> Method:
         if kind in chosen:
             if len(chosen) > 1:
                 raise InvalidRequest(f"the {kind} {chosen[kind].name!r} decodes by itself", hint="leave out the rest")
-            return cast(Method, alone(chosen[kind]))
+            return cast(Method, alone(chosen[kind], steers=steers))
     if filling := [kind for kind in chosen if kind in FILLING]:
-        return _diffuse(text, chosen, filling)
+        return replace(_diffuse(text, chosen, filling), steers=steers)
     if chosen and "drafter" not in chosen:
         raise InvalidRequest(f"method {text!r} has no drafter", hint=f"for example 'lookup+{text}'")
     return Speculate(
         draft=chosen.get("drafter"),
         accept=chosen.get("acceptor", PLAIN.accept),
         plan=chosen.get("planner", usual_plan(chosen.get("acceptor", PLAIN.accept))),
+        steers=steers,
     )
 
 
@@ -150,7 +150,11 @@ def _diffuse(text: str, chosen: dict[str, Any], filling: list[str]) -> Diffuse:
 
 
 def check(method: Method, model: Model, pipeline: Pipeline = GREEDY, samples: int = 1) -> None:
-    """Refuse, before any work, what cannot be exact. Raises Unsupported with a hint."""
+    """Refuse, before any work, what cannot be exact; the pipeline holds the method's steers as well.
+
+    Raises Unsupported with a hint, or InvalidRequest where a steer names a token that the model lacks.
+    """
+    pipeline.check(model.vocabulary)
     if masking_of(model) is not None and not isinstance(method, Diffuse):
         raise Unsupported(
             f"{model.name} fills masks; it does not continue text, as {describe(method)!r} does",
@@ -210,11 +214,18 @@ def beside(folder: Path) -> Path | None:
     return None
 
 
+def unaided(method: Method) -> Method:
+    """Plain decoding under the same steers: what an exact method is held against."""
+    return replace(PLAIN, steers=method.steers)
+
+
 def describe(method: Method) -> str:
     """The text form that gives this method again, defaults left out."""
     text = _text(method)
     entry = catalogue.entries().get(text)  # a system of the same name may be more than this part
-    return text if entry is None or entry.parts == text else f"{text}()"
+    if entry is not None and entry.parts != text:
+        text += "()"
+    return "+".join([text, *map(describe_part, method.steers)])
 
 
 def _text(method: Method) -> str:
@@ -233,23 +244,6 @@ def _text(method: Method) -> str:
     return "+".join(map(describe_part, parts))
 
 
-def describe_part(part: Any) -> str:
-    """The text form that gives one part again, defaults left out."""
-    changed = []
-    for field in fields(part):
-        value = getattr(part, field.name)
-        if value != field.default:
-            many = isinstance(value, tuple)  # stands first, without its name
-            changed.append(_describe_value(value) if many else f"{field.name}={_describe_value(value)}")
-    return f"{part.name}({','.join(changed)})" if changed else str(part.name)
-
-
-def _describe_value(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(_describe_value, value))
-    return describe_part(value) if hasattr(type(value), "kind") else str(value)
-
-
 def _judges(drafter: Drafter) -> str:
     """The acceptors that may judge what a drafter proposes, by name."""
     acceptors = [part for part in catalogue.parts().values() if part.kind == "acceptor"]
@@ -264,69 +258,4 @@ def _names(ability: Any) -> str:
     return ", ".join(member.name.lower() for member in ability)
 
 
-def _part(piece: str) -> Any:
-    """One part with its settings from `name(value, key=value)`."""
-    match = _PART.fullmatch(piece)
-    if not match:
-        raise InvalidRequest(f"cannot read {piece!r} in the method", hint="write parts as name or name(key=value)")
-    name, inside = match[1], match[2] or ""
-    if name == "plain":
-        raise InvalidRequest("'plain' has no settings", hint="write plain alone: it drafts nothing")
-    if name not in catalogue.parts():
-        known = [*catalogue.parts(), *catalogue.entries()]
-        raise UnknownName(
-            f"no method or part is named {shown(name)}", hint=closest(name, known, "`stretto methods` lists them")
-        )
-    part = catalogue.part(name)
-    kinds = settings_of(part)
-    several = get_origin(next(iter(kinds.values()), None)) is tuple  # the first one takes all without a name
-    words = [] if several else [is_text(kind) for kind in kinds.values()]  # a name or one of a few words, never a part
-    positional: list[Any] = []
-    named: dict[str, Any] = {}
-    for setting in _split(inside, ","):
-        assigned = _SETTING.fullmatch(setting)
-        if not assigned:
-            word = len(positional) < len(words) and words[len(positional)]
-            positional.append(setting if word else _value(setting))
-        elif assigned[1] in named:
-            raise InvalidRequest(f"setting {assigned[1]!r} of {name!r} is given twice", hint="give it once")
-        else:
-            named[assigned[1]] = assigned[2].strip() if is_text(kinds.get(assigned[1])) else _value(assigned[2])
-    if positional and several:
-        positional = [tuple(positional)]
-    return part(*positional, **named)  # which checks them
-
-
-def _value(text: str) -> Any:
-    """A number, a truth value, a part that a part holds, or the text itself (a model's name, say)."""
-    text = text.strip()
-    if (match := _PART.fullmatch(text)) and match[1] in catalogue.parts():
-        return _part(text)
-    for convert in (int, float):
-        try:
-            return convert(text)
-        except ValueError:
-            pass
-    return {"true": True, "false": False}.get(text.lower(), text)
-
-
-def _depth(text: str) -> int:
-    """How many parentheses stand in each other, at most."""
-    return max(accumulate((character == "(") - (character == ")") for character in text), default=0)
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """Pieces between separators that stand outside of parentheses."""
-    pieces, depth, piece = [], 0, ""
-    for character in text:
-        depth += (character == "(") - (character == ")")
-        if character == separator and depth == 0:
-            pieces.append(piece.strip())
-            piece = ""
-        else:
-            piece += character
-    pieces.append(piece.strip())
-    return [piece for piece in pieces if piece]
-
-
-__all__ = ["PLAIN", "Drafter", "Method", "check", "default", "describe", "parse"]
+__all__ = ["PLAIN", "Drafter", "Method", "check", "default", "describe", "describe_part", "parse", "unaided"]

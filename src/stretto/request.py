@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal
 
 from .aliases import meant, ours
 from .errors import InvalidRequest, ModelError
+from .parts import kind_of, read_part
 from .steer.allow import Allow
 from .steer.ban import Ban, MinTokens
 from .steer.bias import Bias
@@ -24,7 +25,7 @@ from .steer.temperature import Temperature
 from .steer.top_k import TopK
 from .steer.top_p import TopP
 from .steer.typical import Typical
-from .values import Checked
+from .values import Checked, shown
 
 BY_ONE_SETTING: dict[str, Callable[[Any], Steer]] = {
     "repetition_penalty": Repetition,
@@ -65,6 +66,7 @@ class Request(metaclass=Checked):
     seed: int | None = 0  # of the noise, used when temperature > 0; None: a fresh one each time
     samples: int = 1  # answers per prompt, each with its own stream of noise
     defaults: Literal["stretto", "model"] = "stretto"  # whose, of what is not given; model: generation_config.json's
+    steers: Iterable[str | Callable[..., Any]] = ()  # parts that reshape the choice, such as 'top_a(0.2)'; several
     log_probabilities: int | None = None  # report these, with so many of the best tokens beside; None: no
 
     @classmethod
@@ -104,6 +106,7 @@ class Request(metaclass=Checked):
             raise InvalidRequest(f"log_probabilities is {self.log_probabilities}", hint="0 or more, or None for none")
         if any(not text for text in self.stop_strings):
             raise InvalidRequest("a stop string is empty", hint="leave it out, or name a character")
+        put(self, "steers", tuple(map(_steer, self.steers)))
         self.pipeline(frozenset())  # every steer checks its own range
 
     @property
@@ -126,8 +129,23 @@ class Request(metaclass=Checked):
         if len(set(self.banned_tokens)) >= vocabulary:
             raise InvalidRequest("every token is banned", hint="leave at least one")
 
-    def pipeline(self, end_tokens: frozenset[int]) -> Pipeline:
-        """The steers of this request, without those whose settings are neutral."""
+    def pipeline(self, end_tokens: frozenset[int], steers: Sequence[Steer] = ()) -> Pipeline:
+        """The steers of this request and those of its method, without those whose settings are neutral.
+
+        Those of one stage work in this order: settings, `steers` (the method's), the request's own. Raises
+        InvalidRequest where a setting and a steer are the same.
+        """
+        given = [*steers, *(steer for steer in self.steers if isinstance(steer, Steer))]
+        named = {steer.name for steer in given}
+        made = self._made(end_tokens)
+        if not self.temperature and Temperature.name in named:
+            made = [steer for steer in made if steer.name != Temperature.name]
+        if twice := next((steer.name for steer in made if steer.name in named), None):
+            raise InvalidRequest(f"{twice} is given as a setting and as a steer", hint="give it once")
+        return Pipeline([*made, *given])
+
+    def _made(self, end_tokens: frozenset[int]) -> list[Steer]:
+        """The steers that the settings ask for."""
         steers = [steer(getattr(self, name)) for name, steer in BY_ONE_SETTING.items() if self._changed(name)]
         if self._changed("frequency_penalty") or self._changed("presence_penalty"):
             steers.append(Frequency(self.frequency_penalty, self.presence_penalty))
@@ -139,10 +157,23 @@ class Request(metaclass=Checked):
             steers.append(Allow(frozenset(self.allowed_tokens)))
         if self.min_new_tokens:
             steers.append(MinTokens(end_tokens, self.min_new_tokens))
-        return Pipeline([Temperature(self.temperature), *steers])
+        return [Temperature(self.temperature), *steers]
 
     def _changed(self, name: str) -> bool:
         return bool(getattr(self, name) != NEUTRAL[name])
+
+
+def _steer(value: str | Callable[..., Any]) -> Steer:
+    """A steer by value or by its text. Raises InvalidRequest for anything else."""
+    if isinstance(value, str):
+        if kind_of(value) not in ("", Steer.kind):
+            raise InvalidRequest(f"{value!r} is a part of methods, no steer", hint=f"name it there: method={value!r}")
+        value = read_part(value)
+    if not isinstance(value, Steer):
+        raise InvalidRequest(
+            f"{shown(value)} is no steer", hint="a part such as 'top_a(0.2)', see docs/write-a-steer.md"
+        )
+    return value
 
 
 NEUTRAL: dict[str, Any] = {field.name: field.default for field in fields(Request)}

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from .generation import Counters, Finish, LogProbability, Step
-from .steer.choice import Rule, log_probability, top_log_probabilities
+from .steer.choice import Rule
 from .steer.path import History
+from .steer.report import log_probability, top_log_probabilities
 
 if TYPE_CHECKING:
     from torch import Tensor

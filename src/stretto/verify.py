@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from . import method as methods
 from .errors import InvalidRequest
 from .models.contract import Want
 from .models.numbers import TIE, numbers_of
@@ -15,6 +16,7 @@ from .models.window import Window
 from .noise import gumbel, key
 from .request import Request
 from .steer.choice import Rule, choose
+from .steer.contract import Steer
 from .steer.nodes import Nodes
 from .steer.path import History, Path
 
@@ -67,6 +69,8 @@ def compare(
 ) -> Comparison:
     """Decode one prompt by two methods; `settings` are those of `Request`, without `samples`.
 
+    A second method without steers of its own gets those of the first one.
+
     Raises what `Engine.generate` raises, and KeyboardInterrupt where a decode was stopped: half of an
     answer proves nothing.
     """
@@ -74,7 +78,9 @@ def compare(
     if request.samples != 1:
         raise InvalidRequest("two methods are compared on one sample at a time", hint="leave out samples")
     settings["seed"] = request.noise  # one for both
-    answers = [engine.generate(prompt, method, **settings) for method in (first, second)]
+    one_way, other = methods.parse(first), methods.parse(second)
+    other = other if other.steers else replace(other, steers=one_way.steers)
+    answers = [engine.generate(prompt, method, **settings) for method in (one_way, other)]
     if any(answer.finish == "interrupt" for answer in answers):
         raise KeyboardInterrupt
     one, two = answers
@@ -85,7 +91,7 @@ def compare(
     ended = position == min(len(one.tokens), len(two.tokens))
     if ended:  # one of them, where the other goes on: no rounding does that
         return Comparison(one, two, position, float("inf"), precise)
-    scores = scores_after(engine, one.prompt_tokens, one.tokens[:position], request)
+    scores = scores_after(engine, one.prompt_tokens, one.tokens[:position], request, steers=one_way.steers)
     gap = scores.max() - scores[[one.tokens[position], two.tokens[position]]].min()
     return Comparison(one, two, position, float(gap), precise)
 
@@ -96,10 +102,18 @@ def agreement(first: Sequence[int], second: Sequence[int]) -> int:
     return next((at for at, (one, two) in enumerate(pairs) if one != two), min(len(first), len(second)))
 
 
-def scores_after(engine: Engine, prompt: list[int], output: list[int], request: Request, stream: int = 0) -> Tensor:
+def scores_after(
+    engine: Engine,
+    prompt: list[int],
+    output: list[int],
+    request: Request,
+    *,
+    stream: int = 0,
+    steers: Sequence[Steer] = (),
+) -> Tensor:
     """Steered logits plus noise after prompt and output, [V]: evaluated afresh, without any draft.
 
-    `stream` is the number of the sample, from 0.
+    `stream` is the number of the sample, from 0; `steers` are those of the method.
     """
     model, tokens = engine.model, [*prompt, *output]
     cache = model.new_cache(1, len(tokens))
@@ -113,7 +127,7 @@ def scores_after(engine: Engine, prompt: list[int], output: list[int], request: 
     history = History(prompt)
     history.extend(output)
     ends = engine.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
-    rule = Rule(request.pipeline(ends), request.noise, stream)
+    rule = Rule(request.pipeline(ends, steers), request.noise, stream)
     steered = choose(Nodes([Path(history)], evaluation.logits[:, 0]), [rule]).steered[0]  # [V]
     if rule.pipeline.greedy:
         return steered

@@ -28,19 +28,20 @@ from stretto.speculate.contract import Drafter, Planner, Room
 from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.cheapest import Cheapest
 from stretto.speculate.planners.fixed import Fixed
-from stretto.steer import steers
 from stretto.steer.ban import MinTokens
-from stretto.steer.choice import Rule, choose, log_probability, top_log_probabilities
+from stretto.steer.choice import Rule, choose
 from stretto.steer.contract import Stage, Steer
 from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
+from stretto.steer.report import log_probability, top_log_probabilities
 from stretto.steer.temperature import Temperature
 from stretto.text import Text
 
 TARGET = LastTwo(V, seed=1)
 PROMPTS = [(0, 1, 2), (3,), (2, 2, 1, 0, 3, 1), (1, 0), (0, 1, 2, 0, 1, 3, 0, 1, 2)]
 BATCH = len(PROMPTS)
+STEERS = {name: part for name, part in catalogue.parts().items() if part.kind == "steer"}
 PLANNERS: dict[str, Planner] = {"fixed": Fixed(5), "cheapest": Cheapest()}
 WARMTH = {"greedy": Temperature(0.0), "seeded": Temperature(1.0)}
 END = 3
@@ -115,13 +116,13 @@ def bites(case: Case) -> bool:
 
 
 def idle_when(warmth: str, steer: Steer) -> bool:
-    """The best token is the best under any truncation: a greedy choice leaves these out."""
-    return warmth == "greedy" and steer.stage > Stage.TEMPERATURE
+    """The best token is the best at any temperature and under any truncation: a greedy choice leaves these out."""
+    return warmth == "greedy" and steer.stage >= Stage.TEMPERATURE and not isinstance(steer, Temperature)
 
 
 def biting(name: str, warmth: str, turn: int) -> Case:
     """A row on which the steer bites, at the first of its examples and seeds with which it does."""
-    active = [example for example in steers()[name].examples() if not example.idle]
+    active = [example for example in STEERS[name].examples() if not example.idle]
     ending = ENDINGS[turn % (len(ENDINGS) - 1)]
     cases = []
     for seed in range(12):
@@ -142,10 +143,10 @@ def biting(name: str, warmth: str, turn: int) -> Case:
 @cache
 def matrix() -> tuple[Case, ...]:
     """Every steer alone, greedy and seeded; no steer and all of them, in every way to end."""
-    names = list(steers())
+    names = list(STEERS)
     cells = [(name, warmth) for warmth in WARMTH for name in names]
     rows = [biting(name, warmth, turn) for turn, (name, warmth) in enumerate(cells)]
-    every = tuple(next(step for step in steer.examples() if not step.idle) for steer in steers().values())
+    every = tuple(next(step for step in steer.examples() if not step.idle) for steer in STEERS.values())
     every = tuple(step for step in every if not isinstance(step, Temperature))
     for at, ending in enumerate(ENDINGS):
         for seed, warmth in enumerate(WARMTH.values(), start=at):
@@ -176,7 +177,7 @@ def refusal(drafter: Drafter) -> Unsupported | None:
 
 def test_the_matrix_is_whole():
     """Every steer bites, greedy where it can and with a seed; every drafter of the catalogue is in or refused."""
-    for name, steer in steers().items():
+    for name, steer in STEERS.items():
         mine = [case for case in matrix() if type(case.steers[0]) is steer and len(case.steers) <= 2]
         biting_warmths = {Pipeline(case.steers).greedy for case in mine if bites(case)}
         assert False in biting_warmths, name

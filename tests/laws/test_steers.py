@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stretto.steer import steers
+from stretto import catalogue
 from stretto.steer.allow import Allow
 from stretto.steer.choice import Rule, choose
 from stretto.steer.contract import Steer
@@ -21,7 +21,8 @@ from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
 
 VOCABULARY = 6
-EXAMPLES: list[Steer] = [example for steer in steers().values() for example in steer.examples()]
+STEERS = {name: part for name, part in catalogue.parts().items() if part.kind == "steer"}
+EXAMPLES: list[Steer] = [example for steer in STEERS.values() for example in steer.examples()]
 CASES = [pytest.param(step, id=repr(step)) for step in EXAMPLES]
 ACTIVE = [pytest.param(step, id=repr(step)) for step in EXAMPLES if not step.idle]
 SAMPLES = 50_000
@@ -48,8 +49,8 @@ def nodes() -> list[Path]:
 
 
 def test_every_steer_has_neutral_and_reshaping_examples() -> None:
-    assert len(steers()) >= 14
-    for name, steer in steers().items():
+    assert len(STEERS) >= 17
+    for name, steer in STEERS.items():
         assert steer.name == name
         assert steer.examples()[0].idle, f"{name}: the first example is the neutral one"
         assert any(not example.idle for example in steer.examples()), f"{name}: an example that reshapes"

@@ -13,11 +13,12 @@ from stretto.errors import InvalidRequest
 from stretto.noise import gumbel_one, key
 from stretto.steer import choice
 from stretto.steer.allow import Allow
-from stretto.steer.choice import Rule, choose, draw_all, draw_few, log_probability, top_log_probabilities
+from stretto.steer.choice import Rule, choose, draw_all, draw_few
 from stretto.steer.frequency import Frequency
 from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
+from stretto.steer.report import log_probability, top_log_probabilities
 from stretto.steer.temperature import Temperature
 from stretto.steer.top_k import TopK
 from stretto.steer.top_p import TopP

@@ -117,7 +117,7 @@ def add_settings(parser: argparse.ArgumentParser, *, without: tuple[str, ...] = 
     for setting in settings_of(Request):
         if setting.name not in without:
             option = "--" + setting.name.replace("_", "-")
-            names = [option, "--log-probs"] if setting.name == "log_probabilities" else [option]
+            names = [option, OTHERWISE[setting.name]] if setting.name in OTHERWISE else [option]
             default = setting.default
             shown = f" ({default})" if isinstance(default, int | float) else ""
             group.add_argument(
@@ -162,6 +162,7 @@ def _biases(text: str) -> dict[int, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of biases such as 5:1.5,17:-2") from None
 
 
+OTHERWISE = {"log_probabilities": "--log-probs", "steers": "--steer"}  # settings with a second name
 READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its option is read
     "int": {"type": int, "metavar": "N"},
     "float": {"type": float, "metavar": "X"},
@@ -171,6 +172,7 @@ READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its optio
     "Mapping[int, float]": {"type": _biases, "metavar": "ID:X,…"},
     "Literal['stretto', 'model']": {"choices": ["stretto", "model"]},
     "str | Iterable[str]": {"action": "append", "metavar": "TEXT"},
+    "Iterable[str | Callable[..., Any]]": {"action": "append", "metavar": "PART"},
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UnknownName, closest
-from .fields import settings_of
+from .fields import plain, settings_of
 
 if TYPE_CHECKING:
     from ..entry import Entry
@@ -58,7 +58,7 @@ def summary(part: type) -> str:
     from .. import catalogue
 
     alone = sum(other.__module__ == part.__module__ for other in catalogue.parts().values()) == 1
-    words = sys.modules[part.__module__].__doc__ if alone else part.__doc__
+    words = (alone and sys.modules[part.__module__].__doc__) or part.__doc__
     first: str = inspect.cleandoc(words or "").partition("\n")[0]
     return first
 
@@ -104,7 +104,7 @@ def _made_of(parts: str) -> Iterator[str]:
     for part in held(method.parse(parts)):
         yield f"  {part.kind:10} {part.name:18} {summary(type(part))}"
         for each in settings_of(type(part)):
-            value = getattr(part, each.name)
+            value = plain(getattr(part, each.name))
             if value != each.default:
                 yield f"  {'':10} {'':18}   {each.name} = {_shown(value)}  ({each.comment})"
 

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import re
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 _COMMENTED = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
@@ -30,10 +31,19 @@ def settings_of(owner: type) -> list[Setting]:
     return [
         Setting(field.name, str(field.type), _default(field), comments.get(field.name, ""))
         for field in dataclasses.fields(owner)
+        if field.init
     ]
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
-    return None if field.default is dataclasses.MISSING else field.default
+    default = None if field.default is dataclasses.MISSING else field.default
+    return plain(default)
+
+
+def plain(value: Any) -> Any:
+    """A setting's value as plain data."""
+    if isinstance(value, frozenset):
+        return tuple(sorted(value))
+    return value.value if isinstance(value, Enum) else value

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..models.contract import Ability, Model
 
 FILLING = ("order", "blocks", "refresh", "stop", "guidance", "hindsight", "lookahead", "constraint")
-KINDS = ("drafter", "acceptor", "planner", *FILLING, "route", "search")
+KINDS = ("drafter", "acceptor", "planner", "steer", *FILLING, "route", "search")
 COLUMNS = ("name", "number", "family", "guarantee", "summary", "parts", "needs")
 
 
@@ -158,7 +158,7 @@ def door(parts: str, ask: Ask, settings: Mapping[str, Any], abilities: Ability) 
     target = suiting(chosen)
     target.abilities = abilities
     chosen = method.complete(chosen, target)
-    method.check(chosen, target, request.pipeline(frozenset()), request.samples)
+    method.check(chosen, target, request.pipeline(frozenset(), chosen.steers), request.samples)
     request.check(target.vocabulary)
 
 

@@ -23,6 +23,7 @@ from ..models.cache import Cache
 from ..models.contract import Model
 from ..models.masked import masking_of
 from ..row import Commit, Row
+from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
 from ..values import Checked
 from .alternatives import offered, settled, variants
@@ -60,6 +61,7 @@ class Diffuse(metaclass=Checked):
     lookahead: Lookahead | None = None
     hindsight: Hindsight | None = None
     constraint: Constraint | None = None
+    steers: tuple[Steer, ...] = ()  # beside those of the request
 
     @property
     def guarantee(self) -> Guarantee:

@@ -15,6 +15,7 @@ from ..loop import Loop as Base
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..row import Commit, Row, reported
+from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
 from ..values import Checked
 from .contract import Route, Routing, Writing
@@ -25,6 +26,7 @@ class Routed(metaclass=Checked):
     """The one part of a method of this family."""
 
     route: Route
+    steers: tuple[Steer, ...] = ()  # beside those of the request
 
     @property
     def guarantee(self) -> Guarantee:

@@ -15,6 +15,7 @@ from ..models.cache import Cache
 from ..models.contract import NOTHING, Model
 from ..models.reading import read
 from ..row import Commit, Row
+from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
 from ..values import Checked
 from .contract import Branch, Group, Search, Searching
@@ -25,6 +26,7 @@ class Searched(metaclass=Checked):
     """The one part of a method of this family."""
 
     search: Search
+    steers: tuple[Steer, ...] = ()  # beside those of the request
 
     @property
     def guarantee(self) -> Guarantee:

@@ -17,10 +17,10 @@ from ..generation import LogProbability
 from ..models.cache import Cache
 from ..models.contract import Ability, Model, Want
 from ..models.window import RAW, Window
-from ..steer.choice import log_probability, top_log_probabilities
 from ..steer.nodes import Nodes
 from ..steer.path import Path
 from ..steer.pipeline import Pipeline
+from ..steer.report import log_probability, top_log_probabilities
 from .contract import Branch, Group, Search, Searching
 from .grams import LONGEST, Grams
 

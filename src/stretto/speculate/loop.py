@@ -16,6 +16,7 @@ from ..models.contract import NOTHING, Evaluation, Want
 from ..models.reading import read, whole
 from ..models.window import Window
 from ..row import Commit, Row, reported
+from ..steer.contract import Steer
 from ..tree import ROOT, Tree
 from ..values import Checked
 from .contract import NO_ROOM, Acceptor, Drafter, Outcome, Planner, Room, Target, Verdict
@@ -29,6 +30,7 @@ class Speculate(metaclass=Checked):
     draft: Drafter | None
     accept: Acceptor
     plan: Planner
+    steers: tuple[Steer, ...] = ()  # beside those of the request
 
     @property
     def guarantee(self) -> Guarantee:

@@ -24,7 +24,7 @@ class Ban(Steer):
     stage: ClassVar[Stage] = Stage.PENALTY
     pointwise: ClassVar[bool] = True
 
-    tokens: Iterable[int] = ()  # kept as a frozenset; none is neutral
+    tokens: Iterable[int] = frozenset()  # kept as a frozenset; none is neutral
     _index: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -15,8 +15,6 @@ import torch
 from ..noise import WIDEST_GAP, gumbel, key
 from .contract import require
 from .pipeline import Pipeline
-from .top_k import TopK
-from .truncation import sort_few, truncate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,30 +105,3 @@ def draw_few(steered: Tensor, keys: Tensor) -> Tensor:
     nodes = able.div(vocabulary, rounding_mode="floor")
     noisy = scores + gumbel(keys.index_select(0, nodes), able - nodes * vocabulary)
     return torch.full_like(steered, -torch.inf).view(-1).index_copy_(0, able, noisy).view_as(steered).argmax(-1)
-
-
-def log_probability(scores: Tensor, tokens: Sequence[int]) -> list[float]:
-    """The log-probability of one token in each row of scores [N, V].
-
-    Of the model's own logits that is the raw log-probability, at temperature 1; of `Choices.steered` that of
-    the distribution chosen from. (A greedy choice does not draw: there it says how the steered logits stood.)
-    """
-    chosen = torch.tensor(tokens, device=scores.device)[:, None]
-    values: list[float] = _log_softmax(scores).gather(1, chosen)[:, 0].tolist()
-    return values
-
-
-def top_log_probabilities(scores: Tensor, size: int) -> list[list[tuple[int, float]]]:
-    """The `size` likeliest tokens of each row of scores [N, V] with their log-probabilities, likeliest first.
-
-    Lower ids first among equals; fewer where fewer are left. The distributions are those of `log_probability`.
-    """
-    best = sort_few(truncate(_log_softmax(scores), (TopK(size),)), min(size, scores.shape[-1]))
-    return [
-        [(token, value) for token, value in zip(ids, values, strict=True) if value > -torch.inf]
-        for ids, values in zip(best.ids.tolist(), best.values.tolist(), strict=True)
-    ]
-
-
-def _log_softmax(scores: Tensor) -> Tensor:
-    return scores.log_softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))

@@ -25,7 +25,7 @@ class Frequency(Steer):
 
     frequency: float = 0.0  # logits per occurrence, -100 to 100, usually 0 to 2; 0 is neutral
     presence: float = 0.0  # logits, once for each token that occurs, -100 to 100, usually 0 to 2; 0 is neutral
-    exempt: Iterable[int] = ()  # kept as a frozenset; tokens never penalised, such as end tokens
+    exempt: Iterable[int] = frozenset()  # kept as a frozenset; tokens never penalised, such as end tokens
 
     def __post_init__(self) -> None:
         for what, value in (("frequency", self.frequency), ("presence", self.presence)):

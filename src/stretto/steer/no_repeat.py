@@ -24,8 +24,8 @@ class NoRepeat(Steer):
     pointwise: ClassVar[bool] = False
 
     size: int  # n, in tokens; 0 is neutral
-    scope: Scope = Scope.PATH
-    exempt: Iterable[int] = ()  # kept as a frozenset; tokens never removed, such as end tokens
+    scope: Scope = Scope.PATH  # path (prompt and output) or output
+    exempt: Iterable[int] = frozenset()  # kept as a frozenset; tokens never removed, such as end tokens
 
     def __post_init__(self) -> None:
         require(self.size >= 0, f"no-repeat n-gram of {self.size} tokens", "1 or more tokens; 0 forbids nothing")

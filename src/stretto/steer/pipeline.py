@@ -41,7 +41,12 @@ class Pipeline:
             steps = [*(step for step in steps if step.stage < Stage.TEMPERATURE), Temperature(0.0)]
         shaping = [step for step in steps if step.stage <= Stage.TEMPERATURE]
         truncations = tuple(step for step in steps if isinstance(step, Truncation))
-        assert len(shaping) + len(truncations) == len(steps), "a steer of a truncating stage is a Truncation"
+        for step in steps:
+            require(
+                (step.stage > Stage.TEMPERATURE) == isinstance(step, Truncation),
+                f"{step.name} works at the stage {step.stage.name.lower()}, as truncations alone do",
+                "derive it from Truncation, or let it work at an earlier stage",
+            )
         settle = object.__setattr__  # frozen: everything is settled here, once
         settle(self, "steps", tuple(steps))
         settle(self, "greedy", greedy)
@@ -56,8 +61,8 @@ class Pipeline:
             largest = max(step.named_tokens, default=-1)
             require(
                 largest < vocabulary,
-                f"{step.name} names token {largest}, but the model's vocabulary has {vocabulary} tokens",
-                f"name tokens from 0 to {vocabulary - 1}",
+                f"{step.name} names token {largest}, which is outside of the vocabulary",
+                f"0 <= token < {vocabulary}",
             )
 
     def __call__(self, nodes: Nodes) -> Tensor:

@@ -26,9 +26,9 @@ class Repetition(Steer):
     pointwise: ClassVar[bool] = False
 
     penalty: float  # 0.01 to 100; above 1 discourages, 1 is neutral
-    scope: Scope = Scope.PATH
+    scope: Scope = Scope.PATH  # path (prompt and output) or output
     last: int = 0  # tokens; only the newest of the scope count, 0: all of it
-    exempt: Iterable[int] = ()  # kept as a frozenset; tokens never penalised, such as end tokens
+    exempt: Iterable[int] = frozenset()  # kept as a frozenset; tokens never penalised, such as end tokens
 
     def __post_init__(self) -> None:
         require(

@@ -22,7 +22,7 @@ class Typical(Truncation):
     drop the likeliest token, which is why greedy choice never looks at truncations.
     """
 
-    name: ClassVar[str] = "typical"
+    name: ClassVar[str] = "typical_p"
     stage: ClassVar[Stage] = Stage.TYPICAL
 
     tau: float  # probability mass, above 0 to 1; 1 is neutral

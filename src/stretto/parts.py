@@ -1,0 +1,121 @@
+"""The text form of a part: `name(value, key=value)`, read and written.
+
+lookup                          a part with its defaults
+fixed(8, depth=3)               settings in order, or by name
+fuse(lookup(5),draft)           parts that hold parts
+ban(3,17)                       several values, where the first setting takes several
+repetition(1.2,exempt=(2,3))    and in parentheses, where another one does
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from enum import Enum
+from itertools import accumulate
+from typing import Any
+
+from . import catalogue
+from .errors import InvalidRequest, UnknownName, closest
+from .values import is_several, is_text, settings_of, shown
+
+DEEPEST = 32  # parentheses in parentheses
+_SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
+_PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
+
+
+def pieces_of(text: str) -> list[str]:
+    """What stands between the plus signs of a method. Raises InvalidRequest where parentheses stand too deep."""
+    deepest = max(accumulate((character == "(") - (character == ")") for character in text), default=0)
+    if deepest > DEEPEST:
+        raise InvalidRequest("the parts of the method stand too deep in each other", hint=f"at most {DEEPEST} deep")
+    return _split(text, "+")
+
+
+def kind_of(piece: str) -> str:
+    """The kind of the part that a piece names; empty where it names none."""
+    match = _PART.fullmatch(piece)
+    return catalogue.parts()[match[1]].kind if match and match[1] in catalogue.parts() else ""
+
+
+def read_part(piece: str) -> Any:
+    """One part with its settings. Raises UnknownName, or InvalidRequest for settings that it does not take."""
+    match = _PART.fullmatch(piece)
+    if not match:
+        raise InvalidRequest(f"cannot read {piece!r} in the method", hint="write parts as name or name(key=value)")
+    name, inside = match[1], match[2] or ""
+    if name == "plain":
+        raise InvalidRequest("'plain' has no settings", hint="write plain alone: it drafts nothing")
+    if name not in catalogue.parts():
+        known = [*catalogue.parts(), *catalogue.entries()]
+        raise UnknownName(
+            f"no method or part is named {shown(name)}", hint=closest(name, known, "`stretto methods` lists them")
+        )
+    part = catalogue.part(name)
+    kinds = settings_of(part)
+    several = is_several(next(iter(kinds.values()), None))  # the first one takes all without a name
+    words = [] if several else [is_text(kind) for kind in kinds.values()]  # a name or one of a few words, never a part
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    for setting in _split(inside, ","):
+        assigned = _SETTING.fullmatch(setting)
+        if not assigned:
+            word = len(positional) < len(words) and words[len(positional)]
+            positional.append(setting if word else _value(setting))
+        elif assigned[1] in named:
+            raise InvalidRequest(f"setting {assigned[1]!r} of {name!r} is given twice", hint="give it once")
+        else:
+            named[assigned[1]] = assigned[2].strip() if is_text(kinds.get(assigned[1])) else _value(assigned[2])
+    if positional and several:
+        positional = [tuple(positional)]
+    return part(*positional, **named)  # which checks them
+
+
+def describe_part(part: Any) -> str:
+    """The text form that gives one part again, defaults left out."""
+    settings = [field for field in fields(part) if field.init]
+    changed = []
+    for field in settings:
+        value = getattr(part, field.name)
+        if value != field.default:
+            many = field is settings[0] and isinstance(value, tuple | frozenset)  # stands first, without its name
+            shown = _described(value)
+            changed.append(shown.removeprefix("(").removesuffix(")") if many else f"{field.name}={shown}")
+    return f"{part.name}({','.join(changed)})" if changed else str(part.name)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, tuple | frozenset):
+        return f"({','.join(map(_described, sorted(value) if isinstance(value, frozenset) else value))})"
+    if isinstance(value, Enum):
+        return str(value.value)
+    return describe_part(value) if hasattr(type(value), "kind") else str(value)
+
+
+def _value(text: str) -> Any:
+    """A number, a truth value, several values, a part that a part holds, or the text itself (a model's name, say)."""
+    text = text.strip()
+    if text.startswith("(") and text.endswith(")"):
+        return tuple(_value(each) for each in _split(text[1:-1], ","))
+    if (match := _PART.fullmatch(text)) and match[1] in catalogue.parts():
+        return read_part(text)
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            pass
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Pieces between separators that stand outside of parentheses."""
+    pieces, depth, piece = [], 0, ""
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == separator and depth == 0:
+            pieces.append(piece.strip())
+            piece = ""
+        else:
+            piece += character
+    pieces.append(piece.strip())
+    return [piece for piece in pieces if piece]
