@@ -207,7 +207,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Request)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Request) if field.name != "stopping"])
 def test_every_setting_of_a_request_is_an_option_with_a_help(name):
     parser = arguments.Parser(prog="stretto")
     arguments.add_settings(parser)

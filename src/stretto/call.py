@@ -71,7 +71,7 @@ class Call:
             cache_row=-1,
             rule=Rule(self.pipeline, request.noise, sample),
             limits=Limits(min(size, self.model.max_positions - len(prompt)), self.ends),
-            stoppers=(lambda: self.text(prompt)) if request.stop_strings else None,
+            stoppers=request.stoppers(prompt, lambda: self.text(prompt)),
             given=given,
             log_probabilities=request.log_probabilities,
         )

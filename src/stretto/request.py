@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from .aliases import meant, ours
 from .errors import InvalidRequest, ModelError
+from .foreign import Stopping, criteria, processors
 from .parts import kind_of, read_part
+from .row import Stopper
 from .steer.allow import Allow
 from .steer.ban import Ban, MinTokens
 from .steer.bias import Bias
@@ -25,7 +27,7 @@ from .steer.temperature import Temperature
 from .steer.top_k import TopK
 from .steer.top_p import TopP
 from .steer.typical import Typical
-from .values import Checked, shown
+from .values import Checked
 
 BY_ONE_SETTING: dict[str, Callable[[Any], Steer]] = {
     "repetition_penalty": Repetition,
@@ -66,7 +68,8 @@ class Request(metaclass=Checked):
     seed: int | None = 0  # of the noise, used when temperature > 0; None: a fresh one each time
     samples: int = 1  # answers per prompt, each with its own stream of noise
     defaults: Literal["stretto", "model"] = "stretto"  # whose, of what is not given; model: generation_config.json's
-    steers: Iterable[str | Callable[..., Any]] = ()  # parts that reshape the choice, such as 'top_a(0.2)'; several
+    steers: Iterable[str | Callable[..., Any]] = ()  # parts such as 'top_a(0.2)', or processors; several
+    stopping: Iterable[Callable[..., Any]] = ()  # functions (input ids [1, L], scores) -> whether to end
     log_probabilities: int | None = None  # report these, with so many of the best tokens beside; None: no
 
     @classmethod
@@ -106,7 +109,8 @@ class Request(metaclass=Checked):
             raise InvalidRequest(f"log_probabilities is {self.log_probabilities}", hint="0 or more, or None for none")
         if any(not text for text in self.stop_strings):
             raise InvalidRequest("a stop string is empty", hint="leave it out, or name a character")
-        put(self, "steers", tuple(map(_steer, self.steers)))
+        put(self, "steers", tuple(steer for each in self.steers for steer in _steers(each)))
+        put(self, "stopping", criteria(self.stopping))
         self.pipeline(frozenset())  # every steer checks its own range
 
     @property
@@ -119,6 +123,13 @@ class Request(metaclass=Checked):
     def stop_strings(self) -> tuple[str, ...]:
         """The stop strings as a tuple, however they were given."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+    def stoppers(self, prompt: Sequence[int], text: Callable[[], Stopper]) -> Callable[[], Stopper] | None:
+        """Makes what ends an answer beside its length and its end tokens; `text` what looks for stop strings."""
+        strings = text if self.stop_strings else None
+        if not self.stopping:
+            return strings
+        return lambda: Stopping(prompt, tuple(self.stopping), None if strings is None else strings())
 
     def check(self, vocabulary: int) -> None:
         """Raise InvalidRequest where a setting names a token outside of the vocabulary."""
@@ -163,17 +174,13 @@ class Request(metaclass=Checked):
         return bool(getattr(self, name) != NEUTRAL[name])
 
 
-def _steer(value: str | Callable[..., Any]) -> Steer:
-    """A steer by value or by its text. Raises InvalidRequest for anything else."""
+def _steers(value: str | Callable[..., Any]) -> list[Steer]:
+    """Steers of what is given: one by value, one by its text, processors of another library."""
     if isinstance(value, str):
         if kind_of(value) not in ("", Steer.kind):
             raise InvalidRequest(f"{value!r} is a part of methods, no steer", hint=f"name it there: method={value!r}")
         value = read_part(value)
-    if not isinstance(value, Steer):
-        raise InvalidRequest(
-            f"{shown(value)} is no steer", hint="a part such as 'top_a(0.2)', see docs/write-a-steer.md"
-        )
-    return value
+    return [value] if isinstance(value, Steer) else processors([value])
 
 
 NEUTRAL: dict[str, Any] = {field.name: field.default for field in fields(Request)}

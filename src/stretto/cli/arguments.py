@@ -115,7 +115,7 @@ def add_settings(parser: argparse.ArgumentParser, *, without: tuple[str, ...] = 
 
     group = parser.add_argument_group("settings")
     for setting in settings_of(Request):
-        if setting.name not in without:
+        if setting.name not in without and setting.annotation in READERS:  # functions have no text
             option = "--" + setting.name.replace("_", "-")
             names = [option, OTHERWISE[setting.name]] if setting.name in OTHERWISE else [option]
             default = setting.default
