@@ -26,7 +26,7 @@ from .diffuse.refresh.recompute import Recompute
 from .diffuse.stops.fill import Fill
 from .entry import Guarantee
 from .errors import InvalidRequest, Unsupported
-from .models.contract import Ability, Model
+from .models.contract import Ability, Model, Want
 from .models.masked import masking_of
 from .parts import describe_part, kind_of, pieces_of, read_part
 from .route import loop as route
@@ -161,8 +161,15 @@ def check(method: Method, model: Model, pipeline: Pipeline = GREEDY, samples: in
             hint="use method='fast-dllm', or 'bd3lm' for a block-causal model",
         )
     if not isinstance(method, Speculate):
+        if pipeline.aided:
+            aided = next(step for step in pipeline.steps if step.aided)
+            raise Unsupported(
+                f"{aided.name} looks inside of the model or at other readings, which {describe(method)!r} has not",
+                hint="use 'plain', or a method that drafts",
+            )
         method.check(model, pipeline, samples)
         return
+    _check_wants(pipeline.wants, model)
     drafter = method.draft
     if drafter is None:
         return
@@ -183,6 +190,23 @@ def check(method: Method, model: Model, pipeline: Pipeline = GREEDY, samples: in
         raise Unsupported(
             f"drafter {drafter.name!r} needs {_names(missing)}, which {model.name} cannot do",
             hint="set it to draft a chain, or use another drafter",
+        )
+
+
+def _check_wants(want: Want, model: Model) -> None:
+    """Raise Unsupported where steers want of an evaluation what the model does not hand out."""
+    missing = Ability.HIDDEN if want.hidden or want.readout else Ability.NONE
+    missing = (missing | (Ability.ATTENTION if want.attention else Ability.NONE)) & ~model.abilities
+    if missing:
+        raise Unsupported(
+            f"a steer needs {_names(missing)}, which {model.name} does not hand out", hint="leave the steer out"
+        )
+    layers = [layer for layer in (*want.hidden, *want.readout) if not 0 <= layer <= model.layers]
+    heads = [at for at in want.attention if not (0 <= at[0] < model.layers and 0 <= at[1] < model.heads)]
+    if layers or heads:
+        raise Unsupported(
+            f"a steer looks at {f'layer {layers[0]}' if layers else f'head {heads[0]}'}, which {model.name} lacks",
+            hint=f"it has layers 0 (the embedding) to {model.layers}, of {model.heads} heads each",
         )
 
 

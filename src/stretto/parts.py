@@ -21,6 +21,7 @@ from .values import is_several, is_text, settings_of, shown
 
 DEEPEST = 32  # parentheses in parentheses
 _SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
+_TOKENS = re.compile(r"\([\d\s,]*\)")  # where several token ids may stand as well as a text
 _PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
@@ -54,18 +55,18 @@ def read_part(piece: str) -> Any:
     part = catalogue.part(name)
     kinds = settings_of(part)
     several = is_several(next(iter(kinds.values()), None))  # the first one takes all without a name
-    words = [] if several else [is_text(kind) for kind in kinds.values()]  # a name or one of a few words, never a part
+    words = [] if several else list(kinds.values())
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for setting in _split(inside, ","):
         assigned = _SETTING.fullmatch(setting)
         if not assigned:
-            word = len(positional) < len(words) and words[len(positional)]
-            positional.append(setting if word else _value(setting))
+            place = len(positional)
+            positional.append(_read(setting, words[place] if place < len(words) else None))
         elif assigned[1] in named:
             raise InvalidRequest(f"setting {assigned[1]!r} of {name!r} is given twice", hint="give it once")
         else:
-            named[assigned[1]] = assigned[2].strip() if is_text(kinds.get(assigned[1])) else _value(assigned[2])
+            named[assigned[1]] = _read(assigned[2].strip(), kinds.get(assigned[1]))
     if positional and several:
         positional = [tuple(positional)]
     return part(*positional, **named)  # which checks them
@@ -90,6 +91,12 @@ def _described(value: Any) -> str:
     if isinstance(value, Enum):
         return str(value.value)
     return describe_part(value) if hasattr(type(value), "kind") else str(value)
+
+
+def _read(text: str, kind: Any) -> Any:
+    """A setting of that kind: a name or one of a few words is the text itself, never a part."""
+    several = is_several(kind) and _TOKENS.fullmatch(text)
+    return text if is_text(kind) and not several else _value(text)
 
 
 def _value(text: str) -> Any:

@@ -110,7 +110,8 @@ class Request(metaclass=Checked):
         if any(not text for text in self.stop_strings):
             raise InvalidRequest("a stop string is empty", hint="leave it out, or name a character")
         put(self, "steers", tuple(steer for each in self.steers for steer in _steers(each)))
-        put(self, "stopping", criteria(self.stopping))
+        if self.stopping:
+            put(self, "stopping", criteria(self.stopping))
         self.pipeline(frozenset())  # every steer checks its own range
 
     @property

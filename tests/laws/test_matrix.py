@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from laws.test_speculation import V, registered
-from laws.worlds import LastTwo, random_tree
+from laws.worlds import LastTwo, random_tree, seen
 from stretto import catalogue, method
 from stretto.context import Context
 from stretto.errors import Unsupported
@@ -31,7 +31,6 @@ from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.ban import MinTokens
 from stretto.steer.choice import Rule, choose
 from stretto.steer.contract import Stage, Steer
-from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.report import log_probability, top_log_probabilities
@@ -91,7 +90,7 @@ def plain(case: Case) -> Result:
     row = case.row()
     while not row.finish:
         logits = torch.tensor([TARGET.rule(tuple(row.history.tokens))], dtype=torch.float64)
-        choices = choose(Nodes([Path(row.history)], logits), [row.rule])
+        choices = choose(seen([Path(row.history)], logits, row.rule.pipeline, TARGET.rule), [row.rule])
         if case.tops is not None:
             tops = [top_log_probabilities(scores, case.tops)[0] for scores in (logits, choices.steered)]
             both = [log_probability(scores, choices.tokens)[0] for scores in (logits, choices.steered)]

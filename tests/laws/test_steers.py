@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from laws.worlds import seen
 from stretto import catalogue
 from stretto.steer.allow import Allow
 from stretto.steer.choice import Rule, choose
@@ -59,7 +60,7 @@ def test_every_steer_has_neutral_and_reshaping_examples() -> None:
 @pytest.mark.parametrize("step", CASES)
 def test_neutral_is_bit_identical_and_the_rest_reshapes(step: Steer) -> None:
     logits = random_logits(12, 0)
-    steered = step(logits, Nodes(nodes(), logits))
+    steered = step(logits, seen(nodes(), logits, step))
     greedy = isinstance(step, Temperature) and step.greedy  # zero temperature is carried out by the choice
     assert torch.equal(steered, logits) == (step.idle or greedy)
 
@@ -70,13 +71,13 @@ def test_a_steer_is_pure(step: Steer, dtype: torch.dtype) -> None:
     """Same shape and type; the input is left alone, the same again gives the same, and a token stays finite."""
     logits, paths = random_logits(12, 1, dtype), nodes()
     before, committed = logits.clone(), [path.history.tokens.copy() for path in paths]
-    steered = step(logits, Nodes(paths, logits))
+    steered = step(logits, seen(paths, logits, step))
     assert steered.shape == logits.shape
     assert steered.dtype == dtype
     assert not steered.isnan().any()
     assert torch.equal(logits, before)
     assert [path.history.tokens for path in paths] == committed
-    assert torch.equal(step(logits, Nodes(paths, logits)), steered)
+    assert torch.equal(step(logits, seen(paths, logits, step)), steered)
     assert step == next(other for other in type(step).examples() if other == step), "settings compare by value"
     hash(step)
 
@@ -84,7 +85,7 @@ def test_a_steer_is_pure(step: Steer, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("step", ACTIVE)
 def test_pointwise_steers_do_not_look_at_the_path(step: Steer) -> None:
     logits = random_logits(1, 2).expand(12, -1)
-    steered = step(logits, Nodes(nodes(), logits))
+    steered = step(logits, seen(nodes(), logits, step))
     same = all(torch.equal(row, steered[0]) for row in steered)
     assert same or not step.pointwise
 
@@ -103,9 +104,10 @@ def test_tree_equals_path(
     """A node among others gets, bit for bit, the row that plain decoding of its path would get."""
     row = history(prompt, output)
     logits = random_logits(len(tails), seed)
-    in_tree = step(logits, Nodes([Path(row, tail) for tail in tails], logits))
+    in_tree = step(logits, seen([Path(row, tail) for tail in tails], logits, step))
     for node, tail in enumerate(tails):
-        plain = step(logits[node : node + 1], Nodes([Path(history(prompt, [*output, *tail]))], logits[node : node + 1]))
+        alone = logits[node : node + 1]
+        plain = step(alone, seen([Path(history(prompt, [*output, *tail]))], alone, step))
         assert torch.equal(in_tree[node], plain[0])
 
 
@@ -121,7 +123,8 @@ def test_rejected_drafts_leave_no_trace(
     drafted, plain = History([1, 2]), History([1, 2])
     for tails, committed in rounds:
         step(
-            random_logits(len(tails), 3), Nodes([Path(drafted, tail) for tail in tails], random_logits(len(tails), 3))
+            random_logits(len(tails), 3),
+            seen([Path(drafted, tail) for tail in tails], random_logits(len(tails), 3), step),
         )  # all of them rejected
         drafted, kept = (drafted.fork(), drafted) if forked else (drafted, None)
         drafted.extend(committed)
@@ -129,7 +132,9 @@ def test_rejected_drafts_leave_no_trace(
         if kept is not None:  # what a twin goes on to do is no trace either
             kept.extend([5, 5])
     logits = random_logits(1, 4)
-    assert torch.equal(step(logits, Nodes([Path(drafted)], logits)), step(logits, Nodes([Path(plain)], logits)))
+    assert torch.equal(
+        step(logits, seen([Path(drafted)], logits, step)), step(logits, seen([Path(plain)], logits, step))
+    )
 
 
 @settings(max_examples=150)
@@ -145,7 +150,7 @@ def test_any_pipeline_keeps_a_token_and_only_allowed_ones(
     logits = random_logits(len(tails), seed)
     pipeline = Pipeline(steps)
     paths = [Path(row, tail) for tail in tails]
-    steered = pipeline(Nodes(paths, logits))
+    steered = pipeline(seen(paths, logits, pipeline))
     alive = steered > -torch.inf
     assert alive.any(-1).all()
     assert not steered.isnan().any()
@@ -153,7 +158,7 @@ def test_any_pipeline_keeps_a_token_and_only_allowed_ones(
     if masks and (allowed := frozenset.intersection(*masks)):
         assert set(alive.nonzero()[:, 1].tolist()) <= allowed
     for node, path in enumerate(paths):
-        alone = pipeline(Nodes([path], logits[node : node + 1]))
+        alone = pipeline(seen([path], logits[node : node + 1], pipeline))
         assert torch.equal(alone[0], steered[node])
 
 
@@ -173,7 +178,7 @@ def chi_square(counts: Tensor, expected: Tensor) -> tuple[float, float]:
 def drawn(pipeline: Pipeline, logits: Tensor, path: Path, first_seed: int) -> Tensor:
     """How often each token is chosen over many seeds."""
     rules = [Rule(pipeline, seed) for seed in range(first_seed, first_seed + SAMPLES)]
-    tokens = choose(Nodes([path] * SAMPLES, logits.expand(SAMPLES, -1)), rules).tokens
+    tokens = choose(seen([path] * SAMPLES, logits.expand(SAMPLES, -1), pipeline), rules).tokens
     return torch.bincount(torch.tensor(tokens), minlength=VOCABULARY).double()
 
 
@@ -185,7 +190,7 @@ def test_choices_are_distributed_as_the_steered_softmax(step: Steer) -> None:
     if pipeline.greedy:
         assert choose(Nodes([path], logits), [Rule(pipeline)]).tokens == [int(logits.argmax())]
         return
-    declared = step(logits.double(), Nodes([path], logits.double()))[0].softmax(-1)
+    declared = step(logits.double(), seen([path], logits.double(), step))[0].softmax(-1)
     counts = drawn(pipeline, logits, path, 0)
     assert counts[declared == 0].sum() == 0, "a removed token was chosen"
     statistic, limit = chi_square(counts, declared * SAMPLES)

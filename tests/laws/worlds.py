@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
+from torch import Tensor
 
 from stretto.context import Context
 from stretto.models.cache import Cache
@@ -23,7 +24,8 @@ from stretto.speculate.contract import Acceptor, Drafter, Drafting, Planner, Roo
 from stretto.speculate.loop import Loop, Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule, choose
-from stretto.steer.nodes import Nodes
+from stretto.steer.contract import Companion, Steer
+from stretto.steer.nodes import Nodes, Taps
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -31,6 +33,8 @@ from stretto.tree import ROOT, Proposal, Tree
 
 GREEDY = Pipeline([Temperature(0.0)])
 Guess = Callable[[Sequence[int], Room], Tree]
+Rows = Callable[[tuple[int, ...]], Sequence[float]]
+SAID = TableModel.random(6, seed=9, order=3).rule  # what companions say where no model is at hand
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,26 @@ def broom(vocabulary: int, depth: int) -> Tree:
     for _ in range(min(depth, 3)):
         level = [tree.add(token, parent) for parent in level for token in range(vocabulary)]
     return tree
+
+
+def seen(paths: Sequence[Path], logits: Tensor, steered: Steer | Pipeline, rule: Rows = SAID) -> Nodes:
+    """Nodes with what a steer wants of its companions, each read anew along its path."""
+
+    known: dict[tuple[int, ...], Sequence[float]] = {}
+
+    def said(companion: Companion, path: Path) -> Sequence[float]:
+        tokens, prompt = (*path.history.tokens, *path.drafted), path.history.prompt_length
+        read = (*companion.before, *tokens[0 if companion.newest is None else max(0, prompt - companion.newest) :])
+        if read not in known:
+            known[read] = rule(read)
+        return known[read]
+
+    assert not steered.wants.inside
+    companions = {
+        companion: torch.tensor([said(companion, path) for path in paths], dtype=logits.dtype).view(logits.shape)
+        for companion in steered.companions
+    }
+    return Nodes(paths, logits, Taps(companions=companions))
 
 
 def decode(

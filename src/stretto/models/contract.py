@@ -39,6 +39,23 @@ class Want:
     attention: tuple[tuple[int, int], ...] = ()  # (layer from 0, query head) whose probabilities are wanted
     branches: tuple[Branch, ...] = ()  # whose additions to the rows are wanted
 
+    @property
+    def inside(self) -> bool:
+        """Whether anything but logits is wanted."""
+        return bool(self.hidden or self.readout or self.attention or self.branches)
+
+    def beside(self, other: Want) -> Want:
+        """What both want; the logits of this one."""
+        if not other.inside:
+            return self
+        return Want(
+            self.logits,
+            *(
+                tuple(dict.fromkeys((*getattr(self, what), *getattr(other, what))))
+                for what in ("hidden", "readout", "attention", "branches")
+            ),
+        )
+
 
 NOTHING = Want(logits=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from time import perf_counter
 
 from ..context import Context
@@ -19,6 +20,7 @@ from ..row import Commit, Row, reported
 from ..steer.contract import Steer
 from ..tree import ROOT, Tree
 from ..values import Checked
+from .companions import Companions
 from .contract import NO_ROOM, Acceptor, Drafter, Outcome, Planner, Room, Target, Verdict
 from .work import Share, Work, part_of
 
@@ -57,6 +59,7 @@ class Loop(Base[Work]):
     def __init__(self, context: Context, cache: Cache, usual: Speculate | None = None) -> None:
         super().__init__(context, cache)
         self._now = stopwatch(self.model.device)
+        self._companions: Companions | None = None  # once a row has some
         self.usual = None if usual is None else self.begin(usual)
 
     def _work(self, method: Speculate) -> Work:
@@ -66,6 +69,9 @@ class Loop(Base[Work]):
 
     def _read(self, row: Row, work: Work, size: Callable[[], int] = whole) -> Iterator[None]:
         """Evaluate what is not read of a row's text up to its last token, which becomes the first root."""
+        if row.rule.pipeline.companions:
+            self._companions = self._companions or Companions(self.context)
+            self._companions.add(row)
         session, want = work.open(row), work.of_prompt
         tokens = row.history.tokens[:-1]
         if want is not NOTHING:  # what it wants of a token that was read before is gone
@@ -79,6 +85,8 @@ class Loop(Base[Work]):
 
     def fork(self, row: Row, copy: Row) -> None:
         copy.cache_row = self.cache.fork(row.cache_row)[0]
+        if self._companions is not None:
+            self._companions.fork(row, copy)
         work = self.works[row]
         work.fork(row, copy)
         self._join(copy, work)
@@ -96,6 +104,8 @@ class Loop(Base[Work]):
 
     def _forget(self, row: Row, work: Work) -> None:
         work.close(row)
+        if self._companions is not None:
+            self._companions.remove(row)
         super()._forget(row, work)
 
     def _join(self, row: Row, work: Work) -> None:
@@ -169,7 +179,8 @@ class Loop(Base[Work]):
             self.model.device,
         )
         hidden = tuple(sorted({layer for share in shares for layer in share.work.hidden}))
-        return self.model.evaluate(window, self.cache, Want(hidden=hidden))
+        steered = (row.rule.pipeline.wants for row in rows if row.rule.pipeline.aided)
+        return self.model.evaluate(window, self.cache, reduce(Want.beside, steered, Want(hidden=hidden)))
 
     def _judge(
         self, rows: Sequence[Row], trees: Sequence[Tree], shares: Sequence[Share], evaluation: Evaluation
@@ -179,10 +190,12 @@ class Loop(Base[Work]):
         for share in shares:
             panels.setdefault(share.work.method.accept, []).extend(share.places)
         done: dict[int, tuple[Commit, Outcome]] = {}
+        said = {} if self._companions is None else self._companions.evaluate(rows, trees)
         for acceptor, places in panels.items():
             places.sort()
             part = part_of(evaluation, places, len(rows))
-            target = Target([rows[place] for place in places], [trees[place] for place in places], part)
+            heard = {companion: logits[places] for companion, logits in said.items()}
+            target = Target([rows[place] for place in places], [trees[place] for place in places], part, heard)
             for at, verdict in enumerate(acceptor.accept(target)):
                 done[places[at]] = self._commit(target, at, rows[places[at]], verdict)
         return [done[place] for place in range(len(rows))]
@@ -200,6 +213,8 @@ class Loop(Base[Work]):
         if row.log_probabilities is not None:
             row.reported.extend(found[: len(kept)])
         path = nodes[: len(kept)]
+        if self._companions is not None:
+            self._companions.keep(row, nodes)
         self.cache.keep(row.cache_row, start, [start, *(start + 1 + node for node in nodes)])
         return Commit(row, kept, row.sources[-len(kept) :]), Outcome(tree, path, kept)
 

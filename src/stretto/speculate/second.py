@@ -76,7 +76,7 @@ class Second:
 
     def steer(self, logits: Tensor, readers: Sequence[Reader], wanted: Sequence[Sequence[int]]) -> Tensor:
         """What `read` gave as the rows' rules reshape it: the log-weights [N, V] that a choice is made from."""
-        pipelines = [reader.row.rule.pipeline for reader in readers]
+        pipelines = [reader.row.rule.pipeline.guessing for reader in readers]
         if all(pipeline.plain for pipeline in pipelines):
             return logits
         paths = [reader.path(node) for reader, nodes in zip(readers, wanted, strict=True) for node in nodes]
@@ -85,7 +85,7 @@ class Second:
             return pipelines[0](nodes)
         lines: dict[Pipeline, list[int]] = {}
         for line, reader in enumerate(r for r, nodes in zip(readers, wanted, strict=True) for _ in nodes):
-            lines.setdefault(reader.row.rule.pipeline, []).append(line)
+            lines.setdefault(reader.row.rule.pipeline.guessing, []).append(line)
         steered = torch.empty_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
         for pipeline, mine in lines.items():
             steered[mine] = pipeline(nodes[mine]).to(steered.dtype)

@@ -102,6 +102,10 @@ def part_of(evaluation: Evaluation, places: Sequence[int], size: int) -> Evaluat
     if len(places) == size:
         return evaluation
     index = list(places)
-    hidden = {layer: rows[index] for layer, rows in evaluation.hidden.items()}
     assert evaluation.logits is not None
-    return Evaluation(logits=evaluation.logits[index], hidden=hidden)
+    return Evaluation(
+        logits=evaluation.logits[index],
+        hidden={layer: rows[index] for layer, rows in evaluation.hidden.items()},
+        readout={layer: rows[index] for layer, rows in evaluation.readout.items()},
+        attention={head: rows[index] for head, rows in evaluation.attention.items()},
+    )

@@ -7,7 +7,7 @@ a seed gives the same text with any exact method, in any batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,6 +35,11 @@ class Rule:
     def __post_init__(self) -> None:
         for what, value in (("seed", self.seed), ("stream", self.stream)):
             require(0 <= value < 1 << 64, f"{what} {value} is out of range", "a whole number from 0 to 2^64 - 1")
+
+    @property
+    def guessing(self) -> Rule:
+        """The rule as a guess at it can follow it: see `Pipeline.guessing`."""
+        return self if self.pipeline.guessing is self.pipeline else replace(self, pipeline=self.pipeline.guessing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
 from ..errors import InvalidRequest
+from ..models.contract import NOTHING, Model, Want
+from ..models.vocabulary import NEVER
 from ..values import Checked
 
 if TYPE_CHECKING:
@@ -35,6 +38,18 @@ class Stage(IntEnum):
     TYPICAL = 7
     EPSILON = 8
     ETA = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Companion(metaclass=Checked):
+    """Another reading of the same output: by another model, after another prompt, or both."""
+
+    model: str | Model = ""  # a folder, a model of the zoo, or a loaded one; empty: the target itself
+    before: str | tuple[int, ...] = ()  # text or token ids that stand before what it sees of the prompt
+    newest: int | None = None  # tokens of the prompt that it sees, the newest, 0 or more; None: all of them
+
+    def __post_init__(self) -> None:
+        require(self.newest is None or self.newest >= 0, f"a companion sees {self.newest} tokens", "0 or more, or None")
 
 
 class Steer(metaclass=Checked):
@@ -64,6 +79,21 @@ class Steer(metaclass=Checked):
     def idle(self) -> bool:
         """Whether these settings are neutral: the logits come back bit for bit, and it need not be asked."""
         return False
+
+    @property
+    def wants(self) -> Want:
+        """Layers and heads of which `nodes.hidden`, `.readout` and `.attention` are to tell; never pointwise then."""
+        return NOTHING
+
+    @property
+    def companions(self) -> tuple[Companion, ...]:
+        """What `nodes.companions` is to tell of: their logits at the same nodes; never pointwise then."""
+        return ()
+
+    @property
+    def aided(self) -> bool:
+        """Whether it needs more than logits and paths. Guesses are steered without such steers."""
+        return self.wants is not NOTHING or bool(self.companions)
 
     def begin(self, prompt: Sequence[int]) -> Any:
         """The state at the end of the prompt; None for steers without one."""
@@ -115,3 +145,13 @@ def spare(steered: Tensor, logits: Tensor, tokens: Iterable[int]) -> Tensor:
     """The steered logits [N, V], but with those of the tokens as they were."""
     exempt = torch.tensor(list(tokens), dtype=torch.int64, device=logits.device)
     return steered.index_copy(1, exempt, logits.index_select(1, exempt)) if len(exempt) else steered
+
+
+def contrasted(logits: Tensor, own: Tensor, other: Tensor, strength: float) -> Tensor:
+    """The logits [N, V] moved by `strength` away from another reading: by own - other log-probabilities, [N, V] each.
+
+    What has no probability in `own` has none afterwards; what has none in `other` counts as `NEVER`.
+    """
+    gone = own == -torch.inf
+    moved = logits + strength * (own.masked_fill(gone, 0.0) - other.clamp(min=NEVER)).to(logits.dtype)
+    return moved.masked_fill(gone, -torch.inf)

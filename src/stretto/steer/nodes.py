@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .contract import Steer
+    from .contract import Companion, Steer
     from .path import Path
 
 
@@ -23,7 +23,7 @@ class Taps:
     readout: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [N, V], through the final norm and head
     # (layer from 0, query head) -> [N, L]: what each node gives to the tokens of its path, 0 beyond its end
     attention: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
-    companions: Mapping[Hashable, Tensor] = field(default_factory=dict)  # -> their logits [N, V]
+    companions: Mapping[Companion, Tensor] = field(default_factory=dict)  # -> their logits [N, V]
 
     def __getitem__(self, at: Sequence[int]) -> Taps:
         every: tuple[Mapping[Any, Tensor], ...] = (self.hidden, self.readout, self.attention, self.companions)
@@ -75,6 +75,26 @@ class Nodes:
     def states(self, steer: Steer) -> list[Any]:
         """The steer's own state at the end of each path: see `Steer.begin`."""
         return [path.history.state(steer, path.drafted) for path in self.paths]
+
+    @property
+    def hidden(self) -> Mapping[int, Tensor]:
+        """Layer -> output rows [N, C] of the layers that the steer wants; 0 is the embedding."""
+        return self.taps.hidden
+
+    @property
+    def readout(self) -> Mapping[int, Tensor]:
+        """Layer -> logits [N, V] of its output, read through the final norm and head."""
+        return self.taps.readout
+
+    @property
+    def attention(self) -> Mapping[tuple[int, int], Tensor]:
+        """(Layer from 0, query head) -> what each node gives to the tokens of its path [N, L], 0 beyond its end."""
+        return self.taps.attention
+
+    @property
+    def companions(self) -> Mapping[Companion, Tensor]:
+        """Companion -> its logits [N, V] at these nodes."""
+        return self.taps.companions
 
     @property
     def log_probabilities(self) -> Tensor:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
 
-from .contract import Stage, Steer, require
+from ..models.contract import NOTHING, Want
+from .contract import Companion, Stage, Steer, require
 from .temperature import Temperature
 from .truncation import Truncation, truncate
 
@@ -31,6 +33,9 @@ class Pipeline:
     greedy: bool = field(init=False, compare=False, repr=False)  # temperature 0: no chance
     pointwise: bool = field(init=False, compare=False, repr=False)  # no step looks at the path
     plain: bool = field(init=False, compare=False, repr=False)  # greedy, and nothing reshapes
+    wants: Want = field(init=False, compare=False, repr=False)  # what its steps want of an evaluation
+    companions: tuple[Companion, ...] = field(init=False, compare=False, repr=False)  # and other readings, each once
+    guessing: Pipeline = field(init=False, compare=False, repr=False)  # without steps that want more than paths
     _stages: tuple[tuple[Steer, ...], ...] = field(init=False, compare=False, repr=False)
     _truncations: tuple[Truncation, ...] = field(init=False, compare=False, repr=False)
 
@@ -52,8 +57,16 @@ class Pipeline:
         settle(self, "greedy", greedy)
         settle(self, "pointwise", all(step.pointwise for step in steps))
         settle(self, "plain", greedy and len(steps) == 1)
+        settle(self, "wants", reduce(Want.beside, (step.wants for step in steps if step.aided), NOTHING))
+        settle(self, "companions", tuple(dict.fromkeys(each for step in steps for each in step.companions)))
+        settle(self, "guessing", Pipeline([step for step in steps if not step.aided]) if self.aided else self)
         settle(self, "_stages", tuple(tuple(group) for _, group in groupby(shaping, key=lambda step: step.stage)))
         settle(self, "_truncations", truncations)
+
+    @property
+    def aided(self) -> bool:
+        """Whether a step needs more than logits and paths."""
+        return self.wants is not NOTHING or bool(self.companions)
 
     def check(self, vocabulary: int) -> None:
         """Raise `InvalidRequest` where a step names a token that the vocabulary of V tokens lacks."""

@@ -110,9 +110,9 @@ class KeepsPairs(Steer):
     pointwise = False
     idle = False
 
-    def __call__(self, logits, paths):
+    def __call__(self, logits, nodes):
         steered = torch.full_like(logits, -torch.inf)
-        for line, path in enumerate(paths):
+        for line, path in enumerate(nodes.paths):
             allowed = self.pairs.allowed(path.last(len(path))[self.pairs.prompt :])
             steered[line, allowed] = logits[line, allowed]
         return steered

@@ -120,7 +120,7 @@ class JacobiSession(Session):
         committed = outcome.committed
         chain = max(self._chains, key=lambda chain: agreeing(chain, committed))  # the first of the best
         told = beyond(self.row, outcome, chain)
-        chosen = [] if told is None else choose(told, [self.row.rule] * len(told)).tokens
+        chosen = [] if told is None else choose(told, [self.row.rule.guessing] * len(told)).tokens
         before = chain[len(committed) :]
         self.guesses = [*chosen, *before[len(chosen) :]]
         self._chains = [self.guesses]

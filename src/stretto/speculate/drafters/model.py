@@ -72,7 +72,9 @@ class ModelDrafting(Drafting):
             wanted = [chain.wanted() for chain in growing]
             logits = self.second.read([chain.reader for chain in growing], wanted)
             paths = [path for chain, nodes in zip(growing, wanted, strict=True) for path in chain.paths(nodes)]
-            rules = [chain.reader.row.rule for chain, nodes in zip(growing, wanted, strict=True) for _ in nodes]
+            rules = [
+                chain.reader.row.rule.guessing for chain, nodes in zip(growing, wanted, strict=True) for _ in nodes
+            ]
             choices = choose(Nodes(paths, logits), rules)
             asked = any(chain.room.more is not None for chain in growing)
             scores = _probabilities(choices) if asked else [0.5] * len(rules)  # nobody asks: save the sum

@@ -160,7 +160,7 @@ class PearlDrafting(Drafting):
         assert logits is not None
         paths = [Path(session.history, tuple(session.drafted)) for session in sessions]
         nodes = Nodes(paths, self.second.as_target(logits[:, 0]))
-        return choose(nodes, [session.row.rule for session in sessions]).tokens
+        return choose(nodes, [session.row.rule.guessing for session in sessions]).tokens
 
 
 class PearlSession(Session):

@@ -141,7 +141,7 @@ class SpeculativeJacobiSession(Session):
         found = beyond(self.row, outcome, self._drafts)
         if found is None:
             return []
-        rule = self.row.rule
+        rule = self.row.rule.guessing
         if rule.pipeline.greedy:
             certain = np.zeros(tuple(found.raw.shape))
             certain[range(len(found)), choose(found, [rule] * len(found)).tokens] = 1.0
