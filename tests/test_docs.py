@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from laws.worlds import decode
-from stretto import cli, method, zoo
+from stretto import catalogue, cli, method, zoo
 from stretto.constrain.languages import language
 from stretto.constrain.matcher import Matcher
 from stretto.models.masked import LAYOUTS
@@ -55,6 +55,25 @@ def test_the_page_on_many_answers_works_as_it_stands(capsys: pytest.CaptureFixtu
     for block in blocks("many-at-once.md"):
         exec(compile(block, "many-at-once.md", "exec"), shown)
     assert len(capsys.readouterr().out) > 200 and shown["code"].status == shown["story"].status == "ended"
+
+
+def test_the_steers_of_the_page_work_as_they_stand(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(catalogue, "_added", catalogue._Others())
+    module = ModuleType("steered")
+    monkeypatch.setitem(sys.modules, "steered", module)
+    shown = vars(module)
+    source, *rest = blocks("write-a-steer.md")
+    assert len([line for line in source.splitlines() if line.strip()]) < 25
+    for block in (source, *rest):
+        exec(compile(block, "write-a-steer.md", "exec"), shown)
+    assert capsys.readouterr().out.splitlines() == ["True", "True", "stop 20"]
+    engine = shown["engine"]
+    bare = engine.generate(shown["prompt"], "plain", **shown["settings"])
+    assert bare.tokens != shown["by_value"].tokens
+    assert shown["answer"].tokens.count(shown["comma"]) > 1
+    assert bare.tokens != shown["plain"].tokens
 
 
 def test_the_page_on_masked_models_works_as_it_stands(
@@ -117,15 +136,6 @@ def test_the_grammar_of_the_page_is_one(tmp_path: Path) -> None:
 def engine_text(shown: dict[str, Any]) -> str:
     """The whole text of the filled example."""
     return str(shown["engine"].decode([*shown["filled"].prompt_tokens, *shown["filled"].tokens]))
-
-
-def test_the_page_on_many_answers_works_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    if "causal" not in zoo.names():
-        pytest.skip("the zoo's models are not in this checkout")
-    shown: dict[str, Any] = {}
-    for block in blocks("many-at-once.md"):
-        exec(compile(block, "many-at-once.md", "exec"), shown)
-    assert len(capsys.readouterr().out) > 200 and shown["code"].status == shown["story"].status == "ended"
 
 
 def test_the_page_on_masked_models_names_what_there_is() -> None:

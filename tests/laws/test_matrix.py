@@ -130,7 +130,7 @@ def biting(name: str, warmth: str, turn: int) -> Case:
                 continue
             chosen = (example,) if isinstance(example, Temperature) else (example, WARMTH[warmth])
             ends = example.named_tokens if isinstance(example, MinTokens) else ending.ends
-            prompt = PROMPTS[(turn + seed) % BATCH]
+            prompt = PROMPTS[(turn + turn // BATCH + seed) % BATCH]
             cases.append(Case(prompt, chosen, seed, replace(ending, ends=ends)))
     if idle_when(warmth, cases[0].steers[0]):
         return cases[0]
