@@ -18,6 +18,8 @@ from stretto.request import Request
 from stretto.speculate.contract import Acceptor, Target, Verdict
 from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.loop import Speculate
+from stretto.steer.ban import Ban
+from stretto.steer.guide import Guide
 from stretto.tree import ROOT, Proposal
 from stretto.verify import TIE, agreement, compare, scores_after
 
@@ -111,6 +113,18 @@ def test_scores_are_steered_logits_plus_noise(engine):
     tokens = engine.generate([1, 2], "plain", max_new_tokens=8, temperature=0.5, seed=9, presence_penalty=1.0).tokens
     again = [int(scores_after(engine, [1, 2], tokens[:at], request).argmax()) for at in range(8)]
     assert again == tokens
+
+
+def test_scores_hear_companions_and_steers_of_the_method(engine):
+    steers = [Guide(2.0), Ban({2})]
+    for temperature in (0.0, 1.0):
+        settings = {"max_new_tokens": 8, "temperature": temperature, "seed": 9}
+        tokens = engine.generate([1, 2, 0, 3], "lookup", steers=steers, **settings).tokens
+        again = [
+            int(scores_after(engine, [1, 2, 0, 3], tokens[:at], Request(**settings), steers=steers).argmax())
+            for at in range(8)
+        ]
+        assert again == tokens
 
 
 def test_long_prefixes_are_evaluated_in_chunks(engine, monkeypatch):

@@ -60,7 +60,7 @@ class Engine:
         self._told = False  # what of that is not taken
         self._drafts: dict[str, Model] = {}
         self._memory: dict[object, object] = {}
-        self._scheduler = Scheduler(self._context)
+        self._scheduler = Scheduler(self.context)
 
     @classmethod
     @checked
@@ -342,7 +342,7 @@ class Engine:
                     raise
                 encoded.append(error)
         call.require_memory([len(tokens) for tokens in encoded if isinstance(tokens, list)])
-        scheduler = Scheduler(self._context) if self._scheduler.inside else self._scheduler
+        scheduler = Scheduler(self.context) if self._scheduler.inside else self._scheduler
         placed: list[Ticket | StrettoError] = []
         for tokens in encoded:
             if isinstance(tokens, StrettoError):
@@ -363,7 +363,7 @@ class Engine:
         scheduler, placed = self._submit([prompt], call, strict=True)
         return [Handle(scheduler, ticket, call) for ticket in placed if isinstance(ticket, Ticket)]
 
-    def _context(self) -> Context:
+    def context(self) -> Context:
         """What the parts of a method may use."""
         codec = self.codec
         return Context(

@@ -148,18 +148,20 @@ class _Drawing:
             return None
         try:
             method = methods.parse("+".join(map(methods.describe_part, parts)))
-            methods.check(methods.complete(method, self.engine.model), self.engine.model)
+            steered = Request().pipeline(frozenset(), method.steers)
+            methods.check(methods.complete(method, self.engine.model), self.engine.model, steered)
         except StrettoError:
             return None
         return method
 
     def kinds(self) -> list[str]:
         """Of which kinds the parts of a method are."""
+        steers = ["steer"] * self.chance.choice((0, 0, 0, 1, 2))
         if masking_of(self.engine.model) is not None:
             others = [kind for kind in methods.FILLING if kind != "order"]
-            return ["order", *self.chance.sample(others, self.chance.choice((0, 1, 1, 2, 2, 3)))]
+            return ["order", *self.chance.sample(others, self.chance.choice((0, 1, 1, 2, 2, 3))), *steers]
         drafting = [["drafter"], ["drafter", "acceptor"], ["drafter", "planner"], ["drafter", "acceptor", "planner"]]
-        return self.chance.choice([*drafting, *drafting, ["route"]])
+        return [*self.chance.choice([*drafting, *drafting, ["route"]]), *steers]
 
     def part(self, kind: str, depth: int = 0) -> Any:
         """A part of that kind with drawn settings; None where none came through its own checks."""

@@ -10,15 +10,18 @@ import torch
 
 from . import method as methods
 from .errors import InvalidRequest
-from .models.contract import Want
+from .models.contract import NOTHING, Want
 from .models.numbers import TIE, numbers_of
+from .models.reading import read
 from .models.window import Window
-from .noise import gumbel, key
 from .request import Request
-from .steer.choice import Rule, choose
+from .row import Limits, Row
+from .speculate.companions import Companions
+from .speculate.contract import Target
+from .steer.choice import Rule
 from .steer.contract import Steer
-from .steer.nodes import Nodes
-from .steer.path import History, Path
+from .steer.path import History
+from .tree import ROOT, Tree
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,21 +118,16 @@ def scores_after(
 
     `stream` is the number of the sample, from 0; `steers` are those of the method.
     """
-    model, tokens = engine.model, [*prompt, *output]
-    cache = model.new_cache(1, len(tokens))
-    row = cache.open()
-    for start in range(0, len(tokens), CHUNK):
-        chunk = tokens[start : start + CHUNK]
-        last = torch.tensor([[len(chunk) - 1]], device=model.device)  # [1, 1]
-        window = Window.chain([row], [chunk], [start], model.device)
-        evaluation = model.evaluate(window, cache, Want(logits=last))
-    assert evaluation.logits is not None
-    history = History(prompt)
+    model, history = engine.model, History(prompt)
     history.extend(output)
     ends = engine.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
-    rule = Rule(request.pipeline(ends, steers), request.noise, stream)
-    steered = choose(Nodes([Path(history)], evaluation.logits[:, 0]), [rule]).steered[0]  # [V]
-    if rule.pipeline.greedy:
-        return steered
-    place = torch.tensor(key(rule.seed, rule.stream, len(tokens)), device=model.device)
-    return steered + gumbel(place, torch.arange(len(steered), device=model.device))
+    cache = model.new_cache(1, len(history))
+    row = Row(history, cache.open(), Rule(request.pipeline(ends, steers), request.noise, stream), Limits(1))
+    companions, trees = Companions(engine.context()), [Tree()]
+    companions.add(row)
+    for _ in read(model, cache, row.cache_row, history.tokens[:-1], NOTHING, size=lambda: CHUNK):
+        pass
+    window = Window.forest([row.cache_row], [row.root], trees, [len(history) - 1], model.device)
+    evaluation = model.evaluate(window, cache, Want().beside(row.rule.pipeline.wants))
+    target = Target([row], trees, evaluation, companions.evaluate([row], trees))
+    return torch.from_numpy(target.scores(0, ROOT))

@@ -231,7 +231,7 @@ def test_mixing_weights():
 
 
 def test_drafts_that_end_in_one_token_are_read_as_that_token():
-    searching = Superposing(Superposed(alpha=0), engine(network())._context(), network().new_cache())
+    searching = Superposing(Superposed(alpha=0), engine(network()).context(), network().new_cache())
     row = Row(History([4, 8]), -1, Rule(Request().pipeline(frozenset())), Limits(9))
     row.cache_row = searching.cache.open()
     group = Group([row], alive=[Branch((3, 6), -1.0), Branch((5, 6), -2.0)])

@@ -77,10 +77,8 @@ def _choose(pipeline: Pipeline, nodes: Nodes, rules: Sequence[Rule]) -> Choices:
     steered = nodes.raw if pipeline.plain else pipeline(nodes)
     if pipeline.greedy:
         return Choices(steered.argmax(-1).tolist(), steered)
-    keys = torch.tensor(
-        [key(rule.seed, rule.stream, position) for rule, position in zip(rules, nodes.positions, strict=True)],
-        device=steered.device,
-    )
+    placed = zip(rules, nodes.positions, strict=True)
+    keys = torch.tensor([key(rule.seed, rule.stream, at) for rule, at in placed], device=steered.device)  # [N]
     # Leaving out hopeless tokens pays on a CPU; elsewhere it would have to wait for their number.
     draw = draw_few if steered.device.type == "cpu" else draw_all
     return Choices(draw(steered, keys).tolist(), steered)
