@@ -19,6 +19,7 @@ from stretto.request import Request
 from stretto.steer.ban import Ban, MinTokens
 from stretto.steer.bias import Bias
 from stretto.steer.contract import Stage, Steer
+from stretto.steer.guide import Guide
 from stretto.steer.path import Scope
 from stretto.steer.repetition import Repetition
 from stretto.steer.temperature import Temperature
@@ -177,3 +178,13 @@ def test_a_steer_that_no_pipeline_has_room_for(engine):
 
     with pytest.raises(InvalidRequest, match="cut works at the stage top_k"):
         engine.generate([1], "plain", steers=[Cut(), Temperature(1)])
+
+    @dataclass(frozen=True)
+    class Blind(Guide):
+        """Says that it needs logits only."""
+
+        name: ClassVar[str] = "blind"
+        pointwise: ClassVar[bool] = True
+
+    with pytest.raises(InvalidRequest, match="blind says that it needs logits only"):
+        engine.generate([1], "plain", steers=[Blind(2.0)])

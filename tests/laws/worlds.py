@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ from stretto.tree import ROOT, Proposal, Tree
 GREEDY = Pipeline([Temperature(0.0)])
 Guess = Callable[[Sequence[int], Room], Tree]
 Rows = Callable[[tuple[int, ...]], Sequence[float]]
-SAID = TableModel.random(6, seed=9, order=3).rule  # what companions say where no model is at hand
+SAID = cache(TableModel.random(6, seed=9, order=3).rule)  # what companions say where no model is at hand
 
 
 @dataclass(frozen=True)

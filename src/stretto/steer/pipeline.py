@@ -52,6 +52,11 @@ class Pipeline:
                 f"{step.name} works at the stage {step.stage.name.lower()}, as truncations alone do",
                 "derive it from Truncation, or let it work at an earlier stage",
             )
+            require(
+                not (step.pointwise and step.aided),
+                f"{step.name} says that it needs logits only, and wants more",
+                "leave out pointwise, or what it wants",
+            )
         settle = object.__setattr__  # frozen: everything is settled here, once
         settle(self, "steps", tuple(steps))
         settle(self, "greedy", greedy)
