@@ -165,7 +165,7 @@ def check(method: Method, model: Model, pipeline: Pipeline = GREEDY, samples: in
             aided = next(step for step in pipeline.steps if step.aided)
             raise Unsupported(
                 f"{aided.name} looks inside of the model or at other readings, which {describe(method)!r} has not",
-                hint="use 'plain', or a method that drafts",
+                hint="leave it out; 'plain' and methods that draft have it",
             )
         method.check(model, pipeline, samples)
         return

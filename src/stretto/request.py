@@ -68,7 +68,7 @@ class Request(metaclass=Checked):
     seed: int | None = 0  # of the noise, used when temperature > 0; None: a fresh one each time
     samples: int = 1  # answers per prompt, each with its own stream of noise
     defaults: Literal["stretto", "model"] = "stretto"  # whose, of what is not given; model: generation_config.json's
-    steers: Iterable[str | Callable[..., Any]] = ()  # parts such as 'top_a(0.2)', or processors; several
+    steers: Iterable[str | Callable[..., Any]] = ()  # each a part such as 'top_a(0.2)', or a processor
     stopping: Iterable[Callable[..., Any]] = ()  # functions (input ids [1, L], scores) -> whether to end
     log_probabilities: int | None = None  # report these, with so many of the best tokens beside; None: no
 
