@@ -142,6 +142,16 @@ def closing_over():
     return processor
 
 
+class Seeding(LogitsProcessor):
+    """Draws from a generator of its own."""
+
+    def __init__(self):
+        self.chance = torch.Generator()
+
+    def __call__(self, ids, scores):
+        return scores + torch.rand(1, generator=self.chance)
+
+
 class Appending(LogitsProcessor):
     def __init__(self):
         self.tell = [].append
@@ -164,6 +174,7 @@ REMEMBERING = {
     "first call": FirstLength(),
     "late": Late(),
     "appending": Appending(),
+    "generator": Seeding(),
     "closure": closing_over(),
     "global": through_a_global,
     "method": Counting().__call__,

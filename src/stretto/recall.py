@@ -19,10 +19,10 @@ def recalled(value: Any) -> Any:
 
     Networks are told by their type.
     """
-    return _held(value, DEEPEST, set()), torch.get_rng_state().numpy().tobytes(), random.getstate()
+    return _held(value, DEEPEST, {}), torch.get_rng_state().numpy().tobytes(), random.getstate()
 
 
-def _held(value: Any, depth: int, seen: set[int]) -> Any:
+def _held(value: Any, depth: int, seen: dict[int, Any]) -> Any:
     if value is None or isinstance(value, bool | int | str | bytes):
         return value
     if isinstance(value, float | complex):
@@ -31,7 +31,7 @@ def _held(value: Any, depth: int, seen: set[int]) -> Any:
         return id(value)
     if id(value) in seen or depth == 0 or isinstance(value, torch.nn.Module):
         return type(value)
-    seen.add(id(value))
+    seen[id(value)] = value  # held, so that no other object gets its number
     if isinstance(value, torch.Tensor):
         data = value.detach().cpu().contiguous().reshape(-1)
         return str(value.dtype), tuple(value.shape), data.view(torch.uint8).numpy().tobytes() if len(data) else b""
@@ -44,7 +44,7 @@ def _held(value: Any, depth: int, seen: set[int]) -> Any:
     return _parts(value, depth - 1, seen)
 
 
-def _parts(value: Any, depth: int, seen: set[int]) -> Any:
+def _parts(value: Any, depth: int, seen: dict[int, Any]) -> Any:
     """The same of what is made of others."""
     if isinstance(value, Mapping):
         return tuple((_held(key, depth, seen), _held(each, depth, seen)) for key, each in value.items())
