@@ -33,7 +33,16 @@ def test_the_table_names_what_there_is():
 
 @pytest.mark.parametrize(("theirs", "mine"), [each for each in aliases.SAME.items() if each[1] in NEUTRAL])
 def test_a_name_that_means_the_same_is_taken(theirs, mine):
-    value = {"stop": "x", "banned_tokens": [1], "allowed_tokens": [1], "end_tokens": [1], "eta": 0.5, "epsilon": 0.5}
+    value = {
+        "steers": ["top_k(3)"],
+        "stopping": [max],
+        "stop": "x",
+        "banned_tokens": [1],
+        "allowed_tokens": [1],
+        "end_tokens": [1],
+        "eta": 0.5,
+        "epsilon": 0.5,
+    }
     given = value.get(mine, 1)
     assert Request.of({theirs: given}) == Request.of({mine: given})
     with pytest.raises(InvalidRequest, match=f"{theirs} and {mine} are the same setting"):

@@ -32,6 +32,8 @@ SAME = {  # their name -> ours
     "stop_sequences": "stop",  # TGI, Anthropic
     "until": "stop",  # lm-evaluation-harness
     "random_seed": "seed",  # Mistral
+    "logits_processor": "steers",  # transformers
+    "stopping_criteria": "stopping",  # transformers
     "logprobs": "log_probabilities",  # vLLM, OpenAI's completions
     "log_probs": "log_probabilities",  # our own short form on the command line
     "torch_dtype": "dtype",  # transformers
@@ -46,7 +48,8 @@ _BEAMS = "there is no beam search; samples=N with temperature above 0 gives seve
 _STREAM = "use engine.stream(…), which gives the answer piece by piece; the command line streams by itself"
 _CACHE = "leave it out: caches are the engine's own matter"
 _TEXT = "leave it out: an answer has both, its text and its tokens"
-_SAMPLER = "there is no such sampler: see temperature, top_k, top_p, min_p, typical_p, epsilon and eta"
+_SAMPLER = "there is no such sampler: see temperature, top_k, top_p, min_p, typical_p and `stretto methods --parts`"
+_GUIDED = "use steers=['guide(2)']; for models that fill masks, add cfg(weight=…) to the method"
 _ONE_DEVICE = "a model runs on one device: device='cpu' or 'cuda'"
 _CHAT = "give it to engine.chat(messages, …); the command line passes none to the template"
 _LENGTH = "{}, which counts new tokens only, not those of the prompt"
@@ -81,10 +84,11 @@ INSTEAD = {  # their name -> what to use
     "repeat_penalty": "use repetition_penalty, which looks at the whole text and not at its last tokens only",
     "repeat_last_n": "leave it out: repetition_penalty looks at the whole text",
     "penalty_alpha": "there is no contrastive search; see presence_penalty",
-    "guidance_scale": "guidance is for models that fill masks: add cfg(weight=…) to the method",
-    "cfg_scale": "guidance is for models that fill masks: add cfg(weight=…) to the method",
-    "negative_prompt": "guidance is for models that fill masks: add cfg(weight=…) to the method",
-    "top_a": _SAMPLER,
+    "guidance_scale": _GUIDED,
+    "cfg_scale": _GUIDED,
+    "negative_prompt": "use the steer guide(2,negative=…): steers=[Guide(2, text)]; models that fill masks have cfg()",
+    "negative_prompt_ids": "use the steer guide(2,negative=(5,17)): steers=[Guide(2, ids)]",
+    "top_a": "use steers=['top_a(0.2)']",
     "top_n_sigma": _SAMPLER,
     "tfs_z": _SAMPLER,
     "mirostat": _SAMPLER,
@@ -93,11 +97,9 @@ INSTEAD = {  # their name -> what to use
     "xtc_probability": _SAMPLER,
     "xtc_threshold": _SAMPLER,
     "dry_multiplier": _SAMPLER,
-    "dynatemp_range": _SAMPLER,
+    "dynatemp_range": "use steers=['edt(0.5)'], a temperature that follows the entropy",
     "samplers": "the order of the steps is fixed, see docs/invariants.md",
-    "logits_processor": "see Request for the settings that reshape the choice",
-    "logits_processors": "see Request for the settings that reshape the choice",
-    "stopping_criteria": "use max_new_tokens, stop or end_tokens",
+    "logits_processors": "use steers, which takes functions of (input ids [1, L], scores [1, V])",
     "max_time": "use max_new_tokens, or stop reading a stream",
     "stream": _STREAM,
     "streamer": _STREAM,

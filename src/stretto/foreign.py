@@ -172,11 +172,15 @@ def _asked(call: Callable[..., Any], ids: Tensor, scores: Tensor | None) -> Any:
 
 
 def _require_two(call: Any, wanted: str) -> None:
+    taken = not isinstance(call, type)
     try:
-        assert not isinstance(call, type)
         signature(call).bind(None, None)
-    except (AssertionError, TypeError, ValueError):
-        raise InvalidRequest(f"{shown(call)} is not {wanted}", hint="see docs/write-a-steer.md") from None
+    except TypeError:
+        taken = False
+    except ValueError:  # some that are built in do not say
+        pass
+    if not taken:
+        raise InvalidRequest(f"{shown(call)} is not {wanted}", hint="see docs/write-a-steer.md")
 
 
 def _theirs(value: Any, names: Iterable[str]) -> str | None:
