@@ -31,6 +31,10 @@ from stretto.models.clock import SimulatedClock
 from stretto.models.lean import lean_or_none
 from stretto.recall import recalled
 from stretto.request import Request
+from stretto.speculate.acceptors.exact import Exact
+from stretto.speculate.drafters.tree import DraftTree
+from stretto.speculate.loop import Speculate
+from stretto.speculate.planners.fixed import Fixed
 
 
 class Alternate(LogitsProcessor):
@@ -94,7 +98,8 @@ def test_drafts_batches_and_forks_change_no_token(world, given, temperature):
     expected = [answer.tokens for answer in itertools.chain.from_iterable(alone)]
     bare = world.generate(prompts, "plain", samples=2, **settings | {"steers": []})
     assert expected != [answer.tokens for answer in bare]
-    for way in ("plain", "lookup+fixed(5)", "lookup(matches=3)+fixed(9)", "recycle+fixed(12)"):
+    tree = Speculate(DraftTree(width=3, model=LastTwo(6, seed=7)), Exact(), Fixed(9))
+    for way in ("plain", "lookup(matches=3)+fixed(9)", "recycle+fixed(12)", tree):
         answers = world.generate(prompts, way, samples=2, **settings)
         assert [answer.tokens for answer in answers] == expected, way
     assert sum(answer.counters.accepted for answer in answers) > 0

@@ -128,6 +128,7 @@ def test_signals_are_computed_once_for_all_steers(monkeypatch):
 def test_some_nodes_have_what_the_whole_has_there():
     taps = Taps({2: torch.arange(10.0).view(5, 2)}, {1: LOGITS + 1}, {(0, 1): LOGITS + 2}, {"other": LOGITS + 3})
     nodes = Nodes([Path(History([0]), (1,) * at) for at in range(5)], LOGITS, taps)
+    assert nodes[1:].depths == [1, 2, 3, 4] and nodes[1:][::3].depths == [1, 4]
     some = nodes[[4, 1, 3]][[2, 0]]
     assert some.depths == [3, 4] and torch.equal(some.raw, LOGITS[[3, 4]])
     assert torch.equal(some.taps.hidden[2], torch.tensor([[6.0, 7.0], [8.0, 9.0]]))

@@ -53,11 +53,14 @@ class Nodes:
     def __len__(self) -> int:
         return len(self.raw)
 
-    def __getitem__(self, places: Sequence[int]) -> Nodes:
+    def __getitem__(self, places: Sequence[int] | slice) -> Nodes:
         """The nodes at these places."""
+        if isinstance(places, slice):
+            places = range(len(self))[places]
         if self._whole is not None:
             return self._whole[[self._places[place] for place in places]]
         paths = [self.paths[place] for place in places] if self.paths else ()
+        places = list(places)
         some = Nodes(paths, self.raw[places], self.taps if self.taps is NO_TAPS else self.taps[places])
         some._whole, some._places = self, places
         return some
