@@ -111,6 +111,19 @@ def test_rows_with_unlike_companions_share_rounds(name):
     assert not any(reading.places for reading in loop._companions._readings.values())
 
 
+@pytest.mark.parametrize("method", ["plain", "recycle+fixed(7)"])
+def test_a_row_that_was_preempted_is_read_anew_by_its_companions_too(method):
+    served, steers = engine(), STEERS["several"]
+    call = served._call(method, {"steers": steers, "max_new_tokens": 10, "temperature": 1.0, "seed": 7})
+    tickets = [ticket for prompt in PROMPTS for ticket in served._submit([prompt], call, strict=True)[1]]
+    rounds = iter([False] * 5)  # asked before each round, and within it
+    served._scheduler.run(lambda: next(rounds, True))
+    assert 0 < len(tickets[0].row.new_tokens) < 10
+    served._scheduler.preempt(tickets[0])
+    served._scheduler.run(lambda: all(ticket.status == "ended" for ticket in tickets))
+    assert [ticket.row.new_tokens for ticket in tickets] == [by_hand(prompt, steers, 1.0) for prompt in PROMPTS]
+
+
 def test_a_companion_of_fewer_tokens_reads_others_in_their_place():
 
     def reads(tokens):
