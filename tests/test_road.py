@@ -18,7 +18,8 @@ from stretto.engine import Engine
 HOME = Path(stretto.__file__).parent
 PAGE = HOME.parents[1] / "docs" / "life-of-a-request.md"
 MOST = {"plain": (44, 7600), "auto": (58, 10100)}  # files and lines that a call enters: what there are must not grow
-MOST = {"plain": (44, 7600), "auto": (58, 10100)}  # files and lines that a call enters: what there are must not grow
+
+
 @contextmanager
 def entered() -> Iterator[set[str]]:
     """The files of the package whose functions are called meanwhile."""
