@@ -15,7 +15,7 @@ from threading import Condition, Lock, RLock, Thread, get_ident
 from typing import Any, Literal
 
 from .context import Context
-from .errors import OutOfMemory
+from .errors import OutOfMemory, Unsupported
 from .loop import Loop
 from .method import Method
 from .models.memory import free_bytes
@@ -67,6 +67,8 @@ class Scheduler:
         self._lock = RLock()  # of the lists above, where threads come with requests
         self._baton = Lock()  # of the thread that runs rounds, which holds it
         self._driver = 0  # that thread
+        self._level = 0  # how many times it waits for answers, one within another
+        self._stepping = False  # whether it is in the middle of a round
         self._news = Condition()
         self._helper: Thread | None = None
         self._leaving = False  # the program ends
@@ -109,8 +111,8 @@ class Scheduler:
 
     @property
     def inside(self) -> bool:
-        """Whether this thread is in the middle of a round: it can't wait for another one to end."""
-        return self._baton.locked() and self._driver == get_ident()
+        """Whether this thread runs the rounds already."""
+        return self._level > 0 and self._driver == get_ident()
 
     def run(
         self, done: Callable[[], bool], mine: Sequence[Ticket] = (), watch: Callable[[], object] | None = None
@@ -119,6 +121,16 @@ class Scheduler:
 
         An interrupt ends the rows that are `mine` with what they have, and is raised again.
         """
+        if self.inside:
+            if self._stepping:
+                raise Unsupported(
+                    "an answer is waited for in the middle of a round that is to give it",
+                    hint="wait for it outside of steers, stoppers and parts",
+                )
+            self._drive(done, mine, watch)  # who watches waits for another answer
+            return
+        if self._baton.locked() and self._driver == get_ident():  # an interrupt came as it was about to be let go
+            self._baton = Lock()
         while not done():
             baton = Lock()
             with baton:
@@ -138,14 +150,20 @@ class Scheduler:
             return True
 
     def _drive(self, done: Callable[[], bool], mine: Sequence[Ticket], watch: Callable[[], object] | None) -> None:
+        self._level += 1
         try:
             while not done() and self._tickets:
+                self._stepping = True
                 self._round(done)
+                self._stepping = False
                 if watch is not None:
                     watch()
         except BaseException:
+            self._stepping = False
             self._rescue(mine)
             raise
+        finally:
+            self._level -= 1
 
     def _look_on(self, done: Callable[[], bool], mine: Sequence[Ticket], watch: Callable[[], object] | None) -> None:
         try:

@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from dataclasses import dataclass
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, ClassVar
 
 import pytest
@@ -337,6 +337,45 @@ def test_a_round_may_ask_its_own_engine() -> None:
     whole = served.generate([1, 2], "plain", max_new_tokens=6, watch=watch)
     assert whole.tokens == engine().generate([1, 2], "plain", max_new_tokens=6).tokens
     assert inner == [engine().generate([2, 1], "plain", max_new_tokens=4).tokens] * 6
+
+
+def test_who_watches_may_wait_for_another_answer_and_a_part_may_not() -> None:
+    served, inner = engine(), []
+    other = served.stream([2, 1], "plain", max_new_tokens=4)
+    expected = engine().generate([2, 1], "plain", max_new_tokens=4).tokens
+    served.generate([1, 2], "plain", max_new_tokens=3, watch=lambda ended: inner.append(other.result().tokens))
+    assert inner and all(tokens == expected for tokens in inner)
+
+
+class Waiting(TableModel):
+    """Waits for an answer of the engine whose round it serves."""
+
+    def evaluate(self, *args: Any, **more: Any) -> Any:
+        handle = self.__dict__.get("handle")
+        if handle is not None:
+            handle.result()
+        return super().evaluate(*args, **more)
+
+
+def test_an_answer_is_not_waited_for_in_its_own_round() -> None:
+    model = Waiting(V, MODEL.rule)
+    served = Engine(model, clock=SimulatedClock())
+    handle = served.stream([2, 1], "plain", max_new_tokens=4)
+    model.__dict__["handle"] = handle
+    with pytest.raises(Unsupported, match="in the middle of a round"):
+        handle.result()
+    model.__dict__["handle"] = None
+    assert served.generate([1, 2], "plain", max_new_tokens=3).tokens
+
+
+def test_an_interrupt_as_the_baton_is_let_go_leaves_an_engine_that_answers() -> None:
+    served = engine()
+    expected = served.generate([1, 2], "plain", max_new_tokens=4).tokens
+    baton = Lock()
+    baton.acquire()
+    assert served._scheduler._take(baton)  # and nobody lets it go
+    assert served.generate([1, 2], "plain", max_new_tokens=4).tokens == expected
+    assert not served._scheduler._baton.locked()
 
 
 def test_masked_rows_of_unlike_settings_run_side_by_side() -> None:
