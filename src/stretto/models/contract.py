@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -43,6 +43,10 @@ class Want:
     def inside(self) -> bool:
         """Whether anything but logits is wanted."""
         return bool(self.hidden or self.readout or self.attention or self.branches)
+
+    def __or__(self, other: Want) -> Want:
+        """What both want, logits of all slots included; for wants that name no single slots."""
+        return replace(self.beside(other), logits=bool(self.logits is True or other.logits is True))
 
     def beside(self, other: Want) -> Want:
         """What both want; the logits of this one."""

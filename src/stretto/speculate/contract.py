@@ -16,7 +16,7 @@ import torch
 
 from ..context import Context
 from ..entry import Guarantee
-from ..models.contract import Ability, Evaluation
+from ..models.contract import NOTHING, Ability, Evaluation, Want
 from ..noise import gumbel, key
 from ..row import Row
 from ..steer.choice import choose
@@ -67,8 +67,9 @@ class Outcome:
 class Session(ABC):
     """A drafter's memory of one row. It reads the row's history and never writes it."""
 
-    def prime(self, logits: Tensor, start: int) -> None:
-        """The target's logits [n, V] on prompt tokens start … start + n - 1, for drafters that are primed."""
+    def prime(self, evaluation: Evaluation, start: int) -> None:
+        """What `Drafting.of_prompt` wants of the row's prompt tokens start … start + n - 1: logits [n, V], hidden rows
+        [n, C]."""
 
     @abstractmethod
     def propose(self, room: Room) -> Tree:
@@ -100,9 +101,8 @@ class Drafting:
     watched = False  # not free, and asks `Room.more` after each level
     parts = 1  # drafters that share a room
     seconds_per_level: float | None = None  # not free: of a level for all rows, not the first, which reads what is new
-    observes = False  # wants the target's logits of every node
-    primed = False  # and of every token of the prompt
-    hidden: tuple[int, ...] = ()  # layers whose hidden rows it wants in `Outcome`
+    want: Want = NOTHING  # of every node of a round, rejected ones too, in `Outcome`: logits, hidden rows of layers
+    of_prompt: Want = NOTHING  # the same of every token of the prompt, by `Session.prime`
 
     def __init__(self, identity: object, open_session: Callable[[Row], Session]) -> None:
         """`identity` tells what was learnt about this drafter from what was learnt about others: its settings."""

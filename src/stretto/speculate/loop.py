@@ -22,7 +22,7 @@ from ..tree import ROOT, Tree
 from ..values import Checked
 from .companions import Companions
 from .contract import NO_ROOM, Acceptor, Drafter, Outcome, Planner, Room, Target, Verdict
-from .work import Share, Work, part_of
+from .work import Share, Work, part_of, row_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class Loop(Base[Work]):
             self.cache.truncate(row.cache_row, 0)
         unread = tokens[self.cache.following(row.cache_row) :]
         for evaluation, start in read(self.model, self.cache, row.cache_row, unread, want, size=size):
-            if session is not None and evaluation.logits is not None:
-                session.prime(evaluation.logits[0], start)
+            if session is not None and want is not NOTHING:
+                session.prime(row_of(evaluation, 0), start)
             if self.cache.following(row.cache_row) < len(tokens):
                 yield
 
@@ -178,9 +178,9 @@ class Loop(Base[Work]):
             [len(row.history.tokens) - 1 for row in rows],
             self.model.device,
         )
-        hidden = tuple(sorted({layer for share in shares for layer in share.work.hidden}))
-        steered = (row.rule.pipeline.wants for row in rows if row.rule.pipeline.aided)
-        return self.model.evaluate(window, self.cache, reduce(Want.beside, steered, Want(hidden=hidden)))
+        wants = [share.work.want for share in shares]
+        wants += [row.rule.pipeline.wants for row in rows if row.rule.pipeline.aided]
+        return self.model.evaluate(window, self.cache, reduce(Want.beside, wants, Want()))
 
     def _judge(
         self, rows: Sequence[Row], trees: Sequence[Tree], shares: Sequence[Share], evaluation: Evaluation

@@ -34,12 +34,12 @@ class Work:
     @property
     def of_prompt(self) -> Want:
         """What the drafter wants of the prompt."""
-        return Want() if self.drafting is not None and self.drafting.primed else NOTHING
+        return self.drafting.of_prompt if self.drafting else NOTHING
 
     @property
-    def hidden(self) -> tuple[int, ...]:
-        """The layers whose rows the drafter wants of every round."""
-        return self.drafting.hidden if self.drafting else ()
+    def want(self) -> Want:
+        """What the drafter wants of every round."""
+        return self.drafting.want if self.drafting else NOTHING
 
     def open(self, row: Row) -> Session | None:
         """The drafter's session of a row that is about to be read."""
@@ -87,9 +87,9 @@ class Share:
         if drafting is None or planning is None or self.resting:
             return
         for at, (place, row, outcome) in enumerate(zip(self.places, self.rows, outcomes, strict=True)):
-            if drafting.observes and evaluation.logits is not None:
+            if drafting.want.logits is True and evaluation.logits is not None:
                 outcome.logits = evaluation.logits[place, : 1 + len(outcome.tree)]
-            for layer in drafting.hidden:
+            for layer in drafting.want.hidden:
                 outcome.hidden[layer] = evaluation.hidden[layer][place, : 1 + len(outcome.tree)]
             session = self.work.sessions[row]
             outcome.missed = session.missed()
@@ -109,3 +109,9 @@ def part_of(evaluation: Evaluation, places: Sequence[int], size: int) -> Evaluat
         readout={layer: rows[index] for layer, rows in evaluation.readout.items()},
         attention={head: rows[index] for head, rows in evaluation.attention.items()},
     )
+
+
+def row_of(evaluation: Evaluation, place: int) -> Evaluation:
+    """The evaluation of one row, without the dimension of rows."""
+    logits = None if evaluation.logits is None else evaluation.logits[place]
+    return Evaluation(logits=logits, hidden={layer: rows[place] for layer, rows in evaluation.hidden.items()})

@@ -13,7 +13,7 @@ from speculate.drafters.by_hand import play, row_of
 from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
-from stretto.models.contract import Ability
+from stretto.models.contract import NOTHING, Ability, Want
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact
@@ -228,4 +228,4 @@ def test_settings_out_of_range_are_refused_and_trees_are_declared():
         with pytest.raises(InvalidRequest):
             Consensus(**wrong)
     assert (Consensus().needs, Consensus().siblings) == (Ability.TREE, Siblings.DISTINCT)
-    assert Consensus().begin(CONTEXT).observes and not Consensus(weighted=False).begin(CONTEXT).observes
+    assert Consensus().begin(CONTEXT).want == Want() and Consensus(weighted=False).begin(CONTEXT).want == NOTHING

@@ -24,7 +24,7 @@ from speculate.drafters.growing import (
 from stretto import method
 from stretto.context import Context
 from stretto.errors import InvalidRequest, Unsupported
-from stretto.models.contract import Ability
+from stretto.models.contract import Ability, Want
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Drafter, Drafting, Room, Session
 from stretto.speculate.drafters.dyspec import DySpec
@@ -138,8 +138,8 @@ class Watching(Session):
     def __init__(self, row, notes):
         self.row, self.notes = row, notes
 
-    def prime(self, logits, start):
-        self.notes.append(Note("prime", list(self.row.history.tokens), (start, logits.tolist())))
+    def prime(self, evaluation, start):
+        self.notes.append(Note("prime", list(self.row.history.tokens), (start, evaluation.logits.tolist())))
 
     def propose(self, room):
         return Tree.chain([len(self.row.history.tokens) % V][: room.nodes])
@@ -161,7 +161,7 @@ class Observer(Drafter):
     def begin(self, context: Context) -> Drafting:
         assert context.target is SMALL
         drafting = Drafting(self, lambda row: Watching(row, self.notes))
-        drafting.observes = drafting.primed = True
+        drafting.want = drafting.of_prompt = Want()
         return drafting
 
 

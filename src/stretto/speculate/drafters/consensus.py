@@ -10,7 +10,7 @@ import torch
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...models.contract import Ability
+from ...models.contract import NOTHING, Ability, Want
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree, slot_of
 from ..contract import LONGEST_GRAM, Drafter, Drafting, Outcome, Room, Session
@@ -78,7 +78,7 @@ class ConsensusDrafting(Drafting):
         super().__init__(settings, self._open_session)
         self.settings = settings
         self.alone = alone
-        self.observes = settings.weighted
+        self.want = Want() if settings.weighted else NOTHING
         self._pools: dict[tuple[int, ...], Pool] = {}
 
     def _open_session(self, row: Row) -> Session:

@@ -11,15 +11,16 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.clock import stopwatch
-from ...models.contract import Ability
+from ...models.contract import NOTHING, Ability, Evaluation
 from ...row import Row
 from ...tree import Proposal, Siblings, Tree
+from ..combined import Combined, Together
 from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
 from ..graft import union
 from ..pause import Pause
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 TRIAL = 12.0  # rounds of a row before a drafter is judged, three rounds at least
 BESIDE = 2.0  # what judging, merging and learning from its guesses take in all, relative to what it takes itself
@@ -124,23 +125,19 @@ class Ledger:
         self.seconds, self.tokens, self.rounds = FADE * self.seconds, FADE * self.tokens, FADE * self.rounds + rows
 
 
-class FuseDrafting(Drafting):
+class FuseDrafting(Combined):
     """The drafters at work, the free ones first."""
 
     def __init__(
         self, settings: Fuse, draftings: Sequence[Drafting], ledgers: Sequence[Ledger], context: Context
     ) -> None:
-        super().__init__(settings, self._open_session)
         order = sorted(range(len(draftings)), key=lambda part: not draftings[part].free)
-        self.draftings = [draftings[part] for part in order]
+        super().__init__(settings, self._open_session, [draftings[part] for part in order])
         self.ledgers = [ledgers[part] for part in order]
         self.free = all(drafting.free for drafting in draftings)
         self.mixed = not self.free and any(drafting.free or drafting.mixed for drafting in draftings)
         self.parts = len(draftings)
         self.watched = all(drafting.free or drafting.watched for drafting in draftings)
-        self.observes = any(drafting.observes for drafting in draftings)
-        self.primed = any(drafting.primed for drafting in draftings)
-        self.hidden = tuple(sorted({layer for drafting in draftings for layer in drafting.hidden}))
         self.owners: dict[str, Ledger] = {}  # by source of a node
         self.rows = 1  # in this round
         self._steady = context.steady
@@ -214,32 +211,20 @@ def _share(room: Room, tree: Tree, free: bool, waiting: int) -> Room:
     return Room(nodes, depth, None, room.more, room.paid) if depth > 0 else NO_ROOM
 
 
-class FuseSession(Session):
-    """One row's sessions of all parts. Each learns the outcome of the whole tree."""
+class FuseSession(Together):
+    """One row's sessions of all parts. A part that pauses is told nothing."""
 
-    def __init__(self, drafting: FuseDrafting, parts: list[Session]) -> None:
-        self.drafting = drafting
-        self.parts = parts
-        self.costly = [part for part, own in zip(parts, drafting.draftings, strict=True) if not own.free]
+    drafting: FuseDrafting
 
-    def prime(self, logits: Tensor, start: int) -> None:
+    def prime(self, evaluation: Evaluation, start: int) -> None:
         for part, drafting, ledger in zip(self.parts, self.drafting.draftings, self.drafting.ledgers, strict=True):
-            if drafting.primed and not ledger.pause.left:
-                part.prime(logits, start)
-
-    def propose(self, room: Room) -> Tree:
-        return self.drafting.propose([self], [room])[0]
+            if drafting.of_prompt is not NOTHING and not ledger.pause.left:
+                part.prime(evaluation, start)
 
     def missed(self) -> Sequence[tuple[float, bool]]:
         """That of the drafter that costs a forward; of several, of the first that tells."""
-        return next(filter(None, (part.missed() for part in self.costly)), ())
+        costly = (part for part, own in zip(self.parts, self.drafting.draftings, strict=True) if not own.free)
+        return next(filter(None, (part.missed() for part in costly)), ())
 
     def advance(self, outcome: Outcome) -> None:
         self.drafting.learn(self.parts, outcome)
-
-    def fork(self, row: Row) -> Session:
-        return FuseSession(self.drafting, [part.fork(row) for part in self.parts])
-
-    def close(self) -> None:
-        for part in self.parts:
-            part.close()

@@ -12,12 +12,13 @@ from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import Proposal, Siblings, Tree
-from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
+from ..combined import Combined, Together
+from ..contract import NO_ROOM, Drafter, Drafting, Room, Session
 from ..estimate import reaches
 from ..graft import keep_best, union
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 ENTRY = Entry(
     name="graft",
@@ -71,30 +72,27 @@ class Graft(Drafter):
         return GraftDrafting(self, self.drafter.begin(context), self.filler.begin(context))
 
 
-class GraftDrafting(Drafting):
+class GraftDrafting(Combined):
     """The model first: how far it went decides how much is grafted."""
 
     def __init__(self, settings: Graft, model: Drafting, filler: Drafting) -> None:
-        super().__init__(settings, self._open_session)
+        super().__init__(settings, self._open_session, [model, filler])
         self.thresholds = (settings.first, settings.second, settings.third)
         self.model = model
         self.filler = filler
         self.free = model.free and filler.free
         self.mixed = not self.free
-        self.observes = model.observes or filler.observes
-        self.primed = model.primed or filler.primed
-        self.hidden = tuple(sorted({*model.hidden, *filler.hidden}))
 
     def _open_session(self, row: Row) -> Session:
-        return GraftSession(self, self.model.open(row), self.filler.open(row))
+        return Together(self, [self.model.open(row), self.filler.open(row)])
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
-        mine = cast(Sequence[GraftSession], sessions)
+        mine = cast(Sequence[Together], sessions)
         watches = [Watch(self.thresholds, room.more) for room in rooms]
         asked = [self._asked(room, watch) for room, watch in zip(rooms, watches, strict=True)]
-        grown = self.model.propose([session.model for session in mine], asked)
+        grown = self.model.propose([session.parts[0] for session in mine], asked)
         plain = [replace(room, shape=None, more=None, paid=None) for room in rooms]
-        found = self.filler.propose([session.filler for session in mine], plain)
+        found = self.filler.propose([session.parts[1] for session in mine], plain)
         return [
             _grafted(watch.pruned(tree, room.nodes), extra, room.nodes)
             for room, watch, tree, extra in zip(rooms, watches, grown, found, strict=True)
@@ -137,30 +135,3 @@ def _grafted(tree: Tree, extra: Tree, nodes: int) -> Tree:
         return tree
     both = union([tree, extra])
     return keep_best(both, [2.0] * len(tree) + reaches(both)[len(tree) :], nodes)
-
-
-class GraftSession(Session):
-    """One row's sessions of both. Each learns the outcome of the whole tree."""
-
-    def __init__(self, drafting: GraftDrafting, model: Session, filler: Session) -> None:
-        self.drafting = drafting
-        self.model = model
-        self.filler = filler
-
-    def prime(self, logits: Tensor, start: int) -> None:
-        self.model.prime(logits, start)
-        self.filler.prime(logits, start)
-
-    def propose(self, room: Room) -> Tree:
-        return self.drafting.propose([self], [room])[0]
-
-    def advance(self, outcome: Outcome) -> None:
-        self.model.advance(outcome)
-        self.filler.advance(outcome)
-
-    def fork(self, row: Row) -> Session:
-        return GraftSession(self.drafting, self.model.fork(row), self.filler.fork(row))
-
-    def close(self) -> None:
-        self.model.close()
-        self.filler.close()

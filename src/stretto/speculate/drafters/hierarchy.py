@@ -11,7 +11,7 @@ import torch
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
-from ...models.contract import Evaluation, Model
+from ...models.contract import NOTHING, Evaluation, Model
 from ...row import Row
 from ...tree import ROOT, Proposal, Tree
 from ..acceptors.exact import Exact
@@ -60,7 +60,7 @@ class Hierarchy(Drafter):
         second = Second(context, self.model, self.drafter.needs)
         memory = cast(dict[object, object], context.memory.setdefault(("inside", self), {}))
         inner = self.drafter.begin(replace(context, target=second.model, memory=memory, ids=context.vocabulary))
-        if inner.hidden or Proposal.RIDER in self.drafter.proposals:
+        if inner.want.inside or inner.of_prompt.inside or Proposal.RIDER in self.drafter.proposals:
             raise Unsupported(
                 f"the model in the middle cannot serve {self.drafter.name!r}, which needs hidden states or riders",
                 hint="let 'lookup', 'draft-tree' or another drafter of plain tokens draft for it",
@@ -81,9 +81,9 @@ class HierarchyDrafting(Drafting):
 
     def _open_session(self, row: Row) -> Session:
         reader, session = self.second.open(row), self.inner.open(row)
-        if self.inner.primed:
+        if self.inner.of_prompt is not NOTHING:
             for logits, start in self.second.recite(reader):
-                session.prime(logits, start)
+                session.prime(Evaluation(logits=logits), start)
         return HierarchySession(self, reader, session)
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
@@ -109,7 +109,7 @@ class HierarchyDrafting(Drafting):
         target = Target([chain.row for chain in chains], trees, Evaluation(logits=padded))
         for chain, tree, line, verdict in zip(chains, trees, lines, Exact().accept(target), strict=True):
             tokens = [*(tree.tokens[node] for node in verdict.path), verdict.extra]
-            chain.accept(tree, verdict.path, tokens, line if self.inner.observes else None)
+            chain.accept(tree, verdict.path, tokens, line if self.inner.want is not NOTHING else None)
 
 
 class Chain:

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, get_args
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...models.contract import Ability
+from ...models.contract import Ability, Want
 from ...row import Row
 from ...steer.choice import choose
 from ...tree import ROOT, Siblings, Tree
@@ -93,7 +93,7 @@ class Jacobi(Drafter):
 class JacobiDrafting(Drafting):
     """Watches the guesses."""
 
-    observes = True
+    want = Want()
 
 
 class JacobiSession(Session):

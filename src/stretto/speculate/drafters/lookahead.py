@@ -8,7 +8,7 @@ from typing import ClassVar
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...models.contract import Ability
+from ...models.contract import Ability, Want
 from ...row import Row
 from ...tree import ROOT, Proposal, Siblings, Tree, slot_of
 from ..chance import DRAFTING, chance_of
@@ -72,7 +72,7 @@ class Lookahead(Drafter):
 class LookaheadDrafting(Drafting):
     """Watches the window's nodes."""
 
-    observes = True
+    want = Want()
 
 
 class LookaheadSession(Session):

@@ -12,12 +12,13 @@ from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Proposal, Siblings, Tree
-from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
+from ..combined import Combined, Together
+from ..contract import NO_ROOM, Drafter, Drafting, Room, Session
 from ..estimate import reaches
 from ..graft import keep_best, prune_branches, union
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 ENTRY = Entry(
     name="rasd",
@@ -74,30 +75,27 @@ class Rasd(Drafter):
         return RasdDrafting(self, self.drafter.begin(context), self.retriever.begin(context))
 
 
-class RasdDrafting(Drafting):
+class RasdDrafting(Combined):
     """Retrieval first, as it costs next to nothing; the model's tree gets the room that is left."""
 
     def __init__(self, settings: Rasd, model: Drafting, retriever: Drafting) -> None:
-        super().__init__(settings, self._open_session)
+        super().__init__(settings, self._open_session, [model, retriever])
         self.settings = settings
         self.model = model
         self.retriever = retriever
         self.free = model.free and retriever.free
         self.mixed = not self.free and (retriever.free or retriever.mixed or model.mixed)
-        self.observes = model.observes or retriever.observes
-        self.primed = model.primed or retriever.primed
-        self.hidden = tuple(sorted({*model.hidden, *retriever.hidden}))
 
     def _open_session(self, row: Row) -> Session:
-        return RasdSession(self, self.model.open(row), self.retriever.open(row))
+        return Together(self, [self.model.open(row), self.retriever.open(row)])
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
-        mine = cast(Sequence[RasdSession], sessions)
+        mine = cast(Sequence[Together], sessions)
         asked = [_part_of(room, room.nodes) for room in rooms]
-        retrieved = self.retriever.propose([session.retriever for session in mine], asked)
+        retrieved = self.retriever.propose([session.parts[1] for session in mine], asked)
         shown: list[dict[int, float]] = [{} for _ in mine]  # first tokens with the model's probabilities, best first
         left = [self._left(room, tree, first) for room, tree, first in zip(rooms, retrieved, shown, strict=True)]
-        grown = self.model.propose([session.model for session in mine], left)
+        grown = self.model.propose([session.parts[0] for session in mine], left)
         trees = []
         for room, tree, found, first in zip(rooms, grown, retrieved, shown, strict=True):
             _show(tree, first)
@@ -142,30 +140,3 @@ def _show(tree: Tree, first: dict[int, float]) -> None:
     level = [node for node, parent in enumerate(tree.parents) if parent == ROOT]
     for node in sorted(level, key=lambda node: tree.ranks[node]):
         first.setdefault(tree.tokens[node], tree.scores[node])
-
-
-class RasdSession(Session):
-    """One row's sessions of both. Each learns the outcome of the whole tree."""
-
-    def __init__(self, drafting: RasdDrafting, model: Session, retriever: Session) -> None:
-        self.drafting = drafting
-        self.model = model
-        self.retriever = retriever
-
-    def prime(self, logits: Tensor, start: int) -> None:
-        self.model.prime(logits, start)
-        self.retriever.prime(logits, start)
-
-    def propose(self, room: Room) -> Tree:
-        return self.drafting.propose([self], [room])[0]
-
-    def advance(self, outcome: Outcome) -> None:
-        self.model.advance(outcome)
-        self.retriever.advance(outcome)
-
-    def fork(self, row: Row) -> Session:
-        return RasdSession(self.drafting, self.model.fork(row), self.retriever.fork(row))
-
-    def close(self) -> None:
-        self.model.close()
-        self.retriever.close()

@@ -13,7 +13,7 @@ import torch
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...models.contract import Ability
+from ...models.contract import NOTHING, Ability, Evaluation, Want
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree, slot_of
 from ..contract import Drafter, Drafting, Outcome, Room, Session
@@ -90,11 +90,11 @@ class Recycle(Drafter):
 class RecycleDrafting(Drafting):
     """Watches every node."""
 
-    observes = True
+    want = Want()
 
     def __init__(self, settings: Recycle, open_session: Callable[[Row], Session]) -> None:
         super().__init__(settings, open_session)
-        self.primed = settings.prompt
+        self.of_prompt = Want() if settings.prompt else NOTHING
 
 
 class Followers:
@@ -147,10 +147,10 @@ class RecycleSession(Session):
         self.tokens = row.history.tokens
         self.table = table
 
-    def prime(self, logits: Tensor, start: int) -> None:
-        if self.settings.prompt:  # else it was computed for another drafter
-            tokens = self.tokens[start : start + len(logits)]
-            self.table.learn({token: slot for slot, token in enumerate(tokens)}, logits)
+    def prime(self, evaluation: Evaluation, start: int) -> None:
+        assert evaluation.logits is not None
+        tokens = self.tokens[start : start + len(evaluation.logits)]
+        self.table.learn({token: slot for slot, token in enumerate(tokens)}, evaluation.logits)
 
     def propose(self, room: Room) -> Tree:
         table, template = self.table, template_of(self.settings.ranks)

@@ -11,6 +11,7 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
+from ...models.contract import Want
 from ...row import Row
 from ...steer.choice import choose
 from ...tree import Proposal, Tree
@@ -81,7 +82,7 @@ class SpeculativeJacobi(Drafter):
 class SpeculativeJacobiDrafting(Drafting):
     """Watches the drafts."""
 
-    observes = True
+    want = Want()
 
 
 class SpeculativeJacobiSession(Session):

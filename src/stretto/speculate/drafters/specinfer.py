@@ -14,12 +14,13 @@ from ...models.contract import Ability, Model
 from ...row import Row
 from ...tree import ROOT, Proposal, Siblings, Tree
 from ..chance import KeyedChance
-from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
+from ..combined import Combined, Together
+from ..contract import NO_ROOM, Drafter, Drafting, Room, Session
 from ..growth import Drawing, Growing, Growth, fill, shape_of, urns_of
 from ..second import Reader, Second
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 MOST = 64  # drafters in one tree
 
@@ -130,28 +131,24 @@ class Merged(Drafter):
         return MergedDrafting(self, [part.begin(context) for part in self.drafters])
 
 
-class MergedDrafting(Drawing):
+class MergedDrafting(Combined, Drawing):
     """The drafters at work; each sees every row and tosses coins of its own."""
 
     def __init__(self, settings: Merged, draftings: Sequence[Drafting]) -> None:
-        super().__init__(settings, self._open_session)
+        super().__init__(settings, self._open_session, draftings)
         for part, drafting in zip(settings.drafters, draftings, strict=True):
             if Proposal.SAMPLED in part.proposals and not isinstance(drafting, Drawing):
                 raise Unsupported(
                     f"the draws of {part.name!r} cannot be told apart from those of drafters beside it",
                     hint="merge drafters such as 'sampled' and 'iid'",
                 )
-        self.draftings = draftings
         self.free = all(drafting.free for drafting in draftings)
-        self.observes = any(drafting.observes for drafting in draftings)
-        self.primed = any(drafting.primed for drafting in draftings)
-        self.hidden = tuple(sorted({layer for drafting in draftings for layer in drafting.hidden}))
 
     def _open_session(self, row: Row) -> Session:
-        return MergedSession(self, [drafting.open(row) for drafting in self.draftings])
+        return Together(self, [drafting.open(row) for drafting in self.draftings])
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
-        mine = [session.parts for session in cast(Sequence[MergedSession], sessions)]
+        mine = [session.parts for session in cast(Sequence[Together], sessions)]
         for place, drafting in enumerate(self.draftings, start=1):
             if isinstance(drafting, Drawing):
                 drafting.coins = MOST * self.coins + place  # digits, so that no two drafters share a number
@@ -162,32 +159,6 @@ class MergedDrafting(Drawing):
             for index, drafting in enumerate(self.draftings)
         ]
         return [merge(trees) for trees in zip(*proposed, strict=True)]
-
-
-class MergedSession(Session):
-    """One row's sessions of all drafters. Each learns the outcome of the whole tree."""
-
-    def __init__(self, drafting: MergedDrafting, parts: list[Session]) -> None:
-        self.drafting = drafting
-        self.parts = parts
-
-    def prime(self, logits: Tensor, start: int) -> None:
-        for part in self.parts:
-            part.prime(logits, start)
-
-    def propose(self, room: Room) -> Tree:
-        return self.drafting.propose([self], [room])[0]
-
-    def advance(self, outcome: Outcome) -> None:
-        for part in self.parts:
-            part.advance(outcome)
-
-    def fork(self, row: Row) -> Session:
-        return MergedSession(self.drafting, [part.fork(row) for part in self.parts])
-
-    def close(self) -> None:
-        for part in self.parts:
-            part.close()
 
 
 def share(room: Room, index: int, drafters: int) -> Room:

@@ -1,0 +1,48 @@
+"""What drafters that are made of other drafters have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+
+from ..models.contract import NOTHING, Evaluation, Want
+from ..row import Row
+from ..tree import Tree
+from .contract import Drafting, Outcome, Room, Session
+
+
+class Combined(Drafting):
+    """A drafter that is made of others, the `draftings`: it wants what they want."""
+
+    def __init__(self, identity: object, open_session: Callable[[Row], Session], draftings: Sequence[Drafting]) -> None:
+        super().__init__(identity, open_session)
+        self.draftings = draftings
+        self.want = reduce(Want.__or__, (drafting.want for drafting in draftings))
+        self.of_prompt = reduce(Want.__or__, (drafting.of_prompt for drafting in draftings))
+
+
+class Together(Session):
+    """One row's sessions of several drafters. Each learns the outcome of the whole tree."""
+
+    def __init__(self, drafting: Combined, parts: list[Session]) -> None:
+        self.drafting = drafting
+        self.parts = parts
+
+    def prime(self, evaluation: Evaluation, start: int) -> None:
+        for part, drafting in zip(self.parts, self.drafting.draftings, strict=True):
+            if drafting.of_prompt is not NOTHING:  # else it was computed for another
+                part.prime(evaluation, start)
+
+    def propose(self, room: Room) -> Tree:
+        return self.drafting.propose([self], [room])[0]
+
+    def advance(self, outcome: Outcome) -> None:
+        for part in self.parts:
+            part.advance(outcome)
+
+    def fork(self, row: Row) -> Session:
+        return type(self)(self.drafting, [part.fork(row) for part in self.parts])
+
+    def close(self) -> None:
+        for part in self.parts:
+            part.close()
