@@ -37,7 +37,7 @@ V = 6
 MODEL = TableModel.random(V, seed=4)
 SAMPLED = Speculate(Sampled(TableModel.random(V, seed=5)), Rejection(), Fixed(3))
 FAMILIES: dict[str, tuple[Any, list[str | Method]]] = {
-    "speculate": (MODEL, ["plain", "lookup+fixed(4)", "suffix", "jacobi", SAMPLED]),
+    "speculate": (MODEL, ["plain", "lookup+fixed(4)", "suffix", "jacobi", SAMPLED, "recycle+typical"]),
     "route": (LARGE, [Routed(route) for route in ROUTES.values() if route.name != "ambedkar"]),
     "search": (MODEL, ["superposed(alpha=0,kept=6)", "superposed(alpha=0,kept=4,sharpness=0.5)"]),
     "diffuse": (
