@@ -140,6 +140,8 @@ class Scheduler:
                 self._look_on(done, mine, watch)
             with self._news:
                 self._news.notify_all()
+        if any(ticket.cancelled for ticket in self._tickets):  # since the last round that this thread ran
+            self.cancel([])
 
     def _take(self, baton: Lock) -> bool:
         """Whether this thread may run rounds, as long as it holds its lock `baton`: wherever it is interrupted."""

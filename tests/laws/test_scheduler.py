@@ -273,6 +273,20 @@ def test_several_threads_share_an_engine() -> None:
     assert not served._scheduler._tickets
 
 
+def test_what_another_thread_calls_off_in_the_last_round_leaves_as_well() -> None:
+    served = engine()
+    left = served.stream([1, 2], "plain", max_new_tokens=50)
+
+    def watch(ended: int) -> None:
+        if ended:  # the last round is over, and its thread still holds the baton
+            thread = Thread(target=left.cancel)
+            thread.start()
+            thread.join()
+
+    served.generate([2, 1], "plain", max_new_tokens=3, watch=watch)
+    assert left.status == "ended" and not served._scheduler._tickets
+
+
 def test_awaited_answers_and_streams() -> None:
     served, settings = engine(), {"max_new_tokens": 20, "temperature": 1.0, "end_tokens": ()}
     prompts = [[n, 1, 2] for n in range(5)]
