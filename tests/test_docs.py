@@ -16,8 +16,9 @@ from laws.worlds import decode
 from stretto import catalogue, cli, method, zoo
 from stretto.constrain.languages import language
 from stretto.constrain.matcher import Matcher
-from stretto.models.masked import LAYOUTS
-from stretto.models.table import TableModel
+from stretto.engine import Engine
+from stretto.models.masked import LAYOUTS, Masking
+from stretto.models.table import MaskedTable, TableModel
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
 
@@ -74,6 +75,25 @@ def test_the_steers_of_the_page_work_as_they_stand(
     assert bare.tokens != shown["by_value"].tokens
     assert shown["answer"].tokens.count(shown["comma"]) > 1
     assert bare.tokens != shown["plain"].tokens
+
+
+def test_the_order_of_the_page_works_as_it_stands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, use = blocks("write-an-order.md")
+    module = ModuleType("shown")
+    monkeypatch.setitem(sys.modules, "shown", module)
+    shown = vars(module)
+    exec(compile(source, "write-an-order.md", "exec"), shown)
+    order, model = shown["Near"], MaskedTable.random_masked(6, 3, Masking(5), sharpness=2.5)
+    assert Engine(model).generate([0, 2], order(1.0), max_new_tokens=8).counters.rounds == 8
+    assert Engine(model).generate([0, 2], order(0.0), max_new_tokens=8).counters.rounds == 1
+    if "masked" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    monkeypatch.setattr(catalogue, "_added", catalogue._Others())
+    exec(compile(use, "write-an-order.md", "exec"), shown)
+    same, whole, less = capsys.readouterr().out.split()
+    assert same == "True" and 1 <= int(whole) < 32 and 1 <= int(less) < 32
 
 
 def test_the_page_on_masked_models_works_as_it_stands(
