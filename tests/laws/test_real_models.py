@@ -81,7 +81,7 @@ def test_stories(stories_engine, method, settings):
 def test_the_cache_equals_a_fresh_prefill(stories_engine):
     engine, _ = stories_engine
     stream = engine.stream("Once upon a time, there", "lookup(matches=3)+fixed(9)", max_new_tokens=80)
-    loop, row = stream.loop, stream.row
+    loop, row = stream._ticket.loop, stream._ticket.row
     for at, _piece in enumerate(stream):
         if at % 7 or row.finish:
             continue
