@@ -150,11 +150,7 @@ class Engine:
         except KeyboardInterrupt:
             if any(ticket.status != "ended" for ticket in tickets):
                 raise
-        error = next((ticket.error for ticket in tickets if ticket.error is not None), None)
-        if alone and error is not None:
-            raise error
-        answers = [call.answer(item) for item in placed]
-        return answers[0] if alone and call.request.samples == 1 else answers
+        return self._answers(call, placed, alone)
 
     def chat(
         self,
@@ -184,7 +180,7 @@ class Engine:
 
     def stream(self, prompt: Prompt, method: str | Method | None = None, **settings: Any) -> Handle:
         """Answer one prompt piece by piece, one piece a round; the prompt is read at once."""
-        (handle,) = self._handles(prompt, method, settings, "a stream is of one sample")
+        _, handle = self._handle(prompt, method, settings, "a stream is of one sample")
         handle.begin()
         return handle
 
@@ -195,8 +191,8 @@ class Engine:
         iterated, awaited, waited for (`result()`) or called off (`cancel()`). What fails later fails alone, and is
         raised where the answer is waited for. Raises the typed errors of `stretto.errors` before any work is done.
         """
-        (handle,) = self._handles(prompt, method, settings, "what is submitted is of one sample")
-        self._scheduler.attend()
+        scheduler, handle = self._handle(prompt, method, settings, "what is submitted is of one sample")
+        scheduler.attend()
         return handle
 
     async def agenerate(
@@ -207,13 +203,9 @@ class Engine:
         call = self._call(method, settings)
         prompts = cast(Sequence[Prompt], [prompt] if alone else plain(prompt))
         scheduler, placed = self._submit(prompts, call, strict=alone)
-        handles = [item if isinstance(item, StrettoError) else Handle(scheduler, item, call) for item in placed]
-        waiting = [handle for handle in handles if isinstance(handle, Handle)]
-        await asyncio.gather(*(handle.ended() for handle in waiting))
-        answers = [call.answer(item) for item in placed]
-        if alone and answers[0].error is not None:
-            raise answers[0].error
-        return answers[0] if alone and call.request.samples == 1 else answers
+        handles = [Handle(scheduler, item, call) for item in placed if isinstance(item, Ticket)]
+        await asyncio.gather(*(handle.ended() for handle in handles))
+        return self._answers(call, placed, alone)
 
     def infill(
         self, text: str | Sequence[str], method: str | Method | None = None, **settings: Any
@@ -353,15 +345,25 @@ class Engine:
                 placed.extend(group)
         return scheduler, placed
 
-    def _handles(
+    @staticmethod
+    def _answers(call: Call, placed: Sequence[Ticket | StrettoError], alone: bool) -> Generation | list[Generation]:
+        """What is handed back once all tickets have ended. Raises what made a prompt fail that was given by itself."""
+        error = next((item.error for item in placed if isinstance(item, Ticket) and item.error is not None), None)
+        if alone and error is not None:
+            raise error
+        answers = [call.answer(item) for item in placed]
+        return answers[0] if alone and call.request.samples == 1 else answers
+
+    def _handle(
         self, prompt: Prompt, method: str | Method | None, settings: Mapping[str, Any], limit: str
-    ) -> list[Handle]:
-        """A handle on the one answer to a prompt."""
+    ) -> tuple[Scheduler, Handle]:
+        """A handle on the one answer to a prompt, and who sees to it."""
         call = self._call(method, settings)
         if call.request.samples != 1:
             raise InvalidRequest(limit, hint="use generate() for several")
-        scheduler, placed = self._submit([prompt], call, strict=True)
-        return [Handle(scheduler, ticket, call) for ticket in placed if isinstance(ticket, Ticket)]
+        scheduler, (ticket,) = self._submit([prompt], call, strict=True)
+        assert isinstance(ticket, Ticket), "a prompt that is given by itself raises what is wrong with it"
+        return scheduler, Handle(scheduler, ticket, call)
 
     def context(self) -> Context:
         """What the parts of a method may use."""

@@ -385,7 +385,7 @@ class Scheduler:
         else:
             for ticket in tickets:
                 ticket.alone = True
-        self._drop(loop)
+        self._loops = {family: known for family, known in self._loops.items() if known is not loop}
         self._requeue(tickets)
 
     def _rescue(self, mine: Sequence[Ticket]) -> None:
@@ -404,11 +404,6 @@ class Scheduler:
         self._waiting.clear()
         self._requeue(self._tickets)
         self._tell(mine)
-
-    def _drop(self, loop: Loop[Any]) -> None:
-        for family, known in list(self._loops.items()):
-            if known is loop:
-                del self._loops[family]
 
     def _fail(self, tickets: Sequence[Ticket], error: Exception) -> None:
         for ticket in tickets:
