@@ -16,8 +16,8 @@ from stretto.context import Context
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Drafting, Outcome, Room
+from stretto.speculate.economy.acceptance import Rate
 from stretto.speculate.planners.cheapest import MARGIN, Cheapest
-from stretto.speculate.tallies import Tally, depth_class, kind_of
 from stretto.tree import ROOT, Tree
 
 V = 4
@@ -73,7 +73,7 @@ def test_the_size_is_the_best_yield_by_enumeration():
     for _ in range(400):
         accepted = next((at for at in range(8) if chance.random() > 0.7), 8)
         plan.learn(None, tree, Outcome(tree, [], [1] * accepted + [0]), 0.0)
-    rates = [plan._tallies.rate_of(tree, node) for node in range(8)]
+    rates = plan._known.rates.rates(tree)
     yields = []
     for size in range(9):
         expected, reach = 1.0, 1.0
@@ -100,8 +100,8 @@ def test_a_row_that_is_sure_gets_nodes_where_the_others_do_not_pay_for_them(cloc
     plan = Cheapest(8).begin(Context(TARGET, clock, lambda name: TARGET), drafting)
     sure, unsure = (Tree.chain([1] * 8, source=source) for source in ("sure", "unsure"))
     for _ in range(200):
-        plan._tallies.learn(sure, [1] * 8 + [0])
-        plan._tallies.learn(unsure, [0])
+        plan._known.rates.learn(sure, [1] * 8 + [0])
+        plan._known.rates.learn(unsure, [0])
     rows = [object() for _ in range(20)]
     plan.rooms(rows)
     assert [len(tree) for tree in plan.trim(rows, [sure, *[unsure] * 19])][:4] == sizes
@@ -162,11 +162,6 @@ def test_a_tree_is_trimmed_to_its_likeliest_nodes():
     assert kept.sources == ["good", "good"] and kept.parents == [ROOT, 0]
 
 
-def test_depth_classes_grow():
-    classes = [depth_class(depth) for depth in range(1, 40)]
-    assert classes == sorted(classes) and classes[:3] == [1, 2, 3]
-
-
 def test_rooms_are_within_the_setting():
     assert planning(1.0, 0.1, most=3).rooms([None, None]) == [Room(3, 3)] * 2
 
@@ -180,13 +175,13 @@ def test_rooms_are_within_the_setting():
 def test_a_single_chain_is_cut_where_it_gains_most(rates, start, per_token, speed):
     """Beyond what its seconds are worth at the speed of late."""
     plan = planning(start, per_token)
-    plan._knowledge.speed.add(1e6 * speed, 1e6)
+    plan._known.speed.add(1e6 * speed, 1e6)
     tree = Tree.chain(range(len(rates)), source="s")
     for node, rate in enumerate(rates):
         tree.scores[node] = node / 10  # each node is of its own kind
-        plan._tallies.known[kind_of(tree, node)] = Tally(rate, 1.0)
+        plan._known.rates.seen[plan._known.rates.kinds(tree)[node]] = Rate(rate * 100, 100.0)
     (alone,) = plan.trim([None], [tree])
     reaches = list(itertools.accumulate(rates, operator.mul))
-    price = MARGIN * plan._knowledge.speed.worth(start)
+    price = MARGIN * plan._known.speed.worth(start)
     gains = [sum(reaches[:size]) - price * per_token * size for size in range(len(rates) + 1)]
     assert gains[len(alone)] == pytest.approx(max(gains), abs=1e-9)

@@ -13,8 +13,8 @@ from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate import datastore as module
+from stretto.speculate.counting import NO_TOKEN
 from stretto.speculate.datastore import REACH, Datastore, Document, build, gather, opened, sort_suffixes
-from stretto.speculate.graft import NO_TOKEN
 from tracing import killed_at, lines_run
 
 

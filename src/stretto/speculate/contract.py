@@ -286,6 +286,10 @@ class Planning(ABC):
         """What of the proposals is worth verifying. A drawn node is never left out for the token it bears."""
         return trees
 
+    def estimate(self, row: Row, tree: Tree) -> list[float] | None:
+        """Its own estimate that each node is accepted, of which it keeps the likeliest; None: it goes by none."""
+        return None
+
     def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
         """What was proposed for a row, what was verified and committed, what drafting took (its share)."""
 

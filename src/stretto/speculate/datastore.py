@@ -28,7 +28,7 @@ import numpy as np
 from ..context import Context
 from ..errors import InvalidRequest, Unsupported
 from ..files import UNFINISHED, locked, remove, sync, unfinished, write_text
-from .graft import NO_TOKEN
+from .counting import NO_TOKEN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

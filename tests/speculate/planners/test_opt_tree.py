@@ -15,7 +15,7 @@ from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.contract import Drafting
 from stretto.speculate.drafters.tree import DraftTree
-from stretto.speculate.estimate import reaches
+from stretto.speculate.economy.pruning import reaches
 from stretto.speculate.planners.opt_tree import OptTree
 from stretto.steer.choice import Rule
 from stretto.steer.path import History

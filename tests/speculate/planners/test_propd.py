@@ -8,7 +8,7 @@ from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.speculate.contract import Drafting, Outcome
-from stretto.speculate.estimate import likeliest
+from stretto.speculate.economy.shapes import likeliest
 from stretto.speculate.planners.propd import Line, ProPD, ProPDPlanning
 from stretto.tree import Tree
 
@@ -88,7 +88,7 @@ def test_the_size_is_the_best_by_brute_force(a, b):
     fitted = world.plan._lines[1].fit()
     assert fitted is None or fitted == pytest.approx((a, b), rel=1e-3)
     shape = world.plan.choose()
-    whole = likeliest(world.plan._known.rates.rate, 24, 5, 10)
+    whole = likeliest(world.plan._known.rates.of, 24, 5, 10)
     yields = [(1 + sum(whole.values[:n])) / world.plan.cost(n) for n in range(25)]
     assert len(shape.parents) == yields.index(max(yields))
 

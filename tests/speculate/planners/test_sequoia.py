@@ -13,7 +13,7 @@ from stretto.models.table import TableModel
 from stretto.speculate.contract import Drafting, Outcome
 from stretto.speculate.drafters.rsd import Constant
 from stretto.speculate.drafters.tree import DraftTree
-from stretto.speculate.planners.sequoia import BestTrees, Sequoia
+from stretto.speculate.planners.sequoia import BestTrees, Given, Sequoia
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
 from stretto.tree import ROOT, Tree
@@ -191,10 +191,10 @@ def test_what_was_learnt_is_kept():
     first.rooms([None])
     for _ in range(300):
         first.learn(None, tree, Outcome(tree, [], [0]), 0.0)
-    assert first._known.rates.rate(1, 0) < 0.1
+    assert first._known.rates.of(1, 0) < 0.1
     again = Sequoia(most=4).begin(context, drafting)
-    assert again._known.rates.rate(1, 0) < 0.1
-    assert Sequoia(most=4).begin(context, Drafting("t", lambda row: None))._known.rates.rate(1, 0) == 0.6
+    assert again._known.rates.of(1, 0) < 0.1
+    assert Sequoia(most=4).begin(context, Drafting("t", lambda row: None))._known.rates.of(1, 0) == 0.6
 
 
 @pytest.mark.parametrize("settings", [{"most": 0}, {"rates": (0.7, 0.6)}, {"rates": (-0.1,)}, {"fade": 0.0}])
@@ -202,3 +202,9 @@ def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(InvalidRequest) as caught:
         Sequoia(**settings)
     assert caught.value.hint
+
+
+def test_given_rates_stay():
+    rates = Given(RATES)
+    rates.learn(Tree.chain([1]), [0])
+    assert [rates.of(4, rank) for rank in range(4)] == [*RATES, 0.0]

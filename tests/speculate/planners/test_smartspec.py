@@ -131,7 +131,7 @@ def test_the_time_to_read_a_prompt_is_not_counted_as_drafting():
         for row in rows:
             plan.learn(row, tree, Outcome(tree, [], [1] * 5), seconds)
     plan.rooms([first])
-    assert plan._shared.node_seconds == pytest.approx(0.03 / 4)
+    assert plan._shared.node.seconds == pytest.approx(0.03 / 4)
 
 
 def test_a_hiccup_hardly_makes_drafted_tokens_dearer():
@@ -141,7 +141,7 @@ def test_a_hiccup_hardly_makes_drafted_tokens_dearer():
         plan.rooms([row])
         plan.learn(row, tree, Outcome(tree, [], [1] * 5), seconds)
     plan.rooms([row])
-    assert plan._shared.node_seconds == pytest.approx(0.0105)
+    assert plan._shared.node.seconds == pytest.approx(0.0105)
 
 
 def test_a_round_is_timed_with_its_padding_and_all_that_it_reads():

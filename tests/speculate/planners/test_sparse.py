@@ -9,8 +9,8 @@ from stretto.context import Context
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.speculate.contract import NO_ROOM, Drafting, Outcome
-from stretto.speculate.estimate import likeliest
-from stretto.speculate.pause import LONGEST
+from stretto.speculate.economy.decision import LONGEST
+from stretto.speculate.economy.shapes import likeliest
 from stretto.speculate.planners.sparse import Sparse
 from stretto.tree import Tree
 
@@ -48,10 +48,10 @@ TABLE = [(0.7, 0.15, 0.05)] * 2 + [(0.2, 0.15, 0.1)] * 4
 def test_size_and_depth_are_the_best_by_enumeration(level_seconds):
     plan = planning(Sparse(most=12, depth=4, width=3))
     run(plan, TABLE, 300, level_seconds)
-    plan._known.level.settle()
+    plan.settle(usual=True)
     shape, best = plan.choose(), 1.0
     for depth in range(1, 5):
-        whole = likeliest(plan._known.rates.rate, 12, depth, 3)
+        whole = likeliest(plan._known.rates.of, 12, depth, 3)
         for nodes in range(1, 13):
             part = whole.first(nodes)
             cost = 1.0 + 0.05 * nodes + part.depth * (plan._known.level.seconds or 0.0)
@@ -63,8 +63,8 @@ def test_size_and_depth_are_the_best_by_enumeration(level_seconds):
 def test_rates_are_learnt_by_depth():
     plan = planning(Sparse(most=12, depth=4, width=3, fade=1.0))
     run(plan, TABLE, 600)
-    assert plan._known.rates.rate(1, 0) == pytest.approx(0.7, abs=0.06)
-    assert plan._known.rates.rate(3, 0) == pytest.approx(0.2, abs=0.1)
+    assert plan._known.rates.of(1, 0) == pytest.approx(0.7, abs=0.06)
+    assert plan._known.rates.of(3, 0) == pytest.approx(0.2, abs=0.1)
 
 
 def test_dearer_levels_make_shallower_trees_and_bigger_batches_smaller_ones():

@@ -14,7 +14,7 @@ from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.contract import Drafting, Outcome
 from stretto.speculate.drafters.model import DraftModel
-from stretto.speculate.planners.specdec import SpecDec
+from stretto.speculate.planners.specdec import Calibrated, Scores, SpecDec
 from stretto.steer.choice import Rule
 from stretto.steer.path import History
 from stretto.tree import ROOT, Tree
@@ -101,10 +101,10 @@ def test_the_calibrated_estimator_learns_and_is_kept_for_the_next_decode():
 class Oracle:
     """Knows what will be accepted: the hidden truth stands in the tokens."""
 
-    def rate(self, tree, node):
-        return float(tree.tokens[node] == 1)
+    def rates(self, tree):
+        return [float(token == 1) for token in tree.tokens]
 
-    def learn(self, proposed, outcome):
+    def learn(self, tree, committed):
         pass
 
 
@@ -150,3 +150,24 @@ def test_text_form_and_mistakes():
         with pytest.raises(InvalidRequest) as caught:
             SpecDec(**settings)
         assert caught.value.hint
+
+
+def test_scores_are_taken_as_they_are():
+    tree = Tree.chain([1, 2, 3])
+    tree.scores = [0.9, 0.2, 0.4]
+    assert [*Scores().rates(tree)] == tree.scores
+
+
+def test_the_calibrated_estimator_learns_what_a_score_is_worth():
+    """Binned error below .05 on drafts that are accepted half as often as they say."""
+    estimator, chance = Calibrated(fade=1.0), random.Random(0)
+    tree = Tree.chain([1])
+    for _ in range(6000):
+        tree.scores = [chance.random()]
+        committed = [1, 0] if chance.random() < tree.scores[0] / 2 else [0]
+        estimator.learn(tree, committed)
+    for place in range(10):
+        tree.scores = [(place + 0.5) / 10]
+        assert estimator.rates(tree)[0] == pytest.approx(tree.scores[0] / 2, abs=0.05)
+    tree.scores = [1.0]
+    assert 0.4 < estimator.rates(tree)[0] < 0.55

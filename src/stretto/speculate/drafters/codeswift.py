@@ -16,8 +16,9 @@ from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree
 from ..contract import Drafter, Drafting, Outcome, Room, Session
+from ..counting import count
 from ..datastore import Datastore, check_search, opened
-from ..graft import bundle, count
+from ..merging import bundle
 
 ENTRY = Entry(
     name="codeswift",

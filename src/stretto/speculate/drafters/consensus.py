@@ -14,7 +14,7 @@ from ...models.contract import NOTHING, Ability, Want
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree, slot_of
 from ..contract import LONGEST_GRAM, Drafter, Drafting, Outcome, Room, Session
-from ..graft import Trie
+from ..counting import Trie
 
 ENTRY = Entry(
     name="multi-sample",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -16,16 +16,10 @@ from ...row import Row
 from ...tree import Proposal, Siblings, Tree
 from ..combined import Combined, Together
 from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
-from ..graft import union
-from ..pause import Pause
+from ..economy.decision import Account
+from ..merging import union
 
-if TYPE_CHECKING:
-    pass
-
-TRIAL = 12.0  # rounds of a row before a drafter is judged, three rounds at least
 BESIDE = 2.0  # what judging, merging and learning from its guesses take in all, relative to what it takes itself
-FADE = 0.97  # weight of the past in each new round: about the last 33 count
-LONGEST_PAUSE = 32  # rounds for each row, the first pause has one: trying costs a batch more, and it finds out sooner
 
 ENTRIES = (
     Entry(
@@ -79,9 +73,9 @@ class Fuse(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        ledgers = context.memory.setdefault(self, [Ledger() for _ in self.parts])
-        assert isinstance(ledgers, list)
-        return FuseDrafting(self, [part.begin(context) for part in self.parts], ledgers, context)
+        accounts = context.memory.setdefault(self, [Account() for _ in self.parts])
+        assert isinstance(accounts, list)
+        return FuseDrafting(self, [part.begin(context) for part in self.parts], accounts, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,42 +97,20 @@ def _check(parts: Sequence[Drafter]) -> None:
             )
 
 
-@dataclass(slots=True)
-class Ledger:
-    """What a free drafter cost and earned of late; one that earns less than it costs sits out for a while."""
-
-    seconds: float = 0.0  # for proposing, learning, and what was verified of it
-    tokens: float = 0.0  # accepted ones that no other drafter had
-    rounds: float = 0.0  # of all rows
-    pause: Pause = field(default_factory=Pause)
-
-    def settle(self, seconds_per_token: float, rows: int) -> None:
-        """One round of so many rows is over."""
-        if not self.pause.over():
-            return
-        if self.rounds >= max(TRIAL, 3 * rows):
-            if self.tokens * seconds_per_token < self.seconds:
-                self.pause.begin(LONGEST_PAUSE * rows, least=max(2, rows))
-                self.seconds = self.tokens = self.rounds = 0.0
-                return
-            self.pause.end()
-        self.seconds, self.tokens, self.rounds = FADE * self.seconds, FADE * self.tokens, FADE * self.rounds + rows
-
-
 class FuseDrafting(Combined):
     """The drafters at work, the free ones first."""
 
     def __init__(
-        self, settings: Fuse, draftings: Sequence[Drafting], ledgers: Sequence[Ledger], context: Context
+        self, settings: Fuse, draftings: Sequence[Drafting], accounts: Sequence[Account], context: Context
     ) -> None:
         order = sorted(range(len(draftings)), key=lambda part: not draftings[part].free)
         super().__init__(settings, self._open_session, [draftings[part] for part in order])
-        self.ledgers = [ledgers[part] for part in order]
+        self.accounts = [accounts[part] for part in order]
         self.free = all(drafting.free for drafting in draftings)
         self.mixed = not self.free and any(drafting.free or drafting.mixed for drafting in draftings)
         self.parts = len(draftings)
         self.watched = all(drafting.free or drafting.watched for drafting in draftings)
-        self.owners: dict[str, Ledger] = {}  # by source of a node
+        self.owners: dict[str, Account] = {}  # by source of a node
         self.rows = 1  # in this round
         self._steady = context.steady
         self._cost = cache(context.clock.cost)
@@ -151,12 +123,12 @@ class FuseDrafting(Combined):
         self.rows = len(rooms)
         if self._steady:  # nobody sits out: who does is a matter of seconds
             return False
-        worth = self._cost(1, self.rows) / self.rows
-        for drafting, ledger in zip(self.draftings, self.ledgers, strict=True):
+        worth = self.rows / self._cost(1, self.rows)
+        for drafting, account in zip(self.draftings, self.accounts, strict=True):
             if drafting.free:
-                ledger.settle(worth, self.rows)
+                account.settle(worth, self.rows)
         if not all(
-            ledger.pause.left for drafting, ledger in zip(self.draftings, self.ledgers, strict=True) if drafting.free
+            account.pause.left for drafting, account in zip(self.draftings, self.accounts, strict=True) if drafting.free
         ):
             return False
         return self.free or not any(room.paid is None or room.paid(Tree()) for room in rooms)
@@ -164,20 +136,20 @@ class FuseDrafting(Combined):
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
         mine = [session.parts for session in cast(Sequence[FuseSession], sessions)]
         trees = [Tree() for _ in sessions]
-        for index, (drafting, ledger) in enumerate(zip(self.draftings, self.ledgers, strict=True)):
-            if drafting.free and ledger.pause.left:
+        for index, (drafting, account) in enumerate(zip(self.draftings, self.accounts, strict=True)):
+            if drafting.free and account.pause.left:
                 continue
             waiting = len(self.draftings) - index
             asked = [_share(room, tree, drafting.free, waiting) for room, tree in zip(rooms, trees, strict=True)]
             if any(room.nodes for room in asked):
                 begun = self._now()
                 guesses = drafting.propose([parts[index] for parts in mine], asked)
-                self.owners.update((source, ledger) for guess in guesses for source in guess.sources[:1])
+                self.owners.update((source, account) for guess in guesses for source in guess.sources[:1])
                 trees = [
                     union([tree, guess]) if len(tree) and len(guess) else tree if len(tree) else guess
                     for tree, guess in zip(trees, guesses, strict=True)
                 ]
-                ledger.seconds += BESIDE * (self._now() - begun)
+                account.seconds += BESIDE * (self._now() - begun)
                 self.seconds_per_level = drafting.seconds_per_level
         return trees
 
@@ -192,13 +164,13 @@ class FuseDrafting(Combined):
         for node in outcome.path:
             if (owner := self.owners.get(outcome.tree.sources[node])) is not None:
                 owner.tokens += 1.0
-        for part, drafting, ledger in zip(parts, self.draftings, self.ledgers, strict=True):
+        for part, drafting, account in zip(parts, self.draftings, self.accounts, strict=True):
             if not drafting.free:
                 part.advance(outcome)
-            elif not ledger.pause.left:
+            elif not account.pause.left:
                 begun = self._now()
                 part.advance(outcome)
-                ledger.seconds += BESIDE * (self._now() - begun)
+                account.seconds += BESIDE * (self._now() - begun)
 
 
 def _share(room: Room, tree: Tree, free: bool, waiting: int) -> Room:
@@ -217,8 +189,8 @@ class FuseSession(Together):
     drafting: FuseDrafting
 
     def prime(self, evaluation: Evaluation, start: int) -> None:
-        for part, drafting, ledger in zip(self.parts, self.drafting.draftings, self.drafting.ledgers, strict=True):
-            if drafting.of_prompt is not NOTHING and not ledger.pause.left:
+        for part, drafting, account in zip(self.parts, self.drafting.draftings, self.drafting.accounts, strict=True):
+            if drafting.of_prompt is not NOTHING and not account.pause.left:
                 part.prime(evaluation, start)
 
     def missed(self) -> Sequence[tuple[float, bool]]:

@@ -14,8 +14,8 @@ from ...row import Row
 from ...tree import Proposal, Siblings, Tree
 from ..combined import Combined, Together
 from ..contract import NO_ROOM, Drafter, Drafting, Room, Session
-from ..estimate import reaches
-from ..graft import keep_best, union
+from ..economy.pruning import keep_best, reaches
+from ..merging import union
 
 if TYPE_CHECKING:
     pass

@@ -12,7 +12,7 @@ from ...models.contract import Ability
 from ...row import Row
 from ...tree import Siblings, Tree
 from ..contract import LONGEST_GRAM, Drafter, Drafting, Room, Session
-from ..graft import bundle
+from ..merging import bundle
 
 ENTRY = Entry(
     name="prompt-lookup",

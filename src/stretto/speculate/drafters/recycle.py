@@ -17,7 +17,7 @@ from ...models.contract import NOTHING, Ability, Evaluation, Want
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree, slot_of
 from ..contract import Drafter, Drafting, Outcome, Room, Session
-from ..graft import plant
+from ..merging import plant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,8 +11,8 @@ from ...models.contract import Ability
 from ...row import Row
 from ...tree import Siblings, Tree
 from ..contract import Drafter, Drafting, Room, Session
+from ..counting import count
 from ..datastore import Datastore, check_search, opened
-from ..graft import count
 
 ENTRY = Entry(
     name="rest",

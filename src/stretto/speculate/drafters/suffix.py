@@ -13,7 +13,7 @@ from ...row import Row
 from ...tree import Siblings, Tree
 from ..automaton import Automaton
 from ..contract import Drafter, Drafting, Room, Session
-from ..graft import bundle
+from ..merging import bundle
 
 BREAK = -1  # between the texts of a shared automaton: no row holds it, so no match reaches over
 RECALLED = 64  # tokens of a row that are read again when a shared automaton has grown

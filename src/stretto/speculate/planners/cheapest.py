@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from operator import itemgetter
 from typing import ClassVar
 
 from ...context import Context
 from ...errors import InvalidRequest
 from ...models.clock import Clock
 from ...row import Row
-from ...tree import ROOT, Tree
+from ...tree import Tree
 from ..contract import Drafting, Outcome, Planner, Planning, Room
-from ..costly import Asking, Costly, Draft, Speed
-from ..estimate import holds_draws
-from ..tallies import Tallies
+from ..economy.acceptance import ByLook
+from ..economy.decision import Asking, Costly, Speed
+from ..economy.pruning import keep_paying, sizes_that_pay
 
 MARGIN = 1.1  # what a draft must promise, relative to what it costs: proposing and learning cost a little
-HOPELESS = 0.01  # nodes that are reached more rarely are not looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Cheapest(Planner):
 class Knowledge:
     """What was learnt about one drafter."""
 
-    tallies: Tallies = field(default_factory=Tallies)
+    rates: ByLook = field(default_factory=ByLook)
     costly: Costly = field(default_factory=Costly)
     speed: Speed = field(default_factory=Speed)
 
@@ -62,21 +60,14 @@ class CheapestPlanning(Planning):
     """The planner at work."""
 
     def __init__(self, settings: Cheapest, clock: Clock, drafting: Drafting, knowledge: Knowledge) -> None:
-        self._drafting = drafting
+        self._drafting, self._known = drafting, knowledge
         self._cost = cache(clock.cost)
-        self._knowledge, self._tallies = knowledge, knowledge.tallies
         self._rows = 1  # in this round
         self._asking, self._room = None, Room(drafting.parts * settings.most, settings.most)
         if not drafting.free:
-            self._asking = Asking(
-                knowledge.costly,
-                self._tallies,
-                knowledge.speed,
-                self._cost,
-                most=settings.most,
-                watched=drafting.watched,
-            )
-            more = self._further if drafting.watched else None
+            watched, most, known = drafting.watched, settings.most, knowledge
+            self._asking = Asking(known.costly, known.rates, known.speed, self._cost, most=most, watched=watched)
+            more = self._further if watched else None
             self._room = replace(self._room, more=more, paid=self._paid if drafting.mixed else None)
 
     # -- how much -----------------------------------------------------------------------------
@@ -85,10 +76,10 @@ class CheapestPlanning(Planning):
         self._rows = len(rows)
         if self._asking is None:
             return [self._room] * len(rows)
-        self._asking.begin(rows)
+        self._asking.begin(len(rows))
         if self._room.paid is not None:
             return [self._room] * len(rows)
-        levels = [self._asking.levels(Tree(), Draft(0, 1.0)) for _ in rows]
+        levels = [self._asking.levels(Tree()) for _ in rows]
         return [replace(self._room, nodes=min(level, self._room.nodes), depth=level) for level in levels]
 
     def _paid(self, tree: Tree) -> int:
@@ -96,82 +87,38 @@ class CheapestPlanning(Planning):
         assert self._asking is not None
         if not self._asking.due:
             return 0
-        reaches = sorted(self._reaches(tree), reverse=True)
-        (nodes,) = self._best_sizes([reaches])
-        return self._asking.levels(tree, Draft(nodes, 1.0 + sum(reaches[:nodes])))
+        reaches = self._known.rates.reaches(tree)
+        (nodes,) = sizes_that_pay([reaches], self._seconds(alike=self._rows), self._price / self._rows)
+        return self._asking.levels(tree, nodes, 1.0 + sum(sorted(reaches, reverse=True)[:nodes]))
 
     def _further(self, tree: Tree) -> bool:
         assert self._asking is not None
-        return self._asking.further(tree, self._reaches(tree))
+        return self._asking.further(tree, self._known.rates.reaches(tree))
+
+    def _seconds(self, alike: int = 1) -> Callable[[int, int], float]:
+        """What the batch's round takes with so many drafted nodes in it, or in every one of rows that are `alike`."""
+        cost, rows = self._cost, self._rows
+        return lambda nodes, padding: cost(1 + nodes * alike / rows, rows, padding * alike)
 
     @property
     def _price(self) -> float:
-        """Tokens of a row that a second of the batch's window must bring."""
-        return MARGIN * self._knowledge.speed.worth(self._cost(1, self._rows))
-
-    def _best_sizes(self, orders: Sequence[Sequence[float]]) -> list[int]:
-        """How many nodes of each row pay for the batch: the likeliest of all, and the row they lengthen.
-
-        `orders` are the rows' reaches, falling; where there are fewer, each stands for several rows alike.
-        """
-        rows, price = self._rows, self._price
-        alike = rows // len(orders)
-        nodes = [(reach, row) for row, order in enumerate(orders) for reach in order]
-        nodes.sort(key=itemgetter(0), reverse=True)  # stable: a tree's own nodes stay in their order
-        plain = self._cost(1, rows)
-        sizes, longest, kept, gain, best_gain = [0] * len(orders), 0, 0, 0.0, 0.0
-        for count, (reach, row) in enumerate(nodes, start=1):
-            sizes[row] += 1
-            longest, slots = max(longest, sizes[row]), count * alike
-            gain += reach * alike / rows
-            now = gain - price * (self._cost(1 + slots / rows, rows, rows * longest - slots) - plain)
-            if now > best_gain:
-                kept, best_gain = count, now
-        for _, row in nodes[kept:]:
-            sizes[row] -= 1
-        return sizes
+        """Tokens of all rows that a second of the batch's window must bring."""
+        return MARGIN * self._rows * self._known.speed.worth(self._cost(1, self._rows))
 
     def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
         """The nodes most likely to be accepted, as many as pay for the batch as a whole."""
-        if not any(trees) or any(map(holds_draws, trees)):
+        if not any(map(len, trees)):
             return trees
-        if len(trees) == 1 and trees[0].is_chain:
-            return [self._cut(trees[0])]
-        reaches = [self._reaches(tree) for tree in trees]
-        sizes = self._best_sizes([sorted(each, reverse=True) for each in reaches])
-        return [self._kept(tree, each, size) for tree, each, size in zip(trees, reaches, sizes, strict=True)]
+        return keep_paying(trees, list(map(self._known.rates.reaches, trees)), self._seconds(), self._price)
 
-    def _kept(self, tree: Tree, reaches: Sequence[float], size: int) -> Tree:
-        if size >= len(tree):
-            return tree
-        return tree.prune(sorted(range(len(tree)), key=reaches.__getitem__, reverse=True)[:size]) if size else Tree()
-
-    def _cut(self, chain: Tree) -> Tree:
-        """The same for the chain of a single row, without looking at nodes beyond which nothing can pay."""
-        size = len(chain)
-        best, best_gain, gain, price, reach = 0, 0.0, 0.0, self._price, 1.0
-        for node in range(size):
-            reach *= self._tallies.rate_of(chain, node)
-            gain += reach - price * (self._cost(2 + node, 1) - self._cost(1 + node, 1))
-            if gain > best_gain:
-                best, best_gain = node + 1, gain
-            elif gain + reach * (size - 1 - node) <= best_gain:  # were all others certain, and free
-                break
-        return chain if best == size else chain.prune(range(best))
-
-    def _reaches(self, tree: Tree) -> list[float]:
-        """Probability that each node is accepted: a child's never exceeds its parent's, so the best n are a tree."""
-        reaches: list[float] = []
-        for node, parent in enumerate(tree.parents):
-            above = 1.0 if parent == ROOT else reaches[parent]
-            reaches.append(above * self._tallies.rate_of(tree, node) if above > HOPELESS else 0.0)
-        return reaches
+    def estimate(self, row: Row, tree: Tree) -> list[float]:
+        return self._known.rates.reaches(tree)
 
     # -- learning -----------------------------------------------------------------------------
 
     def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
-        self._tallies.learn(proposed, outcome.committed)
-        known, rows = self._knowledge, self._rows
+        known, rows = self._known, self._rows
+        known.rates.learn(proposed, outcome.committed)
         taken = self._cost(1 + len(outcome.tree), rows) / rows + known.costly.pace * draft_seconds
         known.speed.add(len(outcome.committed) * self._cost(1, rows) / rows, taken, rows)
         if self._asking is not None:

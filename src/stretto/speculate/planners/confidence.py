@@ -12,7 +12,7 @@ from ...errors import InvalidRequest
 from ...row import Row
 from ...tree import Tree
 from ..contract import Drafting, Planner, Planning, Room
-from ..estimate import cut_below
+from ..economy.pruning import cut_below
 
 ENTRY = Entry(
     name="confidence-stop",

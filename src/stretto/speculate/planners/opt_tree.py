@@ -12,7 +12,7 @@ from ...errors import InvalidRequest
 from ...row import Row
 from ...tree import Tree
 from ..contract import Drafting, Planner, Planning, Room
-from ..estimate import best_sum, keep_best, reaches
+from ..economy.pruning import best_sum, keep_best, reaches
 
 ENTRY = Entry(
     name="opt-tree",

@@ -13,8 +13,8 @@ from ...errors import InvalidRequest
 from ...row import Row
 from ...tree import Tree
 from ..contract import Drafting, Outcome, Planner, Planning, Room
-from ..estimate import RankRates, Shape, likeliest
-from ..shaped import Known, LevelCost, ShapedPlanning, most_paying
+from ..economy.decision import Price
+from ..economy.shapes import ByPlace, Known, Shape, ShapedPlanning, likeliest, most_paying
 
 ENTRY = Entry(
     name="propd",
@@ -51,9 +51,7 @@ class ProPD(Planner):
             raise InvalidRequest(f"propd(fade={self.fade}, recent={self.recent})", hint="both in (0, 1]")
 
     def begin(self, context: Context, drafting: Drafting) -> Planning:
-        known = context.memory.setdefault(
-            (self, drafting.identity), Known(RankRates(by_depth=True, fade=self.fade), LevelCost())
-        )
+        known = context.memory.setdefault((self, drafting.identity), Known(ByPlace(self.fade), Price()))
         assert isinstance(known, Known)
         return ProPDPlanning(self, context, drafting, known)
 
@@ -111,7 +109,7 @@ class ProPDPlanning(ShapedPlanning):
 
     def choose(self) -> Shape:
         settings = self._settings
-        shape = likeliest(self._known.rates.rate, settings.most, settings.depth, settings.width)
+        shape = likeliest(self._known.rates.of, settings.most, settings.depth, settings.width)
         return most_paying(shape, self.cost, 0.0)[0]  # drafting is in the regression
 
     def cost(self, nodes: int) -> float:

@@ -13,8 +13,8 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...tree import ROOT
 from ..contract import Drafting, Planner, Planning, Room
-from ..estimate import RankRates, Shape
-from ..shaped import Known, LevelCost, ShapedPlanning
+from ..economy.decision import Price
+from ..economy.shapes import ByPlace, Known, Shape, ShapedPlanning
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,11 +58,25 @@ class Sequoia(Planner):
             raise InvalidRequest(f"sequoia(fade={self.fade})", hint="0 < fade <= 1")
 
     def begin(self, context: Context, drafting: Drafting) -> Planning:
-        known = context.memory.setdefault(
-            (self, drafting.identity), Known(RankRates(by_depth=False, fade=self.fade, given=self.rates), LevelCost())
-        )
+        rates = Given(self.rates) if self.rates else ByPlace(self.fade, by_depth=False)
+        known = context.memory.setdefault((self, drafting.identity), Known(rates, Price()))
         assert isinstance(known, Known)
         return SequoiaPlanning(self, context, drafting, known)
+
+
+class Given(ByPlace):
+    """Rates that are known beforehand: nothing is learnt."""
+
+    def __init__(self, rates: Sequence[float]) -> None:
+        super().__init__(1.0, by_depth=False)
+        self._given = rates
+
+    def believed(self, kind: tuple[int, int]) -> float:
+        _, rank = kind
+        return self._given[rank] if rank < len(self._given) else 0.0
+
+    def add(self, kind: tuple[int, int], accepted: bool) -> None:
+        pass
 
 
 class SequoiaPlanning(ShapedPlanning):
@@ -74,7 +88,7 @@ class SequoiaPlanning(ShapedPlanning):
 
     def choose(self) -> Shape:
         settings, known = self._settings, self._known
-        rates = settings.rates or tuple(known.rates.rate(1, rank) for rank in range(settings.width))
+        rates = settings.rates or tuple(known.rates.of(1, rank) for rank in range(settings.width))
         trees = BestTrees(rates, settings.most + 1, settings.depth)
         verify = np.array([self.cost(nodes) for nodes in range(settings.most + 1)])  # [n - 1]
         draft = np.arange(settings.depth + 1) * (known.level.seconds or 0.0)  # [d]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import ClassVar
 
@@ -16,11 +16,12 @@ from ...errors import InvalidRequest
 from ...row import Row
 from ...tree import Tree
 from ..contract import NO_ROOM, Drafting, Outcome, Planner, Planning, Room
-from ..estimate import Rate, holds_draws, keep_best, reaches, trials
+from ..economy.acceptance import Rate, trials
+from ..economy.decision import Price
+from ..economy.pruning import holds_draws, keep_best, reaches
 
 REFIT = 16  # rounds between two fits of the latency model
 WINDOW = 64  # rounds that a fit sees
-CREEP = 1.05  # by how much at most the cost of a drafted token is believed to have risen at once
 
 ENTRY = Entry(
     name="smartspec",
@@ -73,7 +74,7 @@ class Shared:
     """What was learnt about one drafter over all rows."""
 
     rate: Rate  # where new rows begin
-    node_seconds: float | None = None  # of a drafted token; None: nothing was drafted yet
+    node: Price = field(default_factory=Price)  # of drafting a token
 
 
 @dataclass(slots=True)
@@ -193,10 +194,9 @@ class SmartSpecPlanning(Planning):
             self._drafted.add(row)
 
     def _settle(self) -> None:
-        """The last round is over: what did a drafted token take? The least of late, because hiccups only add."""
+        """The last round is over: what did a drafted token take?"""
         if self._spent:
-            seconds, before = sum(self._spent) / len(self._spent), self._shared.node_seconds
-            self._shared.node_seconds = seconds if before is None else min(seconds, CREEP * before)
+            self._shared.node.add(sum(self._spent) / len(self._spent))
         self._spent = []
 
     def belief(self, row: Row) -> Belief:
@@ -210,7 +210,7 @@ class SmartSpecPlanning(Planning):
         beliefs = [self.belief(row) for row in rows]
         context = sum(len(row.history.tokens) for row in rows) if self._latency else 0
         costs = [self._verify(longest, len(rows), context) for longest in range(max(limits) + 1)]
-        node_seconds = 0.0 if self._free else self._shared.node_seconds or 0.0
+        node_seconds = 0.0 if self._free else self._shared.node.seconds or 0.0
         lengths = best_lengths([belief.rate.value for belief in beliefs], limits, costs.__getitem__, node_seconds)
         due = [
             not length and belief.unseen >= self._settings.probe

@@ -9,8 +9,8 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ..contract import Drafting, Planner, Planning, Room
-from ..estimate import RankRates, Shape, likeliest
-from ..shaped import Known, LevelCost, ShapedPlanning, most_paying
+from ..economy.decision import Price
+from ..economy.shapes import ByPlace, Known, Shape, ShapedPlanning, likeliest, most_paying
 
 ENTRY = Entry(
     name="sparse-tree",
@@ -46,9 +46,7 @@ class Sparse(Planner):
             raise InvalidRequest(f"sparse(fade={self.fade})", hint="0 < fade <= 1")
 
     def begin(self, context: Context, drafting: Drafting) -> Planning:
-        known = context.memory.setdefault(
-            (self, drafting.identity), Known(RankRates(by_depth=True, fade=self.fade), LevelCost())
-        )
+        known = context.memory.setdefault((self, drafting.identity), Known(ByPlace(self.fade), Price()))
         assert isinstance(known, Known)
         return SparsePlanning(self, context, drafting, known)
 
@@ -66,7 +64,7 @@ class SparsePlanning(ShapedPlanning):
         depths = range(1, settings.depth + 1) if level_seconds else (settings.depth,)  # free levels: the deepest wins
         best, best_yield = Shape(), 0.0
         for depth in depths:
-            shape = likeliest(known.rates.rate, settings.most, depth, settings.width)
+            shape = likeliest(known.rates.of, settings.most, depth, settings.width)
             shape, gain = most_paying(shape, self.cost, level_seconds)
             if gain > best_yield:
                 best, best_yield = shape, gain

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar, Protocol, cast, runtime_checkable
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -12,7 +12,8 @@ from ...errors import InvalidRequest
 from ...row import Row
 from ...tree import ROOT, Tree
 from ..contract import Drafting, Outcome, Planner, Planning, Room
-from ..estimate import ESTIMATORS, Estimator, cut_below
+from ..economy.acceptance import Acceptance
+from ..economy.pruning import cut_below
 
 ENTRY = Entry(
     name="specdec-pp",
@@ -24,6 +25,47 @@ ENTRY = Entry(
     needs=("draft model",),
     summary="drafts until the probability that a drafted token is rejected exceeds a threshold",
 )
+
+BINS = 10  # classes of score that a calibrated estimator tells apart
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """Tells how likely drafted tokens are to be accepted, from the draft alone."""
+
+    def rates(self, tree: Tree) -> Sequence[float]:
+        """Probability in [0, 1] that each node is accepted when its parent is."""
+        ...
+
+    def learn(self, tree: Tree, committed: Sequence[int]) -> None:
+        """A draft, and the tokens that were then committed."""
+        ...
+
+
+class Scores:
+    """The drafter's own score: the draft model's probability, or what a trained acceptance head put there."""
+
+    def rates(self, tree: Tree) -> Sequence[float]:
+        return tree.scores
+
+    def learn(self, tree: Tree, committed: Sequence[int]) -> None:
+        """Has learnt all it will."""
+
+
+class Calibrated(Acceptance[int]):
+    """How often tokens of about this score were accepted; before any was seen, the score itself."""
+
+    def __init__(self, fade: float = 0.99) -> None:
+        super().__init__(fade)
+
+    def kinds(self, tree: Tree) -> list[int]:
+        return [min(BINS - 1, max(0, int(score * BINS))) for score in tree.scores]
+
+    def believed(self, kind: int) -> float:
+        return (kind + 0.5) / BINS
+
+
+ESTIMATORS: dict[str, Callable[[], Estimator]] = {"scores": Scores, "calibrated": Calibrated}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +121,7 @@ class SpecDecPlanning(Planning):
 
     def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
         if len(proposed):
-            self._estimator.learn(proposed, outcome)
+            self._estimator.learn(proposed, outcome.committed)
 
     def _go_on(self, tree: Tree) -> bool:
         deepest = max(tree.depths, default=0)
@@ -95,7 +137,6 @@ class SpecDecPlanning(Planning):
     def _intact(self, tree: Tree) -> list[float]:
         """For each node, the probability that nothing on its path is rejected."""
         values: list[float] = []
-        for node, parent in enumerate(tree.parents):
-            rate = self._estimator.rate(tree, node)
+        for parent, rate in zip(tree.parents, self._estimator.rates(tree), strict=True):
             values.append(rate if parent == ROOT else rate * values[parent])
         return values

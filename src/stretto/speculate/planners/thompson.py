@@ -14,7 +14,9 @@ from ...noise import key, split
 from ...row import Row
 from ...tree import Tree
 from ..contract import NO_ROOM, Drafting, Outcome, Planner, Planning, Room
-from ..estimate import PLANNING, trials
+from ..economy.acceptance import trials
+
+PLANNING = (1 << 40) + 64  # a purpose of coins: draws that neither drafters nor acceptors make
 
 ENTRY = Entry(
     name="thompson",

@@ -1,136 +1,20 @@
-"""Trees of guesses as sets of paths: how they are planted, counted, united and pruned. Pure functions.
-
-Here siblings differ, so that a path stands for its node. What is pruned is pruned by value, and no node is kept without
-its parent.
-"""
+"""Continuations that were seen, counted: the tree of those that are likeliest."""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..tree import ROOT, Proposal, Tree
+from ..tree import ROOT, Tree
+from .merging import plant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NO_TOKEN = -1  # fills up rows of continuations that end early
-
-
-def plant(tokens: Sequence[int], parents: Sequence[int], scores: Sequence[float], sources: Sequence[str]) -> Tree:
-    """A tree of point guesses from its columns, in one pass: parents before their children, siblings by rank."""
-    depths: list[int] = []
-    ranks: list[int] = []
-    families: dict[int, int] = {}  # parent -> children so far
-    for parent in parents:
-        depths.append(1 if parent == ROOT else depths[parent] + 1)
-        rank = families.get(parent, 0)
-        families[parent] = rank + 1
-        ranks.append(rank)
-    return Tree(
-        tokens=list(tokens),
-        parents=list(parents),
-        depths=depths,
-        ranks=ranks,
-        sources=list(sources),
-        scores=list(scores),
-        proposals=[Proposal.POINT] * len(depths),
-    )
-
-
-def bundle(chains: Iterable[Sequence[int]], nodes: int, source: str, score: float) -> Tree:
-    """One tree that holds each chain as a path, at most `nodes` nodes, the first chains first."""
-    tokens: list[int] = []
-    parents: list[int] = []
-    place: dict[tuple[int, int], int] = {}  # (parent, token) -> node
-    for chain in chains:
-        parent = ROOT
-        for token in chain:
-            node = place.get((parent, token))
-            if node is None:
-                if len(tokens) == nodes:
-                    break
-                node = place[parent, token] = len(tokens)
-                tokens.append(token)
-                parents.append(parent)
-            parent = node
-    return plant(tokens, parents, [score] * len(tokens), [source] * len(tokens))
-
-
-def union(trees: Sequence[Tree]) -> Tree:
-    """The paths of all trees as point guesses, those of the first tree in its order.
-
-    As a set of paths it does not depend on the order of the trees. A path of several trees has the highest score, and
-    all their sources, joined by "+". Riders are left out: they belong to the drafter that laid them.
-    """
-    tokens: list[int] = []
-    parents: list[int] = []
-    scores: list[float] = []
-    sources: list[list[str]] = []
-    place: dict[tuple[int, int], int] = {}
-    for tree in trees:
-        renamed = {ROOT: ROOT}
-        for node, (token, above) in enumerate(zip(tree.tokens, tree.parents, strict=True)):
-            parent = renamed.get(above)
-            if parent is None or tree.proposals[node] is Proposal.RIDER:
-                continue
-            known = place.get((parent, token))
-            if known is None:
-                known = place[parent, token] = len(tokens)
-                tokens.append(token)
-                parents.append(parent)
-                scores.append(tree.scores[node])
-                sources.append([tree.sources[node]])
-            else:
-                scores[known] = max(scores[known], tree.scores[node])
-                if tree.sources[node] not in sources[known]:
-                    sources[known].append(tree.sources[node])
-            renamed[node] = known
-    return plant(tokens, parents, scores, ["+".join(names) for names in sources])
-
-
-def keep_best(tree: Tree, values: Sequence[float], nodes: int) -> Tree:
-    """At most `nodes` nodes, grown from the root by always taking the most valuable that hangs on what was taken.
-
-    Where no child is worth more than its parent, these are the `nodes` most valuable. Of equal ones the first wins.
-    """
-    if nodes >= len(tree):
-        return tree
-    children: dict[int, list[int]] = {}
-    for node, parent in enumerate(tree.parents):
-        children.setdefault(parent, []).append(node)
-    return tree.prune(_grow(children, values, nodes))
-
-
-def _grow(children: dict[int, list[int]], values: Sequence[float], nodes: int) -> list[int]:
-    """Best-first from the root: the nodes taken, each after its parent."""
-    waiting = [(-values[node], node) for node in children.get(ROOT, ())]
-    heapq.heapify(waiting)
-    taken: list[int] = []
-    while waiting and len(taken) < nodes:
-        _, node = heapq.heappop(waiting)
-        taken.append(node)
-        for child in children.get(node, ()):
-            heapq.heappush(waiting, (-values[child], child))
-    return taken
-
-
-def prune_branches(tree: Tree, keep: Callable[[int], bool]) -> Tree:
-    """Without the branches whose first token `keep` refuses."""
-    first = {node for node, parent in enumerate(tree.parents) if parent == ROOT and not keep(tree.tokens[node])}
-    if not first:
-        return tree
-    for node, parent in enumerate(tree.parents):
-        if parent in first:
-            first.add(node)
-    return tree.prune([node for node in range(len(tree)) if node not in first])
-
-
-# -- counting ---------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -220,7 +104,8 @@ class Trie:
                 share = self.weights[child] / together if together > 0 else 0.0
                 values[child] = share * (1.0 if parent == ROOT else values[parent])
                 scores[child] = share * together / (together + doubt) if together > 0 else 0.0
-        taken = [node for node in _grow(self._children, values, nodes) if values[node] >= least]
+        order = sorted(range(len(values)), key=lambda node: (-values[node], node))  # parents before their children
+        taken = [node for node in order[:nodes] if values[node] >= least]
         renamed = {ROOT: ROOT} | {node: at for at, node in enumerate(taken)}
         return plant(
             [self.tokens[node] for node in taken],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from itertools import pairwise
 
 import pytest
 
 from stretto.models.clock import SimulatedClock
 from stretto.speculate.contract import Outcome
-from stretto.speculate.costly import MARGIN, SWIFT, Asking, Costly, Draft, Speed
-from stretto.speculate.tallies import Tallies
+from stretto.speculate.economy.acceptance import ByLook
+from stretto.speculate.economy.decision import CREEP, MARGIN, SWIFT, Asking, Costly, Pause, Price, Speed
 from stretto.tree import Tree
 
 LEVEL = 0.2  # of a window of one token
@@ -17,19 +18,15 @@ LEVEL = 0.2  # of a window of one token
 
 def asking(most: int = 8, watched: bool = True, window: float = 0.05):
     clock = SimulatedClock(1.0, window)
-    return Asking(Costly(), Tallies(), Speed(), clock.cost, most=most, watched=watched)
-
-
-def nothing() -> Draft:
-    return Draft(0, 1.0)
+    return Asking(Costly(), ByLook(), Speed(), clock.cost, most=most, watched=watched)
 
 
 def play(asked: Asking, right: bool, rounds: int, told=None, level: float = LEVEL, slow: float = 1.0):
     """Rounds of one row in which a draft of any depth is wholly right or wrong; which of them it was asked in."""
-    row, tried, since = object(), [], 0
+    tried, since = [], 0
     for at in range(rounds):
-        asked.begin([row])
-        levels = asked.levels(Tree(), nothing())
+        asked.begin(1)
+        levels = asked.levels(Tree())
         tree = Tree.chain([1] * levels, source="model", score=0.9)
         path = list(range(levels)) if right else []
         outcome = Outcome(tree, path, [1] * len(path) + [0], seconds=slow * (1.0 + 0.05 * levels))
@@ -61,10 +58,10 @@ def test_it_is_asked_where_it_gets_further_than_what_is_free():
     asked = asking()
     play(asked, right=True, rounds=10)  # eight tokens a time
     free = Tree.chain([1], source="free")
-    asked.begin([object()])
-    assert asked.levels(free, nothing()) == 8
-    assert asked.levels(free, Draft(1, 1.5)) == 8
-    assert asked.levels(free, Draft(12, 9.5)) == 0
+    asked.begin(1)
+    assert asked.levels(free) == 8
+    assert asked.levels(free, 1, 1.5) == 8
+    assert asked.levels(free, 12, 9.5) == 0
 
 
 def test_it_is_asked_where_it_brings_more_than_decoding_writes_in_that_time_of_late():
@@ -73,9 +70,9 @@ def test_it_is_asked_where_it_brings_more_than_decoding_writes_in_that_time_of_l
         asked = asking()
         play(asked, right=True, rounds=10)
         asked._speed.add(100 * speed, 100)
-        asked.begin([object()])
+        asked.begin(1)
         assert MARGIN * 3.5 < 8 / (8 * LEVEL + 8 * 0.05) < MARGIN * 5
-        assert asked.levels(Tree(), nothing()) == levels, speed
+        assert asked.levels(Tree()) == levels, speed
 
 
 def test_speed_is_that_of_the_last_rounds_and_never_below_plain():
@@ -111,24 +108,66 @@ def test_a_chain_goes_on_while_the_next_token_is_worth_a_level():
 
 def test_one_that_cannot_be_stopped_is_asked_for_no_more_than_pays():
     asked = asking(most=16, watched=False)
-    row = object()
     for _ in range(60):  # half of the first tokens are right, a quarter of the second ones …
-        asked.begin([row])
-        levels = asked.levels(Tree(), nothing())
+        asked.begin(1)
+        levels = asked.levels(Tree())
         tree = Tree.chain([1] * levels, source="model")
         hits = min(levels, _ % 3)
-        asked._tallies.learn(tree, [1] * hits + [0])
+        asked._rates.learn(tree, [1] * hits + [0])
         asked.learn(tree, Outcome(tree, list(range(hits)), [1] * hits + [0], seconds=1.0), 0.1 * levels)
-    asked.begin([row])
-    assert 1 <= asked.levels(Tree(), nothing()) <= 4
+    asked.begin(1)
+    assert 1 <= asked.levels(Tree()) <= 4
 
 
 def test_a_trial_in_a_batch_is_of_a_few_rows():
-    asked, rows = asking(), [object() for _ in range(16)]
-    asked.begin(rows)
-    assert [asked.levels(Tree(), nothing()) for _ in rows] == [2] * 4 + [0] * 12
+    asked, rows = asking(), range(16)
+    asked.begin(16)
+    assert [asked.levels(Tree()) for _ in rows] == [2] * 4 + [0] * 12
     tree = Tree.chain([1, 1], source="model", score=0.9)
     for path in ([0, 1],) * 4:  # a level takes 0.2 for each of these rows: of four, as the clock would see them
         asked.learn(tree, Outcome(tree, path, [1, 1, 0], seconds=1.1 / 16), 4 * 2 * LEVEL / 16, 4 * LEVEL)
-    assert asked._known.price == pytest.approx(asked._known.pace * LEVEL)
-    assert asked._known.seconds / asked._known.asked == pytest.approx(asked._known.pace * 2 * LEVEL, rel=0.3)
+    assert asked._known.price.seconds == pytest.approx(asked._known.pace * LEVEL)
+    assert asked._known.seconds / asked._known.times == pytest.approx(asked._known.pace * 2 * LEVEL, rel=0.3)
+
+
+def tried(pause: Pause, rounds: int) -> list[int]:
+    """The rounds in which it is, and found not to pay."""
+    found = []
+    for at in range(rounds):
+        if pause.over():
+            found.append(at)
+            pause.begin(32)
+    return found
+
+
+def test_pauses_double_up_to_the_longest():
+    assert [b - a for a, b in pairwise(tried(Pause(), 160))] == [3, 5, 9, 17, 33, 33, 33]
+    pause = Pause()
+    pause.begin(128, least=16)
+    assert pause.left == 16
+    pause.begin(128, least=16)
+    assert pause.left == 32
+
+
+def test_what_pays_is_tried_at_once_and_its_past_is_forgotten():
+    pause = Pause()
+    tried(pause, 72)
+    assert not pause.over()
+    pause.end()
+    assert tried(pause, 6) == [0, 3]
+
+
+def test_a_pause_that_is_cut_is_followed_by_a_longer_one():
+    pause = Pause()
+    tried(pause, 8)  # after 0, 3: four rounds to come
+    pause.cut()
+    assert tried(pause, 20) == [0, 9]
+
+
+def test_a_price_is_the_least_of_late():
+    price = Price()
+    price.add(0.15)
+    price.add(0.05)
+    assert price.seconds == 0.05
+    price.add(7.0)  # a hiccup
+    assert price.seconds == pytest.approx(CREEP * 0.05)

@@ -1,0 +1,181 @@
+"""What share of drafted nodes is accepted: the one learner. Planners differ in which nodes they take to be alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ...tree import ROOT, Proposal, Tree
+
+BELIEF = 2.0  # observations that a belief weighs as much as
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(slots=True)
+class Rate:
+    """A fading share of what was tried."""
+
+    accepted: float
+    tried: float
+    when: int = 0  # the outcome in which it was last added to
+
+    @property
+    def value(self) -> float:
+        """Accepted per tried."""
+        return self.accepted / self.tried
+
+    def add(self, accepted: bool, fade: float) -> None:
+        """Count one more observation; `fade` is the weight of those before."""
+        self.accepted = fade * self.accepted + accepted
+        self.tried = fade * self.tried + 1.0
+
+
+def trials(tree: Tree, committed: Sequence[int]) -> Iterator[tuple[list[int], int | None]]:
+    """Along the committed tokens, the candidates that stood there and the one that was right, if one was.
+
+    Nothing is said of what stood behind the first miss: nobody knows. Whether a candidate was verified does not matter.
+    """
+    below: dict[int, list[int]] = {}
+    for node, parent in enumerate(tree.parents):
+        if tree.proposals[node] is not Proposal.RIDER:
+            below.setdefault(parent, []).append(node)
+    parent = ROOT
+    for token in committed:
+        children = below.get(parent)
+        if not children:
+            return
+        right = next((child for child in children if tree.tokens[child] == token), None)
+        yield children, right
+        if right is None:
+            return
+        parent = right
+
+
+def along(tree: Tree, rates: Sequence[float]) -> list[float]:
+    """The product of the rates on the path to each node; of riders 0."""
+    found: list[float] = []
+    for parent, rate, proposal in zip(tree.parents, rates, tree.proposals, strict=True):
+        above = 1.0 if parent == ROOT else found[parent]
+        found.append(0.0 if proposal is Proposal.RIDER else above * rate)
+    return found
+
+
+class Acceptance(ABC, Generic[Kind]):
+    """How often drafted nodes of one kind were accepted when their parent was.
+
+    Of what was tried less than `BELIEF` times, or faded to less, the rest is believed.
+    """
+
+    def __init__(self, fade: float, *, forgets: bool = False) -> None:
+        """`fade`, in (0, 1], is the weight of the past at each new observation of a kind.
+
+        With `forgets` it is that at each new outcome, whether the kind was seen in it or not: what was not tried for
+        long is believed to be as at first, and so is tried again.
+        """
+        self.seen: dict[Kind, Rate] = {}
+        self._fade, self._forgets = fade, forgets
+        self._now = 0  # outcomes so far
+
+    @abstractmethod
+    def kinds(self, tree: Tree) -> list[Kind]:
+        """Of every node; those of riders are not asked about."""
+
+    @abstractmethod
+    def believed(self, kind: Kind) -> float:
+        """The share of a kind of which nothing was seen."""
+
+    def rate(self, kind: Kind) -> float:
+        """How often nodes of this kind are accepted when their parent is."""
+        seen = self.seen.get(kind)
+        if seen is None:
+            return self.believed(kind)
+        weight = self._fade ** (self._now - seen.when) if self._forgets else 1.0
+        missing = BELIEF - weight * seen.tried
+        if missing <= 0.0:
+            return seen.accepted / seen.tried
+        return (weight * seen.accepted + missing * self.believed(kind)) / BELIEF
+
+    def rates(self, tree: Tree) -> list[float]:
+        """Probability that each node is accepted when its parent is."""
+        return [self.rate(kind) for kind in self.kinds(tree)]
+
+    def reaches(self, tree: Tree) -> list[float]:
+        """Probability that each node is accepted: it never rises along a path, and is 0 for riders."""
+        return along(tree, self.rates(tree))
+
+    def add(self, kind: Kind, accepted: bool) -> None:
+        """Count one more observation; the first ones are added to what is believed."""
+        seen = self.seen.get(kind)
+        if seen is None:
+            seen = self.seen[kind] = Rate(BELIEF * self.believed(kind), BELIEF, self._now)
+        if self._forgets:
+            rate, tried = self.rate(kind), max(BELIEF, self._fade ** (self._now - seen.when) * seen.tried)
+            seen.accepted, seen.tried, seen.when = rate * tried + accepted, tried + 1.0, self._now
+        else:
+            seen.add(accepted, self._fade)
+
+    def learn(self, tree: Tree, committed: Sequence[int]) -> None:
+        """Judge the candidates along the committed tokens."""
+        self._now += 1
+        if not len(tree):
+            return
+        kinds = self.kinds(tree)
+        for children, right in trials(tree, committed):
+            for child in children:
+                self.add(kinds[child], child == right)
+
+
+# -- nodes that look alike --------------------------------------------------------------------
+
+Look = tuple[str, int, int, int]  # source, class of score, rank, class of depth
+
+FADE = 0.96  # weight of the past at each new observation: about the last 25 count
+PRIOR, RARER = 0.5, 0.3  # acceptance of a first child before anything was seen, and of each further, of it
+LEAST, MOST = 0.05, 0.8  # bounds of a drafter's own score, as such a belief
+ANY = -1  # in a look: whatever the score, or the depth
+UNSURE = 5  # the class of scores of a drafter that has no opinion
+
+
+class ByLook(Acceptance[Look]):
+    """Nodes of one source, score, rank and depth are alike."""
+
+    def __init__(self) -> None:
+        super().__init__(FADE)
+
+    def kinds(self, tree: Tree) -> list[Look]:
+        columns = zip(tree.sources, tree.scores, tree.ranks, tree.depths, strict=True)
+        return [(source, score_class(score), rank, depth_class(depth)) for source, score, rank, depth in columns]
+
+    def believed(self, kind: Look) -> float:
+        """Depths are like shallower ones. Of scores, the drafter's own is believed, where it has one."""
+        source, score, rank, depth = kind
+        if depth > 1:
+            return self.rate((source, score, rank, depth - 1))
+        if score not in (ANY, UNSURE):
+            return min(max(score / 10, LEAST), MOST)
+        return PRIOR * RARER**rank if depth == ANY else self.rate((source, ANY, rank, ANY))
+
+    def of_source(self, source: str) -> float:
+        """The rate of first children of this source, whatever their score and depth."""
+        return self.rate((source, ANY, 0, ANY))
+
+    def add(self, kind: Look, accepted: bool) -> None:
+        super().add(kind, accepted)
+        source, _, rank, _ = kind
+        whatever = (source, ANY, rank, ANY)
+        if whatever not in self.seen:
+            self.seen[whatever] = Rate(BELIEF * self.rate(kind), BELIEF)
+        super().add(whatever, accepted)
+
+
+def score_class(score: float) -> int:
+    """Tenths."""
+    return round(10 * score)
+
+
+def depth_class(depth: int) -> int:
+    """1, 2, 3, then 4 … 7, 8 … 15 and so on: deep nodes are rare and alike."""
+    return depth if depth < 4 else 1 + depth.bit_length()

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from stretto.speculate.economy.acceptance import ANY, BELIEF, FADE, ByLook, Rate, depth_class, trials
+from stretto.tree import Proposal, Tree
+
+
+def test_trials_end_at_the_first_miss():
+    tree = Tree()
+    a, b = tree.add(0), tree.add(1)
+    tree.add(9, a, proposal=Proposal.RIDER)
+    c = tree.add(2, a)
+    tree.add(3, c)
+    assert list(trials(tree, [0, 2, 7])) == [([a, b], a), ([c], c), ([4], None)]
+    assert list(trials(tree, [1, 2])) == [([a, b], b)]
+    assert list(trials(tree, [5, 0])) == [([a, b], None)]
+    assert list(trials(tree, [0])) == [([a, b], a)]  # the row ended there: nothing is known of what lies below
+    assert list(trials(Tree(), [1])) == []
+
+
+def test_a_rate_fades():
+    rate = Rate(1.0, 2.0)
+    rate.add(True, 0.5)
+    assert (rate.accepted, rate.tried, rate.value) == (1.5, 2.0, 0.75)
+
+
+def test_what_is_tried_is_added_to_what_is_believed():
+    rates = ByLook()
+    tree = Tree.chain([1, 2], source="s", score=0.8)
+    assert rates.rates(tree) == [0.8, 0.8] and rates.reaches(tree) == pytest.approx([0.8, 0.64])
+    rates.learn(tree, [1, 3])
+    hit = (FADE * BELIEF * 0.8 + 1) / (FADE * BELIEF + 1)
+    assert rates.rates(tree)[0] == pytest.approx(hit)
+    assert rates.rates(tree)[1] == pytest.approx(FADE * BELIEF * hit / (FADE * BELIEF + 1))  # believed as the first
+    assert rates.of_source("s") < hit and rates.rates(Tree.chain([1], source="t")) == [0.5]
+    assert rates.rate(("t", ANY, 1, ANY)) == pytest.approx(0.15)
+
+
+def test_depth_classes_grow():
+    classes = [depth_class(depth) for depth in range(1, 40)]
+    assert classes == sorted(classes) and classes[:3] == [1, 2, 3]
