@@ -32,6 +32,7 @@ from stretto.request import Request
 from stretto.row import Limits, Row
 from stretto.steer.choice import Rule
 from stretto.steer.path import History
+from wide import WIDE
 
 MASK, END = 5, 1
 WORLDS = {
@@ -100,36 +101,61 @@ def met(others: Sequence[str]) -> set[tuple[str, str]]:
     return set(itertools.combinations(others, 2))
 
 
-@cache
-def matrix(world: str) -> dict[str, list[str]]:
-    """What is tried of each order: it with every other part, and its share of what brings other parts together.
+Tried = dict[str, dict[str, list[str]]]  # world -> order -> methods
 
-    Every two of blocks, refresh and stop that fit with any order meet under one, and the orders take turns.
+
+@cache
+def matrix() -> Tried:
+    """What is tried in each world of each order: it with every other part, and its share of what brings parts together.
+
+    An order meets a part in one of the worlds where they fit, by turns, and in all of them where tests are WIDE.
     """
-    model, orders, met_so_far = WORLDS[world], named("order"), met(USUAL)
+    orders = named("order")
+    tried: Tried = {world: {order: [] for order in orders} for world in WORLDS}
     singles = [[*USUAL[:at], text, *USUAL[at + 1 :]] for at, kind in enumerate(KINDS[1:]) for text in named(kind)]
-    others = list({tuple(parts): None for parts in singles})
-    tried = {order: [text for parts in others if fits(text := "+".join([order, *parts]), model)] for order in orders}
-    serving = {part for texts in tried.values() for text in texts for part in text.split("+")}
+    for row, order in enumerate(orders):
+        for turn, parts in enumerate({tuple(parts): None for parts in singles}, start=row):
+            for world in homes(text := "+".join([order, *parts]), turn):
+                tried[world][order].append(text)
+    bring_together(tried)
+    return tried
+
+
+def homes(text: str, turn: int) -> list[str]:
+    """Where a method is tried, of the worlds that it fits."""
+    fitting = [world for world in WORLDS if fits(text, WORLDS[world])]
+    return fitting if WIDE or not fitting else [fitting[turn % len(fitting)]]
+
+
+def bring_together(tried: Tried) -> None:
+    """Every two of blocks, refresh and stop that fit with any order meet under one; orders and worlds take turns."""
+    serving = {part for texts in tried.values() for each in texts.values() for text in each for part in text.split("+")}
     every = list(itertools.product(*([text for text in named(kind) if text in serving] for kind in KINDS[1:])))
     random.Random(1).shuffle(every)
-    turn = 0
+    orders, met_so_far, turn = named("order"), met(USUAL), 0
     for wanted in (3, 2, 1):  # first what brings the most together
         for parts in every:
             if len(met(parts) - met_so_far) < wanted:
                 continue
-            taking = (orders[(turn + each) % len(orders)] for each in range(len(orders)))
-            order = next((order for order in taking if fits("+".join([order, *parts]), model)), None)
-            if order is not None:
-                tried[order].append("+".join([order, *parts]))
+            taking = ("+".join([orders[(turn + each) % len(orders)], *parts]) for each in range(len(orders)))
+            text, worlds = next(((text, found) for text in taking if (found := homes(text, turn))), ("", []))
+            for world in worlds:
+                tried[world][text.split("+")[0]].append(text)
                 met_so_far |= met(parts)
-                turn = orders.index(order) + 1
-    return tried
+            turn += bool(worlds)
+
+
+@cache
+def parsed(text: str) -> Diffuse:
+    return method.parse(text)
+
+
+WARM = Request(temperature=0.8).pipeline(frozenset())
 
 
 def fits(text: str, model: MaskedTable) -> bool:
     try:
-        method.check(method.parse(text), model, Request(temperature=0.8).pipeline(frozenset()))
+        method.check(parsed(text), model, WARM)
     except StrettoError as error:
         assert error.hint
         return False
@@ -154,13 +180,14 @@ def loop_of(chosen: Diffuse, model: Any, **settings: Any) -> tuple[Loop, list[Ro
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("order", named("order"), ids=short)
 def test_every_combination_that_fits_is_lawful(order: str, world: str) -> None:
-    texts = matrix(world)[order]
+    texts = matrix()[world][order]
     assert texts, "it fits nothing in this world"
-    for text in texts:
-        lawful(text, WORLDS[world])
+    for turn, text in enumerate(texts):
+        lawful(text, WORLDS[world], turn)
 
 
-def lawful(text: str, model: MaskedTable) -> None:
+def lawful(text: str, model: MaskedTable, turn: int) -> None:
+    """What the rows of a batch go through, step by step; and one of them, by turns, alone and in pieces."""
     chosen = method.parse(text)
     settings: dict[str, Any] = {"temperature": 0.8, "seed": 5}
     loop, rows = loop_of(chosen, model, **settings)
@@ -183,12 +210,11 @@ def lawful(text: str, model: MaskedTable) -> None:
         if type(chosen.order.open(canvas, context(model))).spare is Ordering.spare:
             assert slow == 0, text
         once(row, canvas, chosen.order.revises, text)
-    for row, prompt in zip(rows, PROMPTS, strict=True):  # alone as in the batch, in pieces as in one
-        alone = answer(model, prompt, chosen, max_new_tokens=NEW, end_tokens=[END], **settings)
-        assert alone.tokens == row.new_tokens, text
-        assert [step.positions for step in alone.steps] == [step.positions for step in row.steps], text
-    pieces = engine(model).stream(PROMPTS[0], chosen, max_new_tokens=NEW, end_tokens=[END], **settings)
-    assert [token for piece in pieces for token in piece.tokens] == rows[0].new_tokens, text
+    row, prompt = rows[turn % len(rows)], PROMPTS[turn % len(rows)]
+    stream = engine(model).stream(prompt, chosen, max_new_tokens=NEW, end_tokens=[END], **settings)
+    assert [token for piece in stream for token in piece.tokens] == row.new_tokens, text
+    assert stream.generation.tokens == row.new_tokens, text
+    assert [step.positions for step in stream.generation.steps] == [step.positions for step in row.steps], text
 
 
 def once(row: Row, canvas: Canvas, revises: bool, text: str) -> None:
@@ -213,7 +239,7 @@ def test_what_stands_beside_is_lawful_with_every_order_and_part(beside: str, wor
         texts = (f"{order}+{others[(at + turn) % len(others)]}+{beside}" for turn in range(len(others)))
         text = next((text for text in texts if fits(text, WORLDS[world])), None)
         assert text is not None, f"{order} fits nothing beside {beside}"
-        lawful(text, WORLDS[world])
+        lawful(text, WORLDS[world], at)
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -227,7 +253,7 @@ def test_methods_drawn_from_all_kinds_of_parts_are_lawful(world: str) -> None:
         ahead = f"{text}+{chance.choice(named('lookahead'))}"
         if not fits(text, model):
             continue
-        lawful(text, model)
+        lawful(text, model, tried)
         tried += 1
         if fits(ahead, model):
             pairs = (answer(model, PROMPTS, each, **settings) for each in (text, ahead))
@@ -246,7 +272,9 @@ def test_any_parts_fit_or_refuse_with_a_hint(world: str) -> None:
     every = itertools.product(*map(plainly, KINDS))
     fitting = [parts for parts in every if fits("+".join(parts), model)]
     together = {pair for parts in fitting for pair in itertools.combinations(parts, 2)}
-    tried = {pair for texts in matrix(world).values() for text in texts for pair in met(text.split("+"))}
+    tried = {
+        pair for texts in matrix().values() for each in texts.values() for text in each for pair in met(text.split("+"))
+    }
     assert together <= tried
     refused = {"prefix-cache", "dual-cache", "delayed-cache"} if model.masking.block else {"block-cache"}
     assert not refused & {part for parts in fitting for part in parts}

@@ -137,19 +137,20 @@ def decode(
     acceptor: Acceptor | None = None,
     planner: Planner | None = None,
     pipeline: Pipeline = GREEDY,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     new_tokens: int | Sequence[int] = 12,
     ends: frozenset[int] = frozenset(),
     each_round: Callable[[Loop], None] = lambda loop: None,
 ) -> list[Row]:
-    """Decode prompts side by side with the given parts; the finished rows, in order."""
+    """Decode prompts side by side with the given parts, with one seed or one each; the finished rows, in order."""
     context = Context(model, SimulatedClock(), lambda name: model)
     method = Speculate(drafter, acceptor or Exact(), planner or Fixed(5))
     loop = method.loop(context, model.new_cache(rows=1, slots=4))
     limits = [new_tokens] * len(prompts) if isinstance(new_tokens, int) else new_tokens
+    seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
     rows = []
-    for prompt, limit in zip(prompts, limits, strict=True):
-        row = Row(History(prompt), loop.cache.open(), Rule(pipeline, seed, 0), Limits(limit, ends))
+    for prompt, limit, own in zip(prompts, limits, seeds, strict=True):
+        row = Row(History(prompt), loop.cache.open(), Rule(pipeline, own, 0), Limits(limit, ends))
         rows.append(row)
         loop.add(row)
     while loop.rows:

@@ -7,6 +7,8 @@ mistake in keeping, truncating or forking shows up as wrong probabilities.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache as remember
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -44,12 +46,16 @@ class TableModel:
     def random(cls, vocabulary: int, seed: int, order: int = 2, sharpness: float = 1.5) -> TableModel:
         """Reproducible random logits that depend on the last `order` tokens of the path."""
 
-        def rule(path: tuple[int, ...]) -> list[float]:
+        @remember
+        def after(tokens: tuple[int, ...]) -> Sequence[float]:
             key = seed
-            for token in path[-order:]:
+            for token in tokens:
                 key = key * 1_000_003 + token + 7
             generator = torch.Generator().manual_seed(key % (2**63 - 1))
-            return (sharpness * torch.randn(vocabulary, generator=generator, dtype=torch.float64)).tolist()
+            return tuple((sharpness * torch.randn(vocabulary, generator=generator, dtype=torch.float64)).tolist())
+
+        def rule(path: tuple[int, ...]) -> Sequence[float]:
+            return after(path[-order:])
 
         return cls(vocabulary, rule)
 
@@ -61,21 +67,21 @@ class TableModel:
         tokens = window.tokens[:, None, :, None].to(torch.float64)  # [B, 1, T, 1]
         keys, _ = cache.append(0, tokens, tokens, place)  # [B, 1, S, 1]
         mask = visibility(place, cache)
-        if mask is None:
-            mask = torch.ones(1, 1, tokens.shape[2], keys.shape[2], dtype=torch.bool)
-        mask = mask.expand(len(window.rows), 1, -1, -1)
-        positions = cache.positions(place)
+        positions = cache.positions(place).tolist()
         cache.settle(place)
         if want.logits is False:
             return Evaluation()
+        held = keys[:, 0, :, 0].tolist()
+        visible = None if mask is None else mask.expand(len(held), -1, -1, -1)[:, 0].tolist()
         logits = torch.zeros(*window.tokens.shape, self.vocabulary, dtype=torch.float64)
         for r, length in enumerate(window.lengths):
             asked = set(want.logits[r].tolist()) if isinstance(want.logits, Tensor) else range(length)
+            at = positions[r]
             for slot in asked:
-                seen = mask[r, 0, slot].nonzero()[:, 0]
-                ordered = seen[positions[r, seen].argsort(stable=True)]
-                tokens_seen = [int(key) for key in keys[r, 0, ordered, 0]]
-                says = self._say(int(window.positions[r, slot]), positions[r, ordered].tolist(), tokens_seen)
+                seen = range(len(at)) if visible is None else compress(range(len(at)), visible[r][slot])
+                ordered = sorted(seen, key=at.__getitem__)
+                tokens_seen = [int(held[r][each]) for each in ordered]
+                says = self._say(int(window.positions[r, slot]), [at[each] for each in ordered], tokens_seen)
                 logits[r, slot] = torch.tensor(says, dtype=torch.float64)
         if isinstance(want.logits, Tensor):
             logits = logits.gather(1, want.logits[..., None].expand(-1, -1, self.vocabulary))
