@@ -33,6 +33,7 @@ FOLDERS = (  # where parts of methods and diagnostics stand
     "speculate.acceptors",
     "speculate.planners",
     "steer",
+    "constrain",
     "route",
     "search",
     "diffuse",
@@ -183,7 +184,7 @@ def _own_entries() -> dict[str, Entry]:
 def _parts_of(module: ModuleType) -> Iterator[Any]:
     """The classes with a name of their own that a module defines."""
     for _, part in inspect.getmembers(module, inspect.isclass):
-        if part.__module__ == module.__name__ and "name" in vars(part):
+        if part.__module__ == module.__name__ and isinstance(vars(part).get("name"), str):
             yield part
 
 

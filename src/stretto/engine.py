@@ -31,6 +31,7 @@ from .models.vocabulary import require_fit
 from .request import Request
 from .scheduler import Scheduler, Ticket
 from .score import Continuation, Score, Scorer
+from .spelling import constrained, tokens_of
 from .text import Codec, Prompt, is_one, sequence
 from .values import checked, plain
 
@@ -315,6 +316,8 @@ class Engine:
         ends = self.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
         chosen = methods.complete(self._method(method), self.model)
         pipeline = request.pipeline(ends, chosen.steers)
+        if request.constraint is not None:
+            pipeline = constrained(pipeline, request.constraint, tokens_of(self.codec, self.context(), ends))
         methods.check(chosen, self.model, pipeline, request.samples)
         request.check(self.model.vocabulary)
         return Call(self.model, self.codec, request, chosen, ends, pipeline)

@@ -37,6 +37,10 @@ class ModelError(StrettoError):
     """A checkpoint cannot be read, or has a shape that cannot be driven."""
 
 
+class NothingAllowed(StrettoError):
+    """A constraint and the other settings leave no token that may follow."""
+
+
 class OutOfMemory(StrettoError):
     """The cache asked for does not fit into memory."""
 

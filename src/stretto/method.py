@@ -161,6 +161,11 @@ def check(method: Method, model: Model, pipeline: Pipeline = GREEDY, samples: in
             hint="use method='fast-dllm', or 'bd3lm' for a block-causal model",
         )
     if not isinstance(method, Speculate):
+        if pipeline.constraint is not None:
+            raise Unsupported(
+                f"{pipeline.constraint.name} keeps an answer valid token by token, which {describe(method)!r} cannot",
+                hint="leave it out; 'plain' and methods that draft obey it",
+            )
         if pipeline.aided:
             aided = next(step for step in pipeline.steps if step.aided)
             raise Unsupported(

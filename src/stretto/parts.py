@@ -5,6 +5,7 @@ fixed(8, depth=3)               settings in order, or by name
 fuse(lookup(5),draft)           parts that hold parts
 ban(3,17)                       several values, where the first setting takes several
 repetition(1.2,exempt=(2,3))    and in parentheses, where another one does
+regex("a+(b|c)")                text in quotes, whatever it holds; "" in it is one quote
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from .values import is_several, is_text, settings_of, shown
 DEEPEST = 32  # parentheses in parentheses
 _SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
 _TOKENS = re.compile(r"\([\d\s,]*\)")  # where several token ids may stand as well as a text
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"', re.DOTALL)
 _PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
 def pieces_of(text: str) -> list[str]:
     """What stands between the plus signs of a method. Raises InvalidRequest where parentheses stand too deep."""
-    deepest = max(accumulate((character == "(") - (character == ")") for character in text), default=0)
+    bare = _QUOTED.sub("", text)
+    deepest = max(accumulate((character == "(") - (character == ")") for character in bare), default=0)
     if deepest > DEEPEST:
         raise InvalidRequest("the parts of the method stand too deep in each other", hint=f"at most {DEEPEST} deep")
     return _split(text, "+")
@@ -90,18 +93,23 @@ def _described(value: Any) -> str:
         return f"({','.join(map(_described, sorted(value) if isinstance(value, frozenset) else value))})"
     if isinstance(value, Enum):
         return str(value.value)
-    return describe_part(value) if hasattr(type(value), "kind") else str(value)
+    if hasattr(type(value), "kind"):
+        return describe_part(value)
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if isinstance(value, str) and _value(text) != text else text
 
 
 def _read(text: str, kind: Any) -> Any:
     """A setting of that kind: a name or one of a few words is the text itself, never a part."""
     several = is_several(kind) and _TOKENS.fullmatch(text)
-    return text if is_text(kind) and not several else _value(text)
+    return text if is_text(kind) and not several and not _QUOTED.fullmatch(text) else _value(text)
 
 
 def _value(text: str) -> Any:
     """A number, a truth value, several values, a part that a part holds, or the text itself (a model's name, say)."""
     text = text.strip()
+    if quoted := _QUOTED.fullmatch(text):
+        return quoted[1].replace('""', '"')
     if text.startswith("(") and text.endswith(")"):
         return tuple(_value(each) for each in _split(text[1:-1], ","))
     if (match := _PART.fullmatch(text)) and match[1] in catalogue.parts():
@@ -116,10 +124,11 @@ def _value(text: str) -> Any:
 
 def _split(text: str, separator: str) -> list[str]:
     """Pieces between separators that stand outside of parentheses."""
-    pieces, depth, piece = [], 0, ""
+    pieces, depth, piece, quoted = [], 0, "", False
     for character in text:
-        depth += (character == "(") - (character == ")")
-        if character == separator and depth == 0:
+        quoted ^= character == '"'
+        depth += 0 if quoted else (character == "(") - (character == ")")
+        if character == separator and depth == 0 and not quoted:
             pieces.append(piece.strip())
             piece = ""
         else:

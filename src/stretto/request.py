@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from .aliases import meant, ours
+from .constrain.contract import Constraint
 from .errors import InvalidRequest, ModelError
 from .foreign import Stopping, criteria, processors
 from .parts import kind_of, read_part
@@ -69,6 +70,7 @@ class Request(metaclass=Checked):
     samples: int = 1  # answers per prompt, each with its own stream of noise
     defaults: Literal["stretto", "model"] = "stretto"  # whose, of what is not given; model: generation_config.json's
     steers: Iterable[str | Callable[..., Any]] = ()  # each a part such as 'top_a(0.2)', or a processor
+    constraint: str | Constraint | None = None  # a part such as 'regex("[a-z]+")', which every answer obeys
     stopping: Iterable[Callable[..., Any]] = ()  # functions (input ids [1, L], scores) -> whether to end
     log_probabilities: int | None = None  # report these, with so many of the best tokens beside; None: no
 
@@ -110,6 +112,8 @@ class Request(metaclass=Checked):
         if any(not text for text in self.stop_strings):
             raise InvalidRequest("a stop string is empty", hint="leave it out, or name a character")
         put(self, "steers", tuple(steer for each in self.steers for steer in _steers(each)))
+        if isinstance(self.constraint, str):
+            put(self, "constraint", _constraint(self.constraint))
         if self.stopping:
             put(self, "stopping", criteria(self.stopping))
         self.pipeline(frozenset())  # every steer checks its own range
@@ -182,6 +186,14 @@ def _steers(value: str | Callable[..., Any]) -> list[Steer]:
             raise InvalidRequest(f"{value!r} is a part of methods, no steer", hint=f"name it there: method={value!r}")
         value = read_part(value)
     return [value] if isinstance(value, Steer) else processors([value])
+
+
+def _constraint(text: str) -> Constraint:
+    """A constraint by its text."""
+    part = read_part(text)
+    if not isinstance(part, Constraint):
+        raise InvalidRequest(f"{text!r} is a {part.kind}, no constraint", hint="for example 'regex(\"[a-z]+\")'")
+    return part
 
 
 NEUTRAL: dict[str, Any] = {field.name: field.default for field in fields(Request)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from .generation import Counters, Finish, LogProbability, Step
 from .steer.choice import Rule
@@ -13,6 +13,8 @@ from .steer.report import log_probability, top_log_probabilities
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .constrain.held import Held
 
 
 class Stopper(Protocol):
@@ -86,7 +88,7 @@ class Row:
             kept.append(token)
             if self._stopper is not None and self._stopper.push(token):
                 self.finish = "stop"
-            elif token in self.limits.ends:
+            elif token in self.limits.ends or self._complete(kept):
                 self.finish = "end"
             elif len(kept) == self.remaining:
                 self.finish = "length"
@@ -95,6 +97,17 @@ class Row:
         self.history.extend(kept)
         self.sources += [*sources, *[""] * (len(kept) - len(sources))][: len(kept)]
         return kept
+
+    def _complete(self, kept: list[int]) -> bool:
+        """Whether the constraint lets nothing follow these tokens, and there is no end token to say so."""
+        held = None if self.limits.ends else self.held
+        return held is not None and held.at(self.history.tokens, tuple(kept)).over
+
+    @property
+    def held(self) -> Held | None:
+        """Where the text stands under the row's constraint; None without one."""
+        constraint = self.rule.pipeline.constraint
+        return None if constraint is None else cast("Held", self.history.states(constraint))
 
     def record(self, step: Step, layers: int, forwards: Sequence[int], drafter_calls: int = 0) -> None:
         """A round is over; `forwards` are the tokens of each evaluation that served the row, of `layers` layers."""

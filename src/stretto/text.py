@@ -107,7 +107,7 @@ class Codec:
 
     def text(self, prompt: Sequence[int], stop: Sequence[str] = (), ends: Collection[int] = ()) -> Text:
         """An empty text that goes on after a prompt."""
-        return Text(self.decode, prompt, stop, ends=ends, **self._reading)
+        return Text(self.decode, prompt, stop, ends=ends, **self.reading)
 
     @cached_property
     def chats(self) -> Chats:
@@ -117,7 +117,7 @@ class Codec:
         return Chats(self.name, self._tokenizer(), self._reserved)
 
     @cached_property
-    def _reading(self) -> dict[str, Any]:
+    def reading(self) -> dict[str, Any]:
         """What `Text` has to know of the tokenizer."""
         if self.tokenizer is None:
             return {}

@@ -172,6 +172,7 @@ READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its optio
     "Mapping[int, float]": {"type": _biases, "metavar": "ID:X,…"},
     "Literal['stretto', 'model']": {"choices": ["stretto", "model"]},
     "str | Iterable[str]": {"action": "append", "metavar": "TEXT"},
+    "str | Constraint | None": {"metavar": "PART"},
     "Iterable[str | Callable[..., Any]]": {"action": "append", "metavar": "PART"},
 }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..errors import InvalidRequest
 from .grammar import Grammar
-from .pattern import Pattern, Places
+from .pattern import Pattern, Places, escaped
 
 Cut = tuple[str, Places] | None  # the terminal that has begun and how far it is; None: between two terminals
 Outcomes = frozenset[tuple[tuple[str, ...], Cut]]  # the terminals that ended, and where the cut stands after
@@ -41,7 +41,7 @@ class Language:
                 f"the patterns and the terminals differ: {unknown or sorted(set(skipped) - set(given))}",
                 hint="give a pattern to terminals of the grammar, and to all that is skipped",
             )
-        literal = {name: _escaped(name) for name in parsed.terminals - set(given)}
+        literal = {name: escaped(name) for name in parsed.terminals - set(given)}
         read = {n: Pattern(text) if isinstance(text, str) else text for n, text in {**literal, **given}.items()}
         return cls(parsed, read, frozenset(skipped))
 
@@ -101,7 +101,3 @@ class _Trace:
 def _shared(one: str, other: str) -> int:
     """How many characters two texts begin with alike."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
-def _escaped(text: str) -> str:
-    return "".join(char if char.isalnum() else "\\" + char for char in text)

@@ -69,6 +69,7 @@ class Pattern:
     steps: list[tuple[Chars, int] | None] = field(default_factory=list)  # place -> what it reads, and where that leads
     start: Places = frozenset()
     end: int = -1
+    empty: bool = False  # whether it may match nothing at all; no terminal may
     _at: int = 0
     _depth: int = 0
     _known: dict[tuple[Places, str], Places] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class Pattern:
         if self._at < len(self.source):
             raise self._wrong()
         self.start = self._near({first})
-        if self.end in self.start:
+        if self.end in self.start and not self.empty:
             raise InvalidRequest(f"the pattern {self.source!r} matches nothing at all", hint="use + instead of *")
 
     def step(self, places: Places, char: str) -> Places:
@@ -268,6 +269,11 @@ class Pattern:
                 found = [(found[0][0], last[0][1])]
             ranges += found
         return Chars(tuple(ranges), out)
+
+
+def escaped(text: str) -> str:
+    """The pattern that matches a text and nothing else."""
+    return "".join(char if char.isalnum() else "\\" + char for char in text)
 
 
 def _others(ranges: Ranges) -> Ranges:

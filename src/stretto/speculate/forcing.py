@@ -1,7 +1,4 @@
-"""Who knows tokens in advance: the text of a template, or a constraint that leaves no other choice.
-
-A constraint fits as it is: its state says what is forced, and is told what was committed.
-"""
+"""Who knows tokens in advance: the text of a template. (A row's constraint does as well: `constrain/held.py`.)"""
 
 from __future__ import annotations
 

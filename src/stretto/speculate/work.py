@@ -10,7 +10,7 @@ from ..context import Context
 from ..entry import Guarantee
 from ..models.contract import NOTHING, Evaluation, Want
 from ..row import Row
-from ..tree import Tree
+from ..tree import ROOT, Proposal, Tree
 from .contract import Drafting, Outcome, Planning, Room, Session
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ class Share:
             self.resting = drafting.rests(wished)
             if not self.resting:
                 rooms = [fitting(row, room) for row, room in zip(self.rows, wished, strict=True)]
-                self.proposed = drafting.propose([self.work.sessions[row] for row in self.rows], rooms)
+                trees = drafting.propose([self.work.sessions[row] for row in self.rows], rooms)
+                self.proposed = [valid(row, tree) for row, tree in zip(self.rows, trees, strict=True)]
                 self.trees = planning.trim(self.rows, self.proposed)
                 return
         self.proposed = self.trees = [Tree() for _ in self.rows]
@@ -95,6 +96,19 @@ class Share:
             outcome.missed = session.missed()
             session.advance(outcome)
             planning.learn(row, self.proposed[at], outcome, self.seconds / len(self.rows))
+
+
+def valid(row: Row, tree: Tree) -> Tree:
+    """A draft without what the row's constraint excludes. Drawn nodes stay, whatever token they bear: what is judged
+    by how it was drawn may not depend on it."""
+    if (held := row.held) is None:
+        return tree
+    kept: set[int] = {ROOT}
+    for node, (parent, proposal) in enumerate(zip(tree.parents, tree.proposals, strict=True)):
+        free = proposal is not Proposal.POINT or held.follows(row.history.tokens, tuple(tree.path_tokens(node)))
+        if parent in kept and free:
+            kept.add(node)
+    return tree if len(kept) > len(tree) else tree.prune(sorted(kept - {ROOT}))
 
 
 def part_of(evaluation: Evaluation, places: Sequence[int], size: int) -> Evaluation:

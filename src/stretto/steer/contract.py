@@ -15,6 +15,7 @@ from ..errors import InvalidRequest
 from ..models.contract import NOTHING, Model, Want
 from ..models.vocabulary import NEVER
 from ..values import Checked
+from .states import Persistent, States
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,6 +71,7 @@ class Steer(metaclass=Checked):
     kind: ClassVar[str] = "steer"
     stage: ClassVar[Stage] = Stage.PENALTY
     pointwise: ClassVar[bool] = False  # needs the logits and signals of them only, not the path
+    strict: ClassVar[bool] = False  # where it leaves no token, that is an error, and no other token stands in
 
     @abstractmethod
     def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
@@ -102,6 +104,11 @@ class Steer(metaclass=Checked):
     def step(self, state: Any, token: int) -> Any:
         """The state after one more token of the output: a new value. A state is never written into."""
         return state
+
+    def follow(self, prompt: Sequence[int]) -> States:
+        """What keeps its states along one row: a new value at each node, or, in steers that say otherwise, one that
+        moves."""
+        return Persistent(self, len(prompt), self.begin(prompt))
 
     @property
     def named_tokens(self) -> frozenset[int]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .contract import Steer
+    from .states import States
 
 
 class Scope(Enum):
@@ -102,36 +103,6 @@ class _Followers:
         return twin
 
 
-class _States:
-    """What a steer remembers: at the end of the committed tokens, and along what was drafted beyond them."""
-
-    __slots__ = ("_done", "_drafted", "_steer")
-
-    def __init__(self, steer: Steer, done: int, state: Any) -> None:
-        self._steer = steer
-        self._done = done  # tokens of the history that were stepped
-        self._drafted: dict[tuple[int, ...], Any] = {(): state}
-
-    def at(self, tokens: list[int], drafted: tuple[int, ...]) -> Any:
-        """The state after the committed tokens and the drafted ones; each node of a tree is stepped once."""
-        if self._done < len(tokens):
-            self._drafted = {(): self._after(tuple(tokens[self._done :]))}
-            self._done = len(tokens)
-        return self._after(drafted)
-
-    def _after(self, drafted: tuple[int, ...]) -> Any:
-        known = len(drafted)
-        while drafted[:known] not in self._drafted:
-            known -= 1
-        state = self._drafted[drafted[:known]]
-        for end in range(known, len(drafted)):
-            state = self._drafted[drafted[: end + 1]] = self._steer.step(state, drafted[end])
-        return state
-
-    def fork(self) -> _States:
-        return _States(self._steer, self._done, self._drafted[()])
-
-
 class History:
     """The committed tokens of one row. It only grows; what is drafted lives in a `Path` beside it."""
 
@@ -142,7 +113,7 @@ class History:
         self.prompt_length = len(self.tokens)
         self._counts: dict[Scope, _Counts] = {}
         self._followers: dict[tuple[int, Scope], _Followers] = {}
-        self._states: dict[Steer, _States] = {}
+        self._states: dict[Steer, States] = {}
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -186,13 +157,15 @@ class History:
         followers.catch_up(self.tokens)
         return followers.table
 
+    def states(self, steer: Steer) -> States:
+        """What keeps the steer's states along this row."""
+        if steer not in self._states:
+            self._states[steer] = steer.follow(tuple(self.tokens[: self.prompt_length]))
+        return self._states[steer]
+
     def state(self, steer: Steer, drafted: tuple[int, ...]) -> Any:
         """What the steer has made of the committed tokens and the drafted ones after them: see `Steer.begin`."""
-        states = self._states.get(steer)
-        if states is None:
-            begun = steer.begin(tuple(self.tokens[: self.prompt_length]))
-            states = self._states[steer] = _States(steer, self.prompt_length, begun)
-        return states.at(self.tokens, drafted)
+        return self.states(steer).at(self.tokens, drafted)
 
 
 @dataclass(frozen=True, slots=True)

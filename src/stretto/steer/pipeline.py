@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..errors import NothingAllowed
 from ..models.contract import NOTHING, Want
 from .contract import Companion, Stage, Steer, require
 from .temperature import Temperature
@@ -30,6 +31,7 @@ class Pipeline:
     """
 
     steps: Sequence[Steer] = ()  # kept as a tuple
+    constraint: Steer | None = field(init=False, compare=False, repr=False)  # the strict step, if there is one
     greedy: bool = field(init=False, compare=False, repr=False)  # temperature 0: no chance
     pointwise: bool = field(init=False, compare=False, repr=False)  # no step looks at the path
     plain: bool = field(init=False, compare=False, repr=False)  # greedy, and nothing reshapes
@@ -59,6 +61,7 @@ class Pipeline:
             )
         settle = object.__setattr__  # frozen: everything is settled here, once
         settle(self, "steps", tuple(steps))
+        settle(self, "constraint", next((step for step in steps if step.strict), None))
         settle(self, "greedy", greedy)
         settle(self, "pointwise", all(step.pointwise for step in steps))
         settle(self, "plain", greedy and len(steps) == 1)
@@ -108,7 +111,7 @@ def _revive(steps: Sequence[Steer], logits: Tensor, inputs: Sequence[Tensor], no
 
     `inputs` holds what came into each stage so far, this one last. Where earlier stages removed all that this
     one allows, they yield: so a mask holds even if every allowed token is banned. Where the stage allows
-    nothing at all, the best token that came into it stays.
+    nothing at all, the best token that came into it stays; of a strict one that is an error.
     """
     logits = logits.clone()
     for node in (logits.amax(-1) == -torch.inf).nonzero()[:, 0].tolist():
@@ -118,6 +121,12 @@ def _revive(steps: Sequence[Steer], logits: Tensor, inputs: Sequence[Tensor], no
             if bool((retried > -torch.inf).any()):
                 row = retried
                 break
+        else:
+            if strict := next((step.name for step in steps if step.strict), None):
+                raise NothingAllowed(
+                    f"{strict} leaves no token at position {len(nodes.paths[node])}",
+                    hint="look at allowed_tokens and at what the model excludes by itself, or change the constraint",
+                )
         best = row.argmax()
         logits[node, best] = row[best].clamp(min=torch.finfo(row.dtype).min)
     return logits

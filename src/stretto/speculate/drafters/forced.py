@@ -1,4 +1,4 @@
-"""Tokens that are known in advance: those of a template, or those that a constraint forces."""
+"""Tokens that are known in advance: those that the request's constraint forces, or those of a template."""
 
 from __future__ import annotations
 
@@ -26,14 +26,20 @@ ENTRY = Entry(
 
 @dataclass(frozen=True, slots=True)
 class Forced(Drafter):
-    """Draft what `forcing` says must follow. Guesses only: steers and constraints decide what is chosen."""
+    """Draft what must follow under the request's constraint, or what `forcing` says. Guesses only, which are verified.
 
-    forcing: Forcing  # a template, or a constraint
+    Without either it drafts nothing.
+    """
+
+    forcing: Forcing | None = None  # such as a template; None: the request's constraint
 
     name: ClassVar[str] = "forced"
 
     def begin(self, context: Context) -> Drafting:
-        return Drafting(self, lambda row: ForcedSession(self.name, self.forcing.open(), row))
+        def session(row: Row) -> Session:
+            return HeldSession(row) if self.forcing is None else ForcedSession(self.name, self.forcing.open(), row)
+
+        return Drafting(self, session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,20 @@ class FromTemplate(Drafter):
             )
         template = Template(self.pattern)
         return Drafting(self, lambda row: ForcedSession(self.name, template.open(), row))
+
+
+class HeldSession(Session):
+    """What the row's own constraint forces. The row moves its state."""
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+
+    def propose(self, room: Room) -> Tree:
+        forced = () if self.row.held is None else self.row.held.forced(self.row.history.tokens)
+        return Tree.chain(forced[: min(room.depth, room.nodes)], source=Forced.name, score=1.0)
+
+    def fork(self, row: Row) -> Session:
+        return HeldSession(row)
 
 
 class ForcedSession(Session):

@@ -1,0 +1,80 @@
+"""What a constraint must do: say at every point of an answer which tokens keep it valid.
+
+Settings are frozen dataclasses (`Constraint`); where one text stands is a `State` that they open. The engine asks it
+once at every node at which a token is chosen, drafted ones too, masks what it excludes, lets the answer end where it
+is complete, and moves it along paths and back. Whoever writes one cares for text alone: no end token ever reaches it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..values import Checked
+from .tokens import Tokens
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .lexicon import Language
+
+MOST_FORCED = 64  # tokens that are looked for at a time
+
+
+class State(ABC):
+    """Where one text stands under a constraint; it begins with the answer, behind the prompt."""
+
+    @property
+    @abstractmethod
+    def complete(self) -> bool:
+        """Whether the text may end here."""
+
+    @abstractmethod
+    def allowed(self) -> NDArray[Any]:
+        """The tokens that may follow: bool [V]. End tokens do not count: they follow where the text is complete."""
+
+    @abstractmethod
+    def advance(self, token: int) -> bool:
+        """Take the next token. False, and nothing changes, where it may not follow."""
+
+    @abstractmethod
+    def rollback(self, count: int) -> None:
+        """Take back the newest `count` tokens: all is as if they had never come. 0 takes back none."""
+
+    @abstractmethod
+    def fork(self) -> State:
+        """A copy that goes on by itself."""
+
+    def forced(self) -> Sequence[int]:
+        """Tokens that must follow here, as far as they are known; none where there is a choice.
+
+        Those of texts that must follow may be spelled otherwise: they are drafted, and verified like any draft.
+        """
+        found: list[int] = []
+        while not self.complete and len(found) < MOST_FORCED:
+            (able,) = self.allowed().nonzero()
+            if len(able) != 1 or not self.advance(int(able[0])):
+                break
+            found.append(int(able[0]))
+        self.rollback(len(found))
+        return found
+
+
+class Constraint(metaclass=Checked):
+    """Keeps an answer valid, token by token: a frozen dataclass of its own settings."""
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "constraint"
+
+    @abstractmethod
+    def open(self, tokens: Tokens) -> State:
+        """The state before the first token of an answer. Raises InvalidRequest or Unsupported where it cannot serve.
+
+        It is called for every row; what does not depend on the row is kept in `tokens.memory`.
+        """
+
+    @property
+    def language(self) -> Language | None:
+        """The valid texts as a language, for canvases that are filled in any order; None: there is none."""
+        return None

@@ -1,0 +1,161 @@
+"""Automata that read bytes, and the states of texts that they read: what regular constraints stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .contract import State
+from .tokens import Tokens
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST = 2048  # masks that are kept; beyond, all are worked out anew
+DEAD = 0  # the number of the state behind which nothing valid comes
+LONGEST = 256  # bytes that are forced at a time
+
+
+class Machine:
+    """A deterministic automaton over bytes. Its states are numbered from 1 as they are met; rows and requests share it.
+
+    All tokens are read from a state at once: one step of an array for each byte of the longest.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        start: Hashable,
+        step: Callable[[Any, int], Hashable],
+        final: Callable[[Any], bool],
+    ) -> None:
+        """`step(state, byte)` gives a state, or what is not true where nothing valid can come of it."""
+        self.tokens = tokens
+        self._step, self._final = step, final
+        self._states: list[Any] = [None]
+        self._numbers: dict[Hashable, int] = {}
+        self._rows: dict[int, NDArray[np.int32]] = {}
+        self._masks: dict[int, NDArray[Any]] = {}
+        self._alive: dict[int, bool] = {DEAD: False}
+        self.start = self._number(start)
+
+    def final(self, state: int) -> bool:
+        """Whether a text may end there."""
+        return state != DEAD and self._final(self._states[state])
+
+    def row(self, state: int) -> NDArray[np.int32]:
+        """The states behind each byte [256]."""
+        if state not in self._rows:
+            here = self._states[state]
+            after = [self._number(self._step(here, byte)) for byte in range(256)] if state else [DEAD] * 256
+            self._rows[state] = np.array(after, np.int32)
+        return self._rows[state]
+
+    def read(self, state: int, token: int) -> int:
+        """The state behind a token; `DEAD` where it may not follow."""
+        text = self.tokens.text_of(token)
+        if not text:
+            return DEAD
+        for byte in text:
+            state = int(self.row(state)[byte])
+        return state if self.alive(state) else DEAD
+
+    def allowed(self, state: int) -> NDArray[Any]:
+        """The tokens that may follow: bool [V], not to be written to."""
+        if state not in self._masks:
+            if len(self._masks) >= MOST:
+                self._masks.clear()
+            after = self._behind(state)
+            dead = [each for each in np.unique(after).tolist() if not self.alive(each)]
+            mask = ~np.isin(after, dead)
+            mask.flags.writeable = False
+            self._masks[state] = mask
+        return self._masks[state]
+
+    def alive(self, state: int) -> bool:
+        """Whether tokens can spell a way from there to an end. Where every byte is a token they can, and none looks."""
+        if self.tokens.spells_all:
+            return state != DEAD
+        if state not in self._alive:
+            self._explore(state)
+        return self._alive[state]
+
+    def _number(self, state: Hashable) -> int:
+        if not state:
+            return DEAD
+        if state not in self._numbers:
+            self._numbers[state] = len(self._states)
+            self._states.append(state)
+        return self._numbers[state]
+
+    def _behind(self, state: int) -> NDArray[np.int32]:
+        """The states behind all tokens [V]; `DEAD` behind those that are no text."""
+        rows, lengths = self.tokens.grid
+        after = np.where(lengths > 0, state, DEAD).astype(np.int32)
+        for depth in range(rows.shape[1]):
+            (going,) = np.nonzero((lengths > depth) & (after != DEAD))
+            if not len(going):
+                break
+            states, at = np.unique(after[going], return_inverse=True)
+            steps = np.stack([self.row(state) for state in states.tolist()])
+            after[going] = steps[at, rows[going, depth]]
+        return after
+
+    def _explore(self, start: int) -> None:
+        """Find of all states that tokens lead to from one which of them lead to an end."""
+        before: dict[int, set[int]] = {start: set()}
+        left = [start]
+        while left:
+            state = left.pop()
+            for after in np.unique(self._behind(state)).tolist():
+                if after not in before:
+                    before[after] = set()
+                    left.append(after)
+                before[after].add(state)
+        able = [state for state in before if self.final(state) or self._alive.get(state, False)]
+        found = set(able)
+        while able:
+            fresh = before[able.pop()] - found
+            found |= fresh
+            able += fresh
+        self._alive |= {state: state in found for state in before}
+
+
+class Reading(State):
+    """A text that a machine reads."""
+
+    def __init__(self, machine: Machine, path: Sequence[int] = ()) -> None:
+        self.machine = machine
+        self._path = [*path] or [machine.start]  # the states behind each token, the first one before all
+
+    @property
+    def complete(self) -> bool:
+        return self.machine.final(self._path[-1])
+
+    def allowed(self) -> NDArray[Any]:
+        return self.machine.allowed(self._path[-1])
+
+    def advance(self, token: int) -> bool:
+        after = self.machine.read(self._path[-1], token)
+        if after != DEAD:
+            self._path.append(after)
+        return after != DEAD
+
+    def rollback(self, count: int) -> None:
+        assert 0 <= count < len(self._path), f"{count} tokens are taken back, of {len(self._path) - 1}"
+        del self._path[len(self._path) - count :]
+
+    def fork(self) -> Reading:
+        return Reading(self.machine, self._path)
+
+    def forced(self) -> Sequence[int]:
+        text, state = b"", self._path[-1]
+        while not self.machine.final(state) and len(text) < LONGEST:
+            (able,) = self.machine.row(state).nonzero()
+            if len(able) != 1:
+                break
+            text += bytes(able.tolist())
+            state = int(self.machine.row(state)[able[0]])
+        return self.machine.tokens.spell(text)

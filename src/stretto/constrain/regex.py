@@ -1,0 +1,42 @@
+"""Answers that match a regular expression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import InvalidRequest
+from .contract import Constraint, State
+from .encoded import in_bytes
+from .lexicon import Language
+from .machine import Machine, Reading
+from .pattern import Pattern
+from .tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Regex(Constraint):
+    """The whole answer matches the pattern. What patterns may hold is told in `constrain/pattern.py`."""
+
+    pattern: str  # such as [a-z]+ or (yes|no)\\.
+
+    name: ClassVar[str] = "regex"
+
+    def __post_init__(self) -> None:
+        if not in_bytes(Pattern(self.pattern, empty=True)).start:
+            raise InvalidRequest(f"the pattern {self.pattern!r} matches no text", hint="mend the classes in it")
+
+    def open(self, tokens: Tokens) -> State:
+        if self not in tokens.memory:
+            tokens.require_text(self.name)
+            pattern = in_bytes(Pattern(self.pattern, empty=True))
+            tokens.memory[self] = Machine(
+                tokens, pattern.start, lambda places, byte: pattern.step(places, chr(byte)), pattern.done
+            )
+        return Reading(tokens.memory[self])
+
+    @property
+    def language(self) -> Language:
+        pattern = Pattern(self.pattern, empty=True)
+        empty = " | ε" if pattern.done(pattern.start) else ""
+        return Language.of(f"answer -> TEXT{empty}", {"TEXT": pattern})

@@ -1,0 +1,91 @@
+"""The tokens of a model as constraints see them: the bytes that each of them spells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..errors import Unsupported
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Grid(NamedTuple):
+    """The bytes of all tokens, one below the other."""
+
+    rows: NDArray[np.uint8]  # [V, L], 0 beyond a token's end
+    lengths: NDArray[np.int64]  # [V]; 0 for tokens that spell nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """What each token spells, where an answer may end, and what constraints have worked out about both.
+
+    Answers are texts of bytes: a token may hold a part of a character.
+    """
+
+    pieces: Sequence[bytes | None]  # V; None for tokens that are no text: special ones, padding
+    ends: frozenset[int] = frozenset()  # end tokens; they are no text
+    encode: Callable[[str], list[int]] | None = None  # how the tokenizer writes a text
+    memory: dict[object, Any] = field(default_factory=dict)  # of constraints, by their settings
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @cached_property
+    def texts(self) -> dict[bytes, list[int]]:
+        """The tokens that spell each text."""
+        found: dict[bytes, list[int]] = {}
+        for token, piece in enumerate(self.pieces):
+            if piece and token not in self.ends:
+                found.setdefault(piece, []).append(token)
+        return found
+
+    @cached_property
+    def spells_all(self) -> bool:
+        """Whether every single byte is a token, so that any text can be written."""
+        return all(bytes([byte]) in self.texts for byte in range(256))
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The bytes as one array."""
+        pieces = [b"" if token in self.ends else piece or b"" for token, piece in enumerate(self.pieces)]
+        longest = max(map(len, pieces), default=0)
+        rows = np.frombuffer(b"".join(piece.ljust(longest, b"\0") for piece in pieces), np.uint8)
+        return Grid(rows.reshape(len(pieces), longest), np.array([len(piece) for piece in pieces], np.int64))
+
+    def text_of(self, token: int) -> bytes:
+        """What a token spells; nothing where it is no text."""
+        return b"" if token in self.ends else self.pieces[token] or b""
+
+    def spell(self, text: bytes) -> list[int]:
+        """Tokens that spell a text: the tokenizer's own where it has them, else the longest ones that fit.
+
+        It ends early where no token goes on.
+        """
+        if self.encode is not None:
+            written = self.encode(text.decode("utf-8", "ignore"))
+            if b"".join(map(self.text_of, written)) == text:
+                return written
+        found: list[int] = []
+        at, longest = 0, self.grid.rows.shape[1]
+        while at < len(text):
+            sizes = range(min(longest, len(text) - at), 0, -1)
+            size = next((size for size in sizes if text[at : at + size] in self.texts), 0)
+            if not size:
+                break
+            found.append(self.texts[text[at : at + size]][0])
+            at += size
+        return found
+
+    def require_text(self, name: str) -> None:
+        """Raise Unsupported where no token spells anything."""
+        if not self.texts:
+            raise Unsupported(
+                f"{name} speaks of text, and there is no tokenizer", hint="load one with the model, or give token ids"
+            )

@@ -1,0 +1,51 @@
+"""The step of the pipeline that a constraint works in: what it does not allow is removed, at every node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+
+from ..constrain.contract import Constraint
+from ..constrain.held import Held
+from ..constrain.tokens import Tokens
+from ..errors import NothingAllowed
+from .contract import Stage, Steer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .nodes import Nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Constrained(Steer):
+    """A constraint over the tokens of one model. Behind the end of a text, where nothing counts, it removes nothing."""
+
+    constraint: Constraint
+    tokens: Tokens
+
+    stage: ClassVar[Stage] = Stage.MASK
+    strict: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # it bears the constraint's
+        return self.constraint.name
+
+    def follow(self, prompt: Sequence[int]) -> Held:
+        return Held(self.constraint.open(self.tokens), self.tokens.ends, len(prompt))
+
+    def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
+        shut = np.zeros(logits.shape, bool)  # [N, V]
+        for node, (path, standing) in enumerate(zip(nodes.paths, nodes.states(self), strict=True)):
+            if standing.allowed is not None:
+                np.logical_not(standing.allowed, out=shut[node])
+            elif standing.broken and not path.drafted:
+                raise NothingAllowed(
+                    f"what the method has committed breaks {self.name}",
+                    hint="use the acceptor 'exact', or another method",
+                )
+        return logits.masked_fill(torch.from_numpy(shut).to(logits.device), -torch.inf)
