@@ -3,17 +3,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-oldest lint clean
+# Tests keep the bytecode of what they load, also where the environment says not to: each process would compile it anew.
+# Each worker begins with a half of the files and takes from the other's rest, so that most models are loaded once.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
+
+.PHONY: demo test test-wide test-oldest lint clean
 
 demo: $(VENV)/installed
 	@$(BIN)/stretto demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n auto
+	$(PYTEST)
+
+# The same with every combination where `test` tries every pair.
+test-wide: $(VENV)/installed-dev
+	STRETTO_WIDE=1 $(PYTEST)
 
 # What drives transformers' modules, once more, over the oldest release that is supported.
 test-oldest: $(VENV)/installed-oldest
-	PYTHONPATH=$(abspath $(VENV))/oldest $(BIN)/python -m pytest -n auto tests/models tests/laws/test_real_models.py \
+	PYTHONPATH=$(abspath $(VENV))/oldest $(PYTEST) tests/models tests/laws/test_real_models.py \
 		tests/bench/test_replay.py tests/bench/test_rounds.py tests/bench/test_shape.py
 
 lint: $(VENV)/installed-dev

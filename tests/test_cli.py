@@ -68,12 +68,6 @@ def engine(model):
     return Engine.load(model)
 
 
-@pytest.fixture(autouse=True)
-def cache_folder(tmp_path, monkeypatch):
-    """Where clocks remember what they measured: not in the user's own cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-
 @pytest.fixture
 def run(capsys, monkeypatch):
     """Runs a command: (status, standard output, standard error)."""
@@ -540,7 +534,8 @@ def test_verify_shows_the_first_difference(run, model, engine, monkeypatch):
 # -- clock --------------------------------------------------------------------------------------------
 
 
-def test_clock_prints_what_it_measured(run, model, monkeypatch):
+def test_clock_prints_what_it_measured(run, model, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where nothing is remembered yet
     begin = [1]  # milliseconds of a window of one token; each measurement is slower than the last
 
     def measure(_, rows=1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,11 @@ PARTS += ["diffuse/lookaheads", "diffuse/constraints"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def module_of(file: Path) -> tuple[str, ...]:
     parts = file.relative_to(PACKAGE).with_suffix("").parts
     return parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts
@@ -65,7 +71,7 @@ def imports_of(file: Path) -> set[tuple[str, ...]]:
     """Modules of this package that a file imports, as paths below the package."""
     package = file.relative_to(PACKAGE).parts[:-1]
     found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             target = (*base, *(node.module.split(".") if node.module else ()))
@@ -112,7 +118,7 @@ def test_a_part_never_imports_another_part_of_its_kind():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_no_function_is_long(file):
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.FunctionDef):
             documented = node.body[0] if ast.get_docstring(node) else None
             skipped = documented.end_lineno - documented.lineno + 1 if documented else 0
@@ -125,34 +131,36 @@ def test_the_import_is_light():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "--help",
-        "--version",
-        "methods",
-        "methods --parts --json",
-        "methods fuse+multi",
-        "methods nosuch",
-        "generate --help",
-        "generate --nosuch x",
-        "generate --method nosuch x",
-        "generate --method lookup+auto x",
-        "generate --temperature -3 x",
-        "chat --method fuse(nosuch=1)",
-        "verify --help",
-        "bench --help",
-    ],
-)
-def test_commands_that_compute_nothing_load_no_model_stack(words):
-    """`torch._C` and `numpy._core` are there as soon as these packages are run, not only named."""
+COMPUTES_NOTHING = [
+    "--help",
+    "--version",
+    "methods",
+    "methods --parts --json",
+    "methods fuse+multi",
+    "methods nosuch",
+    "generate --help",
+    "generate --nosuch x",
+    "generate --method nosuch x",
+    "generate --method lookup+auto x",
+    "generate --temperature -3 x",
+    "chat --method fuse(nosuch=1)",
+    "verify --help",
+    "bench --help",
+]
+
+
+def test_commands_that_compute_nothing_load_no_model_stack():
+    """`torch._C` and `numpy._core` are there as soon as these packages are run, not only named; one after the other."""
     script = f"""
 import sys, stretto.cli
-try:
-    stretto.cli.main({words.split()!r})
-except SystemExit:
-    pass
-print([m for m in ("torch._C", "transformers", "numpy._core", "tokenizers", "safetensors") if m in sys.modules])
+for words in {COMPUTES_NOTHING!r}:
+    try:
+        stretto.cli.main(words.split())
+    except SystemExit:
+        pass
+    stack = [m for m in ("torch._C", "transformers", "numpy._core", "tokenizers", "safetensors") if m in sys.modules]
+    print("after", words, stack, file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[-1] == "[]", done.stdout
+    told = [line for line in done.stderr.splitlines() if line.startswith("after ")]
+    assert told == [f"after {words} []" for words in COMPUTES_NOTHING]

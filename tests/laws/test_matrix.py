@@ -1,4 +1,4 @@
-"""The whole matrix: every drafter × every steer × greedy and seeded × alone and five side by side × two planners.
+"""The whole matrix: every drafter × every steer × greedy and seeded, five side by side and alone, by two planners.
 
 Rows of one batch differ in prompt, steer, seed and in how they end. What is expected is decoded token by token, once
 for all drafters.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import Any
 
 import pytest
 import torch
@@ -36,6 +37,7 @@ from stretto.steer.pipeline import Pipeline
 from stretto.steer.report import log_probability, top_log_probabilities
 from stretto.steer.temperature import Temperature
 from stretto.text import Text
+from wide import WIDE
 
 TARGET = LastTwo(V, seed=1)
 PROMPTS = [(0, 1, 2), (3,), (2, 2, 1, 0, 3, 1), (1, 0), (0, 1, 2, 0, 1, 3, 0, 1, 2)]
@@ -191,13 +193,31 @@ def test_the_matrix_is_whole():
         assert len({case.prompt for case in batch}) > 1 and len({case.steers for case in batch}) > 1
 
 
-@pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
-@pytest.mark.parametrize("drafter", admitted().values(), ids=admitted())
-@pytest.mark.parametrize("size", [1, BATCH])
-def test_every_cell_gives_plain_decoding(size, drafter, planner):
+def cells() -> list[Any]:
+    """Every drafter with every row side by side, and with every other row alone; the planners take turns.
+
+    Where tests are WIDE, everything with everything.
+    """
+    return [
+        pytest.param(
+            size,
+            drafter,
+            planner,
+            slice(None) if WIDE or size > 1 else slice(turn // 2 % 2, None, 2),
+            id=f"{size}-{name}-{planned}",
+        )
+        for turn, (name, drafter) in enumerate(admitted().items())
+        for at, size in enumerate((1, BATCH), start=turn)
+        for there, (planned, planner) in enumerate(PLANNERS.items())
+        if WIDE or at % len(PLANNERS) == there
+    ]
+
+
+@pytest.mark.parametrize(("size", "drafter", "planner", "some"), cells())
+def test_every_cell_gives_plain_decoding(size, drafter, planner, some):
     """Tokens, how rows end, and both reported log-probabilities; what parts remember goes on from batch to batch."""
     context = Context(TARGET, SimulatedClock(), lambda name: TARGET)
-    for cases in batches(size):
+    for cases in list(batches(size))[some]:
         loop = Speculate(drafter, Exact(), planner).loop(context, TARGET.new_cache(rows=size, slots=4))
         rows = [case.row(loop.cache.open()) for case in cases]
         for row in rows:

@@ -34,9 +34,22 @@ def stories_engine(shared_data, tmp_path_factory):
     return Engine.load(str(folder)), str(folder)
 
 
-def assert_same(engine, prompts, method, settings):
+@pytest.fixture(scope="module")
+def plainly():
+    """What plain decoding gives, once for all methods."""
+    known = {}
+
+    def answers(engine, prompts, settings):
+        key = repr((engine.model.name, prompts, settings))
+        if key not in known:
+            known[key] = engine.generate(prompts, "plain", **settings)
+        return known[key]
+
+    return answers
+
+
+def assert_same(plain, engine, prompts, method, settings):
     """Equal tokens; where they part, the two best scores must be a tie."""
-    plain = engine.generate(prompts, "plain", **settings)
     fast = engine.generate(prompts, method, **settings)
     alone = [engine.generate(prompt, method, **settings) for prompt in prompts]
     for expected, *others in zip(plain, fast, alone, strict=True):
@@ -58,22 +71,24 @@ def gap_where_they_part(engine, first, second, settings):
 @pytest.mark.parametrize(
     "method", ["lookup", "lookup(matches=3)+fixed(12)", "draft(model=zoo/draft)", "draft(model=zoo/draft)+fixed(4)"]
 )
-def test_zoo(zoo_engine, method, settings):
+def test_zoo(zoo_engine, plainly, method, settings):
     prompts = [
         [{"role": "user", "content": "Sort these numbers: 41 7 23 15 7"}],
         [{"role": "user", "content": "Repeat: red blue green red blue green red blue"}],
         "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n",
     ]
     prompts = [zoo_engine.encode(prompt) for prompt in prompts]
-    assert_same(zoo_engine, prompts, method, {"max_new_tokens": 40, **settings})
+    settings = {"max_new_tokens": 32, **settings}
+    assert_same(plainly(zoo_engine, prompts, settings), zoo_engine, prompts, method, settings)
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("method", ["lookup+fixed(6)", "lookup(matches=4)+fixed(12)", "draft(model={itself})+fixed(5)"])
-def test_stories(stories_engine, method, settings):
+def test_stories(stories_engine, plainly, method, settings):
     engine, folder = stories_engine
     prompts = [engine.encode(text) for text in ("Once upon a time", "Lily and Tom went", "The big dog said")]
-    fast = assert_same(engine, prompts, method.format(itself=folder), {"max_new_tokens": 60, **settings})
+    settings = {"max_new_tokens": 40, **settings}
+    fast = assert_same(plainly(engine, prompts, settings), engine, prompts, method.format(itself=folder), settings)
     if method.startswith("draft"):  # a model that drafts for itself is never rejected
         assert all(answer.counters.accepted >= answer.counters.drafted - 1 for answer in fast)
 

@@ -26,7 +26,7 @@ STEERS = {name: part for name, part in catalogue.parts().items() if part.kind ==
 EXAMPLES: list[Steer] = [example for steer in STEERS.values() for example in steer.examples()]
 CASES = [pytest.param(step, id=repr(step)) for step in EXAMPLES]
 ACTIVE = [pytest.param(step, id=repr(step)) for step in EXAMPLES if not step.idle]
-SAMPLES = 50_000
+SAMPLES = 20_000
 
 TOKEN = st.integers(0, VOCABULARY - 1)
 TAIL = st.lists(TOKEN, max_size=4).map(tuple)

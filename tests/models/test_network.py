@@ -65,8 +65,16 @@ def reference(family: str) -> PreTrainedModel:
 
 def truth(reference: PreTrainedModel, tokens: list[int], **settings: Any) -> Tensor:
     """The module's own logits after each token: [T, V]."""
+    if not settings:
+        return said(reference, tuple(tokens))
     with torch.inference_mode():
         return reference(input_ids=torch.tensor([tokens]), use_cache=False, **settings).logits[0]
+
+
+@remember
+def said(reference: PreTrainedModel, tokens: tuple[int, ...]) -> Tensor:
+    with torch.inference_mode():
+        return reference(input_ids=torch.tensor([tokens]), use_cache=False).logits[0]
 
 
 def feed(network: Network, cache: Cache, row: int, tokens: list[int]) -> Tensor:

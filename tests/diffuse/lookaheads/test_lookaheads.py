@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from diffuse.canvases import answer, context
-from laws.test_diffusion import NEEDED
+from laws.test_diffusion import NEEDED, parsed
 from models.masked_checkpoints import save
 from stretto import catalogue, method
 from stretto.diffuse.contract import Canvas, Delta, Future, Lookahead, Looking
@@ -25,6 +25,7 @@ from stretto.models.load import load
 from stretto.models.masked import Masking
 from stretto.models.table import ExactJoint, MaskedTable, scripted
 from stretto.request import Request
+from wide import WIDE
 
 MASK, END = 5, 1
 LOOKAHEADS = ["freedave(4)", "freedave(2,eager=false)", "freedave(3,together=false)", "ssd(3)", "ssd(3,reuse=false)"]
@@ -143,7 +144,7 @@ def test_an_eager_round_goes_on_in_the_next_block(size: int, refresh: str) -> No
 
 @pytest.mark.parametrize("text", ["freedave(1)", "ssd(0)", "ssd(1)"])
 def test_the_least_setting_is_static_decoding_in_rounds_too(text: str) -> None:
-    model, prompts = fifty_models(4, 6)
+    model, prompts = many_models(4, 6)
     static = answer(model, prompts, "low-confidence", max_new_tokens=6)
     for found, other in zip(answer(model, prompts, f"low-confidence+{text}", max_new_tokens=6), static, strict=True):
         same(found, other)
@@ -154,9 +155,9 @@ def test_the_least_setting_is_static_decoding_in_rounds_too(text: str) -> None:
 # -- equality -------------------------------------------------------------------------------------------
 
 
-def fifty_models(seed: int, size: int) -> tuple[MaskedTable, list[list[int]]]:
-    """One leaning model for each of these prompts: side by side in a batch, a row is decoded by a model of its own."""
-    prompts = [list(each) for each in itertools.product(range(5), repeat=3)][:50]
+def many_models(seed: int, size: int) -> tuple[MaskedTable, list[list[int]]]:
+    """One leaning model for each of 25 prompts: side by side in a batch, a row is decoded by a model of its own."""
+    prompts = [list(each) for each in itertools.product(range(5), repeat=3)][:50:2]
     habits = np.random.default_rng(seed).normal(size=(5, 5, 5, 3 + size, 6)) * 2.5
     moods = MaskedTable.random_masked(6, seed, Masking(MASK), sharpness=0.8)
 
@@ -167,11 +168,11 @@ def fifty_models(seed: int, size: int) -> tuple[MaskedTable, list[list[int]]]:
 
 
 @pytest.mark.parametrize("order", ["low-confidence({})", "ranked(steps={})", "ranked(by=margin,steps={})"])
-def test_equal_to_static_decoding_on_two_hundred_models(order: str) -> None:
+def test_equal_to_static_decoding_on_a_hundred_models(order: str) -> None:
     """One token a step and two, with blocks and without; the same rounds with either name where there is one block."""
     cases = [(6, "", 3), (3, "", 2), (6, "+blocks(3)", 5), (3, "+blocks(3)", 2)]
     for seed, (steps, blocks, depth) in enumerate(cases):
-        model, prompts = fifty_models(seed, 6)
+        model, prompts = many_models(seed, 6)
         settings = {"max_new_tokens": 6, "end_tokens": ()}
         text = order.format(steps) + blocks
         static = answer(model, prompts, text, **settings)
@@ -184,7 +185,7 @@ def test_equal_to_static_decoding_on_two_hundred_models(order: str) -> None:
             rounds.append([each.counters.rounds for each in found])
         assert sum(rounds[0]) < sum(each.counters.rounds for each in static)
         assert blocks or rounds[0] == rounds[1]
-        assert len({tuple(each.tokens) for each in static}) > 40  # they are many models
+        assert len({tuple(each.tokens) for each in static}) > 20  # they are many models
 
 
 def combinations() -> Iterator[list[str]]:
@@ -196,7 +197,7 @@ def combinations() -> Iterator[list[str]]:
 
 def fits(text: str, model: MaskedTable, pipeline: Any) -> bool:
     try:
-        method.check(method.parse(text), model, pipeline)
+        method.check(parsed(text), model, pipeline)
     except StrettoError as error:
         assert error.hint
         return False
@@ -206,13 +207,13 @@ def fits(text: str, model: MaskedTable, pipeline: Any) -> bool:
 @pytest.mark.parametrize("world", WORLDS)
 def test_equal_with_every_part_that_fits(world: str) -> None:
     """Sampled with a seed, in a batch of unequal prompts: each row's steps are those without a lookahead."""
-    model, saved = WORLDS[world], 0
+    model, saved, times = WORLDS[world], 0, 2 if WIDE else 1
     tried: Counter[str] = Counter()
     settings: dict[str, Any] = {"temperature": 0.8, "seed": 5, "max_new_tokens": NEW, "end_tokens": [END]}
     pipeline = Request(temperature=0.8).pipeline(frozenset([END]))
     for number, parts in enumerate(combinations()):
         text = "+".join(parts)
-        if min(tried[part] for part in parts) >= 2 or not fits(text, model, pipeline):
+        if min(tried[part] for part in parts) >= times or not fits(text, model, pipeline):
             continue
         lookahead = LOOKAHEADS[number % len(LOOKAHEADS)]
         if not fits(f"{text}+{lookahead}", model, pipeline):
