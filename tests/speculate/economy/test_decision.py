@@ -170,4 +170,4 @@ def test_a_price_is_the_least_of_late():
     price.add(0.05)
     assert price.seconds == 0.05
     price.add(7.0)  # a hiccup
-    assert price.seconds == pytest.approx(CREEP * 0.05)
+    assert price.seconds == pytest.approx((1 + CREEP) * 0.05)

@@ -9,7 +9,7 @@ from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.speculate.contract import Drafting, Outcome
 from stretto.speculate.economy.shapes import likeliest
-from stretto.speculate.planners.propd import Line, ProPD, ProPDPlanning
+from stretto.speculate.planners.propd import Line, ProPD
 from stretto.tree import Tree
 
 
@@ -17,12 +17,11 @@ class Rounds:
     """A world in which a round of n nodes takes a + b · n, whatever the clock believes."""
 
     def __init__(self, a: float, b: float, settings: ProPD, clock=SimulatedClock(1.0, 0.05), free: bool = False):
-        self.a, self.b, self.time = a, b, 0.0
+        self.a, self.b = a, b
         drafting = Drafting("s", lambda row: None)
         drafting.free = free
         context = Context(None, clock, lambda name: None)
-        known = settings.begin(context, drafting)._known
-        self.plan = ProPDPlanning(settings, context, drafting, known, now=lambda: self.time)
+        self.plan = settings.begin(context, drafting)
 
     def run(self, rounds: int, rate: float, rows: int = 1) -> list[int]:
         """Decode with children accepted in rank order by a falling chance; the nodes of each round."""
@@ -32,10 +31,10 @@ class Rounds:
             trees = [filled(shape) for shape in shapes]
             trees = self.plan.trim(range(rows), trees)
             sizes.append(len(trees[0]))
-            self.time += self.a + self.b * rows * len(trees[0])
+            seconds = self.a / rows + self.b * len(trees[0])  # a row's share
             for row, tree in enumerate(trees):
                 committed = [0 if chance.random() < rate else 1 + (chance.random() < 0.5) for _ in range(6)]
-                self.plan.learn(row, tree, Outcome(tree, [], committed), 0.0)
+                self.plan.learn(row, tree, Outcome(tree, [], committed, seconds=seconds), 0.0)
         return sizes
 
 
@@ -113,8 +112,7 @@ def test_before_slopes_are_seen_the_clocks_curve_is_scaled():
     assert world.plan.cost(4) == pytest.approx(1.4)
     for seconds in (50.0, 2.4):  # in the first round the drafter reads the prompt: that does not count
         world.plan.trim([None], [Tree.chain([1] * 2)])
-        world.time += seconds
-        world.plan.learn(None, Tree.chain([1] * 2), Outcome(Tree(), [], [0]), 0.0)
+        world.plan.learn(None, Tree.chain([1] * 2), Outcome(Tree(), [], [0], seconds=seconds), 1.0)
         world.plan.rooms([None])
     assert world.plan.cost(2) == pytest.approx(2.4) and world.plan.cost(4) == pytest.approx(2.8)
 
@@ -145,9 +143,8 @@ def test_a_round_is_as_large_as_its_largest_tree():
     for _ in range(2):  # in the first the drafter reads the prompts
         world.plan.rooms("ab")
         world.plan.trim("ab", trees)
-        world.time += 2.5
         for row, tree in zip("ab", trees, strict=True):
-            world.plan.learn(row, tree, Outcome(tree, [], [0]), 0.0)
+            world.plan.learn(row, tree, Outcome(tree, [], [0], seconds=1.25), 0.25)
     world.plan.rooms("ab")
     assert world.plan._lines[2].mean == (4.0, 2.5)
 

@@ -17,7 +17,7 @@ from ..contract import Outcome
 from .acceptance import ByLook, depth_class, score_class
 
 LONGEST = 128  # rounds of a pause
-CREEP = 1.05  # by how much at most a price is believed to have risen at once
+CREEP = 0.05  # weight of an observation that something takes longer than believed; one that it takes less is believed
 SWIFT = 0.9  # weight of earlier rounds in how fast decoding is of late: about the last 10 count
 RECENT = 0.9  # weight of earlier times, each time a costly drafter is asked
 STEADY = 0.95  # weight of earlier rounds in how the clock compares with what windows take
@@ -67,7 +67,10 @@ class Price:
 
     def add(self, seconds: float) -> None:
         """It took so long now."""
-        self.seconds = seconds if self.seconds is None else min(seconds, CREEP * self.seconds)
+        if self.seconds is None or seconds < self.seconds:
+            self.seconds = seconds
+        else:
+            self.seconds += CREEP * (min(seconds, 2 * self.seconds) - self.seconds)
 
 
 @dataclass(slots=True)

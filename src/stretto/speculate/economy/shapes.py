@@ -187,6 +187,16 @@ class ShapedPlanning(Planning):
         """Seconds of a round of the current batch, drafting left out, whose largest tree has so many nodes."""
         return self._clock.cost(1 + nodes, self._rows)
 
+    def best_shape(self, width: int) -> Shape:
+        """Of the trees of the likeliest places, at most so many children wide, the one of most tokens per second."""
+        level, known = self._known.level.seconds or 0.0, self._known.rates
+        best, best_yield = Shape(), 0.0
+        for depth in range(1 if level else self._room.depth, self._room.depth + 1):  # free levels: the deepest wins
+            shape, gain = most_paying(likeliest(known.of, self._room.nodes, depth, width), self.cost, level)
+            if gain > best_yield:
+                best, best_yield = shape, gain
+        return best
+
     def rooms(self, rows: Sequence[Row]) -> list[Room]:
         self.settle(usual=not self._reading)
         self._rows = len(rows)

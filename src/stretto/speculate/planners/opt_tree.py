@@ -67,14 +67,17 @@ class OptTreePlanning(Planning):
 
     def rooms(self, rows: Sequence[Row]) -> list[Room]:
         settings = self._settings
-        return [Room(settings.nodes, settings.depth, more=Growth(settings)) for _ in rows]
+        return [Room(settings.nodes, settings.depth, more=ExpectedLength(settings)) for _ in rows]
 
     def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
         return [keep_best(tree, reaches(tree), self._settings.nodes) for tree in trees]
 
+    def estimate(self, row: Row, tree: Tree) -> list[float]:
+        return reaches(tree)
 
-class Growth:
-    """Watches one tree grow: is the expected length still rising?
+
+class ExpectedLength:
+    """Watches one tree grow: does its expected length still rise?
 
     It remembers the sum of each level, because a drafter may have dropped nodes since that counted then.
     """

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import ClassVar
 
 from ...context import Context
@@ -14,7 +13,7 @@ from ...row import Row
 from ...tree import Tree
 from ..contract import Drafting, Outcome, Planner, Planning, Room
 from ..economy.decision import Price
-from ..economy.shapes import ByPlace, Known, Shape, ShapedPlanning, likeliest, most_paying
+from ..economy.shapes import ByPlace, Known, Shape, ShapedPlanning
 
 ENTRY = Entry(
     name="propd",
@@ -32,8 +31,9 @@ ENTRY = Entry(
 class ProPD(Planner):
     """n* = argmax L(n) / T(n): L from a moving average per depth and rank, T = a + b · n from recent rounds.
 
-    T is fitted by least squares in which recent rounds weigh more, drafting included, anew for each number of rows.
-    While all rounds were of one size the slope cannot be seen: then the clock's curve is taken, scaled to them.
+    T is fitted by least squares in which recent rounds weigh more, anew for each number of rows; what drafting a level
+    took of late is added. While all rounds were of one size the slope cannot be seen: then the clock's curve is taken,
+    scaled to them.
     """
 
     most: int = 64  # nodes, ≥ 1
@@ -89,28 +89,17 @@ class Line:
 
 
 class ProPDPlanning(ShapedPlanning):
-    """Times rounds and plans by them."""
+    """Plans by what rounds took."""
 
-    def __init__(
-        self,
-        settings: ProPD,
-        context: Context,
-        drafting: Drafting,
-        known: Known,
-        now: Callable[[], float] = perf_counter,  # seconds
-    ) -> None:
+    def __init__(self, settings: ProPD, context: Context, drafting: Drafting, known: Known) -> None:
         super().__init__(context, drafting, known, Room(settings.most, settings.depth))
         self._settings = settings
-        self._now = now
         self._lines: dict[int, Line] = {}  # number of rows -> the regression
-        self._begun: float | None = None  # when the round that runs began; None: it was timed already
-        self._nodes = 0  # of its largest tree
-        self._taken: float | None = None  # what it took, once it is over
+        self._nodes = 0  # of the round's largest tree
+        self._taken = 0.0  # seconds of the round, as far as its rows have learnt
 
     def choose(self) -> Shape:
-        settings = self._settings
-        shape = likeliest(self._known.rates.of, settings.most, settings.depth, settings.width)
-        return most_paying(shape, self.cost, 0.0)[0]  # drafting is in the regression
+        return self.best_shape(self._settings.width)
 
     def cost(self, nodes: int) -> float:
         line = self._lines.get(self._rows)
@@ -125,15 +114,10 @@ class ProPDPlanning(ShapedPlanning):
 
     def settle(self, usual: bool) -> None:
         super().settle(usual)
-        if self._taken is not None and usual:
+        if self._taken and usual:
             line = self._lines.setdefault(self._rows, Line(self._settings.recent))
             line.add(self._nodes, self._taken)
-        self._taken = None
-
-    def rooms(self, rows: Sequence[Row]) -> list[Room]:
-        rooms = super().rooms(rows)
-        self._begun = self._now()
-        return rooms
+        self._taken = 0.0
 
     def trim(self, rows: Sequence[Row], trees: list[Tree]) -> list[Tree]:
         kept = super().trim(rows, trees)
@@ -141,7 +125,5 @@ class ProPDPlanning(ShapedPlanning):
         return kept
 
     def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
-        if self._begun is not None:  # the first row to learn: the round's own work is done
-            self._taken = self._now() - self._begun
-            self._begun = None
+        self._taken += outcome.seconds
         super().learn(row, proposed, outcome, draft_seconds)

@@ -174,6 +174,9 @@ class SmartSpecPlanning(Planning):
             self._running = (context, len(rows) * (1 + max(map(len, trees))), self._now())
         return trees
 
+    def estimate(self, row: Row, tree: Tree) -> list[float]:
+        return reaches(tree)
+
     def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
         if self._running is not None:  # the first row to learn: the forward is done
             context, tokens, begun = self._running

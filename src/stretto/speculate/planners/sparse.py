@@ -10,7 +10,7 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ..contract import Drafting, Planner, Planning, Room
 from ..economy.decision import Price
-from ..economy.shapes import ByPlace, Known, Shape, ShapedPlanning, likeliest, most_paying
+from ..economy.shapes import ByPlace, Known, Shape, ShapedPlanning
 
 ENTRY = Entry(
     name="sparse-tree",
@@ -59,13 +59,4 @@ class SparsePlanning(ShapedPlanning):
         self._settings = settings
 
     def choose(self) -> Shape:
-        settings, known = self._settings, self._known
-        level_seconds = known.level.seconds or 0.0
-        depths = range(1, settings.depth + 1) if level_seconds else (settings.depth,)  # free levels: the deepest wins
-        best, best_yield = Shape(), 0.0
-        for depth in depths:
-            shape = likeliest(known.rates.of, settings.most, depth, settings.width)
-            shape, gain = most_paying(shape, self.cost, level_seconds)
-            if gain > best_yield:
-                best, best_yield = shape, gain
-        return best
+        return self.best_shape(self._settings.width)
