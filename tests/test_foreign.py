@@ -29,7 +29,7 @@ from stretto.errors import InvalidRequest, Unsupported
 from stretto.foreign import processors
 from stretto.models.clock import SimulatedClock
 from stretto.models.lean import lean_or_none
-from stretto.recall import recalled
+from stretto.object_state import state_of
 from stretto.request import Request
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.drafters.tree import DraftTree
@@ -197,9 +197,9 @@ def test_what_remembers_is_refused(world, given):
 
 def test_nothing_is_written_into_what_was_given(world):
     given = SequenceBiasLogitsProcessor([[[3], 2.0]])
-    before = recalled(given)
+    before = state_of(given)
     world.generate([0, 1], "lookup", steers=[given], max_new_tokens=5)
-    assert recalled(given)[0] == before[0]
+    assert state_of(given)[0] == before[0]
 
     def overwriting(ids, scores):
         ids.zero_()

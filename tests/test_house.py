@@ -28,7 +28,7 @@ FLOORS = [  # an import goes down this list, never up
         "catalogue",
         "request",
         "foreign",
-        "recall",
+        "object_state",
         "text",
         "spelling",
         "messages",

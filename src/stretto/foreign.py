@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from .errors import InvalidRequest, Unsupported
-from .recall import recalled
+from .object_state import state_of
 from .row import Stopper
 from .steer.contract import Stage, Steer
 from .values import shown
@@ -92,7 +92,7 @@ class Processor(Steer):
             self._settled[:] = self._settle(ids, scores)
         call, before = self._settled
         found = _asked(call, ids, scores.clone())
-        if recalled(call) != before:
+        if state_of(call) != before:
             self._refuse()
         if not isinstance(found, torch.Tensor) or found.shape != scores.shape or bool(found.isnan().any()):
             gave = f"{tuple(found.shape)}" if isinstance(found, torch.Tensor) else shown(found)
@@ -112,12 +112,12 @@ class Processor(Steer):
             raise Unsupported(
                 f"{named(self.call)} cannot be copied: {type(error).__name__}", hint="give a plain function"
             ) from error
-        before = recalled(one)
+        before = state_of(one)
         _asked(one, ids, scores.clone())
         if one is not self.call:
-            before = recalled(one)
+            before = state_of(one)
             _asked(two, ids.repeat(1, 2), scores.flip(-1))
-        if recalled(one) != before or recalled(two) != before:
+        if state_of(one) != before or state_of(two) != before:
             self._refuse()
         return one, before
 

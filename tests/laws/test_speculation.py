@@ -306,8 +306,8 @@ def test_a_draft_model_reads_what_was_committed():
         committed += [3, 3] if agreed == 1 else []  # as when another drafter's branch was accepted
         row.history.extend(committed)
         session.advance(Outcome(tree, list(range(agreed)), committed))
-        reader = session.reader
-        held = [int(key) for key in reader.second.cache.keys(reader.cache_row, 0)[0, :, 0]]
+        draft = session.draft
+        held = [int(key) for key in draft.small.cache.keys(draft.cache_row, 0)[0, :, 0]]
         assert held == row.history.tokens[: len(held)] and len(held) < len(row.history.tokens)
 
 

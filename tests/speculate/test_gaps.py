@@ -14,7 +14,7 @@ from stretto.models.reading import read, skip
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.loop import Speculate
-from stretto.speculate.second import Second
+from stretto.speculate.small_model import SmallModel
 from stretto.steer.choice import Rule
 from stretto.steer.path import History
 from stretto.tree import ROOT
@@ -49,7 +49,7 @@ def test_rows_with_gaps_are_decoded_as_without(name, pipeline):
             assert loop.cache.following(row.cache_row) == len(row.history.tokens) - 1
         loop.step()
         drafting = loop.usual.drafting
-        if (reading := getattr(drafting, "second", None)) is not None:
+        if (reading := getattr(drafting, "small", None)) is not None:
             if hasattr(drafting, "wait"):
                 drafting.wait()
             for row in reading.cache.rows:
@@ -73,19 +73,19 @@ def test_reading_goes_on_at_the_position_and_not_at_the_slot():
 
 
 def test_a_reader_goes_on_at_the_position_and_not_at_the_slot():
-    second = Second(Context(MODEL, SimulatedClock(), lambda name: MODEL), MODEL)
+    second = SmallModel(Context(MODEL, SimulatedClock(), lambda name: MODEL), MODEL)
     row = Row(History(PROMPT), -1, Rule(GREEDY), Limits(9))
-    reader = second.open(row)
-    second.read([reader], [[ROOT]])
-    second.cache.keep(reader.cache_row, 2, range(5, len(PROMPT)))
-    assert reader.unread == 0
+    draft = second.open(row)
+    second.read([draft], [[ROOT]])
+    second.cache.keep(draft.cache_row, 2, range(5, len(PROMPT)))
+    assert draft.unread == 0
     row.history.extend([4, 4, 2])
-    assert reader.unread == 3
-    node = reader.node(1)
-    (after,) = second.read([reader], [[node]])
+    assert draft.unread == 3
+    node = draft.node(1)
+    (after,) = second.read([draft], [[node]])
     assert after.tolist() == MODEL.rule((2, 1))
-    positions = second.cache.row_positions(reader.cache_row).tolist()
+    positions = second.cache.row_positions(draft.cache_row).tolist()
     assert positions == [0, 1, *range(5, 14)]
     said = [*row.history.tokens, 1]
-    assert second.cache.keys(reader.cache_row, 0)[0, :, 0].tolist() == [said[at] for at in positions]
-    assert second.cache.row_positions(reader.fork(row).cache_row).tolist() == positions[:-1]
+    assert second.cache.keys(draft.cache_row, 0)[0, :, 0].tolist() == [said[at] for at in positions]
+    assert second.cache.row_positions(draft.fork(row).cache_row).tolist() == positions[:-1]

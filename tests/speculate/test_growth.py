@@ -17,9 +17,9 @@ from speculate.drafters.growing import (
     commit,
     distribution,
     drafters,
+    drafts,
     grown,
     held,
-    readers,
     row_of,
 )
 from stretto.models.contract import Ability
@@ -76,9 +76,9 @@ def test_the_cache_is_a_beginning_of_the_row_after_every_round(drafter, pipeline
     for turn in range(8):
         (tree,) = drafting.propose([session], [Room(9, 4)])
         commit(row, session, tree, len(tree) - 1 - turn % 5 if turn != 3 else ROOT, turn % V)
-        for reader in readers(session):
-            assert held(reader) == row.history.tokens[: len(held(reader))]
-            assert 3 <= len(held(reader)) < len(row.history.tokens)
+        for draft in drafts(session):
+            assert held(draft) == row.history.tokens[: len(held(draft))]
+            assert 3 <= len(held(draft)) < len(row.history.tokens)
 
 
 @pytest.mark.parametrize("drafter", drafters().values(), ids=drafters())

@@ -1,4 +1,4 @@
-"""Growing trees with a second model: level by level, all rows at once.
+"""Growing trees with a small model: level by level, all rows at once.
 
 How one row's tree grows is a generator: it yields the nodes whose continuations it needs, is sent one line per node,
 and returns the tree. It sees nothing but its own row, so a row's tree is the same in any batch.
@@ -17,15 +17,15 @@ from ..row import Row
 from ..tree import ROOT, Proposal, Tree
 from .chance import DRAFTING, Chance, KeyedChance, Vector, chance_of
 from .contract import Drafting, Room, Session
-from .second import Reader, ReaderSession, Second
+from .small_model import DraftRow, DraftRowSession, SmallModel
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TOGETHER = 1 << 41  # beyond all purposes of coins that are not told apart by drafter
 
-Growth = Generator[Sequence[int], Any, Tree]  # yields nodes of the reader, is sent a line of `digest` for each
-Grow = Callable[[Reader, Room, KeyedChance | None], Growth]  # no chance: the row's temperature is 0
+Growth = Generator[Sequence[int], Any, Tree]  # yields nodes of the draft, is sent a line of `digest` for each
+Grow = Callable[[DraftRow, Room, KeyedChance | None], Growth]  # no chance: the row's temperature is 0
 
 
 class Drawing(Drafting):
@@ -48,14 +48,14 @@ class Growing(Drawing):
     free = False
     watched = True
 
-    def __init__(self, settings: object, second: Second, grow: Grow) -> None:
+    def __init__(self, settings: object, small: SmallModel, grow: Grow) -> None:
         super().__init__(settings, self._open_session)
-        self.second = second
+        self.small = small
         self._grow = grow
-        self._now = stopwatch(second.model.device)
+        self._now = stopwatch(small.model.device)
 
     def _open_session(self, row: Row) -> Session:
-        return ReaderSession(self, self.second.open(row))
+        return DraftRowSession(self, self.small.open(row))
 
     def digest(self, logits: Tensor, steered: Tensor) -> Any:
         """What growths are sent, a line per node: here the probabilities [N, V] of the steered logits [N, V]."""
@@ -65,20 +65,20 @@ class Growing(Drawing):
         trees = [Tree() for _ in sessions]
         growing: list[Waiting] = []
         for at, (session, room) in enumerate(zip(sessions, rooms, strict=True)):
-            reader = cast(ReaderSession, session).reader
-            depth = min(room.depth, reader.begin())
+            draft = cast(DraftRowSession, session).draft
+            depth = min(room.depth, draft.begin())
             if room.nodes > 0 and depth > 0:
-                greedy = reader.row.rule.pipeline.greedy
-                chance = None if greedy else self.chance(reader.row)
-                growth = self._grow(reader, replace(room, depth=depth), chance)
+                greedy = draft.row.rule.pipeline.greedy
+                chance = None if greedy else self.chance(draft.row)
+                growth = self._grow(draft, replace(room, depth=depth), chance)
                 wanted = next(growth, None)
                 if wanted is not None:  # else there is nothing to grow: the shape is empty
-                    growing.append(Waiting(at, reader, growth, wanted))
+                    growing.append(Waiting(at, draft, growth, wanted))
         ends = [self._now()]
         while growing:
-            readers, places = [one.reader for one in growing], [one.wanted for one in growing]
-            logits = self.second.read(readers, places)
-            lines = self.digest(logits, self.second.steer(logits, readers, places))
+            drafts, places = [one.draft for one in growing], [one.wanted for one in growing]
+            logits = self.small.read(drafts, places)
+            lines = self.digest(logits, self.small.steer(logits, drafts, places))
             start, still = 0, []
             for one in growing:
                 end = start + len(one.wanted)
@@ -99,7 +99,7 @@ class Waiting:
     """One row's tree, and what it waits for."""
 
     at: int  # among the sessions
-    reader: Reader
+    draft: DraftRow
     growth: Growth
     wanted: Sequence[int]
 
@@ -166,7 +166,7 @@ def shape_of(branches: Sequence[int], room: Room) -> tuple[int, ...]:
 
 
 def fill(
-    reader: Reader, room: Room, shape: Sequence[int], givers: Callable[[Any, int], Sequence[Giver]], source: str
+    draft: DraftRow, room: Room, shape: Sequence[int], givers: Callable[[Any, int], Sequence[Giver]], source: str
 ) -> Growth:
     """Fill a tree of a given shape, level by level; children in the order of their ranks.
 
@@ -178,8 +178,8 @@ def fill(
     for node, parent in enumerate(shape[: room.nodes]):
         children.setdefault(parent, []).append(node)
     tree = Tree()
-    stands = {ROOT: ROOT}  # a node of the reader -> the node of the tree
-    level = [(ROOT, ROOT)] if children else []  # (node of the shape, node of the reader)
+    stands = {ROOT: ROOT}  # a node of the draft -> the node of the tree
+    level = [(ROOT, ROOT)] if children else []  # (node of the shape, node of the draft)
     depth = 0
     while level:
         lines = yield [place for _, place in level]
@@ -190,10 +190,10 @@ def fill(
                 token = giver.take()
                 if token is None:
                     break
-                place = reader.node(token, above)
+                place = draft.node(token, above)
                 grown = add_taken(tree, token, stands[above], giver, source)
                 stands.setdefault(place, grown)
-                if child in children and depth < room.depth and not reader.ends(token):
+                if child in children and depth < room.depth and not draft.ends(token):
                     below.append((child, place))
         level = below
         if level and room.more is not None and not room.more(tree):

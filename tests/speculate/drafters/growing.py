@@ -26,7 +26,7 @@ from stretto.speculate.drafters.rsd import Constant, Stochastic
 from stretto.speculate.drafters.sampled import Sampled
 from stretto.speculate.drafters.specinfer import Independent, Merged
 from stretto.speculate.drafters.tree import DraftTree
-from stretto.speculate.second import Reader
+from stretto.speculate.small_model import DraftRow
 from stretto.steer.choice import Rule
 from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
@@ -79,17 +79,17 @@ def commit(row: Row, session: Session, tree: Tree, node: int, extra: int) -> Non
     session.advance(Outcome(tree, tree.path(node), committed))
 
 
-def readers(session: Session) -> list[Reader]:
-    """All readers that a session holds, whatever holds them."""
-    found = [session.reader] if hasattr(session, "reader") else []
+def drafts(session: Session) -> list[DraftRow]:
+    """All drafts that a session holds, whatever holds them."""
+    found = [session.draft] if hasattr(session, "draft") else []
     for held in [*getattr(session, "parts", []), *([session.inner] if hasattr(session, "inner") else [])]:
-        found += readers(held)
+        found += drafts(held)
     return found
 
 
-def held(reader: Reader) -> list[int]:
-    """The tokens in a reader's cache row; a table stores each as its key."""
-    return [int(key) for key in reader.second.cache.keys(reader.cache_row, 0)[0, :, 0]]
+def held(draft: DraftRow) -> list[int]:
+    """The tokens in a draft's cache row; a table stores each as its key."""
+    return [int(key) for key in draft.small.cache.keys(draft.cache_row, 0)[0, :, 0]]
 
 
 def distribution(model: TableModel, row: Row, drafted: Sequence[int]) -> np.ndarray:
@@ -124,11 +124,11 @@ def timed(chance: Any, seed: int) -> Any:
 
 def grown(drafter: Any, q: Table, room: Room, chance: Any, ends: frozenset[int] = frozenset()) -> Tree:
     """The tree that a drafter grows when its model's probabilities are `q`."""
-    reader = Reader(None, row_of([0], ends=ends), -1)  # type: ignore[arg-type]
-    growth = drafter.grow(reader, room, chance)
+    draft = DraftRow(None, row_of([0], ends=ends), -1)  # type: ignore[arg-type]
+    growth = drafter.grow(draft, room, chance)
     wanted = next(growth)
     while True:
-        lines = [q(reader.path(node).drafted) for node in wanted]
+        lines = [q(draft.path(node).drafted) for node in wanted]
         if isinstance(drafter, Sampled):
             lines = [(line, line) for line in lines]
         elif isinstance(drafter, DraftTree):

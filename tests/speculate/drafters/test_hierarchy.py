@@ -17,8 +17,8 @@ from speculate.drafters.growing import (
     Watched,
     begin,
     commit,
+    drafts,
     held,
-    readers,
     row_of,
 )
 from stretto import method
@@ -65,7 +65,7 @@ def test_the_chain_is_what_the_middle_model_would_draft_alone(inner, pipeline):
             before = list(row.history.tokens)
             commit(row, mine[at], tree, turn - 1, turn)
             committed = row.history.tokens[len(before) :]
-            theirs[at].reader.advance(committed)
+            theirs[at].draft.advance(committed)
 
 
 @pytest.mark.parametrize("inner", [DraftModel(OTHER), DraftTree(2, model=OTHER)], ids=["draft", "tree"])
@@ -78,12 +78,12 @@ def test_both_caches_follow_the_row(inner, pipeline):
     for turn in range(10):
         (tree,) = drafting.propose([session], [Room(8, 8)])
         commit(row, session, tree, turn % (len(tree) + 1) - 1, turn % V)
-        middle, below = readers(session)
-        for reader in (middle, below):
-            assert held(reader) == row.history.tokens[: len(held(reader))]
+        middle, below = drafts(session)
+        for draft in (middle, below):
+            assert held(draft) == row.history.tokens[: len(held(draft))]
         agreed = turn % (len(tree) + 1)
         assert len(held(middle)) == len(row.history.tokens) - 1 - (agreed == len(tree))  # its own last token is not
-    assert len(drafting.inner.second.cache.rows) <= 2  # forks were given back
+    assert len(drafting.inner.small.cache.rows) <= 2  # forks were given back
 
 
 def test_a_middle_model_that_is_drafted_for_well_needs_few_forwards():

@@ -59,7 +59,7 @@ def test_each_token_costs_one_window_of_one_token():
     tree = session.propose(Room(4, 4))
     assert model.windows[4:] == [2, 1, 1, 1]
     commit(row, session, tree, 0, (tree.tokens[1] + 1) % V)
-    assert held(session.reader) == row.history.tokens[:-1]
+    assert held(session.draft) == row.history.tokens[:-1]
     session.propose(Room(1, 9))
     assert model.windows[8:] == [1]
 
@@ -90,7 +90,7 @@ def test_a_row_that_is_asked_for_nothing_falls_behind_and_catches_up():
     for _ in range(3):
         (tree,) = drafting.propose([session], [Room(0, 0)])
         commit(row, session, tree, ROOT, 2)
-    assert held(session.reader) == []
+    assert held(session.draft) == []
     (tree,) = drafting.propose([session], [Room(2, 2)])
     assert tree.tokens == chosen([0, 1, 2, 2, 2], GREEDY, 0, 2)
 

@@ -7,6 +7,7 @@ import torch
 
 from laws.worlds import GREEDY, decode, plainly
 from stretto import method
+from stretto.bench.claims.overlap import Workers, side_by_side
 from stretto.context import Context
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
@@ -14,7 +15,6 @@ from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.contract import Outcome, Room
 from stretto.speculate.drafters.pearl import Pearl
-from stretto.speculate.overlap import Workers, side_by_side
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule, choose
 from stretto.steer.frequency import Frequency
@@ -107,7 +107,7 @@ def test_its_cache_holds_a_beginning_of_the_committed_and_drafted_tokens():
         drafting.wait()
         assert session.drafted[: len(tree)] == tree.tokens
         text = row.history.tokens + session.drafted
-        held = [int(key) for key in drafting.second.cache.keys(session.cache_row, 0)[0, :, 0]]
+        held = [int(key) for key in drafting.small.cache.keys(session.cache_row, 0)[0, :, 0]]
         assert held == text[: len(held)] and len(held) < len(text)
         path = tree.tokens[:agreed]
         last = session.drafted[len(path)] if agreed == 9 else (session.drafted[len(path)] + 1) % V
@@ -116,7 +116,7 @@ def test_its_cache_holds_a_beginning_of_the_committed_and_drafted_tokens():
         session.advance(Outcome(tree, list(range(len(path))), [*path, last, *beyond]))
         assert session.history.tokens == row.history.tokens
         assert bool(session.drafted) == (agreed == 9)
-        held = [int(key) for key in drafting.second.cache.keys(session.cache_row, 0)[0, :, 0]]
+        held = [int(key) for key in drafting.small.cache.keys(session.cache_row, 0)[0, :, 0]]
         text = row.history.tokens + session.drafted
         assert held == text[: len(held)] and session.behind >= 1
 

@@ -16,10 +16,10 @@ from speculate.drafters.growing import (
     Watched,
     begin,
     commit,
+    drafts,
     error,
     grown,
     held,
-    readers,
     row_of,
     trees,
 )
@@ -158,10 +158,10 @@ def test_each_drafters_cache_follows_the_row_whoever_was_right():
         (tree,) = drafting.propose([session], [Room(8, 3)])
         theirs = [node for node, source in enumerate(tree.sources) if source == ("sampled", "iid")[turn % 2]]
         commit(row, session, tree, theirs[-1], turn % 4)
-        assert len(readers(session)) == 2
-        for reader in readers(session):
-            assert held(reader) == row.history.tokens[: len(held(reader))]
-            assert len(held(reader)) >= len(row.history.tokens) - 4
+        assert len(drafts(session)) == 2
+        for draft in drafts(session):
+            assert held(draft) == row.history.tokens[: len(held(draft))]
+            assert len(held(draft)) >= len(row.history.tokens) - 4
 
 
 def test_complementary_drafters_reach_further_together():

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from ...diagnose.theory import tokens_per_round
 from ...models.clock import SimulatedClock
-from ...speculate.overlap import Workers, in_turn, plainly, side_by_side
 from ...speculate.planners.sequoia import BestTrees
 from ...speculate.planners.smartspec import best_lengths
 from .contract import Claim, Figures, at_least, equal, falling
 from .lab import OPEN, Decoding, Lab, Race, Score, Worked
+from .overlap import Workers, in_turn, plainly, side_by_side
 
 SOLVED = ("gym:worked_arithmetic", "gym:sql", "gym:story", "gym:python_function")
 TEXTS = ("replay:gsm8k", "replay:mbpp", "replay:stories")  # where the draft is often unsure

@@ -14,7 +14,7 @@ from ...tree import ROOT, Proposal, Siblings, Tree
 from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, Urn, add_taken
-from ..second import Reader, Second
+from ..small_model import DraftRow, SmallModel
 
 ENTRY = Entry(
     name="dyspec",
@@ -34,7 +34,7 @@ class Slot:
 
     value: float  # the estimated probability that the child's parent is accepted and its earlier siblings are not
     node: int  # of the tree
-    place: int  # of the reader
+    place: int  # of the draft
     urn: Urn | None = None  # what the child is taken from; None: not evaluated yet
 
 
@@ -69,20 +69,20 @@ class DySpec(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        return Growing(self, Second(context, self.model, Ability.TREE), self.grow)
+        return Growing(self, SmallModel(context, self.model, Ability.TREE), self.grow)
 
-    def grow(self, reader: Reader, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
         """Fill slots until the room is full or none is left."""
         tree = Tree()
         start = Slot(1.0, ROOT, ROOT)
         if self.layered:
-            yield from self._by_layers(tree, [start], reader, room, chance)
+            yield from self._by_layers(tree, [start], draft, room, chance)
         else:
-            yield from self._by_value(tree, start, reader, room, chance)
+            yield from self._by_value(tree, start, draft, room, chance)
         return tree
 
     def _by_layers(
-        self, tree: Tree, layer: list[Slot], reader: Reader, room: Room, chance: KeyedChance | None
+        self, tree: Tree, layer: list[Slot], draft: DraftRow, room: Room, chance: KeyedChance | None
     ) -> Growth:
         least = self.threshold or 1 / room.nodes
         while layer:
@@ -93,14 +93,14 @@ class DySpec(Drafter):
                 heap.push(first)
             layer = []
             while len(tree) < room.nodes and (slot := heap.pop()) is not None:
-                for further in self._fill(tree, slot, reader, room):
+                for further in self._fill(tree, slot, draft, room):
                     if further.value > least:
                         layer.append(further) if further.urn is None else heap.push(further)
             if not layer or len(tree) == room.nodes or (room.more is not None and not room.more(tree)):
                 break
         return tree
 
-    def _by_value(self, tree: Tree, start: Slot, reader: Reader, room: Room, chance: KeyedChance | None) -> Growth:
+    def _by_value(self, tree: Tree, start: Slot, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
         heap = Heap()
         heap.push(start)
         deepest, grown = 0, False
@@ -114,7 +114,7 @@ class DySpec(Drafter):
                     deepest = depth
                 (line,) = yield [slot.place]
                 slot.urn = self._urn(line, slot.node, tree, chance)
-            for further in self._fill(tree, slot, reader, room):
+            for further in self._fill(tree, slot, draft, room):
                 heap.push(further)
         return tree
 
@@ -123,7 +123,7 @@ class DySpec(Drafter):
         depth = 1 if node == ROOT else tree.depths[node] + 1
         return Urn(line, None if chance is None else chance.at(depth, depth, node - ROOT))
 
-    def _fill(self, tree: Tree, slot: Slot, reader: Reader, room: Room) -> list[Slot]:
+    def _fill(self, tree: Tree, slot: Slot, draft: DraftRow, room: Room) -> list[Slot]:
         """Put a child into the slot; the slots that this opens: the next sibling's, and the child's own first."""
         assert slot.urn is not None
         mass = slot.urn.left.sum()
@@ -133,8 +133,8 @@ class DySpec(Drafter):
         share = float(slot.urn.score / mass)
         node = add_taken(tree, token, slot.node, slot.urn, self.name)
         opened = [Slot(slot.value * (1 - share), slot.node, slot.place, slot.urn)]
-        if tree.depths[node] < room.depth and not reader.ends(token):
-            opened.append(Slot(slot.value * share, node, reader.node(token, slot.place)))
+        if tree.depths[node] < room.depth and not draft.ends(token):
+            opened.append(Slot(slot.value * share, node, draft.node(token, slot.place)))
         return opened
 
 

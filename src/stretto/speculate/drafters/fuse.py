@@ -14,7 +14,7 @@ from ...models.clock import stopwatch
 from ...models.contract import NOTHING, Ability, Evaluation
 from ...row import Row
 from ...tree import Proposal, Siblings, Tree
-from ..combined import Combined, Together
+from ..composite import CompositeDrafting, CompositeSession
 from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
 from ..economy.decision import Account
 from ..merging import union
@@ -97,7 +97,7 @@ def _check(parts: Sequence[Drafter]) -> None:
             )
 
 
-class FuseDrafting(Combined):
+class FuseDrafting(CompositeDrafting):
     """The drafters at work, the free ones first."""
 
     def __init__(
@@ -183,7 +183,7 @@ def _share(room: Room, tree: Tree, free: bool, waiting: int) -> Room:
     return Room(nodes, depth, None, room.more, room.paid) if depth > 0 else NO_ROOM
 
 
-class FuseSession(Together):
+class FuseSession(CompositeSession):
     """One row's sessions of all parts. A part that pauses is told nothing."""
 
     drafting: FuseDrafting

@@ -12,7 +12,7 @@ from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import Proposal, Siblings, Tree
-from ..combined import Combined, Together
+from ..composite import CompositeDrafting, CompositeSession
 from ..contract import NO_ROOM, Drafter, Drafting, Room, Session
 from ..economy.pruning import keep_best, reaches
 from ..merging import union
@@ -72,7 +72,7 @@ class Graft(Drafter):
         return GraftDrafting(self, self.drafter.begin(context), self.filler.begin(context))
 
 
-class GraftDrafting(Combined):
+class GraftDrafting(CompositeDrafting):
     """The model first: how far it went decides how much is grafted."""
 
     def __init__(self, settings: Graft, model: Drafting, filler: Drafting) -> None:
@@ -84,10 +84,10 @@ class GraftDrafting(Combined):
         self.mixed = not self.free
 
     def _open_session(self, row: Row) -> Session:
-        return Together(self, [self.model.open(row), self.filler.open(row)])
+        return CompositeSession(self, [self.model.open(row), self.filler.open(row)])
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
-        mine = cast(Sequence[Together], sessions)
+        mine = cast(Sequence[CompositeSession], sessions)
         watches = [Watch(self.thresholds, room.more) for room in rooms]
         asked = [self._asked(room, watch) for room, watch in zip(rooms, watches, strict=True)]
         grown = self.model.propose([session.parts[0] for session in mine], asked)

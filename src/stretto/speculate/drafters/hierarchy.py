@@ -16,7 +16,7 @@ from ...row import Row
 from ...tree import ROOT, Proposal, Tree
 from ..acceptors.exact import Exact
 from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session, Target
-from ..second import Reader, Second
+from ..small_model import DraftRow, SmallModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,15 +57,15 @@ class Hierarchy(Drafter):
             )
 
     def begin(self, context: Context) -> Drafting:
-        second = Second(context, self.model, self.drafter.needs)
+        small = SmallModel(context, self.model, self.drafter.needs)
         memory = cast(dict[object, object], context.memory.setdefault(("inside", self), {}))
-        inner = self.drafter.begin(replace(context, target=second.model, memory=memory, ids=context.vocabulary))
+        inner = self.drafter.begin(replace(context, target=small.model, memory=memory, ids=context.vocabulary))
         if inner.want.inside or inner.of_prompt.inside or Proposal.RIDER in self.drafter.proposals:
             raise Unsupported(
                 f"the model in the middle cannot serve {self.drafter.name!r}, which needs hidden states or riders",
                 hint="let 'lookup', 'draft-tree' or another drafter of plain tokens draft for it",
             )
-        return HierarchyDrafting(self, second, inner)
+        return HierarchyDrafting(self, small, inner)
 
 
 class HierarchyDrafting(Drafting):
@@ -73,18 +73,18 @@ class HierarchyDrafting(Drafting):
 
     free = False
 
-    def __init__(self, settings: Hierarchy, second: Second, inner: Drafting) -> None:
+    def __init__(self, settings: Hierarchy, small: SmallModel, inner: Drafting) -> None:
         super().__init__(settings, self._open_session)
         self.settings = settings
-        self.second = second
+        self.small = small
         self.inner = inner
 
     def _open_session(self, row: Row) -> Session:
-        reader, session = self.second.open(row), self.inner.open(row)
+        draft, session = self.small.open(row), self.inner.open(row)
         if self.inner.of_prompt is not NOTHING:
-            for logits, start in self.second.recite(reader):
+            for logits, start in self.small.recite(draft):
                 session.prime(Evaluation(logits=logits), start)
-        return HierarchySession(self, reader, session)
+        return HierarchySession(self, draft, session)
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
         mine = cast(Sequence[HierarchySession], sessions)
@@ -101,9 +101,9 @@ class HierarchyDrafting(Drafting):
         """One inner round: propose, evaluate, accept."""
         rooms = [chain.room(self.settings) for chain in chains]
         trees = self.inner.propose([chain.drafter for chain in chains], rooms)
-        readers = [chain.reader for chain in chains]
+        drafts = [chain.draft for chain in chains]
         wanted = [chain.places(tree) for chain, tree in zip(chains, trees, strict=True)]
-        logits = self.second.read(readers, wanted)
+        logits = self.small.read(drafts, wanted)
         lines = torch.split(logits, [len(nodes) for nodes in wanted])  # [1 + D, V] each
         padded = torch.nn.utils.rnn.pad_sequence(list(lines), batch_first=True)  # [B, 1 + D, V]
         target = Target([chain.row for chain in chains], trees, Evaluation(logits=padded))
@@ -117,19 +117,19 @@ class Chain:
 
     def __init__(self, session: HierarchySession, room: Room) -> None:
         self.session = session
-        self.reader = session.reader
-        self.limit = min(room.depth, room.nodes, session.reader.begin())
+        self.draft = session.draft
+        self.limit = min(room.depth, room.nodes, session.draft.begin())
         self.least = min(session.drafting.settings.least, self.limit)
-        self.row = session.reader.row  # from the second inner round on a shadow that holds the chain as well
+        self.row = session.draft.row  # from the second inner round on a shadow that holds the chain as well
         self.drafter = session.inner  # then a fork for that shadow
         self.tokens: list[int] = []
-        self._last = ROOT  # the newest token's node of the reader
+        self._last = ROOT  # the newest token's node of the draft
         session.first = None
 
     @property
     def done(self) -> bool:
         """Whether it is long enough, or at an end."""
-        return len(self.tokens) >= self.least or self.reader.ends(self.tokens[-1])
+        return len(self.tokens) >= self.least or self.draft.ends(self.tokens[-1])
 
     def room(self, settings: Hierarchy) -> Room:
         """For the inner drafter: after its deepest node the middle model adds a token of its own."""
@@ -137,24 +137,24 @@ class Chain:
         return Room(settings.nodes, depth) if depth > 0 else NO_ROOM
 
     def places(self, tree: Tree) -> list[int]:
-        """The reader's nodes of the chain's end and of the tree below it: [1 + D]."""
+        """The draft's nodes of the chain's end and of the tree below it: [1 + D]."""
         places = [self._last]
         for token, parent in zip(tree.tokens, tree.parents, strict=True):
-            places.append(self.reader.node(token, places[parent + 1]))
+            places.append(self.draft.node(token, places[parent + 1]))
         return places
 
     def accept(self, tree: Tree, path: list[int], tokens: list[int], logits: Tensor | None) -> None:
         """Append what the middle model accepted, up to an end token; go on from there unless done."""
-        tokens = tokens[: next((at for at, token in enumerate(tokens, start=1) if self.reader.ends(token)), None)]
+        tokens = tokens[: next((at for at, token in enumerate(tokens, start=1) if self.draft.ends(token)), None)]
         self.session.first = self.session.first or (tree, logits)
         self.tokens += tokens
         if self.done:
             return
-        if self.row is self.reader.row:
+        if self.row is self.draft.row:
             self.row = Row(self.row.history.fork(), -1, self.row.rule, self.row.limits)
             self.drafter = self.session.inner.fork(self.row)
         for token in tokens:
-            self._last = self.reader.node(token, self._last)
+            self._last = self.draft.node(token, self._last)
         self.row.history.extend(tokens)
         self.drafter.advance(Outcome(tree, path[: len(tokens)], tokens, logits))
 
@@ -165,11 +165,11 @@ class Chain:
 
 
 class HierarchySession(Session):
-    """One row: its reader in the middle model, and the inner drafter's session, both at the committed tokens."""
+    """One row: its draft in the middle model, and the inner drafter's session, both at the committed tokens."""
 
-    def __init__(self, drafting: HierarchyDrafting, reader: Reader, inner: Session) -> None:
+    def __init__(self, drafting: HierarchyDrafting, draft: DraftRow, inner: Session) -> None:
         self.drafting = drafting
-        self.reader = reader
+        self.draft = draft
         self.inner = inner
         self.first: tuple[Tree, Tensor | None] | None = None  # of this round's inner rounds: tree, logits [1 + D, V]
 
@@ -177,7 +177,7 @@ class HierarchySession(Session):
         return self.drafting.propose([self], [room])[0]
 
     def advance(self, outcome: Outcome) -> None:
-        self.reader.advance(outcome.committed)
+        self.draft.advance(outcome.committed)
         tree, logits = self.first or (Tree(), None)
         path: list[int] = []
         for token in outcome.committed:
@@ -189,8 +189,8 @@ class HierarchySession(Session):
         self.first = None
 
     def fork(self, row: Row) -> Session:
-        return HierarchySession(self.drafting, self.reader.fork(row), self.inner.fork(row))
+        return HierarchySession(self.drafting, self.draft.fork(row), self.inner.fork(row))
 
     def close(self) -> None:
-        self.reader.close()
+        self.draft.close()
         self.inner.close()

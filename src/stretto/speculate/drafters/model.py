@@ -19,7 +19,7 @@ from ...steer.nodes import Nodes
 from ...steer.path import Path
 from ...tree import ROOT, Tree
 from ..contract import Drafter, Drafting, Outcome, Room, Session
-from ..second import Reader, ReaderSession, Second
+from ..small_model import DraftRow, DraftRowSession, SmallModel
 
 MOST_MISSED = 32  # tokens of which it is told
 
@@ -48,7 +48,7 @@ class DraftModel(Drafter):
     name: ClassVar[str] = "draft"
 
     def begin(self, context: Context) -> Drafting:
-        return ModelDrafting(self, Second(context, self.model))
+        return ModelDrafting(self, SmallModel(context, self.model))
 
 
 class ModelDrafting(Drafting):
@@ -57,10 +57,10 @@ class ModelDrafting(Drafting):
     free = False
     watched = True
 
-    def __init__(self, settings: DraftModel, second: Second) -> None:
-        super().__init__(settings, lambda row: ModelSession(self, second.open(row)))
-        self.second = second
-        self._now = stopwatch(second.model.device)
+    def __init__(self, settings: DraftModel, small: SmallModel) -> None:
+        super().__init__(settings, lambda row: ModelSession(self, small.open(row)))
+        self.small = small
+        self._now = stopwatch(small.model.device)
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
         if not any(room.nodes for room in rooms):
@@ -70,11 +70,9 @@ class ModelDrafting(Drafting):
         ends = [self._now()]
         while growing:
             wanted = [chain.wanted() for chain in growing]
-            logits = self.second.read([chain.reader for chain in growing], wanted)
+            logits = self.small.read([chain.draft for chain in growing], wanted)
             paths = [path for chain, nodes in zip(growing, wanted, strict=True) for path in chain.paths(nodes)]
-            rules = [
-                chain.reader.row.rule.guessing for chain, nodes in zip(growing, wanted, strict=True) for _ in nodes
-            ]
+            rules = [chain.draft.row.rule.guessing for chain, nodes in zip(growing, wanted, strict=True) for _ in nodes]
             choices = choose(Nodes(paths, logits), rules)
             asked = any(chain.room.more is not None for chain in growing)
             scores = _probabilities(choices) if asked else [0.5] * len(rules)  # nobody asks: save the sum
@@ -89,24 +87,24 @@ class ModelDrafting(Drafting):
         return [chain.tree for chain in chains]
 
 
-class ModelSession(ReaderSession):
+class ModelSession(DraftRowSession):
     """Also tells what the model would have guessed while it was not asked; it must read those tokens anyway."""
 
     judged: Sequence[tuple[float, bool]] = ()
 
-    def __init__(self, drafting: Drafting, reader: Reader) -> None:
-        super().__init__(drafting, reader)
+    def __init__(self, drafting: Drafting, draft: DraftRow) -> None:
+        super().__init__(drafting, draft)
         self.asked = False  # in this round
-        self._since = reader.row.history.prompt_length  # tokens when the last round ended in which it was
+        self._since = draft.row.history.prompt_length  # tokens when the last round ended in which it was
 
     @property
     def unasked(self) -> int:
         """Tokens committed in rounds since then."""
-        return len(self.reader.row.history.tokens) - self._since
+        return len(self.draft.row.history.tokens) - self._since
 
     def advance(self, outcome: Outcome) -> None:
         if self.asked:
-            self._since = len(self.reader.row.history.tokens)
+            self._since = len(self.draft.row.history.tokens)
         self.asked = False
         super().advance(outcome)
 
@@ -115,7 +113,7 @@ class ModelSession(ReaderSession):
         return judged
 
     def fork(self, row: Row) -> Session:
-        copy = ModelSession(self.drafting, self.reader.fork(row))
+        copy = ModelSession(self.drafting, self.draft.fork(row))
         copy._since = self._since
         return copy
 
@@ -125,10 +123,10 @@ class Chain:
 
     def __init__(self, session: ModelSession, room: Room) -> None:
         self.session = session
-        self.reader = session.reader
+        self.draft = session.draft
         self.room = room
-        self.depth = min(room.depth, room.nodes, self.reader.begin())
-        self.node = ROOT  # the newest, of the reader
+        self.depth = min(room.depth, room.nodes, self.draft.begin())
+        self.node = ROOT  # the newest, of the draft
         self.tree = Tree()
         session.asked = self.depth > 0
 
@@ -136,27 +134,27 @@ class Chain:
         """The nodes after which a guess is wanted: the newest, and once those that nobody asked for in time."""
         late = 0
         if self.node == ROOT and self.room.more is not None:
-            late = max(0, min(self.session.unasked, self.reader.unread - 1, MOST_MISSED))
+            late = max(0, min(self.session.unasked, self.draft.unread - 1, MOST_MISSED))
         return [*range(ROOT - late, ROOT), self.node]
 
     def paths(self, nodes: Sequence[int]) -> Iterator[Path]:
         """The path to each; the history only grows, so that an earlier one is made anew."""
         if len(nodes) > 1:
-            tokens, start = self.reader.row.history.tokens, len(self.reader.row.history.tokens) - len(nodes) + 1
-            before = self.reader.row.history.before(start)
+            tokens, start = self.draft.row.history.tokens, len(self.draft.row.history.tokens) - len(nodes) + 1
+            before = self.draft.row.history.before(start)
             yield from (Path(before, tuple(tokens[start : start + late])) for late in range(len(nodes) - 1))
-        yield self.reader.path(nodes[-1])
+        yield self.draft.path(nodes[-1])
 
     def goes_on(self, guesses: Sequence[tuple[int, float]]) -> bool:
         """Judge the late guesses and append the newest; whether another one is wanted."""
         *late, (token, score) = guesses
         if late:
-            meant = self.reader.row.history.tokens[-len(late) :]
+            meant = self.draft.row.history.tokens[-len(late) :]
             self.session.judged = [(sure, guess == right) for (guess, sure), right in zip(late, meant, strict=True)]
         self.tree.add(token, len(self.tree) - 1, source=DraftModel.name, score=score)
-        if len(self.tree) == self.depth or self.reader.ends(token):
+        if len(self.tree) == self.depth or self.draft.ends(token):
             return False
-        self.node = self.reader.node(token, self.node)
+        self.node = self.draft.node(token, self.node)
         return self.room.more is None or self.room.more(self.tree)
 
 

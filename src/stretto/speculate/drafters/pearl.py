@@ -23,7 +23,7 @@ from ...steer.nodes import Nodes
 from ...steer.path import History, Path
 from ...tree import Tree
 from ..contract import Drafter, Drafting, Outcome, Room, Session
-from ..second import Second
+from ..small_model import SmallModel
 
 MOST = 16  # tokens that are drafted during one forward of the target, where their number is measured
 LEAST = 2  # at least: one token is judged by the forward that it is drafted beside, and leaves none to verify
@@ -64,19 +64,19 @@ class Pearl(Drafter):
             raise InvalidRequest(f"pearl(ahead={self.ahead})", hint="ahead >= 1, or 0 to measure it")
 
     def begin(self, context: Context) -> Drafting:
-        second = Second(context, self.model)
-        if second.model is context.target:
+        small = SmallModel(context, self.model)
+        if small.model is context.target:
             raise Unsupported("pearl cannot draft with the target itself", hint="load the model a second time")
         settings = replace(self, ahead=self.ahead or FIRST) if context.steady else self
-        return PearlDrafting(settings, second, context.clock)
+        return PearlDrafting(settings, small, context.clock)
 
 
 class PearlDrafting(Drafting):
     """Drafts all rows together, one token at a time, in a thread of its own."""
 
-    def __init__(self, settings: Pearl, second: Second, clock: Clock) -> None:
+    def __init__(self, settings: Pearl, small: SmallModel, clock: Clock) -> None:
         super().__init__(settings, self._open_session)
-        self.second = second
+        self.small = small
         self._ahead = settings.ahead
         self._clock = clock
         self._token_seconds: float | None = None  # of one drafted token, of late
@@ -86,7 +86,7 @@ class PearlDrafting(Drafting):
 
     def _open_session(self, row: Row) -> Session:
         self.wait()
-        return PearlSession(self, row, self.second.cache.open())
+        return PearlSession(self, row, self.small.cache.open())
 
     def opened(self) -> None:
         """One session more."""
@@ -152,14 +152,14 @@ class PearlDrafting(Drafting):
         """The draft model's choice after each session's last token; it reads what it has not read."""
         pending = [session.catch_up() for session in sessions]
         rows = [session.cache_row for session in sessions]
-        starts = [self.second.cache.following(row) for row in rows]
-        device = self.second.model.device
+        starts = [self.small.cache.following(row) for row in rows]
+        device = self.small.model.device
         window = Window.chain(rows, pending, starts, device)
         last = torch.tensor([[length - 1] for length in window.lengths], device=device)  # [B, 1]
-        logits = self.second.model.evaluate(window, self.second.cache, Want(logits=last)).logits
+        logits = self.small.model.evaluate(window, self.small.cache, Want(logits=last)).logits
         assert logits is not None
         paths = [Path(session.history, tuple(session.drafted)) for session in sessions]
-        nodes = Nodes(paths, self.second.as_target(logits[:, 0]))
+        nodes = Nodes(paths, self.small.as_target(logits[:, 0]))
         return choose(nodes, [session.row.rule.guessing for session in sessions]).tokens
 
 
@@ -181,21 +181,21 @@ class PearlSession(Session):
     @property
     def behind(self) -> int:
         """Tokens, committed or drafted, that the draft model has not read; at least the last one."""
-        read = self.drafting.second.cache.following(self.cache_row)
+        read = self.drafting.small.cache.following(self.cache_row)
         return len(self.history.tokens) + len(self.drafted) - read
 
     def goes_on(self, length: int) -> bool:
         """Whether another token is to be drafted, up to `length` of them."""
         if len(self.drafted) >= length or (self.drafted and self.drafted[-1] in self.row.limits.ends):
             return False
-        return len(self.history.tokens) + len(self.drafted) <= self.drafting.second.model.max_positions
+        return len(self.history.tokens) + len(self.drafted) <= self.drafting.small.model.max_positions
 
     def catch_up(self) -> list[int]:
         """Read all but the last of many unread tokens, such as a prompt's; what is left is short."""
-        second, committed = self.drafting.second, self.history.tokens
-        read = second.cache.following(self.cache_row)
+        small, committed = self.drafting.small, self.history.tokens
+        read = small.cache.following(self.cache_row)
         unread = committed[read:] + self.drafted[max(0, read - len(committed)) :]
-        return second.catch_up(self.cache_row, unread)
+        return small.catch_up(self.cache_row, unread)
 
     def propose(self, room: Room) -> Tree:
         return self.drafting.propose([self], [room])[0]
@@ -213,15 +213,15 @@ class PearlSession(Session):
         self.drafted = self.drafted[agreed:] if agreed == len(committed) else []
         last = len(self.history.tokens) + len(self.drafted) - 1  # is read when its continuation is wanted
         keep = last if self.drafted else min(right, last)
-        self.drafting.second.cache.rewind(self.cache_row, keep)
+        self.drafting.small.cache.rewind(self.cache_row, keep)
 
     def fork(self, row: Row) -> Session:
         self.drafting.wait()
-        copy = PearlSession(self.drafting, row, self.drafting.second.cache.fork(self.cache_row)[0])
+        copy = PearlSession(self.drafting, row, self.drafting.small.cache.fork(self.cache_row)[0])
         copy.drafted = self.drafted.copy()
         return copy
 
     def close(self) -> None:
         self.drafting.wait()
-        self.drafting.second.cache.free(self.cache_row)
+        self.drafting.small.cache.free(self.cache_row)
         self.drafting.closed()

@@ -12,7 +12,7 @@ from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Proposal, Siblings, Tree
-from ..combined import Combined, Together
+from ..composite import CompositeDrafting, CompositeSession
 from ..contract import NO_ROOM, Drafter, Drafting, Room, Session
 from ..economy.pruning import keep_best, prune_branches, reaches
 from ..merging import union
@@ -75,7 +75,7 @@ class Rasd(Drafter):
         return RasdDrafting(self, self.drafter.begin(context), self.retriever.begin(context))
 
 
-class RasdDrafting(Combined):
+class RasdDrafting(CompositeDrafting):
     """Retrieval first, as it costs next to nothing; the model's tree gets the room that is left."""
 
     def __init__(self, settings: Rasd, model: Drafting, retriever: Drafting) -> None:
@@ -87,10 +87,10 @@ class RasdDrafting(Combined):
         self.mixed = not self.free and (retriever.free or retriever.mixed or model.mixed)
 
     def _open_session(self, row: Row) -> Session:
-        return Together(self, [self.model.open(row), self.retriever.open(row)])
+        return CompositeSession(self, [self.model.open(row), self.retriever.open(row)])
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
-        mine = cast(Sequence[Together], sessions)
+        mine = cast(Sequence[CompositeSession], sessions)
         asked = [_part_of(room, room.nodes) for room in rooms]
         retrieved = self.retriever.propose([session.parts[1] for session in mine], asked)
         shown: list[dict[int, float]] = [{} for _ in mine]  # first tokens with the model's probabilities, best first

@@ -16,7 +16,7 @@ from ...tree import ROOT, Proposal, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, Urn, add_taken, fill, shape_of, urns_of
-from ..second import Reader, Second
+from ..small_model import DraftRow, SmallModel
 
 SOURCE = "arXiv 2402.14160"
 ENTRIES = (
@@ -70,12 +70,12 @@ class Constant(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        return Growing(self, Second(context, self.model, Ability.TREE), self.grow)
+        return Growing(self, SmallModel(context, self.model, Ability.TREE), self.grow)
 
-    def grow(self, reader: Reader, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
         """Fill the room's shape, or that of the branches."""
         shape = shape_of(self.branches, room) if room.shape is None else room.shape
-        return fill(reader, room, shape, lambda lines, depth: urns_of(lines, depth, chance), self.name)
+        return fill(draft, room, shape, lambda lines, depth: urns_of(lines, depth, chance), self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class Stochastic(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        return Growing(self, Second(context, self.model, Ability.TREE), self.grow)
+        return Growing(self, SmallModel(context, self.model, Ability.TREE), self.grow)
 
-    def grow(self, reader: Reader, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
         """One level after the other, until the room is full or no sequence goes on."""
         tree = Tree()
         beams = [Beam(ROOT, ROOT, 0.0, 1.0)]
@@ -124,10 +124,10 @@ class Stochastic(Drafter):
                 token = urn.take()
                 assert token is not None
                 node = add_taken(tree, token, beam.node, urn, self.name)
-                level.append(Beam(node, reader.node(token, beam.place), time, beam.mass * urn.score))
+                level.append(Beam(node, draft.node(token, beam.place), time, beam.mass * urn.score))
                 if len(level) == self.width or len(tree) == room.nodes:
                     break
-            beams = [beam for beam in level if not reader.ends(tree.tokens[beam.node])]
+            beams = [beam for beam in level if not draft.ends(tree.tokens[beam.node])]
             if not beams or len(tree) == room.nodes or depth == room.depth:
                 break
             if room.more is not None and not room.more(tree):
@@ -140,7 +140,7 @@ class Beam:
     """A sequence that survived."""
 
     node: int  # of the tree
-    place: int  # of the reader
+    place: int  # of the draft
     time: float  # at which it arrived, e^−G: the smaller, the better
     mass: float  # the small model's probability of the sequence
 

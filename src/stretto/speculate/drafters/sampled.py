@@ -15,7 +15,7 @@ from ...tree import Proposal
 from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, Urn, fill, probabilities, shape_of, urns_of
-from ..second import Reader, Second
+from ..small_model import DraftRow, SmallModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,9 +47,9 @@ class Sampled(Drafter):
     proposals: ClassVar[frozenset[Proposal]] = frozenset({Proposal.SAMPLED})
 
     def begin(self, context: Context) -> Drafting:
-        return SampledDrafting(self, Second(context, self.model), self.grow)
+        return SampledDrafting(self, SmallModel(context, self.model), self.grow)
 
-    def grow(self, reader: Reader, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
         """Draw a chain as long as the room allows."""
 
         def urns(lines: Sequence[tuple[Vector, Vector]], depth: int) -> list[Urn]:
@@ -60,7 +60,7 @@ class Sampled(Drafter):
                     urn.proposal, urn.drawn_from = Proposal.SAMPLED, one_hot(line)
             return made
 
-        return fill(reader, room, shape_of([1] * room.depth, room), urns, self.name)
+        return fill(draft, room, shape_of([1] * room.depth, room), urns, self.name)
 
 
 class SampledDrafting(Growing):

@@ -14,10 +14,10 @@ from ...models.contract import Ability, Model
 from ...row import Row
 from ...tree import ROOT, Proposal, Siblings, Tree
 from ..chance import KeyedChance
-from ..combined import Combined, Together
+from ..composite import CompositeDrafting, CompositeSession
 from ..contract import NO_ROOM, Drafter, Drafting, Room, Session
 from ..growth import Drawing, Growing, Growth, fill, shape_of, urns_of
-from ..second import Reader, Second
+from ..small_model import DraftRow, SmallModel
 
 if TYPE_CHECKING:
     pass
@@ -79,12 +79,12 @@ class Independent(Drafter):
         return Siblings.REPEATED
 
     def begin(self, context: Context) -> Drafting:
-        return Growing(self, Second(context, self.model, Ability.TREE), self.grow)
+        return Growing(self, SmallModel(context, self.model, Ability.TREE), self.grow)
 
-    def grow(self, reader: Reader, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
         """Fill the room's shape, or that of the branches."""
         shape = shape_of(self.branches, room) if room.shape is None else room.shape
-        return fill(reader, room, shape, lambda lines, depth: urns_of(lines, depth, chance, replaced=True), self.name)
+        return fill(draft, room, shape, lambda lines, depth: urns_of(lines, depth, chance, replaced=True), self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Merged(Drafter):
         return MergedDrafting(self, [part.begin(context) for part in self.drafters])
 
 
-class MergedDrafting(Combined, Drawing):
+class MergedDrafting(CompositeDrafting, Drawing):
     """The drafters at work; each sees every row and tosses coins of its own."""
 
     def __init__(self, settings: Merged, draftings: Sequence[Drafting]) -> None:
@@ -145,10 +145,10 @@ class MergedDrafting(Combined, Drawing):
         self.free = all(drafting.free for drafting in draftings)
 
     def _open_session(self, row: Row) -> Session:
-        return Together(self, [drafting.open(row) for drafting in self.draftings])
+        return CompositeSession(self, [drafting.open(row) for drafting in self.draftings])
 
     def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
-        mine = [session.parts for session in cast(Sequence[Together], sessions)]
+        mine = [session.parts for session in cast(Sequence[CompositeSession], sessions)]
         for place, drafting in enumerate(self.draftings, start=1):
             if isinstance(drafting, Drawing):
                 drafting.coins = MOST * self.coins + place  # digits, so that no two drafters share a number

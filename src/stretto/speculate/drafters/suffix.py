@@ -107,7 +107,7 @@ class Others:
         self.generations[0].add(text[-self.capacity + 1 :] if self.capacity > 1 else text[-1:])
 
 
-class Reader:
+class Standing:
     """Where a row's end stands in a generation."""
 
     def __init__(self, generation: Generation) -> None:
@@ -135,7 +135,7 @@ class SuffixSession(Session):
         self.row = row
         self.others = others
         self._automaton = Automaton()
-        self._readers: list[Reader] = []
+        self._standings: list[Standing] = []
 
     def propose(self, room: Room) -> Tree:
         tokens, settings, automaton = self.row.history.tokens, self.settings, self._automaton
@@ -165,9 +165,9 @@ class SuffixSession(Session):
 
     def _match_elsewhere(self, others: Others, tokens: list[int]) -> tuple[int, int, list[int]]:
         """The longest match in other texts: its length, its end, and the text that holds it."""
-        if [reader.generation for reader in self._readers] != others.generations:
-            self._readers = [Reader(generation) for generation in others.generations]
-        found = [(*reader.match(tokens), reader.generation.tokens) for reader in self._readers]
+        if [standing.generation for standing in self._standings] != others.generations:
+            self._standings = [Standing(generation) for generation in others.generations]
+        found = [(*standing.match(tokens), standing.generation.tokens) for standing in self._standings]
         return max(found, key=lambda match: match[0])  # of equal ones the newer
 
     def fork(self, row: Row) -> Session:

@@ -19,7 +19,7 @@ from ...tree import ROOT, Proposal, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, fill
-from ..second import Reader, Second
+from ..small_model import DraftRow, SmallModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,42 +72,42 @@ class DraftTree(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        return TreeDrafting(self, Second(context, self.model, Ability.TREE), self.grow)
+        return TreeDrafting(self, SmallModel(context, self.model, Ability.TREE), self.grow)
 
-    def grow(self, reader: Reader, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
         """Fill the room's shape with the likeliest tokens, or find the likeliest nodes."""
         coupled = self.coupled and chance is not None
         if room.shape is None:
-            return self._grow(reader, room, coupled)
+            return self._grow(draft, room, coupled)
         widest = max(Counter(room.shape).values(), default=0)
 
         def givers(lines: Tensor, depth: int) -> list[Ranked]:
-            scores, tokens = self._likeliest(lines, widest, reader, depth, coupled)
+            scores, tokens = self._likeliest(lines, widest, draft, depth, coupled)
             return [Ranked(*line) for line in zip(tokens.tolist(), scores.tolist(), strict=True)]
 
-        return fill(reader, room, room.shape, givers, self.name)
+        return fill(draft, room, room.shape, givers, self.name)
 
-    def _grow(self, reader: Reader, room: Room, coupled: bool) -> Growth:
+    def _grow(self, draft: DraftRow, room: Room, coupled: bool) -> Growth:
         seen = Seen.nothing()
-        level, places = [ROOT], [ROOT]  # nodes seen, and the reader's
+        level, places = [ROOT], [ROOT]  # nodes seen, and the draft's
         for depth in range(1, room.depth + 1):
             lines = yield places
-            scores, tokens = self._likeliest(lines, self.width, reader, depth, coupled)
+            scores, tokens = self._likeliest(lines, self.width, draft, depth, coupled)
             first = len(seen.tokens)
             seen = seen.add(np.array(level), tokens, scores)
             best = seen.best(room.nodes)
             place_of = dict(zip(level, places, strict=True))
-            open_to = [n for n in best.tolist() if n >= first and not reader.ends(seen.tokens[n])]
+            open_to = [n for n in best.tolist() if n >= first and not draft.ends(seen.tokens[n])]
             level = open_to[: self.width]
             if not level or depth == room.depth:
                 break
             if room.more is not None and not room.more(seen.tree(best, self.name)):
                 break
-            places = [reader.node(int(seen.tokens[n]), place_of[int(seen.parents[n])]) for n in level]
+            places = [draft.node(int(seen.tokens[n]), place_of[int(seen.parents[n])]) for n in level]
         return seen.tree(seen.best(room.nodes), self.name)
 
     def _likeliest(
-        self, lines: Tensor, count: int, reader: Reader, depth: int, coupled: bool
+        self, lines: Tensor, count: int, draft: DraftRow, depth: int, coupled: bool
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Scores and tokens of the best `count` continuations of each line, best first: [n, count] each."""
         vocabulary = lines.shape[-1]
@@ -115,8 +115,8 @@ class DraftTree(Drafter):
             scores, tokens = lines.topk(min(count, vocabulary))
             return scores.double().cpu().numpy(), tokens.cpu().numpy()
         scores, tokens = lines.topk(min(max(count, POOL), vocabulary))
-        rule = reader.row.rule
-        position = len(reader.row.history.tokens) + depth - 1
+        rule = draft.row.rule
+        position = len(draft.row.history.tokens) + depth - 1
         noise = gumbel(torch.tensor(key(rule.seed, rule.stream, position), device=tokens.device), tokens)
         scores, order = (scores.double().log() + noise).softmax(-1).sort(dim=-1, descending=True, stable=True)
         return scores[:, :count].cpu().numpy(), tokens.gather(-1, order)[:, :count].cpu().numpy()

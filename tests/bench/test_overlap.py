@@ -9,8 +9,8 @@ from fractions import Fraction
 import pytest
 
 from laws.worlds import choice_functions, conditional
+from stretto.bench.claims.overlap import Workers, in_turn, plainly, side_by_side
 from stretto.models.clock import SimulatedClock
-from stretto.speculate.overlap import Workers, in_turn, plainly, side_by_side
 
 FLAT = SimulatedClock(1.0, 0.0)  # a window costs what one token does, as on a large accelerator
 

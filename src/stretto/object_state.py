@@ -14,7 +14,7 @@ import torch
 DEEPEST = 6  # objects in objects that are followed; what lies deeper is told by its type
 
 
-def recalled(value: Any) -> Any:
+def state_of(value: Any) -> Any:
     """All that a callable may have kept of its calls: its attributes, what its closure and globals hold, and chance.
 
     Networks are told by their type.

@@ -15,12 +15,12 @@ from stretto.models.contract import Ability
 from stretto.models.table import TableModel
 from stretto.models.vocabulary import NEVER
 from stretto.speculate.contract import Room
-from stretto.speculate.second import CHUNK, Second
+from stretto.speculate.small_model import CHUNK, SmallModel
 from stretto.tree import ROOT
 
 
 def second(model=SMALL, target=TARGET, needs=Ability.TREE):
-    return Second(Context(target, SimulatedClock(), lambda name: model), model, needs)
+    return SmallModel(Context(target, SimulatedClock(), lambda name: model), model, needs)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -30,66 +30,66 @@ def test_it_reads_any_nodes_of_a_growing_trie(seed):
     watched = Watched(SMALL)
     two = second(watched)
     rows = [row_of([chance.randrange(V) for _ in range(size)]) for size in (1, 4, 9)]
-    readers = [two.open(row) for row in rows]
+    drafts = [two.open(row) for row in rows]
     for _ in range(6):
         trees = [random_tree(row.history.tokens, Room(9, 4), V, seed, chance.randrange(10)) for row in rows]
         places = []
-        for reader, tree in zip(readers, trees, strict=True):
-            reader.begin()
+        for draft, tree in zip(drafts, trees, strict=True):
+            draft.begin()
             nodes = [ROOT]
             for token, parent in zip(tree.tokens, tree.parents, strict=True):
-                nodes.append(reader.node(token, nodes[parent + 1]))
+                nodes.append(draft.node(token, nodes[parent + 1]))
             places.append(nodes)
         for _ in range(3):
             wanted = [chance.choices(nodes, k=chance.randint(1, 4)) for nodes in places]
-            lines = iter(two.read(readers, wanted))
-            for reader, nodes in zip(readers, wanted, strict=True):
+            lines = iter(two.read(drafts, wanted))
+            for draft, nodes in zip(drafts, wanted, strict=True):
                 for node in nodes:
-                    path = [*reader.row.history.tokens, *reader.path(node).drafted]
+                    path = [*draft.row.history.tokens, *draft.path(node).drafted]
                     assert next(lines).tolist() == SMALL.rule(tuple(path))
             assert next(lines, None) is None
-        for row, reader, tree in zip(rows, readers, trees, strict=True):
+        for row, draft, tree in zip(rows, drafts, trees, strict=True):
             committed = [*tree.path_tokens(chance.randrange(ROOT, len(tree))), chance.randrange(V)]
             row.history.extend(committed)
-            reader.advance(committed)
-            assert held(reader) == row.history.tokens[: len(held(reader))]
-            assert len(held(reader)) < len(row.history.tokens)
+            draft.advance(committed)
+            assert held(draft) == row.history.tokens[: len(held(draft))]
+            assert len(held(draft)) < len(row.history.tokens)
 
 
 def test_what_was_evaluated_and_committed_is_not_evaluated_again():
     watched = Watched(SMALL)
     two = second(watched)
     row = row_of([0, 1, 2])
-    reader = two.open(row)
-    two.read([reader], [[ROOT]])
-    other, first = reader.node(2), reader.node(1)
-    two.read([reader], [[other, first]])
-    below = reader.node(3, first)
-    (line,) = two.read([reader], [[below]])  # the only path left goes through a node that stands second in the cache
+    draft = two.open(row)
+    two.read([draft], [[ROOT]])
+    other, first = draft.node(2), draft.node(1)
+    two.read([draft], [[other, first]])
+    below = draft.node(3, first)
+    (line,) = two.read([draft], [[below]])  # the only path left goes through a node that stands second in the cache
     assert line.tolist() == SMALL.rule((0, 1, 2, 1, 3))
-    lowest = reader.node(0, below)
-    two.read([reader], [[lowest]])
+    lowest = draft.node(0, below)
+    two.read([draft], [[lowest]])
     assert watched.windows == [3, 2, 1, 1]
     row.history.extend([1, 3, 0, 2])
-    reader.advance([1, 3, 0, 2])
-    assert held(reader) == [0, 1, 2, 1, 3, 0]
-    two.read([reader], [[ROOT]])
+    draft.advance([1, 3, 0, 2])
+    assert held(draft) == [0, 1, 2, 1, 3, 0]
+    two.read([draft], [[ROOT]])
     assert watched.windows[4:] == [1]
-    two.read([reader], [[ROOT]])  # asked twice
-    assert watched.windows[5:] == [1] and held(reader) == row.history.tokens
+    two.read([draft], [[ROOT]])  # asked twice
+    assert watched.windows[5:] == [1] and held(draft) == row.history.tokens
 
 
 def test_paths_that_part_evaluate_what_they_share_once():
     watched = Watched(SMALL)
     two = second(watched)
-    reader = two.open(row_of([0]))
-    two.read([reader], [[ROOT]])
-    top = reader.node(1)
-    two.read([reader], [[top]])
-    left, right = reader.node(2, top), reader.node(3, top)
-    two.read([reader], [[left, right]])
-    leaves = [reader.node(0, left), reader.node(0, right)]
-    two.read([reader], [leaves])
+    draft = two.open(row_of([0]))
+    two.read([draft], [[ROOT]])
+    top = draft.node(1)
+    two.read([draft], [[top]])
+    left, right = draft.node(2, top), draft.node(3, top)
+    two.read([draft], [[left, right]])
+    leaves = [draft.node(0, left), draft.node(0, right)]
+    two.read([draft], [leaves])
     assert watched.windows == [1, 1, 2, 4]  # the last: two parents again, two leaves; not the top
 
 
@@ -104,10 +104,10 @@ def test_a_long_prompt_is_read_in_pieces():
 
 def test_reciting_gives_all_logits_of_the_prompt():
     two = second()
-    reader = two.open(row_of([0, 1, 2, 3]))
-    ((logits, start),) = two.recite(reader)
+    draft = two.open(row_of([0, 1, 2, 3]))
+    ((logits, start),) = two.recite(draft)
     assert start == 0 and logits.tolist() == [SMALL.rule(path) for path in ((0,), (0, 1), (0, 1, 2))]
-    assert list(two.recite(reader)) == []
+    assert list(two.recite(draft)) == []
 
 
 @pytest.mark.parametrize("columns", [200, 199, 201])
@@ -121,11 +121,11 @@ def test_logits_are_told_in_the_targets_vocabulary(columns):
 def test_rows_are_steered_by_their_own_rules():
     two = second()
     rows = [row_of([0, 1, 1], pipeline) for pipeline in (STEERED, GREEDY, WARM, STEERED)]
-    readers = [two.open(row) for row in rows]
-    two.read(readers, [[ROOT]] * 4)
-    wanted = [[reader.node(3), reader.node(2)] for reader in readers]
-    logits = two.read(readers, wanted)
-    steered = two.steer(logits, readers, wanted)
+    drafts = [two.open(row) for row in rows]
+    two.read(drafts, [[ROOT]] * 4)
+    wanted = [[draft.node(3), draft.node(2)] for draft in drafts]
+    logits = two.read(drafts, wanted)
+    steered = two.steer(logits, drafts, wanted)
     expected = [distribution(SMALL, row, [token]) for row in rows for token in (3, 2)]
     assert torch.allclose(steered.softmax(-1), torch.tensor(np.array(expected)), atol=1e-12)
 
@@ -133,15 +133,15 @@ def test_rows_are_steered_by_their_own_rules():
 def test_a_fork_reads_on_without_what_is_drafted():
     two = second()
     row = row_of([0, 1])
-    reader = two.open(row)
-    two.read([reader], [[ROOT]])
-    two.read([reader], [[reader.node(3)]])
-    copy = reader.fork(row_of([0, 1]))
-    assert held(copy) == [0, 1] and held(reader) == [0, 1, 3]
+    draft = two.open(row)
+    two.read([draft], [[ROOT]])
+    two.read([draft], [[draft.node(3)]])
+    copy = draft.fork(row_of([0, 1]))
+    assert held(copy) == [0, 1] and held(draft) == [0, 1, 3]
     copy.row.history.extend([2])
     copy.advance([2])
     assert two.read([copy], [[ROOT]])[0].tolist() == SMALL.rule((0, 1, 2))
-    assert two.read([reader], [[reader.node(2, reader.node(3))]])[0].tolist() == SMALL.rule((0, 1, 3, 2))
+    assert two.read([draft], [[draft.node(2, draft.node(3))]])[0].tolist() == SMALL.rule((0, 1, 3, 2))
     copy.close()
 
 

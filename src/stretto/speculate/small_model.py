@@ -1,6 +1,6 @@
-"""A second model beside the target, for drafters that evaluate one: its cache, its rows, the tokens drafted there.
+"""A small model beside the target, for drafters that evaluate one: its cache, its rows, the tokens drafted there.
 
-A `Reader` is one row in that cache. It catches up with the committed tokens when it is next read from, holds the
+A `DraftRow` is one row in that cache. It catches up with the committed tokens when it is next read from, holds the
 drafted tokens of one round as a trie below them, and keeps what was committed of those.
 
 Windows see all that is cached, so a tree cannot stay in the cache while it grows: each level evaluates its own nodes
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Second:
-    """The second model and the cache of all its rows."""
+class SmallModel:
+    """The small model and the cache of all its rows."""
 
     def __init__(self, context: Context, model: str | Model, needs: Ability = Ability.NONE) -> None:
         """`model` is a name, a folder or a loaded model. Raises Unsupported where it does not fit the target."""
@@ -48,18 +48,18 @@ class Second:
             )
         self.cache = self.model.new_cache()
 
-    def open(self, row: Row) -> Reader:
-        """A reader of `row`; nothing is evaluated before it is asked."""
-        return Reader(self, row, self.cache.open())
+    def open(self, row: Row) -> DraftRow:
+        """A place for `row` in it; nothing is evaluated before it is asked."""
+        return DraftRow(self, row, self.cache.open())
 
-    def read(self, readers: Sequence[Reader], wanted: Sequence[Sequence[int]]) -> Tensor:
-        """Logits [N, V] over the target's vocabulary after the wanted nodes of each reader, readers in order.
+    def read(self, drafts: Sequence[DraftRow], wanted: Sequence[Sequence[int]]) -> Tensor:
+        """Logits [N, V] over the target's vocabulary after the wanted nodes of each draft, drafts in order.
 
-        A node is one of `Reader.node`, `ROOT` the last committed token, `ROOT` - 1 the one before it, and so on as far
-        as the reader has not read them. Evaluates whatever is missing.
+        A node is one of `DraftRow.node`, `ROOT` the last committed token, `ROOT` - 1 the one before it, and so on as
+        far as the model has not read them. Evaluates whatever is missing.
         """
-        parts = [reader.part(nodes) for reader, nodes in zip(readers, wanted, strict=True)]
-        window = self._window(readers, parts)
+        parts = [draft.part(nodes) for draft, nodes in zip(drafts, wanted, strict=True)]
+        window = self._window(drafts, parts)
         most = max(len(part.wanted) for part in parts)
         if window.tokens.shape[1] == most and all(part.wanted == list(range(most)) for part in parts):
             want = Want()  # all slots: nothing to look up
@@ -74,28 +74,28 @@ class Second:
             return self.as_target(logits.flatten(0, 1))
         return self.as_target(torch.cat([logits[r, : len(part.wanted)] for r, part in enumerate(parts)]))
 
-    def steer(self, logits: Tensor, readers: Sequence[Reader], wanted: Sequence[Sequence[int]]) -> Tensor:
+    def steer(self, logits: Tensor, drafts: Sequence[DraftRow], wanted: Sequence[Sequence[int]]) -> Tensor:
         """What `read` gave as the rows' rules reshape it: the log-weights [N, V] that a choice is made from."""
-        pipelines = [reader.row.rule.pipeline.guessing for reader in readers]
+        pipelines = [draft.row.rule.pipeline.guessing for draft in drafts]
         if all(pipeline.plain for pipeline in pipelines):
             return logits
-        paths = [reader.path(node) for reader, nodes in zip(readers, wanted, strict=True) for node in nodes]
+        paths = [draft.path(node) for draft, nodes in zip(drafts, wanted, strict=True) for node in nodes]
         nodes = Nodes(paths, logits)
         if all(pipeline is pipelines[0] for pipeline in pipelines):
             return pipelines[0](nodes)
         lines: dict[Pipeline, list[int]] = {}
-        for line, reader in enumerate(r for r, nodes in zip(readers, wanted, strict=True) for _ in nodes):
-            lines.setdefault(reader.row.rule.pipeline.guessing, []).append(line)
+        for line, draft in enumerate(r for r, nodes in zip(drafts, wanted, strict=True) for _ in nodes):
+            lines.setdefault(draft.row.rule.pipeline.guessing, []).append(line)
         steered = torch.empty_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
         for pipeline, mine in lines.items():
             steered[mine] = pipeline(nodes[mine]).to(steered.dtype)
         return steered
 
-    def recite(self, reader: Reader) -> Iterator[tuple[Tensor, int]]:
+    def recite(self, draft: DraftRow) -> Iterator[tuple[Tensor, int]]:
         """Evaluate all but the newest committed token: logits [n, V] over the target's vocabulary, and their start."""
-        tokens = reader.row.history.tokens[:-1]
-        unread = self.readable(tokens[self.cache.following(reader.cache_row) :])
-        for evaluation, start in read(self.model, self.cache, reader.cache_row, unread, Want()):
+        tokens = draft.row.history.tokens[:-1]
+        unread = self.readable(tokens[self.cache.following(draft.cache_row) :])
+        for evaluation, start in read(self.model, self.cache, draft.cache_row, unread, Want()):
             assert evaluation.logits is not None
             yield self.as_target(evaluation.logits[0]), start
 
@@ -114,8 +114,8 @@ class Second:
         """The target's tokens as this model can read them."""
         return readable(tokens, self.model.vocabulary) if self.model.vocabulary < self.vocabulary else tokens
 
-    def _window(self, readers: Sequence[Reader], parts: Sequence[Part]) -> Window:
-        rows, tokens = [reader.cache_row for reader in readers], [self.readable(part.tokens) for part in parts]
+    def _window(self, drafts: Sequence[DraftRow], parts: Sequence[Slice]) -> Window:
+        rows, tokens = [draft.cache_row for draft in drafts], [self.readable(part.tokens) for part in parts]
         if all(part.straight for part in parts):
             return Window.chain(rows, tokens, [p.start for p in parts], self.model.device)
         above = [part.above for part in parts]
@@ -123,8 +123,8 @@ class Second:
 
 
 @dataclass(slots=True)
-class Part:
-    """One reader's share of a window."""
+class Slice:
+    """One row's share of a window."""
 
     start: int  # the position that follows what is cached
     tokens: list[int]
@@ -133,11 +133,11 @@ class Part:
     straight: bool  # whether each hangs on the one before it
 
 
-class Reader:
-    """One row in the second model's cache, and the tokens drafted below it in this round."""
+class DraftRow:
+    """One row in the small model's cache, and the tokens drafted below it in this round."""
 
-    def __init__(self, second: Second, row: Row, cache_row: int) -> None:
-        self.second = second
+    def __init__(self, small: SmallModel, row: Row, cache_row: int) -> None:
+        self.small = small
         self.row = row
         self.cache_row = cache_row
         self.tokens: list[int] = []  # of the drafted nodes; equal tokens under one parent are one node
@@ -153,7 +153,7 @@ class Reader:
         if self.tokens:
             self._keep(self._slots(), [])
             self._forget()
-        return max(0, self.second.model.max_positions - len(self.row.history.tokens) + 1)
+        return max(0, self.small.model.max_positions - len(self.row.history.tokens) + 1)
 
     def node(self, token: int, parent: int = ROOT) -> int:
         """The node that bears `token` under `parent`."""
@@ -189,15 +189,15 @@ class Reader:
         self._keep(self._slots(), kept)
         self._forget()
 
-    def fork(self, row: Row) -> Reader:
-        """A reader of `row`, whose history is a copy of this one's; what is drafted stays behind."""
-        copy = Reader(self.second, row, self.second.cache.fork(self.cache_row, fixed=self._slots())[0])
-        self.second.cache.truncate(copy.cache_row, self._slots())
+    def fork(self, row: Row) -> DraftRow:
+        """A place for `row`, whose history is a copy of this one's; what is drafted stays behind."""
+        copy = DraftRow(self.small, row, self.small.cache.fork(self.cache_row, fixed=self._slots())[0])
+        self.small.cache.truncate(copy.cache_row, self._slots())
         return copy
 
     def close(self) -> None:
         """Give the cache row back."""
-        self.second.cache.free(self.cache_row)
+        self.small.cache.free(self.cache_row)
 
     @property
     def unread(self) -> int:
@@ -206,11 +206,11 @@ class Reader:
 
     # -- evaluation ---------------------------------------------------------------------------------
 
-    def part(self, wanted: Sequence[int]) -> Part:
+    def part(self, wanted: Sequence[int]) -> Slice:
         """What must be evaluated for the logits after `wanted`; from now on counted as held by the cache."""
         if self._line and len(wanted) == 1 and self.parents[wanted[0]] == self._held[-1]:  # a chain grows: in a hurry
             self._held.append(wanted[0])
-            return Part(self.second.cache.following(self.cache_row), [self.tokens[wanted[0]]], [-1], [0], True)
+            return Slice(self.small.cache.following(self.cache_row), [self.tokens[wanted[0]]], [-1], [0], True)
         committed = self.row.history.tokens
         slots, read = self._slots(), self._read()
         if read == len(committed) and ROOT in wanted:  # read before: its logits are gone
@@ -218,7 +218,7 @@ class Reader:
         path = self._path_to(wanted)
         kept = self._shared(path, wanted) if read == len(committed) else 0
         self._keep(slots, path[:kept])
-        pending = self.second.catch_up(self.cache_row, committed[read:], least=-min([ROOT, *wanted]))
+        pending = self.small.catch_up(self.cache_row, committed[read:], least=-min([ROOT, *wanted]))
         trunk = len(pending) - 1  # the slot of the last committed token; -1: all before the nodes is cached
         slot_of = {ROOT: trunk}
         above = list(range(-1, trunk))
@@ -227,8 +227,8 @@ class Reader:
             slot_of[node] = slot
         straight = above == list(range(-1, len(above) - 1))
         self._held, self._line = path, straight and len(path) > 0
-        return Part(
-            start=self.second.cache.following(self.cache_row),
+        return Slice(
+            start=self.small.cache.following(self.cache_row),
             tokens=[*pending, *(self.tokens[node] for node in path[kept:])],
             above=above,
             wanted=[slot_of[node] if node >= 0 else trunk - (ROOT - node) for node in wanted],
@@ -259,37 +259,37 @@ class Reader:
         """Let the cache hold `base` slots of committed tokens and these nodes, one below the other, of those it has."""
         if list(nodes) != self._held or base != self._slots():
             slots = [self._slots() + self._held.index(node) for node in nodes]
-            self.second.cache.keep(self.cache_row, base, slots)
+            self.small.cache.keep(self.cache_row, base, slots)
             self._held = list(nodes)
 
     def _read(self) -> int:
         """How many committed tokens the model has read."""
-        return self.second.cache.following(self.cache_row, self._slots())
+        return self.small.cache.following(self.cache_row, self._slots())
 
     def _slots(self) -> int:
         """How many slots of the cache hold committed tokens."""
-        return self.second.cache.length(self.cache_row) - len(self._held)
+        return self.small.cache.length(self.cache_row) - len(self._held)
 
     def _forget(self) -> None:
         self.tokens, self.parents, self._held = [], [], []
         self._nodes, self._line = {}, False
 
 
-class ReaderSession(Session):
-    """A drafter's memory of one row where that is a reader, and nothing else."""
+class DraftRowSession(Session):
+    """A drafter's memory of one row where that is a row of the small model, and nothing else."""
 
-    def __init__(self, drafting: Drafting, reader: Reader) -> None:
+    def __init__(self, drafting: Drafting, draft: DraftRow) -> None:
         self.drafting = drafting
-        self.reader = reader
+        self.draft = draft
 
     def propose(self, room: Room) -> Tree:
         return self.drafting.propose([self], [room])[0]
 
     def advance(self, outcome: Outcome) -> None:
-        self.reader.advance(outcome.committed)
+        self.draft.advance(outcome.committed)
 
     def fork(self, row: Row) -> Session:
-        return type(self)(self.drafting, self.reader.fork(row))
+        return type(self)(self.drafting, self.draft.fork(row))
 
     def close(self) -> None:
-        self.reader.close()
+        self.draft.close()

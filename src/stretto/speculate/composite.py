@@ -11,7 +11,7 @@ from ..tree import Tree
 from .contract import Drafting, Outcome, Room, Session
 
 
-class Combined(Drafting):
+class CompositeDrafting(Drafting):
     """A drafter that is made of others, the `draftings`: it wants what they want."""
 
     def __init__(self, identity: object, open_session: Callable[[Row], Session], draftings: Sequence[Drafting]) -> None:
@@ -21,10 +21,10 @@ class Combined(Drafting):
         self.of_prompt = reduce(Want.__or__, (drafting.of_prompt for drafting in draftings))
 
 
-class Together(Session):
+class CompositeSession(Session):
     """One row's sessions of several drafters. Each learns the outcome of the whole tree."""
 
-    def __init__(self, drafting: Combined, parts: list[Session]) -> None:
+    def __init__(self, drafting: CompositeDrafting, parts: list[Session]) -> None:
         self.drafting = drafting
         self.parts = parts
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..models.clock import Clock
+from ...models.clock import Clock
 
 Chooser = Callable[[Sequence[int]], int]  # the token that follows a text, by the rule of choice
 Mode = Literal["plain", "in turn", "pre-verify", "post-verify"]
