@@ -54,8 +54,8 @@ class TableModel:
             generator = torch.Generator().manual_seed(key % (2**63 - 1))
             return tuple((sharpness * torch.randn(vocabulary, generator=generator, dtype=torch.float64)).tolist())
 
-        def rule(path: tuple[int, ...]) -> Sequence[float]:
-            return after(path[-order:])
+        def rule(path: tuple[int, ...]) -> list[float]:
+            return list(after(path[-order:]))
 
         return cls(vocabulary, rule)
 
