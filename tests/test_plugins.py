@@ -15,7 +15,7 @@ from stretto import catalogue, cli, method
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
-from stretto.speculate.contract import Drafter, Drafting, Session
+from stretto.speculate.contract import Drafter, Drafting, DraftSession
 from stretto.tree import Tree
 
 SOURCE = '''
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stretto.entry import Entry, Guarantee
-from stretto.speculate.contract import Drafter, Drafting, Session
+from stretto.speculate.contract import Drafter, Drafting, DraftSession
 from stretto.tree import Tree
 
 ENTRY = Entry("three-again", "speculate", source="an example", parts="thrice(times=3)", guarantee=Guarantee.EXACT)
@@ -40,7 +40,7 @@ class Thrice(Drafter):
         return Drafting(self, lambda row: Again(row, self.times))
 
 
-class Again(Session):
+class Again(DraftSession):
     def __init__(self, row, times):
         self.row, self.times = row, times
 
@@ -106,7 +106,7 @@ class Nothing(Drafter):
         return Drafting(self, Silent)
 
 
-class Silent(Session):
+class Silent(DraftSession):
     def __init__(self, row):
         pass
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stretto.tree import ROOT, Proposal, Tree
+from stretto.tree import ROOT, NodeKind, Tree
 
 
 @st.composite
@@ -46,7 +46,7 @@ def test_a_chain_is_a_thin_tree():
 
 def test_riders_are_never_followed():
     tree = Tree()
-    tree.add(3, proposal=Proposal.RIDER)
+    tree.add(3, proposal=NodeKind.RIDER)
     assert tree.child_bearing(ROOT, 3) is None
     committable = tree.add(3)
     assert tree.child_bearing(ROOT, 3) == committable

@@ -20,7 +20,7 @@ from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.loop import Speculate
 from stretto.steer.ban import Ban
 from stretto.steer.guide import Guide
-from stretto.tree import ROOT, Proposal
+from stretto.tree import ROOT, NodeKind
 from stretto.verify import TIE, agreement, compare, scores_after
 
 VOCABULARY = 7
@@ -33,7 +33,7 @@ class Mistaken(Acceptor):
     length: int
     rank: int = 1
     name: ClassVar[str] = "mistaken"
-    accepts: ClassVar[frozenset[Proposal]] = frozenset(Proposal)
+    accepts: ClassVar[frozenset[NodeKind]] = frozenset(NodeKind)
 
     def accept(self, target: Target) -> list[Verdict]:
         ranks = [self.rank if len(row.history.tokens) == self.length else 0 for row in target.rows]

@@ -24,7 +24,7 @@ def slot_of(node: int) -> int:
     return node - ROOT
 
 
-class Proposal(Enum):
+class NodeKind(Enum):
     """How a drafted token came about; acceptors are exact only for the kinds they declare."""
 
     POINT = "point"  # chosen without chance (a copy, an argmax, a top-k): siblings are distinct
@@ -58,7 +58,7 @@ class Tree:
     ranks: list[int] = field(default_factory=list)  # order among siblings, from 0
     sources: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
-    proposals: list[Proposal] = field(default_factory=list)
+    proposals: list[NodeKind] = field(default_factory=list)
     drawn_from: dict[int, NDArray[Any]] = field(default_factory=dict)
     beliefs: dict[int, NDArray[Any]] = field(default_factory=dict)
     embeds: dict[int, Tensor] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Tree:
         *,
         source: str = "",
         score: float = 0.5,
-        proposal: Proposal = Proposal.POINT,
+        proposal: NodeKind = NodeKind.POINT,
         drawn_from: NDArray[Any] | None = None,
         belief: NDArray[Any] | None = None,
         embed: Tensor | None = None,
@@ -101,7 +101,7 @@ class Tree:
 
     @classmethod
     def chain(
-        cls, tokens: Iterable[int], *, source: str = "", score: float = 0.5, proposal: Proposal = Proposal.POINT
+        cls, tokens: Iterable[int], *, source: str = "", score: float = 0.5, proposal: NodeKind = NodeKind.POINT
     ) -> Tree:
         """A tree in which every node has one child."""
         tokens = list(tokens)
@@ -131,7 +131,7 @@ class Tree:
             if (
                 self.parents[index] == parent
                 and self.tokens[index] == token
-                and self.proposals[index] is not Proposal.RIDER
+                and self.proposals[index] is not NodeKind.RIDER
             ):
                 return index
         return None
@@ -174,7 +174,7 @@ class Tree:
         """
         seen: set[tuple[int, int]] = set()
         for index, proposal in enumerate(self.proposals):
-            if proposal is not Proposal.POINT:
+            if proposal is not NodeKind.POINT:
                 continue
             key = (self.parents[index], self.tokens[index])
             if key in seen:

@@ -13,7 +13,7 @@ from stretto.entry import Guarantee
 from stretto.models.contract import Model
 from stretto.models.table import TableModel
 from stretto.speculate.acceptors.exact import Exact
-from stretto.speculate.contract import Drafter, Drafting, Session
+from stretto.speculate.contract import Drafter, Drafting, DraftSession
 from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.drafters.model import DraftModel
 from stretto.speculate.loop import Speculate
@@ -89,7 +89,7 @@ class Parrot(Drafter):
         return Drafting(self, lambda row: ParrotSession(row, seen))
 
 
-class ParrotSession(Session):
+class ParrotSession(DraftSession):
     def __init__(self, row, seen):
         self.row, self.seen = row, seen
 

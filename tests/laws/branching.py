@@ -19,12 +19,12 @@ from stretto.models.contract import Evaluation
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.chance import DRAFTING, SamplingAcceptor, chance_of
-from stretto.speculate.contract import Acceptor, Drafter, Drafting, Room, Session, Target, Verdict
+from stretto.speculate.contract import Acceptor, Drafter, Drafting, DraftSession, Room, Target, Verdict
 from stretto.steer.choice import Rule
 from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
-from stretto.tree import ROOT, Proposal, Siblings, Tree
+from stretto.tree import ROOT, NodeKind, Siblings, Tree
 
 T = TypeVar("T")
 Table = Callable[[tuple[int, ...]], np.ndarray]  # tokens of a path -> probabilities [V] of what follows
@@ -101,7 +101,7 @@ def one_hot(seed: object, vocabulary: int) -> Table:
 
 # -- drafts -----------------------------------------------------------------------------------
 
-SAMPLED, POINT, RIDER = Proposal.SAMPLED, Proposal.POINT, Proposal.RIDER
+SAMPLED, POINT, RIDER = NodeKind.SAMPLED, NodeKind.POINT, NodeKind.RIDER
 Draw = Callable[[Any, Table], Tree]
 
 
@@ -111,7 +111,7 @@ class Draft:
 
     draw: Draw
     siblings: Siblings = Siblings.NONE
-    proposals: frozenset[Proposal] = field(default=frozenset({SAMPLED}))
+    proposals: frozenset[NodeKind] = field(default=frozenset({SAMPLED}))
     vocabulary: int = 2
     depth: int = 2  # of the deepest node
 
@@ -135,7 +135,7 @@ def guess(tree: Tree, parent: int) -> int | None:
     return None if token is None else tree.add(token, parent, source="guess")
 
 
-def chain(kinds: Sequence[Proposal], chance: Any, q: Table) -> Tree:
+def chain(kinds: Sequence[NodeKind], chance: Any, q: Table) -> Tree:
     tree, parent = Tree(), ROOT
     for kind in kinds:
         if kind is RIDER:  # hangs beside the chain
@@ -258,7 +258,7 @@ class Sampler(Drafter):
     name = "sampler"
 
     @property
-    def proposals(self) -> frozenset[Proposal]:
+    def proposals(self) -> frozenset[NodeKind]:
         return self.draft.proposals
 
     @property
@@ -280,7 +280,7 @@ class Sampler(Drafter):
         return steered.softmax(-1).numpy()
 
 
-class SamplerSession(Session):
+class SamplerSession(DraftSession):
     def __init__(self, draft: Draft, row: Row, drawn_from: Callable[..., np.ndarray]) -> None:
         self.draft, self.row, self.drawn_from = draft, row, drawn_from
 
@@ -297,7 +297,7 @@ class SamplerSession(Session):
             tree.beliefs[node] = q(UNSTEERED, tuple(tree.path_tokens(tree.parents[node])))
         return tree
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         return SamplerSession(self.draft, row, self.drawn_from)
 
 
@@ -314,7 +314,7 @@ def enumerated(acceptor: SamplingAcceptor, draft: Draft, p: Table, q: Table) -> 
         tree.check()
         verdict = acceptor.walk(tree, lambda node: p(tuple(tree.path_tokens(node))), chance)
         assert verdict.path == (tree.path(verdict.path[-1]) if verdict.path else [])
-        assert all(tree.proposals[node] is not Proposal.RIDER for node in verdict.path)
+        assert all(tree.proposals[node] is not NodeKind.RIDER for node in verdict.path)
         return (*(tree.tokens[node] for node in verdict.path), verdict.extra), len(verdict.path)
 
     total: Any = 0

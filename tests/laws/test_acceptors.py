@@ -35,7 +35,7 @@ from stretto.steer.pipeline import Pipeline
 from stretto.steer.repetition import Repetition
 from stretto.steer.temperature import Temperature
 from stretto.steer.top_p import TopP
-from stretto.tree import Proposal, Siblings, Tree
+from stretto.tree import NodeKind, Siblings, Tree
 
 EXTREMES: dict[str, list[dict[str, Any]]] = {  # settings at which an approximate acceptor is exact
     "cascade": [{"rule": rule, "alpha": -2} for rule in RULES],
@@ -90,7 +90,7 @@ def test_the_output_has_the_models_joint(acceptor, draft):
 def test_a_draft_of_the_model_itself_is_accepted_whole(acceptor):
     p = table("p", 3)
     for draft in DRAFTS.values():
-        if draft.proposals == {Proposal.SAMPLED} and draft.vocabulary == 3 and fits(acceptor, draft):
+        if draft.proposals == {NodeKind.SAMPLED} and draft.vocabulary == 3 and fits(acceptor, draft):
             _, accepted = enumerated(acceptor, draft, p, p)
             reached = draft.depth - isinstance(acceptor, Cascade)
             assert abs(accepted - reached) < 1e-12 or draft.depth == 3  # an adaptive tree is not always as deep
@@ -111,8 +111,8 @@ P, Q = vector(5, 3, 2), vector(2, 5, 3)
 @pytest.mark.parametrize(
     ("name", "draft", "expected"),
     [
-        ("rejection", partial(chain, [Proposal.SAMPLED]), Fraction(7, 10)),
-        ("block", partial(chain, [Proposal.SAMPLED]), Fraction(7, 10)),
+        ("rejection", partial(chain, [NodeKind.SAMPLED]), Fraction(7, 10)),
+        ("block", partial(chain, [NodeKind.SAMPLED]), Fraction(7, 10)),
         ("multi", partial(chains, 2, 1), Fraction(76, 100)),
         ("specinfer", partial(chains, 2, 1), Fraction(76, 100)),
         ("recursive", partial(grown, [2], distinct=True), Fraction(283, 350)),
@@ -126,7 +126,7 @@ def test_one_position(name, draft, expected):
     assert abs(accepted - expected) < (1e-6 if isinstance(expected, float) else 1e-12)
 
 
-@pytest.mark.parametrize("name", [name for name, part in samplers().items() if Proposal.POINT in part.accepts])
+@pytest.mark.parametrize("name", [name for name, part in samplers().items() if NodeKind.POINT in part.accepts])
 @pytest.mark.parametrize(("tokens", "expected"), [([0, 1], 0.8), ([1, 2], 0.5), ([2], 0.2)])
 def test_points_are_accepted_with_the_mass_they_cover(name, tokens, expected):
     acceptor = samplers()[name]
@@ -165,7 +165,7 @@ def test_more_drafts_and_drafts_that_differ_accept_more(seed):
     def rate(name: str, draft: Callable[..., Tree]) -> Any:
         return enumerated(catalogue.part(name)(), Draft(draft), p, q)[1]
 
-    one = rate("rejection", partial(chain, [Proposal.SAMPLED]))
+    one = rate("rejection", partial(chain, [NodeKind.SAMPLED]))
     assert one == 1 - sum(abs(p(()) - q(()))) / 2
     independent = rate("multi", partial(chains, 2, 1))
     assert one <= independent <= rate("recursive", partial(grown, [2], distinct=True))
@@ -312,7 +312,7 @@ def test_at_temperature_0_the_tokens_are_those_of_plain_decoding(acceptor):
 CHAINS = {"random chain", "one token", "nothing", "one node"}
 
 
-POINTED = {name: acceptor for name, acceptor in acceptors().items() if Proposal.POINT in acceptor.accepts}
+POINTED = {name: acceptor for name, acceptor in acceptors().items() if NodeKind.POINT in acceptor.accepts}
 
 
 @pytest.mark.parametrize("acceptor", POINTED.values(), ids=POINTED)

@@ -28,7 +28,7 @@ from stretto.row import Row
 from stretto.scheduler import Ticket
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.acceptors.rejection import Rejection
-from stretto.speculate.contract import Drafter, Drafting, Room, Session, Tree
+from stretto.speculate.contract import Drafter, Drafting, DraftSession, Room, Tree
 from stretto.speculate.drafters.sampled import Sampled
 from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
@@ -146,7 +146,7 @@ class Faulty(Drafter):
         return Drafting(self, lambda row: FaultySession(self, row))
 
 
-class FaultySession(Session):
+class FaultySession(DraftSession):
     def __init__(self, settings: Faulty, row: Row) -> None:
         self.settings, self.row = settings, row
 

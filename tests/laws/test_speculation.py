@@ -37,9 +37,9 @@ from stretto.speculate.drafters.recycle import Recycle
 from stretto.speculate.drafters.sampled import Sampled
 from stretto.speculate.drafters.specinfer import Independent
 from stretto.speculate.drafters.tree import DraftTree
-from stretto.speculate.forcing import HOLE, Template
 from stretto.speculate.loop import Loop, Speculate
 from stretto.speculate.planners.fixed import Fixed
+from stretto.speculate.script import HOLE, Template
 from stretto.steer.ban import Ban
 from stretto.steer.choice import Rule
 from stretto.steer.frequency import Frequency
@@ -93,7 +93,7 @@ def registered() -> dict[str, Drafter]:
         },
         "copy": {"": {}, " (of a source)": {"source": (0, 1, 2, 3, 1, 1, 0), "eager": False}},
         "consensus": {"": {"least": 0.0}, " (counted)": {"weighted": False, "longest": 2}},
-        "forced": {"": {"forcing": Template((1, 2, HOLE, 0, 3))}},
+        "forced": {"": {"script": Template((1, 2, HOLE, 0, 3))}},
         "template": {"": {"pattern": (3, HOLE, 1, 2)}},
         "recycle": {"": {}, " (own)": {"shared": False, "rejected": False, "ranks": 2}},
         "pearl": {"": {"model": DRAFT, "ahead": 3}, " (measured)": {"model": LastTwo(V, seed=1)}},

@@ -21,7 +21,7 @@ from stretto.models.table import TableModel
 from stretto.models.window import Window
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact
-from stretto.speculate.contract import Acceptor, Drafter, Drafting, Planner, Room, Session
+from stretto.speculate.contract import Acceptor, Drafter, Drafting, DraftSession, Planner, Room
 from stretto.speculate.loop import Loop, Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.choice import Rule, choose
@@ -30,7 +30,7 @@ from stretto.steer.nodes import Nodes, Taps
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
-from stretto.tree import ROOT, Proposal, Tree
+from stretto.tree import ROOT, NodeKind, Tree
 
 GREEDY = Pipeline([Temperature(0.0)])
 Guess = Callable[[Sequence[int], Room], Tree]
@@ -49,14 +49,14 @@ class Guesser(Drafter):
         return Drafting(self, lambda row: GuesserSession(self.guess, row))
 
 
-class GuesserSession(Session):
+class GuesserSession(DraftSession):
     def __init__(self, guess: Guess, row: Row) -> None:
         self.guess, self.tokens = guess, row.history.tokens
 
     def propose(self, room: Room) -> Tree:
         return self.guess(self.tokens, room)
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         return GuesserSession(self.guess, row)
 
 
@@ -96,8 +96,8 @@ def ridden(vocabulary: int, room: Room) -> Tree:
     tree = Tree()
     for token in range(min(vocabulary - 1, room.nodes)):
         node = tree.add(token)
-        rider = tree.add(0, node, proposal=Proposal.RIDER)
-        tree.add(1, rider, proposal=Proposal.RIDER)
+        rider = tree.add(0, node, proposal=NodeKind.RIDER)
+        tree.add(1, rider, proposal=NodeKind.RIDER)
     return tree
 
 

@@ -22,7 +22,7 @@ from stretto.models.contract import NOTHING, Ability, Want
 from stretto.models.network import Network
 from stretto.models.trunk import Sharing
 from stretto.models.window import RAW, Window
-from stretto.tree import ROOT, Proposal, Tree, slot_of
+from stretto.tree import ROOT, NodeKind, Tree, slot_of
 
 CPU = torch.device("cpu")
 GENERATOR = random.Random(5)
@@ -162,8 +162,8 @@ def test_tree_paths_are_chains(network: Network, reference: PreTrainedModel) -> 
 
 def test_riders_bear_raw_rows_and_disturb_nobody(network: Network, reference: PreTrainedModel) -> None:
     prompt, tree = TOKENS[:6], some_tree(2, 4)
-    first = tree.add(RAW, 1, proposal=Proposal.RIDER, embed=network.embed(torch.tensor(17)))
-    second = tree.add(RAW, first, proposal=Proposal.RIDER, embed=network.embed(torch.tensor(18)))
+    first = tree.add(RAW, 1, proposal=NodeKind.RIDER, embed=network.embed(torch.tensor(17)))
+    second = tree.add(RAW, first, proposal=NodeKind.RIDER, embed=network.embed(torch.tensor(18)))
     cache = network.new_cache()
     row = cache.open()
     feed(network, cache, row, prompt[:-1])

@@ -8,7 +8,7 @@ from stretto.speculate.chance import ACCEPTING, DRAFTING, KeyedChance, candidate
 from stretto.steer.choice import Rule
 from stretto.steer.path import History
 from stretto.steer.pipeline import Pipeline
-from stretto.tree import ROOT, Proposal, Tree
+from stretto.tree import ROOT, NodeKind, Tree
 
 WEIGHTS = np.array([0.0, 2.0, 0.0, 1.0, 5.0, 0.0])
 
@@ -56,8 +56,8 @@ def test_a_row_tosses_by_the_position_of_its_coming_round():
 def test_sampled_candidates_come_first_and_riders_never():
     tree = Tree()
     tree.add(0)
-    tree.add(1, proposal=Proposal.RIDER)
-    tree.add(2, proposal=Proposal.SAMPLED, drawn_from=np.ones(3) / 3)
-    tree.add(1, 0, proposal=Proposal.SAMPLED, drawn_from=np.ones(3) / 3)
+    tree.add(1, proposal=NodeKind.RIDER)
+    tree.add(2, proposal=NodeKind.SAMPLED, drawn_from=np.ones(3) / 3)
+    tree.add(1, 0, proposal=NodeKind.SAMPLED, drawn_from=np.ones(3) / 3)
     assert candidates(tree, [ROOT]) == [2, 0]
     assert candidates(tree, [ROOT, 0]) == [2, 3, 0]

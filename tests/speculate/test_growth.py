@@ -29,7 +29,7 @@ from stretto.speculate.drafters.rsd import Constant
 from stretto.speculate.drafters.specinfer import Independent
 from stretto.speculate.drafters.tree import DraftTree
 from stretto.speculate.growth import Urn, shape_of
-from stretto.tree import ROOT, Proposal, Siblings, Tree
+from stretto.tree import ROOT, NodeKind, Siblings, Tree
 
 SHAPED = {name: drafters()[name] for name in ("draft-tree", "rsd-c", "iid")}
 
@@ -115,7 +115,7 @@ def test_drawn_nodes_carry_the_vector_they_were_drawn_from(name):
             expected = distribution(SMALL, row, tree.path_tokens(parent))
             assert np.allclose(tree.drawn_from[node], expected, atol=1e-12)
             assert tree.scores[node] == pytest.approx(expected[tree.tokens[node]]) and tree.scores[node] > 0
-            assert tree.proposals[node] is Proposal.SAMPLED
+            assert tree.proposals[node] is NodeKind.SAMPLED
             checked += (expected == 0).any()
     assert checked > 10
 
@@ -124,7 +124,7 @@ def test_drawn_nodes_carry_the_vector_they_were_drawn_from(name):
 def test_without_chance_guesses_are_points_and_siblings_differ(name):
     drafting = begin(drafters()[name])
     (tree,) = drafting.propose([drafting.open(row_of([0, 1, 2]))], [Room(12, 4)])
-    assert set(tree.proposals) == {Proposal.POINT} and not tree.drawn_from
+    assert set(tree.proposals) == {NodeKind.POINT} and not tree.drawn_from
     tree.check()
     for parent in {*tree.parents}:
         expected = distribution(SMALL, row_of([0, 1, 2], WARM), tree.path_tokens(parent))

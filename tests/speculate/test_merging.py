@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stretto.speculate.merging import bundle, plant, union
-from stretto.tree import ROOT, Proposal, Tree
+from stretto.tree import ROOT, NodeKind, Tree
 
 CHAINS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), max_size=12)
 
@@ -61,14 +61,14 @@ def test_a_union_is_the_set_of_all_paths_in_any_order(one, two, three):
 def test_a_union_turns_drawn_siblings_into_points_and_leaves_riders_out():
     drawn = Tree()
     for token in (1, 1, 2):
-        drawn.add(token, proposal=Proposal.SAMPLED, drawn_from=np.full(3, 1 / 3))
+        drawn.add(token, proposal=NodeKind.SAMPLED, drawn_from=np.full(3, 1 / 3))
     drawn.add(0, 1)
-    rider = drawn.add(0, 2, proposal=Proposal.RIDER)
-    drawn.add(0, rider, proposal=Proposal.RIDER)
+    rider = drawn.add(0, 2, proposal=NodeKind.RIDER)
+    drawn.add(0, rider, proposal=NodeKind.RIDER)
     whole = union([drawn])
     whole.check()
     assert (whole.tokens, whole.parents) == ([1, 2, 0], [ROOT, ROOT, 0])
-    assert set(whole.proposals) == {Proposal.POINT} and not whole.drawn_from
+    assert set(whole.proposals) == {NodeKind.POINT} and not whole.drawn_from
 
 
 def test_planting_gives_depths_and_ranks():

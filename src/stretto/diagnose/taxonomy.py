@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..entry import Branch, Entry, Generation, Guarantee, Modality, Refinement, System, Training
 from ..models.contract import Ability
 from ..speculate.contract import Drafter
-from ..tree import Proposal
+from ..tree import NodeKind
 
 COMMAND = "stretto methods --taxonomy"
 
@@ -103,10 +103,10 @@ def _generation(drafter: Drafter | None, principal: Sequence[Entry]) -> Generati
     return _by_needs(principal[0] if principal else None, drafter.proposals)
 
 
-def _by_needs(entry: Entry | None, proposals: frozenset[Proposal]) -> Generation:
+def _by_needs(entry: Entry | None, proposals: frozenset[NodeKind]) -> Generation:
     if entry is not None and _has_model(entry):
         return "own model"
-    return "fill" if Proposal.RIDER in proposals else "retrieval"
+    return "fill" if NodeKind.RIDER in proposals else "retrieval"
 
 
 def _has_model(entry: Entry) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from ..tree import Proposal, Tree, slot_of
+from ..tree import NodeKind, Tree, slot_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +73,7 @@ class Window:
         device: torch.device,
     ) -> Window:
         """One tree per row under its root; row r's root stands at position starts[r]."""
-        if all(tree.is_chain and not tree.embeds and Proposal.RIDER not in tree.proposals for tree in trees):
+        if all(tree.is_chain and not tree.embeds and NodeKind.RIDER not in tree.proposals for tree in trees):
             chains = [[root, *tree.tokens] for root, tree in zip(roots, trees, strict=True)]
             return cls.chain(rows, chains, starts, device)
         above = [[-1, *map(slot_of, tree.parents)] for tree in trees]

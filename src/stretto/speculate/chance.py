@@ -20,7 +20,7 @@ from ..errors import Unsupported
 from ..noise import key, split, uniform_one
 from ..row import Row
 from ..steer.choice import Rule
-from ..tree import ROOT, Proposal, Siblings, Tree
+from ..tree import ROOT, NodeKind, Siblings, Tree
 from .contract import Acceptor, Target, Verdict
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class SamplingAcceptor(Acceptor):
     numpy, so that the laws can enumerate it with exact fractions.
     """
 
-    accepts: ClassVar[frozenset[Proposal]] = frozenset(Proposal)
+    accepts: ClassVar[frozenset[NodeKind]] = frozenset(NodeKind)
     siblings: ClassVar[frozenset[Siblings]] = frozenset({Siblings.NONE})
     guarantee: ClassVar[Guarantee] = Guarantee.DISTRIBUTION
 
@@ -160,8 +160,8 @@ def candidates(tree: Tree, parents: Sequence[int]) -> list[int]:
     sampled: list[int] = []
     points: list[int] = []
     for node, (parent, proposal) in enumerate(zip(tree.parents, tree.proposals, strict=True)):
-        if parent in parents and proposal is not Proposal.RIDER:
-            (sampled if proposal is Proposal.SAMPLED else points).append(node)
+        if parent in parents and proposal is not NodeKind.RIDER:
+            (sampled if proposal is NodeKind.SAMPLED else points).append(node)
     return sampled + points
 
 
@@ -169,7 +169,7 @@ def chain_of(tree: Tree) -> list[int]:
     """The committable nodes of a chain from the root down. Raises Unsupported where one has a sibling."""
     chain: list[int] = []
     for node, (parent, proposal) in enumerate(zip(tree.parents, tree.proposals, strict=True)):
-        if proposal is Proposal.RIDER:
+        if proposal is NodeKind.RIDER:
             continue
         if parent != (chain[-1] if chain else ROOT):
             raise Unsupported("the draft is no chain", hint="use an acceptor that judges trees, such as 'exact'")
@@ -179,7 +179,7 @@ def chain_of(tree: Tree) -> list[int]:
 
 def drawn_from(tree: Tree, node: int) -> Vector | None:
     """The vector [V] that a sampled node was drawn from; None for a point, which stands for certainty."""
-    if tree.proposals[node] is not Proposal.SAMPLED:
+    if tree.proposals[node] is not NodeKind.SAMPLED:
         return None
     q = tree.drawn_from[node]
     assert q[tree.tokens[node]] > 0, f"node {node} bears a token that its own distribution excludes"
@@ -191,7 +191,7 @@ def drawn_after(tree: Tree, node: int, taken: Sequence[int]) -> Vector | None:
 
     Once these hold all of its mass, it is uniform over the rest.
     """
-    if tree.proposals[node] is not Proposal.SAMPLED or not taken:
+    if tree.proposals[node] is not NodeKind.SAMPLED or not taken:
         return drawn_from(tree, node)
     q: Vector = tree.drawn_from[node].copy()
     q[taken] = 0

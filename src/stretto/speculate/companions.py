@@ -19,7 +19,7 @@ from ..models.vocabulary import NEVER, in_vocabulary, readable
 from ..models.window import Window
 from ..row import Row
 from ..steer.contract import Companion
-from ..tree import Proposal, Tree, slot_of
+from ..tree import NodeKind, Tree, slot_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,9 +171,9 @@ def _before(context: Context, companion: Companion) -> list[int]:
 def _without_riders(tree: Tree, place: Place) -> Tree:
     """The nodes that may be committed; the place notes where each stands in the window."""
     place.slots = None
-    if Proposal.RIDER not in tree.proposals:
+    if NodeKind.RIDER not in tree.proposals:
         return tree
-    kept = [node for node, proposal in enumerate(tree.proposals) if proposal is not Proposal.RIDER]
+    kept = [node for node, proposal in enumerate(tree.proposals) if proposal is not NodeKind.RIDER]
     place.slots = {node: slot_of(at) for at, node in enumerate(kept)}
     return tree.prune(kept)
 

@@ -8,23 +8,25 @@ from functools import reduce
 from ..models.contract import NOTHING, Evaluation, Want
 from ..row import Row
 from ..tree import Tree
-from .contract import Drafting, Outcome, Room, Session
+from .contract import Drafting, DraftSession, Outcome, Room
 
 
 class CompositeDrafting(Drafting):
     """A drafter that is made of others, the `draftings`: it wants what they want."""
 
-    def __init__(self, identity: object, open_session: Callable[[Row], Session], draftings: Sequence[Drafting]) -> None:
+    def __init__(
+        self, identity: object, open_session: Callable[[Row], DraftSession], draftings: Sequence[Drafting]
+    ) -> None:
         super().__init__(identity, open_session)
         self.draftings = draftings
         self.want = reduce(Want.__or__, (drafting.want for drafting in draftings))
         self.of_prompt = reduce(Want.__or__, (drafting.of_prompt for drafting in draftings))
 
 
-class CompositeSession(Session):
+class CompositeSession(DraftSession):
     """One row's sessions of several drafters. Each learns the outcome of the whole tree."""
 
-    def __init__(self, drafting: CompositeDrafting, parts: list[Session]) -> None:
+    def __init__(self, drafting: CompositeDrafting, parts: list[DraftSession]) -> None:
         self.drafting = drafting
         self.parts = parts
 
@@ -40,7 +42,7 @@ class CompositeSession(Session):
         for part in self.parts:
             part.advance(outcome)
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         return type(self)(self.drafting, [part.fork(row) for part in self.parts])
 
     def close(self) -> None:

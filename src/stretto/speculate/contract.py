@@ -15,7 +15,7 @@ from ..context import Context
 from ..entry import Guarantee
 from ..models.contract import NOTHING, Ability, Evaluation, Want
 from ..row import Row
-from ..tree import ROOT, Proposal, Siblings, Tree
+from ..tree import ROOT, NodeKind, Siblings, Tree
 from ..values import Checked
 from .target import Target
 
@@ -50,11 +50,11 @@ class Outcome:
     committed: list[int]  # tokens: the accepted ones and the extra one, cut where the row ended
     logits: Tensor | None = None  # [1 + D, V] the target's, root first; for drafters that observe
     hidden: dict[int, Tensor] = field(default_factory=dict)  # layer -> [1 + D, C], for drafters that ask
-    missed: Sequence[tuple[float, bool]] = ()  # see `Session.missed`
+    missed: Sequence[tuple[float, bool]] = ()  # see `DraftSession.missed`
     seconds: float = 0.0  # of evaluating and judging the round's window: the row's share
 
 
-class Session(ABC):
+class DraftSession(ABC):
     """A drafter's memory of one row. It reads the row's history and never writes it."""
 
     def prime(self, evaluation: Evaluation, start: int) -> None:
@@ -76,7 +76,7 @@ class Session(ABC):
         return ()
 
     @abstractmethod
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         """A copy for `row`, whose history is a copy of this one's."""
 
     def close(self) -> None:
@@ -92,14 +92,14 @@ class Drafting:
     parts = 1  # drafters that share a room
     seconds_per_level: float | None = None  # not free: of a level for all rows, not the first, which reads what is new
     want: Want = NOTHING  # of every node of a round, rejected ones too, in `Outcome`: logits, hidden rows of layers
-    of_prompt: Want = NOTHING  # the same of every token of the prompt, by `Session.prime`
+    of_prompt: Want = NOTHING  # the same of every token of the prompt, by `DraftSession.prime`
 
-    def __init__(self, identity: object, open_session: Callable[[Row], Session]) -> None:
+    def __init__(self, identity: object, open_session: Callable[[Row], DraftSession]) -> None:
         """`identity` tells what was learnt about this drafter from what was learnt about others: its settings."""
         self.identity = identity
         self._open = open_session
 
-    def open(self, row: Row) -> Session:
+    def open(self, row: Row) -> DraftSession:
         """A session for a row whose prompt is known and whose cache row is filled."""
         return self._open(row)
 
@@ -112,7 +112,7 @@ class Drafting:
         """Whether it sits this round out, of all rows: it is then neither asked nor told. To be called once a round."""
         return False
 
-    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+    def propose(self, sessions: Sequence[DraftSession], rooms: Sequence[Room]) -> list[Tree]:
         """One tree per session; together, where drafting several rows at once is cheaper."""
         return [
             session.propose(room) if room.nodes > 0 else Tree() for session, room in zip(sessions, rooms, strict=True)
@@ -127,7 +127,7 @@ class Drafter(metaclass=Checked):
 
     name: ClassVar[str]
     kind: ClassVar[str] = "drafter"
-    proposals: ClassVar[frozenset[Proposal]] = frozenset({Proposal.POINT})
+    proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.POINT})
 
     @property
     def needs(self) -> Ability:
@@ -157,14 +157,14 @@ class Acceptor(metaclass=Checked):
 
     name: ClassVar[str]
     kind: ClassVar[str] = "acceptor"
-    accepts: ClassVar[frozenset[Proposal]]  # proposal kinds for which it keeps its guarantee
+    accepts: ClassVar[frozenset[NodeKind]]  # proposal kinds for which it keeps its guarantee
     siblings: ClassVar[frozenset[Siblings]] = frozenset(Siblings)  # and how sampled siblings may relate
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
 
     @classmethod
     def judges_siblings(cls, drafter: Drafter) -> bool:
         """Whether it may judge siblings such as this drafter's; distinct points suit all that judge trees."""
-        if drafter.siblings is Siblings.DISTINCT and Proposal.SAMPLED not in drafter.proposals:
+        if drafter.siblings is Siblings.DISTINCT and NodeKind.SAMPLED not in drafter.proposals:
             return bool(cls.siblings - {Siblings.NONE})
         return drafter.siblings in cls.siblings
 
@@ -212,14 +212,14 @@ __all__ = [
     "NO_ROOM",
     "ROOT",
     "Acceptor",
+    "DraftSession",
     "Drafter",
     "Drafting",
+    "NodeKind",
     "Outcome",
     "Planner",
     "Planning",
-    "Proposal",
     "Room",
-    "Session",
     "Siblings",
     "Target",
     "Tree",

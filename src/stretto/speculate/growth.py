@@ -14,9 +14,9 @@ import numpy as np
 
 from ..models.clock import stopwatch
 from ..row import Row
-from ..tree import ROOT, Proposal, Tree
+from ..tree import ROOT, NodeKind, Tree
 from .chance import DRAFTING, Chance, KeyedChance, Vector, chance_of
-from .contract import Drafting, Room, Session
+from .contract import Drafting, DraftSession, Room
 from .small_model import DraftRow, DraftRowSession, SmallModel
 
 if TYPE_CHECKING:
@@ -54,14 +54,14 @@ class Growing(Drawing):
         self._grow = grow
         self._now = stopwatch(small.model.device)
 
-    def _open_session(self, row: Row) -> Session:
+    def _open_session(self, row: Row) -> DraftSession:
         return DraftRowSession(self, self.small.open(row))
 
     def digest(self, logits: Tensor, steered: Tensor) -> Any:
         """What growths are sent, a line per node: here the probabilities [N, V] of the steered logits [N, V]."""
         return probabilities(steered)
 
-    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+    def propose(self, sessions: Sequence[DraftSession], rooms: Sequence[Room]) -> list[Tree]:
         trees = [Tree() for _ in sessions]
         growing: list[Waiting] = []
         for at, (session, room) in enumerate(zip(sessions, rooms, strict=True)):
@@ -107,7 +107,7 @@ class Waiting:
 class Giver(Protocol):
     """Gives the children of one node, one by one."""
 
-    proposal: Proposal
+    proposal: NodeKind
     drawn_from: Vector | None
     belief: Vector | None
     score: float  # of the token given last
@@ -129,7 +129,7 @@ class Urn:
         """`q` [V], probabilities; `replaced`: a drawn token may be drawn again."""
         self.q = q
         self.replaced = replaced and chance is not None
-        self.proposal = Proposal.POINT if chance is None else Proposal.SAMPLED
+        self.proposal = NodeKind.POINT if chance is None else NodeKind.SAMPLED
         self.drawn_from = None if chance is None else q
         self.belief: Vector | None = None
         self.score = 0.0  # of the token taken last: its probability in q

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..tree import ROOT, Proposal, Tree
+from ..tree import ROOT, NodeKind, Tree
 
 
 def plant(tokens: Sequence[int], parents: Sequence[int], scores: Sequence[float], sources: Sequence[str]) -> Tree:
@@ -25,7 +25,7 @@ def plant(tokens: Sequence[int], parents: Sequence[int], scores: Sequence[float]
         ranks=ranks,
         sources=list(sources),
         scores=list(scores),
-        proposals=[Proposal.POINT] * len(depths),
+        proposals=[NodeKind.POINT] * len(depths),
     )
 
 
@@ -63,7 +63,7 @@ def union(trees: Sequence[Tree]) -> Tree:
         renamed = {ROOT: ROOT}
         for node, (token, above) in enumerate(zip(tree.tokens, tree.parents, strict=True)):
             parent = renamed.get(above)
-            if parent is None or tree.proposals[node] is Proposal.RIDER:
+            if parent is None or tree.proposals[node] is NodeKind.RIDER:
                 continue
             known = place.get((parent, token))
             if known is None:

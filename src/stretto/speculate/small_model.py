@@ -28,7 +28,7 @@ from ..steer.nodes import Nodes
 from ..steer.path import Path
 from ..steer.pipeline import Pipeline
 from ..tree import ROOT, Tree
-from .contract import Drafting, Outcome, Room, Session
+from .contract import Drafting, DraftSession, Outcome, Room
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -275,7 +275,7 @@ class DraftRow:
         self._nodes, self._line = {}, False
 
 
-class DraftRowSession(Session):
+class DraftRowSession(DraftSession):
     """A drafter's memory of one row where that is a row of the small model, and nothing else."""
 
     def __init__(self, drafting: Drafting, draft: DraftRow) -> None:
@@ -288,7 +288,7 @@ class DraftRowSession(Session):
     def advance(self, outcome: Outcome) -> None:
         self.draft.advance(outcome.committed)
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         return type(self)(self.drafting, self.draft.fork(row))
 
     def close(self) -> None:

@@ -10,8 +10,8 @@ from ..context import Context
 from ..entry import Guarantee
 from ..models.contract import NOTHING, Evaluation, Want
 from ..row import Row
-from ..tree import ROOT, Proposal, Tree
-from .contract import Drafting, Outcome, Planning, Room, Session
+from ..tree import ROOT, NodeKind, Tree
+from .contract import Drafting, DraftSession, Outcome, Planning, Room
 
 if TYPE_CHECKING:
     from .loop import Speculate
@@ -29,7 +29,7 @@ class Work:
                 context = replace(context, steady=True)
             self.drafting = method.draft.begin(context)
             self.planning = method.plan.begin(context, self.drafting)
-        self.sessions: dict[Row, Session] = {}
+        self.sessions: dict[Row, DraftSession] = {}
 
     @property
     def of_prompt(self) -> Want:
@@ -41,7 +41,7 @@ class Work:
         """What the drafter wants of every round."""
         return self.drafting.want if self.drafting else NOTHING
 
-    def open(self, row: Row) -> Session | None:
+    def open(self, row: Row) -> DraftSession | None:
         """The drafter's session of a row that is about to be read."""
         if self.drafting is not None:
             self.sessions[row] = self.drafting.open(row)
@@ -105,7 +105,7 @@ def valid(row: Row, tree: Tree) -> Tree:
         return tree
     kept: set[int] = {ROOT}
     for node, (parent, proposal) in enumerate(zip(tree.parents, tree.proposals, strict=True)):
-        free = proposal is not Proposal.POINT or held.follows(row.history.tokens, tuple(tree.path_tokens(node)))
+        free = proposal is not NodeKind.POINT or held.follows(row.history.tokens, tuple(tree.path_tokens(node)))
         if parent in kept and free:
             kept.add(node)
     return tree if len(kept) > len(tree) else tree.prune(sorted(kept - {ROOT}))

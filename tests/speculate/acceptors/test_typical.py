@@ -8,7 +8,7 @@ import pytest
 from laws.branching import verdict
 from stretto.errors import InvalidRequest
 from stretto.speculate.acceptors.typical import Typical
-from stretto.tree import Proposal, Tree
+from stretto.tree import NodeKind, Tree
 
 P = [0.7, 0.2, 0.1]
 
@@ -39,8 +39,8 @@ def test_the_longest_path_wins_and_the_likeliest_among_equals():
     long = tree.add(1)
     tree.add(2, long)
     better = tree.add(0, long)
-    rider = tree.add(0, better, proposal=Proposal.RIDER)
-    tree.add(0, rider, proposal=Proposal.RIDER)
+    rider = tree.add(0, better, proposal=NodeKind.RIDER)
+    tree.add(0, rider, proposal=NodeKind.RIDER)
     assert verdict(Typical(), tree, logits).path == [long, better]
 
 

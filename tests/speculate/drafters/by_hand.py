@@ -8,7 +8,7 @@ import torch
 
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Outcome, Room, Session
+from stretto.speculate.contract import DraftSession, Outcome, Room
 from stretto.steer.choice import Rule, choose
 from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
@@ -31,7 +31,7 @@ def logits_of(model: TableModel, row: Row, tree: Tree) -> torch.Tensor:
     return torch.tensor([model.rule((*row.history.tokens, *path)) for path in paths], dtype=torch.float64)
 
 
-def play(model: TableModel, row: Row, session: Session, room: Room) -> Outcome:
+def play(model: TableModel, row: Row, session: DraftSession, room: Room) -> Outcome:
     """One round with the exact rule; nothing of the library but the tree and the choice."""
     tree = session.propose(room)
     logits = logits_of(model, row, tree)

@@ -18,7 +18,7 @@ from stretto.models.contract import Want
 from stretto.models.table import TableModel
 from stretto.noise import uniform_one
 from stretto.row import Limits, Row
-from stretto.speculate.contract import Drafter, Drafting, Outcome, Room, Session
+from stretto.speculate.contract import Drafter, Drafting, DraftSession, Outcome, Room
 from stretto.speculate.drafters.dyspec import DySpec
 from stretto.speculate.drafters.hierarchy import Hierarchy
 from stretto.speculate.drafters.model import DraftModel
@@ -72,14 +72,14 @@ def row_of(
     return Row(History(tokens), -1, Rule(pipeline, seed, 0), Limits(999, ends))
 
 
-def commit(row: Row, session: Session, tree: Tree, node: int, extra: int) -> None:
+def commit(row: Row, session: DraftSession, tree: Tree, node: int, extra: int) -> None:
     """The target accepts the path to `node` and adds a token."""
     committed = [*tree.path_tokens(node), extra]
     row.history.extend(committed)
     session.advance(Outcome(tree, tree.path(node), committed))
 
 
-def drafts(session: Session) -> list[DraftRow]:
+def drafts(session: DraftSession) -> list[DraftRow]:
     """All drafts that a session holds, whatever holds them."""
     found = [session.draft] if hasattr(session, "draft") else []
     for held in [*getattr(session, "parts", []), *([session.inner] if hasattr(session, "inner") else [])]:

@@ -16,7 +16,7 @@ from stretto.speculate.drafters.model import DraftModel
 from stretto.speculate.drafters.tree import DraftTree
 from stretto.speculate.planners.fixed import Fixed
 from stretto.speculate.planners.opt_tree import OptTree
-from stretto.tree import ROOT, Proposal
+from stretto.tree import ROOT, NodeKind
 
 TARGET_3 = TableModel.random(3, seed=1)
 FREE = np.array([0.6, 0.3, 0.1])  # whatever the context
@@ -43,7 +43,7 @@ def test_a_wide_tree_is_the_best_of_all(seed, nodes):
         assert tree.scores[node] == pytest.approx(float(q(tuple(tree.path_tokens(parent)))[tree.tokens[node]]))
         assert tree.depths[node] == len(tree.path(node)) and parent < node
         assert tree.ranks[node] == tree.children(parent).index(node)
-    assert set(tree.proposals) == {Proposal.POINT}
+    assert set(tree.proposals) == {NodeKind.POINT}
 
 
 def published(q, width: int, nodes: int, depth: int, vocabulary: int) -> set[tuple[int, ...]]:

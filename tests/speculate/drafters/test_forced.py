@@ -14,8 +14,8 @@ from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Room
 from stretto.speculate.drafters.forced import Forced, FromTemplate
-from stretto.speculate.forcing import HOLE, Template
 from stretto.speculate.planners.fixed import Fixed
+from stretto.speculate.script import HOLE, Template
 from stretto.steer.contract import Stage, Steer
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
@@ -143,7 +143,7 @@ def test_a_template_in_text_form_and_what_is_none():
     for wrong in ((A, "b"), (A, -2), (A, HOLE, HOLE, B)):
         with pytest.raises(InvalidRequest):
             FromTemplate(wrong)
-    with pytest.raises(InvalidRequest, match="forcing is a Forcing"):
+    with pytest.raises(InvalidRequest, match="script is a Script"):
         Forced("x")
     bare = method.parse("forced").draft  # what it drafts is the constraint's, and here is none
     assert decode(TableModel.random(V, 6), [[A, B]], drafter=bare)[0].counters.drafted == 0

@@ -26,7 +26,7 @@ from stretto.context import Context
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.contract import Ability, Want
 from stretto.models.table import TableModel
-from stretto.speculate.contract import Drafter, Drafting, Room, Session
+from stretto.speculate.contract import Drafter, Drafting, DraftSession, Room
 from stretto.speculate.drafters.dyspec import DySpec
 from stretto.speculate.drafters.hierarchy import Hierarchy
 from stretto.speculate.drafters.lookup import Lookup
@@ -35,7 +35,7 @@ from stretto.speculate.drafters.recycle import Recycle
 from stretto.speculate.drafters.sampled import Sampled
 from stretto.speculate.drafters.tree import DraftTree
 from stretto.speculate.planners.fixed import Fixed
-from stretto.tree import Proposal, Tree
+from stretto.tree import NodeKind, Tree
 
 INNER = {
     "lookup": Lookup(matches=2),
@@ -132,7 +132,7 @@ class Note:
     what: object
 
 
-class Watching(Session):
+class Watching(DraftSession):
     """Guesses one token, and notes what it is told; the notes of its forks stand among its own."""
 
     def __init__(self, row, notes):
@@ -217,7 +217,7 @@ def test_it_wins_where_wide_windows_of_the_target_are_dear():
 
 class Rider(Sampled):
     name: ClassVar[str] = "rider"
-    proposals = frozenset({Proposal.RIDER})
+    proposals = frozenset({NodeKind.RIDER})
 
 
 def test_what_the_middle_model_cannot_serve_is_refused():

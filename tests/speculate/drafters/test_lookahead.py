@@ -12,7 +12,7 @@ from stretto.speculate.drafters.lookahead import Lookahead, LookaheadSession
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
-from stretto.tree import ROOT, Proposal, Tree
+from stretto.tree import ROOT, NodeKind, Tree
 
 SAMPLED = Pipeline([Temperature(1.0)])
 
@@ -27,7 +27,7 @@ def riders(tree: Tree) -> dict[tuple[int, ...], int]:
     return {
         tuple(tree.path_tokens(node)): tree.depths[node]
         for node, proposal in enumerate(tree.proposals)
-        if proposal is Proposal.RIDER
+        if proposal is NodeKind.RIDER
     }
 
 
@@ -38,7 +38,7 @@ def test_who_sees_whom_in_a_window_of_two_by_two():
     session.pool = {5: {(30, 31): None, (30, 32): None}, 6: {(1, 1): None}}
     tree = session.propose(Room(99, 99))
     assert riders(tree) == {(10,): 1, (10, 20): 2, (10, 11): 2, (10, 11, 21): 3}
-    points = {tuple(tree.path_tokens(n)) for n in range(len(tree)) if tree.proposals[n] is Proposal.POINT}
+    points = {tuple(tree.path_tokens(n)) for n in range(len(tree)) if tree.proposals[n] is NodeKind.POINT}
     assert points == {(30,), (30, 31), (30, 32)}  # the candidates see each other's common beginning and no rider
     assert tree.tokens[:2] == [30, 32]  # the newest first
 
@@ -164,7 +164,7 @@ def test_the_pool_keeps_the_newest_and_may_begin_with_the_prompt():
     assert list(session.pool[1]) == [(2, 3), (2, 5)]  # (2, 3) came again after (2, 4), which is gone
     assert list(session.pool[2]) == [(3, 1), (5, 1)]
     tree = session.propose(Room(99, 99))
-    assert [tree.tokens[n] for n in range(len(tree)) if tree.proposals[n] is Proposal.POINT] == [2, 5, 3]
+    assert [tree.tokens[n] for n in range(len(tree)) if tree.proposals[n] is NodeKind.POINT] == [2, 5, 3]
     _, session = session_of([1, 2, 3, 1], level=3, window=2, guesses=0, prompt=True)
     assert session.pool == {}
 

@@ -15,7 +15,7 @@ from stretto.speculate.drafters.rasd import Rasd
 from stretto.speculate.drafters.store import Store
 from stretto.speculate.drafters.tree import DraftTree
 from stretto.speculate.planners.fixed import Fixed
-from stretto.tree import ROOT, Proposal, Tree
+from stretto.tree import ROOT, NodeKind, Tree
 
 V = 6
 
@@ -142,7 +142,7 @@ def test_on_copied_text_the_fused_tree_accepts_no_less_than_either_part():
 
 def test_parts_that_draw_or_that_are_none_are_refused():
     drawing = Guesser(lambda tokens, room: Tree())
-    object.__setattr__(drawing, "proposals", frozenset({Proposal.SAMPLED}))
+    object.__setattr__(drawing, "proposals", frozenset({NodeKind.SAMPLED}))
     for wrong in (("lookup", Lookup()), (Lookup(), None), (drawing, Lookup())):
         with pytest.raises(InvalidRequest, match=r"cannot unite|of 'rasd' is .*a value of the wrong kind"):
             Rasd(*wrong)

@@ -17,7 +17,7 @@ from stretto.speculate.drafters.recycle import CHILDREN, Followers, Recycle, Rec
 from stretto.speculate.planners.fixed import Fixed
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
-from stretto.tree import ROOT, Proposal, Tree
+from stretto.tree import ROOT, NodeKind, Tree
 
 
 def test_the_template_is_the_published_tree():
@@ -79,7 +79,7 @@ def test_a_small_room_gets_the_likeliest_nodes(seed):
         assert sorted((reference[path] for path in paths), reverse=True) == pytest.approx(reaches)
         for path, node in paths.items():  # scores multiply to the product of the weights
             assert np.prod([tree.scores[at] for at in tree.path(node)]) == pytest.approx(reference[path])
-            assert tree.proposals[node] is Proposal.POINT
+            assert tree.proposals[node] is NodeKind.POINT
 
 
 def test_an_empty_table_drafts_nothing_and_empty_ranks_are_skipped():

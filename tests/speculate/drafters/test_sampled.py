@@ -12,7 +12,7 @@ from stretto.speculate.acceptors.rejection import Rejection
 from stretto.speculate.chance import DRAFTING, chance_of
 from stretto.speculate.contract import Room
 from stretto.speculate.drafters.sampled import Sampled
-from stretto.tree import Proposal
+from stretto.tree import NodeKind
 
 
 @pytest.mark.parametrize("acceptor", [Rejection(), Block()], ids=["rejection", "block"])
@@ -49,7 +49,7 @@ def test_at_temperature_0_the_likeliest_token_is_certain():
     for node, token in enumerate(tree.tokens):
         p = distribution(SMALL, row, tree.tokens[:node])
         assert token == p.argmax() and tree.scores[node] == pytest.approx(p[token])
-        assert tree.proposals[node] is Proposal.SAMPLED
+        assert tree.proposals[node] is NodeKind.SAMPLED
         assert tree.drawn_from[node].tolist() == [float(other == token) for other in range(4)]
         assert np.allclose(tree.beliefs[node], p)
 

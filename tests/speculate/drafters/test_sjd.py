@@ -29,7 +29,7 @@ from stretto.steer.pipeline import Pipeline
 from stretto.steer.repetition import Repetition
 from stretto.steer.temperature import Temperature
 from stretto.steer.top_k import TopK
-from stretto.tree import Proposal, Siblings, Tree
+from stretto.tree import NodeKind, Siblings, Tree
 
 SAMPLED = Pipeline([Temperature(1.0)])
 STEERED = Pipeline([Repetition(1.4), Temperature(0.9), TopK(2)])
@@ -156,7 +156,7 @@ def test_a_draft_carries_what_the_target_said_last_round(pipeline):
             told.append(probabilities(logits[node + 1], row, drafts[accepted + 1 : node + 1]))
         session.advance(Outcome(tree, list(range(accepted)), committed, logits))
         following = session.propose(WIDE)
-        kinds = [Proposal.SAMPLED] * (4 - accepted) + [Proposal.POINT] * accepted
+        kinds = [NodeKind.SAMPLED] * (4 - accepted) + [NodeKind.POINT] * accepted
         assert following.proposals == kinds
         assert sorted(following.drawn_from) == list(range(4 - accepted))
         for node, expected in enumerate(told):
@@ -192,7 +192,7 @@ def test_without_chance_it_is_greedy_jacobi_decoding():
             guesses.append((guesses or text)[-1])
         outcome = play(model, row, session, WIDE)
         assert outcome.tree.tokens == guesses
-        assert set(outcome.tree.proposals) == {Proposal.POINT}
+        assert set(outcome.tree.proposals) == {NodeKind.POINT}
         chosen = [best([*text, *guesses[:length]]) for length in range(5)]
         right = next((at for at in range(4) if guesses[at] != chosen[at]), 4)
         assert outcome.committed == chosen[: right + 1]
@@ -259,7 +259,7 @@ def test_guesses_without_the_target():
         _, session = session_of([7, 5], SAMPLED, seed=seed, highest=6, lowest=4)
         tree = session.propose(WIDE)
         seen |= set(tree.tokens)
-        assert set(tree.proposals) == {Proposal.POINT} and len(tree) == 16
+        assert set(tree.proposals) == {NodeKind.POINT} and len(tree) == 16
     assert seen == {4, 5, 6}
 
 
@@ -323,7 +323,7 @@ def test_alone_as_in_a_batch():
 
 def test_what_it_declares_and_refuses():
     assert SpeculativeJacobi().siblings is Siblings.NONE
-    assert Proposal.SAMPLED in SpeculativeJacobi().proposals
+    assert NodeKind.SAMPLED in SpeculativeJacobi().proposals
     for settings in ({"window": 0}, {"delay": -1}, {"span": -1}, {"start": "x"}, {"lowest": 3, "highest": 2}):
         with pytest.raises(InvalidRequest, match="sjd"):
             SpeculativeJacobi(**settings)

@@ -34,7 +34,7 @@ from stretto.speculate.drafters.rsd import Constant
 from stretto.speculate.drafters.sampled import Sampled
 from stretto.speculate.drafters.specinfer import Independent, Merged, merge
 from stretto.speculate.planners.fixed import Fixed
-from stretto.tree import ROOT, Proposal, Tree
+from stretto.tree import ROOT, NodeKind, Tree
 
 BRANCHES = [(2, 1), (3,), (1, 2)]
 
@@ -93,7 +93,7 @@ def test_without_chance_children_are_the_likeliest_ones():
     q = table("q", 4, 1, 97)
     tree = grown(Independent((2, 1)), lambda path: q(path).astype(float), Room(9, 9), None)
     best = sorted(range(4), key=lambda token: -q(())[token])[:2]
-    assert tree.tokens[:2] == best and set(tree.proposals) == {Proposal.POINT}
+    assert tree.tokens[:2] == best and set(tree.proposals) == {NodeKind.POINT}
 
 
 # -- merged ---------------------------------------------------------------------------------------

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from stretto.speculate.economy.acceptance import ANY, BELIEF, FADE, ByLook, Rate, depth_class, trials
-from stretto.tree import Proposal, Tree
+from stretto.tree import NodeKind, Tree
 
 
 def test_trials_end_at_the_first_miss():
     tree = Tree()
     a, b = tree.add(0), tree.add(1)
-    tree.add(9, a, proposal=Proposal.RIDER)
+    tree.add(9, a, proposal=NodeKind.RIDER)
     c = tree.add(2, a)
     tree.add(3, c)
     assert list(trials(tree, [0, 2, 7])) == [([a, b], a), ([c], c), ([4], None)]

@@ -18,7 +18,7 @@ from stretto.speculate.economy.pruning import (
 )
 from stretto.speculate.economy.shapes import ByPlace
 from stretto.speculate.merging import bundle
-from stretto.tree import ROOT, Proposal, Tree
+from stretto.tree import ROOT, NodeKind, Tree
 
 
 def scored(seed: int, size: int = 12) -> Tree:
@@ -57,8 +57,8 @@ def test_reaches_are_products_along_the_path():
 
 def test_riders_are_worth_nothing():
     tree = Tree()
-    tree.add(0, proposal=Proposal.RIDER)
-    tree.add(1, 0, proposal=Proposal.RIDER)
+    tree.add(0, proposal=NodeKind.RIDER)
+    tree.add(1, 0, proposal=NodeKind.RIDER)
     tree.add(2, score=0.7)
     assert reaches(tree) == [0.0, 0.0, 0.7]
     assert ByPlace(0.9).reaches(tree) == [0.0, 0.0, 0.6]  # the first candidate there
@@ -67,8 +67,8 @@ def test_riders_are_worth_nothing():
 def test_drawn_nodes_are_not_chosen_among():
     """Which of two drawn siblings is verified must not depend on what they turned out to be."""
     tree = Tree()
-    tree.add(0, score=0.1, proposal=Proposal.SAMPLED)
-    tree.add(1, score=0.8, proposal=Proposal.SAMPLED)
+    tree.add(0, score=0.1, proposal=NodeKind.SAMPLED)
+    tree.add(1, score=0.8, proposal=NodeKind.SAMPLED)
     assert keep_best(tree, reaches(tree), 1) is tree
     assert keep_paying([tree], [reaches(tree)], lambda nodes, padding: 1.0 + 100 * nodes) == [tree]
 
@@ -78,9 +78,9 @@ def test_riders_stay_with_their_host_and_are_not_counted():
     values = [0.9, 0.0, 0.0, 0.5, 0.0, 0.0, 0.2, 0.0, 0.0]
     kept = keep_best(tree, values, 2)
     assert kept.tokens == [0, 0, 1, 1, 0, 1]
-    assert [proposal is Proposal.RIDER for proposal in kept.proposals] == [False, True, True] * 2
+    assert [proposal is NodeKind.RIDER for proposal in kept.proposals] == [False, True, True] * 2
     assert keep_best(tree, values, 3) is tree
-    assert cut_below(tree, lambda node: True).proposals.count(Proposal.RIDER) == 6
+    assert cut_below(tree, lambda node: True).proposals.count(NodeKind.RIDER) == 6
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -25,7 +25,7 @@ from stretto.speculate.planners.smartspec import SmartSpec
 from stretto.speculate.planners.specdec import SpecDec
 from stretto.steer.choice import Rule
 from stretto.steer.path import History
-from stretto.tree import Proposal, Tree
+from stretto.tree import NodeKind, Tree
 
 V, LENGTH = 3, 3
 TARGET = TableModel.random(V, seed=1)
@@ -47,9 +47,9 @@ def drafts(room: Room, tree: Tree, weight: Fraction):
         yield tree, weight
         return
     for token, chance in enumerate(q(path)):
-        longer = Tree.chain(tree.tokens, proposal=Proposal.SAMPLED)
+        longer = Tree.chain(tree.tokens, proposal=NodeKind.SAMPLED)
         longer.scores = tree.scores.copy()
-        longer.add(token, len(tree) - 1, score=float(chance), proposal=Proposal.SAMPLED)
+        longer.add(token, len(tree) - 1, score=float(chance), proposal=NodeKind.SAMPLED)
         yield from drafts(room, longer, weight * chance)
 
 

@@ -21,7 +21,7 @@ from stretto.steer.choice import Rule
 from stretto.steer.path import History
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
-from stretto.tree import ROOT, Proposal, Tree
+from stretto.tree import ROOT, NodeKind, Tree
 
 Q = (0.6, 0.3, 0.1)
 ROW = Row(History([0]), -1, Rule(GREEDY, 0, 0), Limits(99))
@@ -137,8 +137,8 @@ def test_an_exponent_below_one_trusts_a_shy_draft_and_grows_deeper():
 
 def test_drawn_trees_are_left_whole():
     tree = Tree()
-    tree.add(0, score=0.1, proposal=Proposal.SAMPLED)
-    tree.add(1, score=0.9, proposal=Proposal.SAMPLED)
+    tree.add(0, score=0.1, proposal=NodeKind.SAMPLED)
+    tree.add(1, score=0.9, proposal=NodeKind.SAMPLED)
     assert planning(OptTree(1)).trim([ROW], [tree]) == [tree]
 
 

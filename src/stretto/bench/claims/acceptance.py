@@ -19,7 +19,7 @@ from ...speculate.acceptors.recursive import Recursive
 from ...speculate.acceptors.rejection import Rejection
 from ...speculate.acceptors.traversal import Traversal
 from ...speculate.chance import SamplingAcceptor, Vector
-from ...tree import ROOT, Proposal, Tree
+from ...tree import ROOT, NodeKind, Tree
 from ..tasks import Exercise
 from .contract import Absent, Claim, Figures, at_least, equal, falling
 from .lab import OPEN, Decoding, Lab, Worked
@@ -196,7 +196,7 @@ def _grown(
         below, chance = [], weight
         for node, line, (tokens, probability) in zip(level, lines, drawn, strict=True):
             chance *= probability
-            below += [grown.add(token, node, proposal=Proposal.SAMPLED, drawn_from=line) for token in tokens]
+            below += [grown.add(token, node, proposal=NodeKind.SAMPLED, drawn_from=line) for token in tokens]
         yield from _grown(pair, branches[1:], grown, below, repeat=repeat, weight=chance)
 
 

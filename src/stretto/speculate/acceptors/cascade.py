@@ -11,7 +11,7 @@ import numpy as np
 
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
-from ...tree import ROOT, Proposal, Tree
+from ...tree import ROOT, NodeKind, Tree
 from ..chance import ACCEPTING, Chance, SamplingAcceptor, Vector, chain_of, chance_of, rejected
 from ..contract import Target, Verdict
 
@@ -50,7 +50,7 @@ class Cascade(SamplingAcceptor):
     bonus: bool = False  # after a chain accepted whole, one more token from p
 
     name: ClassVar[str] = "cascade"
-    accepts: ClassVar[frozenset[Proposal]] = frozenset({Proposal.SAMPLED, Proposal.RIDER})
+    accepts: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.RIDER})
     guarantee: ClassVar[Guarantee] = Guarantee.APPROXIMATE
 
     def __post_init__(self) -> None:

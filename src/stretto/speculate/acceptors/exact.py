@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...tree import ROOT, Proposal
+from ...tree import ROOT, NodeKind
 from ..contract import Acceptor, Target, Verdict
 
 
@@ -19,7 +19,7 @@ class Exact(Acceptor):
     """
 
     name: ClassVar[str] = "exact"
-    accepts: ClassVar[frozenset[Proposal]] = frozenset(Proposal)
+    accepts: ClassVar[frozenset[NodeKind]] = frozenset(NodeKind)
 
     def accept(self, target: Target) -> list[Verdict]:
         nodes = [ROOT] * len(target.trees)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...entry import Entry, Guarantee
 from ...errors import Unsupported
-from ...tree import Proposal, Siblings, Tree
+from ...tree import NodeKind, Siblings, Tree
 from ..chance import Chance, TopDownAcceptor, Vector, drawn_from, normalised, one_by_one
 
 ENTRY = Entry(
@@ -40,7 +40,7 @@ class KSeq(TopDownAcceptor):
     siblings: ClassVar[frozenset[Siblings]] = frozenset({Siblings.NONE, Siblings.REPEATED})
 
     def pick(self, tree: Tree, children: Sequence[int], p: Vector, chance: Chance) -> tuple[int | None, Vector]:
-        sampled = [child for child in children if tree.proposals[child] is Proposal.SAMPLED]
+        sampled = [child for child in children if tree.proposals[child] is NodeKind.SAMPLED]
         for source in dict.fromkeys(tree.sources[child] for child in sampled):
             drafts = [child for child in sampled if tree.sources[child] == source]
             q = common_vector(tree, drafts)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...tree import Proposal, Siblings, Tree
+from ...tree import NodeKind, Siblings, Tree
 from ..chance import Chance, TopDownAcceptor, Vector, drawn_after, rejected
 
 
@@ -29,6 +29,6 @@ class Recursive(TopDownAcceptor):
             if left is None:
                 return child, p
             p = left
-            if tree.proposals[child] is Proposal.SAMPLED:
+            if tree.proposals[child] is NodeKind.SAMPLED:
                 taken.append(token)
         return None, p

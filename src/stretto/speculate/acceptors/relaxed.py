@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...tree import ROOT, Proposal, Tree
+from ...tree import ROOT, NodeKind, Tree
 from ..chance import Vector
 from ..contract import Acceptor, Target, Verdict
 
@@ -34,7 +34,7 @@ class Relaxed(Acceptor):
     tau: float = 1.0  # ≥ 0, in logits
 
     name: ClassVar[str] = "relaxed"
-    accepts: ClassVar[frozenset[Proposal]] = frozenset(Proposal)
+    accepts: ClassVar[frozenset[NodeKind]] = frozenset(NodeKind)
     guarantee: ClassVar[Guarantee] = Guarantee.APPROXIMATE
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Relaxed(Acceptor):
 
     def _best(self, tree: Tree, node: int, target: Target, row: int) -> int | None:
         """The best admissible child of a node."""
-        children = [child for child in tree.children(node) if tree.proposals[child] is not Proposal.RIDER]
+        children = [child for child in tree.children(node) if tree.proposals[child] is not NodeKind.RIDER]
         if not children:
             return None
         scores = target.scores(row, node)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...tree import Proposal, Siblings, Tree
+from ...tree import NodeKind, Siblings, Tree
 from ..chance import Chance, TopDownAcceptor, Vector, drawn_from, one_by_one, rejected
 
 
@@ -24,7 +24,7 @@ class SpecInfer(TopDownAcceptor):
     siblings: ClassVar[frozenset[Siblings]] = frozenset({Siblings.NONE, Siblings.REPEATED})
 
     def pick(self, tree: Tree, children: Sequence[int], p: Vector, chance: Chance) -> tuple[int | None, Vector]:
-        sampled = [child for child in children if tree.proposals[child] is Proposal.SAMPLED]
+        sampled = [child for child in children if tree.proposals[child] is NodeKind.SAMPLED]
         points = children[len(sampled) :]
         while sampled:
             child = sampled.pop(chance.draw(np.ones(len(sampled), dtype=int)) if len(sampled) > 1 else 0)

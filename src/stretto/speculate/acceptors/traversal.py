@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ...entry import Entry, Guarantee
-from ...tree import ROOT, Proposal, Siblings, Tree
+from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import (
     Chance,
     SamplingAcceptor,
@@ -96,5 +96,5 @@ class _Place:
             self.weight = total / (total + 1 - self.weight)
         elif self.weight < 1:
             self.weight = 0  # else nothing was rejected, but for rounding
-        if self.tree.proposals[child] is Proposal.SAMPLED:
+        if self.tree.proposals[child] is NodeKind.SAMPLED:
             self.taken.append(token)

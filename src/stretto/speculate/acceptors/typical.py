@@ -10,7 +10,7 @@ import numpy as np
 
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...tree import ROOT, Proposal
+from ...tree import ROOT, NodeKind
 from ...values import Unbounded
 from ..chance import Vector
 from ..contract import Acceptor, Target, Verdict
@@ -42,7 +42,7 @@ class Typical(Acceptor):
     delta: Unbounded = 0.3  # ≥ 0; about the root of epsilon
 
     name: ClassVar[str] = "typical"
-    accepts: ClassVar[frozenset[Proposal]] = frozenset(Proposal)
+    accepts: ClassVar[frozenset[NodeKind]] = frozenset(NodeKind)
     guarantee: ClassVar[Guarantee] = Guarantee.APPROXIMATE
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class Typical(Acceptor):
         """The accepted children of a node, entered into `reached`."""
         row, parent = above
         tree = target.trees[row]
-        children = [child for child in tree.children(parent) if tree.proposals[child] is not Proposal.RIDER]
+        children = [child for child in tree.children(parent) if tree.proposals[child] is not NodeKind.RIDER]
         if not children:
             return []
         p = target.probabilities(row, parent)

@@ -17,7 +17,7 @@ from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree
 from ..chance import DRAFTING, KeyedChance, chance_of
-from ..contract import Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
 
 ENTRY = Entry(
     name="aded",
@@ -180,7 +180,7 @@ class Trigrams:
         return twin
 
 
-class AdedSession(Session):
+class AdedSession(DraftSession):
     """One row's place in a table, its own or one that all rows write."""
 
     def __init__(self, settings: Aded, row: Row, table: Trigrams) -> None:
@@ -216,7 +216,7 @@ class AdedSession(Session):
         tokens = self.row.history.tokens
         self._learn(len(tokens) - min(len(outcome.committed), self.settings.recent))
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         copy = AdedSession.__new__(AdedSession)
         copy.settings, copy.row = self.settings, row
         copy.table = self.table if self.settings.shared else self.table.copy()

@@ -15,7 +15,7 @@ from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree
-from ..contract import Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
 from ..counting import count
 from ..datastore import Datastore, check_search, opened
 from ..merging import bundle
@@ -155,7 +155,7 @@ class CodeSwiftDrafting(Drafting):
         self.rounds = 0  # in which something was asked for
         self.searches = 0  # rounds of these in which the stores were searched
 
-    def _open_session(self, row: Row) -> Session:
+    def _open_session(self, row: Row) -> DraftSession:
         session = CodeSwiftSession(self, row, self.memory or Memory(()))
         session.enter()
         return session
@@ -197,7 +197,7 @@ class CodeSwiftDrafting(Drafting):
         return counted.tree(sources, doubt=2 / matched)
 
 
-class CodeSwiftSession(Session):
+class CodeSwiftSession(DraftSession):
     """One row: what of it is in the cache, and what was asked in this round."""
 
     def __init__(self, drafting: CodeSwiftDrafting, row: Row, memory: Memory, entered: int = 0) -> None:
@@ -249,7 +249,7 @@ class CodeSwiftSession(Session):
             memory.learn(gram, window, settings, answered=place >= self.history.prompt_length)
         self._entered = max(self._entered, end)
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         memory = self.memory if self.drafting.memory else self.memory.copy()
         return CodeSwiftSession(self.drafting, row, memory, self._entered)
 

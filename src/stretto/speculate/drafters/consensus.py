@@ -13,7 +13,7 @@ from ...errors import InvalidRequest
 from ...models.contract import NOTHING, Ability, Want
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree, slot_of
-from ..contract import LONGEST_GRAM, Drafter, Drafting, Outcome, Room, Session
+from ..contract import LONGEST_GRAM, Drafter, Drafting, DraftSession, Outcome, Room
 from ..counting import Trie
 
 ENTRY = Entry(
@@ -81,7 +81,7 @@ class ConsensusDrafting(Drafting):
         self.want = Want() if settings.weighted else NOTHING
         self._pools: dict[tuple[int, ...], Pool] = {}
 
-    def _open_session(self, row: Row) -> Session:
+    def _open_session(self, row: Row) -> DraftSession:
         prompt = tuple(row.history.tokens[: row.history.prompt_length])
         if self.alone:
             return self._join(Pool(self.settings), Member(row, 0))
@@ -89,11 +89,11 @@ class ConsensusDrafting(Drafting):
         pool = self._pools.setdefault(prompt, Pool(self.settings))
         return self._join(pool, Member(row, len(prompt) if known else 0))  # the prompt is entered once
 
-    def _join(self, pool: Pool, member: Member) -> Session:
+    def _join(self, pool: Pool, member: Member) -> DraftSession:
         pool.enter(member)
         return ConsensusSession(self, pool, member)
 
-    def fork(self, session: ConsensusSession, row: Row) -> Session:
+    def fork(self, session: ConsensusSession, row: Row) -> DraftSession:
         """The session of a copy of a row."""
         member = Member(row, 0 if self.alone else session.member.entered)
         member.weights = session.member.weights.copy()
@@ -163,7 +163,7 @@ class Pool:
         return Tree()
 
 
-class ConsensusSession(Session):
+class ConsensusSession(DraftSession):
     """One row's share in its pool."""
 
     def __init__(self, drafting: ConsensusDrafting, pool: Pool, member: Member) -> None:
@@ -178,7 +178,7 @@ class ConsensusSession(Session):
         self.member.weights += _probabilities(outcome)
         self.pool.enter(self.member)
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         return self.drafting.fork(self, row)
 
 

@@ -11,7 +11,7 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...row import Row
 from ...tree import Tree
-from ..contract import LONGEST_GRAM, Drafter, Drafting, Room, Session
+from ..contract import LONGEST_GRAM, Drafter, Drafting, DraftSession, Room
 
 ENTRY = Entry(
     name="aggressive-decoding",
@@ -55,7 +55,7 @@ class Copy(Drafter):
         return Drafting(self, lambda row: CopySession.opened(self, row))
 
 
-class CopySession(Session):
+class CopySession(DraftSession):
     """The pointer of one row, and an index of its source."""
 
     def __init__(self, longest: int, row: Row, source: Sequence[int], places: dict[tuple[int, ...], int]) -> None:
@@ -108,7 +108,7 @@ class CopySession(Session):
                 return place if place < len(self.source) else None
         return None
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         copy = CopySession(self.longest, row, self.source, self.places)
         copy.pointer, copy._read = self.pointer, self._read
         return copy

@@ -10,7 +10,7 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability, Model
-from ...tree import ROOT, Proposal, Siblings, Tree
+from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, Urn, add_taken
@@ -54,7 +54,7 @@ class DySpec(Drafter):
     model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
 
     name: ClassVar[str] = "dyspec"
-    proposals: ClassVar[frozenset[Proposal]] = frozenset({Proposal.SAMPLED, Proposal.POINT})
+    proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < 1:

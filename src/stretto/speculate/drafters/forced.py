@@ -10,8 +10,8 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...row import Row
 from ...tree import Tree
-from ..contract import Drafter, Drafting, Room, Session
-from ..forcing import HOLE, Forcing, ForcingState, Template
+from ..contract import Drafter, Drafting, DraftSession, Room
+from ..script import HOLE, Script, ScriptState, Template
 
 ENTRY = Entry(
     name="forced-tokens",
@@ -26,18 +26,18 @@ ENTRY = Entry(
 
 @dataclass(frozen=True, slots=True)
 class Forced(Drafter):
-    """Draft what must follow under the request's constraint, or what `forcing` says. Guesses only, which are verified.
+    """Draft what must follow under the request's constraint, or what `script` says. Guesses only, which are verified.
 
     Without either it drafts nothing.
     """
 
-    forcing: Forcing | None = None  # such as a template; None: the request's constraint
+    script: Script | None = None  # such as a template; None: the request's constraint
 
     name: ClassVar[str] = "forced"
 
     def begin(self, context: Context) -> Drafting:
-        def session(row: Row) -> Session:
-            return HeldSession(row) if self.forcing is None else ForcedSession(self.name, self.forcing.open(), row)
+        def session(row: Row) -> DraftSession:
+            return HeldSession(row) if self.script is None else ForcedSession(self.name, self.script.open(), row)
 
         return Drafting(self, session)
 
@@ -66,7 +66,7 @@ class FromTemplate(Drafter):
         return Drafting(self, lambda row: ForcedSession(self.name, template.open(), row))
 
 
-class HeldSession(Session):
+class HeldSession(DraftSession):
     """What the row's own constraint forces. The row moves its state."""
 
     def __init__(self, row: Row) -> None:
@@ -76,14 +76,14 @@ class HeldSession(Session):
         forced = () if self.row.held is None else self.row.held.forced(self.row.history.tokens)
         return Tree.chain(forced[: min(room.depth, room.nodes)], source=Forced.name, score=1.0)
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         return HeldSession(row)
 
 
-class ForcedSession(Session):
+class ForcedSession(DraftSession):
     """The state of what is forced, kept up with the row's answer."""
 
-    def __init__(self, source: str, state: ForcingState, row: Row, read: int | None = None) -> None:
+    def __init__(self, source: str, state: ScriptState, row: Row, read: int | None = None) -> None:
         self.source = source
         self.state = state
         self.tokens = row.history.tokens
@@ -95,5 +95,5 @@ class ForcedSession(Session):
         self._read = len(self.tokens)
         return Tree.chain(self.state.forced()[: min(room.depth, room.nodes)], source=self.source, score=1.0)
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         return ForcedSession(self.source, self.state.fork(), row, self._read)

@@ -13,9 +13,9 @@ from ...errors import InvalidRequest
 from ...models.clock import stopwatch
 from ...models.contract import NOTHING, Ability, Evaluation
 from ...row import Row
-from ...tree import Proposal, Siblings, Tree
+from ...tree import NodeKind, Siblings, Tree
 from ..composite import CompositeDrafting, CompositeSession
-from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session
+from ..contract import NO_ROOM, Drafter, Drafting, DraftSession, Outcome, Room
 from ..economy.decision import Account
 from ..merging import union
 
@@ -90,7 +90,7 @@ class Auto(Fuse):
 
 def _check(parts: Sequence[Drafter]) -> None:
     for part in parts:
-        if part.proposals != frozenset({Proposal.POINT}):
+        if part.proposals != frozenset({NodeKind.POINT}):
             raise InvalidRequest(
                 f"fuse cannot merge {part.name!r}, which draws its guesses or adds riders",
                 hint="merge drafters that guess without chance; 'merged' merges drawn ones",
@@ -116,7 +116,7 @@ class FuseDrafting(CompositeDrafting):
         self._cost = cache(context.clock.cost)
         self._now = stopwatch(context.target.device)
 
-    def _open_session(self, row: Row) -> Session:
+    def _open_session(self, row: Row) -> DraftSession:
         return FuseSession(self, [drafting.open(row) for drafting in self.draftings])
 
     def rests(self, rooms: Sequence[Room]) -> bool:
@@ -133,7 +133,7 @@ class FuseDrafting(CompositeDrafting):
             return False
         return self.free or not any(room.paid is None or room.paid(Tree()) for room in rooms)
 
-    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+    def propose(self, sessions: Sequence[DraftSession], rooms: Sequence[Room]) -> list[Tree]:
         mine = [session.parts for session in cast(Sequence[FuseSession], sessions)]
         trees = [Tree() for _ in sessions]
         for index, (drafting, account) in enumerate(zip(self.draftings, self.accounts, strict=True)):
@@ -153,7 +153,7 @@ class FuseDrafting(CompositeDrafting):
                 self.seconds_per_level = drafting.seconds_per_level
         return trees
 
-    def learn(self, parts: Sequence[Session], outcome: Outcome) -> None:
+    def learn(self, parts: Sequence[DraftSession], outcome: Outcome) -> None:
         """Let the sessions of a row learn the outcome of the whole tree, but for those that sit out."""
         tree = outcome.tree
         if len(tree):

@@ -11,9 +11,9 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
-from ...tree import Proposal, Siblings, Tree
+from ...tree import NodeKind, Siblings, Tree
 from ..composite import CompositeDrafting, CompositeSession
-from ..contract import NO_ROOM, Drafter, Drafting, Room, Session
+from ..contract import NO_ROOM, Drafter, Drafting, DraftSession, Room
 from ..economy.pruning import keep_best, reaches
 from ..merging import union
 
@@ -54,7 +54,7 @@ class Graft(Drafter):
 
     def __post_init__(self) -> None:
         for part in (self.drafter, self.filler):
-            if part.proposals != frozenset({Proposal.POINT}):
+            if part.proposals != frozenset({NodeKind.POINT}):
                 raise InvalidRequest(
                     f"graft cannot join {part.name}",
                     hint="name two drafters that guess without chance: graft(draft-tree,recycle)",
@@ -83,10 +83,10 @@ class GraftDrafting(CompositeDrafting):
         self.free = model.free and filler.free
         self.mixed = not self.free
 
-    def _open_session(self, row: Row) -> Session:
+    def _open_session(self, row: Row) -> DraftSession:
         return CompositeSession(self, [self.model.open(row), self.filler.open(row)])
 
-    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+    def propose(self, sessions: Sequence[DraftSession], rooms: Sequence[Room]) -> list[Tree]:
         mine = cast(Sequence[CompositeSession], sessions)
         watches = [Watch(self.thresholds, room.more) for room in rooms]
         asked = [self._asked(room, watch) for room, watch in zip(rooms, watches, strict=True)]

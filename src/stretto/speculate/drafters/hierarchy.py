@@ -13,9 +13,9 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import NOTHING, Evaluation, Model
 from ...row import Row
-from ...tree import ROOT, Proposal, Tree
+from ...tree import ROOT, NodeKind, Tree
 from ..acceptors.exact import Exact
-from ..contract import NO_ROOM, Drafter, Drafting, Outcome, Room, Session, Target
+from ..contract import NO_ROOM, Drafter, Drafting, DraftSession, Outcome, Room, Target
 from ..small_model import DraftRow, SmallModel
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Hierarchy(Drafter):
         small = SmallModel(context, self.model, self.drafter.needs)
         memory = cast(dict[object, object], context.memory.setdefault(("inside", self), {}))
         inner = self.drafter.begin(replace(context, target=small.model, memory=memory, ids=context.vocabulary))
-        if inner.want.inside or inner.of_prompt.inside or Proposal.RIDER in self.drafter.proposals:
+        if inner.want.inside or inner.of_prompt.inside or NodeKind.RIDER in self.drafter.proposals:
             raise Unsupported(
                 f"the model in the middle cannot serve {self.drafter.name!r}, which needs hidden states or riders",
                 hint="let 'lookup', 'draft-tree' or another drafter of plain tokens draft for it",
@@ -79,14 +79,14 @@ class HierarchyDrafting(Drafting):
         self.small = small
         self.inner = inner
 
-    def _open_session(self, row: Row) -> Session:
+    def _open_session(self, row: Row) -> DraftSession:
         draft, session = self.small.open(row), self.inner.open(row)
         if self.inner.of_prompt is not NOTHING:
             for logits, start in self.small.recite(draft):
                 session.prime(Evaluation(logits=logits), start)
         return HierarchySession(self, draft, session)
 
-    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+    def propose(self, sessions: Sequence[DraftSession], rooms: Sequence[Room]) -> list[Tree]:
         mine = cast(Sequence[HierarchySession], sessions)
         chains = [Chain(session, room) for session, room in zip(mine, rooms, strict=True)]
         growing = [chain for chain in chains if chain.limit > 0]
@@ -164,10 +164,10 @@ class Chain:
             self.drafter.close()
 
 
-class HierarchySession(Session):
+class HierarchySession(DraftSession):
     """One row: its draft in the middle model, and the inner drafter's session, both at the committed tokens."""
 
-    def __init__(self, drafting: HierarchyDrafting, draft: DraftRow, inner: Session) -> None:
+    def __init__(self, drafting: HierarchyDrafting, draft: DraftRow, inner: DraftSession) -> None:
         self.drafting = drafting
         self.draft = draft
         self.inner = inner
@@ -188,7 +188,7 @@ class HierarchySession(Session):
         self.inner.advance(Outcome(tree, path, outcome.committed, logits))
         self.first = None
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         return HierarchySession(self.drafting, self.draft.fork(row), self.inner.fork(row))
 
     def close(self) -> None:

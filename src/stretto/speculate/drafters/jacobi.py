@@ -16,7 +16,7 @@ from ...row import Row
 from ...steer.choice import choose
 from ...tree import ROOT, Siblings, Tree
 from ..chance import DRAFTING, chance_of
-from ..contract import Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
 from ..iteration import beyond
 
 ENTRIES = (
@@ -96,7 +96,7 @@ class JacobiDrafting(Drafting):
     want = Want()
 
 
-class JacobiSession(Session):
+class JacobiSession(DraftSession):
     """The blocks of one row."""
 
     def __init__(self, settings: Jacobi, row: Row) -> None:
@@ -128,7 +128,7 @@ class JacobiSession(Session):
             self.tails.append(chosen)
         self._settle(before, chosen)
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         copy = JacobiSession(self.settings, row)
         copy.guesses, copy._ends, copy.tails = self.guesses.copy(), self._ends.copy(), self.tails.copy()
         copy._chains = [copy.guesses]

@@ -10,9 +10,9 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability, Want
 from ...row import Row
-from ...tree import ROOT, Proposal, Siblings, Tree, slot_of
+from ...tree import ROOT, NodeKind, Siblings, Tree, slot_of
 from ..chance import DRAFTING, chance_of
-from ..contract import Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
 
 ENTRY = Entry(
     name="lookahead-decoding",
@@ -48,7 +48,7 @@ class Lookahead(Drafter):
     prompt: bool = False  # begin with the n-grams of the prompt
 
     name: ClassVar[str] = "lookahead"
-    proposals: ClassVar[frozenset[Proposal]] = frozenset({Proposal.POINT, Proposal.RIDER})
+    proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.POINT, NodeKind.RIDER})
 
     def __post_init__(self) -> None:
         if self.level < 2 or self.window < 1 or self.guesses < 0:
@@ -75,7 +75,7 @@ class LookaheadDrafting(Drafting):
     want = Want()
 
 
-class LookaheadSession(Session):
+class LookaheadSession(DraftSession):
     """The window of one row and the n-grams it has yielded."""
 
     def __init__(self, settings: Lookahead, row: Row) -> None:
@@ -98,9 +98,9 @@ class LookaheadSession(Session):
         columns = min(len(self.ages), (room.nodes - len(tree)) // size, room.depth - size + 1)
         above = ROOT
         for column in range(columns):
-            node = above = tree.add(self.rows[0][column], above, source=FIRST, score=0.0, proposal=Proposal.RIDER)
+            node = above = tree.add(self.rows[0][column], above, source=FIRST, score=0.0, proposal=NodeKind.RIDER)
             for row in self.rows[1:]:
-                node = tree.add(row[column], node, source=LOWER, score=0.0, proposal=Proposal.RIDER)
+                node = tree.add(row[column], node, source=LOWER, score=0.0, proposal=NodeKind.RIDER)
         return tree
 
     def advance(self, outcome: Outcome) -> None:
@@ -118,7 +118,7 @@ class LookaheadSession(Session):
         self.ages = self.ages[shift:]
         self._fill()
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         copy = LookaheadSession.__new__(LookaheadSession)
         copy.settings, copy.row, copy._fillers = self.settings, row, self._fillers
         copy.pool = {token: grams.copy() for token, grams in self.pool.items()}
@@ -143,7 +143,7 @@ class LookaheadSession(Session):
         riders = {
             (tree.parents[node], tree.tokens[node], tree.sources[node]): node
             for node, proposal in enumerate(tree.proposals)
-            if proposal is Proposal.RIDER
+            if proposal is NodeKind.RIDER
         }
         found: list[int] = []
         above: int | None = ROOT

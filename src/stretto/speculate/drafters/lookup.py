@@ -11,7 +11,7 @@ from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import Siblings, Tree
-from ..contract import LONGEST_GRAM, Drafter, Drafting, Room, Session
+from ..contract import LONGEST_GRAM, Drafter, Drafting, DraftSession, Room
 from ..merging import bundle
 
 ENTRY = Entry(
@@ -64,7 +64,7 @@ class Lookup(Drafter):
         return Drafting(self, lambda row: LookupSession(self, row))
 
 
-class LookupSession(Session):
+class LookupSession(DraftSession):
     """An index from every n-gram to the places after which it ended, kept up with the row's tokens.
 
     Places are linked from the newest back: a list for each n-gram would cost an object for each.
@@ -107,7 +107,7 @@ class LookupSession(Session):
             place = self._before[length][place - length]
         return found
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         copy = LookupSession(self.settings, row)
         copy._places = self._places.copy()
         copy._before = [links.copy() for links in self._before]

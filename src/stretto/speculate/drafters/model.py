@@ -18,7 +18,7 @@ from ...steer.choice import Choices, choose
 from ...steer.nodes import Nodes
 from ...steer.path import Path
 from ...tree import ROOT, Tree
-from ..contract import Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
 from ..small_model import DraftRow, DraftRowSession, SmallModel
 
 MOST_MISSED = 32  # tokens of which it is told
@@ -62,7 +62,7 @@ class ModelDrafting(Drafting):
         self.small = small
         self._now = stopwatch(small.model.device)
 
-    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+    def propose(self, sessions: Sequence[DraftSession], rooms: Sequence[Room]) -> list[Tree]:
         if not any(room.nodes for room in rooms):
             return [Tree() for _ in rooms]
         chains = [Chain(cast(ModelSession, session), room) for session, room in zip(sessions, rooms, strict=True)]
@@ -112,7 +112,7 @@ class ModelSession(DraftRowSession):
         judged, self.judged = self.judged, ()
         return judged
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         copy = ModelSession(self.drafting, self.draft.fork(row))
         copy._since = self._since
         return copy

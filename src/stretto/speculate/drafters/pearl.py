@@ -22,7 +22,7 @@ from ...steer.choice import choose
 from ...steer.nodes import Nodes
 from ...steer.path import History, Path
 from ...tree import Tree
-from ..contract import Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
 from ..small_model import SmallModel
 
 MOST = 16  # tokens that are drafted during one forward of the target, where their number is measured
@@ -84,7 +84,7 @@ class PearlDrafting(Drafting):
         self._worker: ThreadPoolExecutor | None = None  # while any is
         self._running: Future[None] | None = None
 
-    def _open_session(self, row: Row) -> Session:
+    def _open_session(self, row: Row) -> DraftSession:
         self.wait()
         return PearlSession(self, row, self.small.cache.open())
 
@@ -99,7 +99,7 @@ class PearlDrafting(Drafting):
             self._worker.shutdown()
             self._worker = None
 
-    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+    def propose(self, sessions: Sequence[DraftSession], rooms: Sequence[Room]) -> list[Tree]:
         """What waits to be verified, at once; what follows it is drafted meanwhile."""
         self.wait()
         mine = cast(Sequence[PearlSession], sessions)
@@ -163,7 +163,7 @@ class PearlDrafting(Drafting):
         return choose(nodes, [session.row.rule.guessing for session in sessions]).tokens
 
 
-class PearlSession(Session):
+class PearlSession(DraftSession):
     """One row in the draft model's cache, and the tokens that are drafted behind its committed ones.
 
     While a draft runs, only the thread touches it. The history is a copy of the row's: looking things up in one
@@ -215,7 +215,7 @@ class PearlSession(Session):
         keep = last if self.drafted else min(right, last)
         self.drafting.small.cache.rewind(self.cache_row, keep)
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         self.drafting.wait()
         copy = PearlSession(self.drafting, row, self.drafting.small.cache.fork(self.cache_row)[0])
         copy.drafted = self.drafted.copy()

@@ -11,9 +11,9 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
-from ...tree import ROOT, Proposal, Siblings, Tree
+from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..composite import CompositeDrafting, CompositeSession
-from ..contract import NO_ROOM, Drafter, Drafting, Room, Session
+from ..contract import NO_ROOM, Drafter, Drafting, DraftSession, Room
 from ..economy.pruning import keep_best, prune_branches, reaches
 from ..merging import union
 
@@ -52,7 +52,7 @@ class Rasd(Drafter):
 
     def __post_init__(self) -> None:
         for part in (self.drafter, self.retriever):
-            if part.proposals != frozenset({Proposal.POINT}):
+            if part.proposals != frozenset({NodeKind.POINT}):
                 raise InvalidRequest(
                     f"rasd cannot unite {part.name}",
                     hint="name two drafters that guess without chance: rasd(draft-tree,store)",
@@ -86,10 +86,10 @@ class RasdDrafting(CompositeDrafting):
         self.free = model.free and retriever.free
         self.mixed = not self.free and (retriever.free or retriever.mixed or model.mixed)
 
-    def _open_session(self, row: Row) -> Session:
+    def _open_session(self, row: Row) -> DraftSession:
         return CompositeSession(self, [self.model.open(row), self.retriever.open(row)])
 
-    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+    def propose(self, sessions: Sequence[DraftSession], rooms: Sequence[Room]) -> list[Tree]:
         mine = cast(Sequence[CompositeSession], sessions)
         asked = [_part_of(room, room.nodes) for room in rooms]
         retrieved = self.retriever.propose([session.parts[1] for session in mine], asked)

@@ -16,7 +16,7 @@ from ...errors import InvalidRequest
 from ...models.contract import NOTHING, Ability, Evaluation, Want
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree, slot_of
-from ..contract import Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
 from ..merging import plant
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class RecycleDrafting(Drafting):
 
     want = Want()
 
-    def __init__(self, settings: Recycle, open_session: Callable[[Row], Session]) -> None:
+    def __init__(self, settings: Recycle, open_session: Callable[[Row], DraftSession]) -> None:
         super().__init__(settings, open_session)
         self.of_prompt = Want() if settings.prompt else NOTHING
 
@@ -139,7 +139,7 @@ def best(logits: Tensor, size: int, slots: Sequence[int]) -> tuple[NDArray[Any],
     return values.numpy(), np.take_along_axis(chosen, at // BLOCK, 1) * BLOCK + at % BLOCK
 
 
-class RecycleSession(Session):
+class RecycleSession(DraftSession):
     """One row's view of a table, its own or one that all rows write."""
 
     def __init__(self, settings: Recycle, row: Row, table: Followers) -> None:
@@ -182,7 +182,7 @@ class RecycleSession(Session):
         slots |= {tokens[node]: slot_of(node) for node in nodes if tokens[node] >= 0}  # a raw row bears no token
         self.table.learn(slots, outcome.logits)  # of equal tokens the last counts
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         return RecycleSession(self.settings, row, self.table if self.settings.shared else self.table.copy())
 
 

@@ -12,7 +12,7 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability, Model
-from ...tree import ROOT, Proposal, Siblings, Tree
+from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, Urn, add_taken, fill, shape_of, urns_of
@@ -55,7 +55,7 @@ class Constant(Drafter):
     model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
 
     name: ClassVar[str] = "rsd-c"
-    proposals: ClassVar[frozenset[Proposal]] = frozenset({Proposal.SAMPLED, Proposal.POINT})
+    proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
 
     def __post_init__(self) -> None:
         if not self.branches or min(self.branches) < 1:
@@ -93,7 +93,7 @@ class Stochastic(Drafter):
     model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
 
     name: ClassVar[str] = "rsd-s"
-    proposals: ClassVar[frozenset[Proposal]] = frozenset({Proposal.SAMPLED, Proposal.POINT})
+    proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
 
     def __post_init__(self) -> None:
         if self.width < 1:

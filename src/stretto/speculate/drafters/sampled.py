@@ -11,7 +11,7 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...models.contract import Model
-from ...tree import Proposal
+from ...tree import NodeKind
 from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, Urn, fill, probabilities, shape_of, urns_of
@@ -44,7 +44,7 @@ class Sampled(Drafter):
     model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
 
     name: ClassVar[str] = "sampled"
-    proposals: ClassVar[frozenset[Proposal]] = frozenset({Proposal.SAMPLED})
+    proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED})
 
     def begin(self, context: Context) -> Drafting:
         return SampledDrafting(self, SmallModel(context, self.model), self.grow)
@@ -57,7 +57,7 @@ class Sampled(Drafter):
             for urn, (line, belief) in zip(made, lines, strict=True):
                 urn.belief = belief
                 if chance is None:
-                    urn.proposal, urn.drawn_from = Proposal.SAMPLED, one_hot(line)
+                    urn.proposal, urn.drawn_from = NodeKind.SAMPLED, one_hot(line)
             return made
 
         return fill(draft, room, shape_of([1] * room.depth, room), urns, self.name)

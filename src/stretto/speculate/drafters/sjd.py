@@ -14,9 +14,9 @@ from ...errors import InvalidRequest
 from ...models.contract import Want
 from ...row import Row
 from ...steer.choice import choose
-from ...tree import Proposal, Tree
+from ...tree import NodeKind, Tree
 from ..chance import DRAFTING, Chance, Vector, chance_of
-from ..contract import Drafter, Drafting, Outcome, Room, Session
+from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
 from ..iteration import beyond
 
 ENTRY = Entry(
@@ -54,7 +54,7 @@ class SpeculativeJacobi(Drafter):
     span: int = 0  # tokens after `after` in which to draft; 0: without end
 
     name: ClassVar[str] = "sjd"
-    proposals: ClassVar[frozenset[Proposal]] = frozenset({Proposal.SAMPLED, Proposal.POINT})
+    proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
 
     def __post_init__(self) -> None:
         if self.window < 1 or self.delay < 0 or self.span < 0:
@@ -85,7 +85,7 @@ class SpeculativeJacobiDrafting(Drafting):
     want = Want()
 
 
-class SpeculativeJacobiSession(Session):
+class SpeculativeJacobiSession(DraftSession):
     """What the target said last round about the positions after the root of one row."""
 
     def __init__(
@@ -115,7 +115,7 @@ class SpeculativeJacobiSession(Session):
         self.ahead = [*told, *self.ahead[start + len(told) :]]
         self._drafts = []
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         copy = SpeculativeJacobiSession(self.settings, row, self.highest, self.chance)
         copy.ahead = self.ahead.copy()
         copy._read, copy._began = self._read, self._began
@@ -130,7 +130,7 @@ class SpeculativeJacobiSession(Session):
                 tree.add(int(told.argmax()), parent, source=name)
             else:
                 token = chance.at(depth + 1, depth + 1).draw(told)
-                tree.add(token, parent, source=name, proposal=Proposal.SAMPLED, drawn_from=told)
+                tree.add(token, parent, source=name, proposal=NodeKind.SAMPLED, drawn_from=told)
         elif self.settings.start == "repeat":
             tree.add(tree.tokens[-1] if len(tree) else self.row.root, parent, source=name)
         else:

@@ -12,10 +12,10 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Ability, Model
 from ...row import Row
-from ...tree import ROOT, Proposal, Siblings, Tree
+from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..composite import CompositeDrafting, CompositeSession
-from ..contract import NO_ROOM, Drafter, Drafting, Room, Session
+from ..contract import NO_ROOM, Drafter, Drafting, DraftSession, Room
 from ..growth import Drawing, Growing, Growth, fill, shape_of, urns_of
 from ..small_model import DraftRow, SmallModel
 
@@ -64,7 +64,7 @@ class Independent(Drafter):
     model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
 
     name: ClassVar[str] = "iid"
-    proposals: ClassVar[frozenset[Proposal]] = frozenset({Proposal.SAMPLED, Proposal.POINT})
+    proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
 
     def __post_init__(self) -> None:
         if not self.branches or min(self.branches) < 1:
@@ -104,17 +104,17 @@ class Merged(Drafter):
         if not 2 <= len(self.drafters) < MOST:
             raise InvalidRequest("merged takes drafters", hint=f"name 2 to {MOST - 1}: merged(sampled,iid)")
         for part in self.drafters:
-            if part.siblings is Siblings.DISTINCT and Proposal.SAMPLED in part.proposals:
+            if part.siblings is Siblings.DISTINCT and NodeKind.SAMPLED in part.proposals:
                 raise InvalidRequest(
                     f"merged cannot take {part.name!r}, whose siblings are drawn without replacement",
                     hint="merge drafters such as 'sampled' and 'iid'",
                 )
-            if Proposal.RIDER in part.proposals:
+            if NodeKind.RIDER in part.proposals:
                 raise InvalidRequest(f"merged cannot take {part.name!r}, which adds riders", hint="leave it out")
 
     @property
-    def proposals(self) -> frozenset[Proposal]:  # type: ignore[override]
-        return frozenset[Proposal]().union(*(part.proposals for part in self.drafters))
+    def proposals(self) -> frozenset[NodeKind]:  # type: ignore[override]
+        return frozenset[NodeKind]().union(*(part.proposals for part in self.drafters))
 
     @property
     def needs(self) -> Ability:
@@ -137,17 +137,17 @@ class MergedDrafting(CompositeDrafting, Drawing):
     def __init__(self, settings: Merged, draftings: Sequence[Drafting]) -> None:
         super().__init__(settings, self._open_session, draftings)
         for part, drafting in zip(settings.drafters, draftings, strict=True):
-            if Proposal.SAMPLED in part.proposals and not isinstance(drafting, Drawing):
+            if NodeKind.SAMPLED in part.proposals and not isinstance(drafting, Drawing):
                 raise Unsupported(
                     f"the draws of {part.name!r} cannot be told apart from those of drafters beside it",
                     hint="merge drafters such as 'sampled' and 'iid'",
                 )
         self.free = all(drafting.free for drafting in draftings)
 
-    def _open_session(self, row: Row) -> Session:
+    def _open_session(self, row: Row) -> DraftSession:
         return CompositeSession(self, [drafting.open(row) for drafting in self.draftings])
 
-    def propose(self, sessions: Sequence[Session], rooms: Sequence[Room]) -> list[Tree]:
+    def propose(self, sessions: Sequence[DraftSession], rooms: Sequence[Room]) -> list[Tree]:
         mine = [session.parts for session in cast(Sequence[CompositeSession], sessions)]
         for place, drafting in enumerate(self.draftings, start=1):
             if isinstance(drafting, Drawing):
@@ -179,7 +179,7 @@ def merge(trees: Sequence[Tree]) -> Tree:
         stands = {ROOT: ROOT}  # a node of the tree -> the one that stands for its path
         for node, (token, parent) in enumerate(zip(tree.tokens, tree.parents, strict=True)):
             at = (stands[parent], token)
-            if at not in first or tree.proposals[node] is Proposal.SAMPLED:
+            if at not in first or tree.proposals[node] is NodeKind.SAMPLED:
                 source = tree.sources[node]
                 added = merged.add(
                     token,

@@ -10,7 +10,7 @@ from ...entry import Entry, Guarantee
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import Siblings, Tree
-from ..contract import Drafter, Drafting, Room, Session
+from ..contract import Drafter, Drafting, DraftSession, Room
 from ..counting import count
 from ..datastore import Datastore, check_search, opened
 
@@ -65,7 +65,7 @@ class Store(Drafter):
         return Drafting(self, lambda row: StoreSession(self, store, row))
 
 
-class StoreSession(Session):
+class StoreSession(DraftSession):
     """Remembers nothing: every round is a search for the text's end."""
 
     def __init__(self, settings: Store, store: Datastore, row: Row) -> None:
@@ -82,5 +82,5 @@ class StoreSession(Session):
         counted = count(rows, min(settings.nodes, room.nodes))
         return counted.tree([settings.name] * len(counted.tokens), doubt=2 / found.length)
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         return StoreSession(self.settings, self.store, row)

@@ -12,7 +12,7 @@ from ...models.contract import Ability
 from ...row import Row
 from ...tree import Siblings, Tree
 from ..automaton import Automaton
-from ..contract import Drafter, Drafting, Room, Session
+from ..contract import Drafter, Drafting, DraftSession, Room
 from ..merging import bundle
 
 BREAK = -1  # between the texts of a shared automaton: no row holds it, so no match reaches over
@@ -127,7 +127,7 @@ class Standing:
         return self._matched, automaton.late_ends[self._state]
 
 
-class SuffixSession(Session):
+class SuffixSession(DraftSession):
     """The automaton of the row's committed tokens, and where the row stands in those of others."""
 
     def __init__(self, settings: Suffix, row: Row, others: Others | None) -> None:
@@ -170,7 +170,7 @@ class SuffixSession(Session):
         found = [(*standing.match(tokens), standing.generation.tokens) for standing in self._standings]
         return max(found, key=lambda match: match[0])  # of equal ones the newer
 
-    def fork(self, row: Row) -> Session:
+    def fork(self, row: Row) -> DraftSession:
         copy = SuffixSession(self.settings, row, self.others)
         copy._automaton = self._automaton.copy()
         return copy

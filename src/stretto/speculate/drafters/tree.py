@@ -15,7 +15,7 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability, Model
 from ...noise import gumbel, key
-from ...tree import ROOT, Proposal, Siblings, Tree
+from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
 from ..growth import Growing, Growth, fill
@@ -134,7 +134,7 @@ class Ranked:
 
     def __init__(self, tokens: Sequence[int], scores: Sequence[float]) -> None:
         self._waiting = deque((token, score) for token, score in zip(tokens, scores, strict=True) if score > 0)
-        self.proposal = Proposal.POINT
+        self.proposal = NodeKind.POINT
         self.drawn_from: NDArray[Any] | None = None
         self.belief: NDArray[Any] | None = None
         self.score = 0.0
@@ -196,5 +196,5 @@ class Seen:
             ranks=ranks,
             sources=[source] * len(order),
             scores=self.scores[order].tolist(),
-            proposals=[Proposal.POINT] * len(order),
+            proposals=[NodeKind.POINT] * len(order),
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ...tree import ROOT, Proposal, Tree
+from ...tree import ROOT, NodeKind, Tree
 
 BELIEF = 2.0  # observations that a belief weighs as much as
 
@@ -40,7 +40,7 @@ def trials(tree: Tree, committed: Sequence[int]) -> Iterator[tuple[list[int], in
     """
     below: dict[int, list[int]] = {}
     for node, parent in enumerate(tree.parents):
-        if tree.proposals[node] is not Proposal.RIDER:
+        if tree.proposals[node] is not NodeKind.RIDER:
             below.setdefault(parent, []).append(node)
     parent = ROOT
     for token in committed:
@@ -59,7 +59,7 @@ def along(tree: Tree, rates: Sequence[float]) -> list[float]:
     found: list[float] = []
     for parent, rate, proposal in zip(tree.parents, rates, tree.proposals, strict=True):
         above = 1.0 if parent == ROOT else found[parent]
-        found.append(0.0 if proposal is Proposal.RIDER else above * rate)
+        found.append(0.0 if proposal is NodeKind.RIDER else above * rate)
     return found
 
 

@@ -3,7 +3,7 @@
 What being asked came to, in tokens and in seconds, is counted each time. It pays where it writes more tokens than
 decoding writes in that time of late (`Speed`); while it does not, the drafter pauses, and is tried again after 2, 4,
 8 … rounds. Of one that takes a forward for each level this also says how many levels, and where to stop; what it would
-have guessed in the meantime, which it then tells (`Session.missed`), counts as if it had been asked. Beside free
+have guessed in the meantime, which it then tells (`DraftSession.missed`), counts as if it had been asked. Beside free
 drafters it is asked where it usually gets that much further than they may expect to.
 """
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from heapq import nlargest
 from operator import itemgetter
 
-from ...tree import ROOT, Proposal, Tree
+from ...tree import ROOT, NodeKind, Tree
 from .acceptance import along
 
 
@@ -27,7 +27,7 @@ def best_sum(values: Sequence[float], nodes: int) -> float:
 
 def holds_draws(tree: Tree) -> bool:
     """Whether a node was drawn, so that none may be left out for its own token."""
-    return Proposal.SAMPLED in tree.proposals
+    return NodeKind.SAMPLED in tree.proposals
 
 
 def keep_best(tree: Tree, values: Sequence[float], nodes: int) -> Tree:
@@ -37,7 +37,7 @@ def keep_best(tree: Tree, values: Sequence[float], nodes: int) -> Tree:
     """
     if len(tree) <= nodes or holds_draws(tree):
         return tree
-    riders = [node for node, proposal in enumerate(tree.proposals) if proposal is Proposal.RIDER]
+    riders = [node for node, proposal in enumerate(tree.proposals) if proposal is NodeKind.RIDER]
     candidates = set(range(len(tree))).difference(riders)
     if len(candidates) <= nodes:
         return tree
@@ -98,7 +98,7 @@ def cut_below(tree: Tree, stop: Callable[[int], bool]) -> Tree:
     open_nodes: set[int] = {ROOT}  # kept, and going on
     kept: set[int] = {ROOT}
     for node, parent in enumerate(tree.parents):
-        if parent in open_nodes or (parent in kept and tree.proposals[node] is Proposal.RIDER):
+        if parent in open_nodes or (parent in kept and tree.proposals[node] is NodeKind.RIDER):
             kept.add(node)
             if not stop(node):
                 open_nodes.add(node)

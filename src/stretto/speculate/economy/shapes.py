@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 
 from ...context import Context
 from ...row import Row
-from ...tree import ROOT, Proposal, Tree
+from ...tree import ROOT, NodeKind, Tree
 from ..contract import NO_ROOM, Drafting, Outcome, Planning, Room
 from .acceptance import Acceptance, trials
 from .decision import Pause, Price
@@ -112,7 +112,7 @@ class ByPlace(Acceptance[tuple[int, int]]):
         ranks: dict[int, int] = {}  # parent -> candidates under it so far
         for parent, depth, proposal in zip(tree.parents, tree.depths, tree.proposals, strict=True):
             found.append(self._place(depth, ranks.get(parent, 0)))
-            if proposal is not Proposal.RIDER:
+            if proposal is not NodeKind.RIDER:
                 ranks[parent] = found[-1][1] + 1
         return found
 

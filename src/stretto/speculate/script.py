@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 HOLE = -1  # in a template: any tokens, up to the first token of what comes next
 
 
-class ForcingState(Protocol):
+class ScriptState(Protocol):
     """Where one row's answer stands."""
 
     def forced(self) -> Sequence[int]:
@@ -20,16 +20,16 @@ class ForcingState(Protocol):
         """Take the next committed token."""
         ...
 
-    def fork(self) -> ForcingState:
+    def fork(self) -> ScriptState:
         """An independent copy."""
         ...
 
 
 @runtime_checkable
-class Forcing(Protocol):
+class Script(Protocol):
     """Knows tokens in advance."""
 
-    def open(self) -> ForcingState:
+    def open(self) -> ScriptState:
         """The state before the first token of an answer."""
         ...
 
