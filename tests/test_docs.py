@@ -77,6 +77,29 @@ def test_the_steers_of_the_page_work_as_they_stand(
     assert bare.tokens != shown["plain"].tokens
 
 
+def test_the_constraint_of_the_page_works_as_it_stands_and_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(catalogue, "_added", catalogue._Others())
+    module = ModuleType("constrained")
+    monkeypatch.setitem(sys.modules, "constrained", module)
+    shown = vars(module)
+    source, use = blocks("write-a-constraint.md")
+    assert len([line for line in source.splitlines() if line.strip()]) < 45
+    for block in (source, use):
+        exec(compile(block, "write-a-constraint.md", "exec"), shown)
+    assert capsys.readouterr().out == "True end\n"
+    *words, stop = shown["by_value"].text.split(" ")[1:]
+    words.append(stop.removesuffix("."))
+    assert stop.endswith(".") and [len(word) > 4 for word in words] == [False, True] * 3
+    monkeypatch.setattr(catalogue, "_added", catalogue._Others())
+    file = tmp_path / "rhythm.py"
+    file.write_text(source)
+    catalogue.plug_in(file)
+    again = shown["engine"].generate(shown["prompt"], "plain+rhythm(4)", **shown["settings"])
+    assert again.tokens == shown["by_value"].tokens
+
+
 def test_the_order_of_the_page_works_as_it_stands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -314,12 +314,12 @@ class Engine:
         """Settings and method, checked against the model."""
         request = self.request(settings)
         ends = self.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
-        chosen = methods.complete(self._method(method), self.model)
+        chosen = methods.complete(methods.obeying(self._method(method), request.obeys), self.model)
         pipeline = request.pipeline(ends, chosen.steers)
-        if request.constraint is not None:
-            pipeline = constrained(pipeline, request.constraint, tokens_of(self.codec, self.context(), ends))
         methods.check(chosen, self.model, pipeline, request.samples)
         request.check(self.model.vocabulary)
+        if (constraint := methods.along_paths(chosen)) is not None:
+            pipeline = constrained(pipeline, constraint, tokens_of(self.codec, self.context(), ends))
         return Call(self.model, self.codec, request, chosen, ends, pipeline)
 
     def _submit(

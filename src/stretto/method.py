@@ -8,6 +8,7 @@ entropy(small=zoo/draft)                a route or a search, which decodes by it
 fuse(lookup(5),draft)                   parts that hold parts
 threshold(0.9)+blocks(32)+dual-cache    for masked-diffusion models: an order and blocks, refresh, stop …
 lookup+top_a(0.2)+ban(3,17)             with steers, as many as one likes
+lookup+regex("[a-z]+")                  with a constraint
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from . import catalogue
+from .constrain.contract import Constraint
 from .diffuse import loop as diffuse
 from .diffuse.blocks.fixed import Fixed as FixedBlocks
 from .diffuse.loop import Diffuse
@@ -28,7 +30,7 @@ from .entry import Guarantee
 from .errors import InvalidRequest, Unsupported
 from .models.contract import Ability, Model, Want
 from .models.masked import masking_of
-from .parts import describe_part, kind_of, pieces_of, read_part
+from .parts import describe_part, named, pieces_of, read_part
 from .route import loop as route
 from .route.loop import Routed
 from .search import loop as search
@@ -86,15 +88,15 @@ def parse(text: str | Method | Any) -> Method:
     pieces = pieces_of(text)
     if not pieces:
         raise InvalidRequest("the method is empty", hint="for example 'lookup', or 'plain' for no drafting")
-    steers = [piece for piece in pieces if kind_of(piece) == Steer.kind]
-    rest = [piece for piece in pieces if piece not in steers]
+    beside = [piece for piece in pieces if issubclass(named(piece) or object, Steer | Constraint)]
+    rest = [piece for piece in pieces if piece not in beside]
     if len(rest) == 1 and (entry := catalogue.entries().get(rest[0])):
         if entry.command:
             raise InvalidRequest(f"{entry.name!r} is no way of decoding", hint=f"see `{entry.command}`")
         rest = pieces_of(entry.parts)
     if "plain" in rest and set(rest) != {"plain"}:
         raise InvalidRequest(f"method {text!r}: 'plain' drafts nothing", hint="leave out 'plain' or the rest")
-    return _assembled(text, [read_part(piece) for piece in [*rest, *steers] if piece != "plain"])
+    return _assembled(text, [read_part(piece) for piece in [*rest, *beside] if piece != "plain"])
 
 
 def _assembled(text: str, parts: Sequence[Any]) -> Method:
@@ -108,13 +110,14 @@ def _assembled(text: str, parts: Sequence[Any]) -> Method:
                 hint=f"name one {part.kind}",
             )
         chosen[part.kind] = part
+    constraint = chosen.pop("constraint") if isinstance(chosen.get("constraint"), Constraint) else None
     for kind, alone in ALONE.items():
         if kind in chosen:
             if len(chosen) > 1:
                 raise InvalidRequest(f"the {kind} {chosen[kind].name!r} decodes by itself", hint="leave out the rest")
-            return cast(Method, alone(chosen[kind], steers=steers))
+            return obeying(cast(Method, alone(chosen[kind], steers=steers)), constraint)
     if filling := [kind for kind in chosen if kind in FILLING]:
-        return replace(_diffuse(text, chosen, filling), steers=steers)
+        return obeying(replace(_diffuse(text, chosen, filling), steers=steers), constraint)
     if chosen and "drafter" not in chosen:
         raise InvalidRequest(f"method {text!r} has no drafter", hint=f"for example 'lookup+{text}'")
     return Speculate(
@@ -122,7 +125,25 @@ def _assembled(text: str, parts: Sequence[Any]) -> Method:
         accept=chosen.get("acceptor", PLAIN.accept),
         plan=chosen.get("planner", usual_plan(chosen.get("acceptor", PLAIN.accept))),
         steers=steers,
+        constraint=constraint,
     )
+
+
+def obeying(method: Method, constraint: Constraint | None) -> Method:
+    """The method under a constraint. Raises InvalidRequest where it has one already."""
+    if constraint is None:
+        return method
+    if method.constraint is not None:
+        raise InvalidRequest(
+            f"there are two constraints, {method.constraint.name} and {constraint.name}",
+            hint="give one: in the method, or as constraint=",
+        )
+    return replace(method, constraint=constraint)
+
+
+def along_paths(method: Method) -> Constraint | None:
+    """The constraint that is kept token by token, from the left; canvases keep theirs by themselves."""
+    return None if isinstance(method, Diffuse) else method.constraint
 
 
 def usual_plan(accept: Acceptor) -> Planner:
@@ -161,11 +182,6 @@ def check(method: Method, model: Model, pipeline: Pipeline = GREEDY, samples: in
             hint="use method='fast-dllm', or 'bd3lm' for a block-causal model",
         )
     if not isinstance(method, Speculate):
-        if pipeline.constraint is not None:
-            raise Unsupported(
-                f"{pipeline.constraint.name} keeps an answer valid token by token, which {describe(method)!r} cannot",
-                hint="leave it out; 'plain' and methods that draft obey it",
-            )
         if pipeline.aided:
             aided = next(step for step in pipeline.steps if step.aided)
             raise Unsupported(
@@ -245,7 +261,7 @@ def beside(folder: Path) -> Path | None:
 
 def unaided(method: Method) -> Method:
     """Plain decoding under the same steers: what an exact method is held against."""
-    return replace(PLAIN, steers=method.steers)
+    return replace(PLAIN, steers=method.steers, constraint=along_paths(method))
 
 
 def describe(method: Method) -> str:
@@ -254,7 +270,8 @@ def describe(method: Method) -> str:
     entry = catalogue.entries().get(text)  # a system of the same name may be more than this part
     if entry is not None and entry.parts != text:
         text += "()"
-    return "+".join([text, *map(describe_part, method.steers)])
+    beside = [*method.steers, *([] if (constraint := along_paths(method)) is None else [constraint])]
+    return "+".join([text, *map(describe_part, beside)])
 
 
 def _text(method: Method) -> str:

@@ -24,6 +24,7 @@ DEEPEST = 32  # parentheses in parentheses
 _SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
 _TOKENS = re.compile(r"\([\d\s,]*\)")  # where several token ids may stand as well as a text
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"', re.DOTALL)
+_BARE = re.compile(r"[\w./:~@-]+")  # text that needs no quotes
 _PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
@@ -36,10 +37,15 @@ def pieces_of(text: str) -> list[str]:
     return _split(text, "+")
 
 
+def named(piece: str) -> type | None:
+    """The part that a piece names, whatever its settings; None where it names none."""
+    match = _PART.fullmatch(piece)
+    return catalogue.parts().get(match[1]) if match else None
+
+
 def kind_of(piece: str) -> str:
     """The kind of the part that a piece names; empty where it names none."""
-    match = _PART.fullmatch(piece)
-    return catalogue.parts()[match[1]].kind if match and match[1] in catalogue.parts() else ""
+    return getattr(named(piece), "kind", "")
 
 
 def read_part(piece: str) -> Any:
@@ -96,7 +102,8 @@ def _described(value: Any) -> str:
     if hasattr(type(value), "kind"):
         return describe_part(value)
     text = str(value)
-    return '"' + text.replace('"', '""') + '"' if isinstance(value, str) and _value(text) != text else text
+    bare = not isinstance(value, str) or (_BARE.fullmatch(text) is not None and _value(text) == text)
+    return text if bare else '"' + text.replace('"', '""') + '"'
 
 
 def _read(text: str, kind: Any) -> Any:

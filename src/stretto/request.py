@@ -125,6 +125,12 @@ class Request(metaclass=Checked):
         return self.seed
 
     @property
+    def obeys(self) -> Constraint | None:
+        """The constraint, however it was given."""
+        assert not isinstance(self.constraint, str), "it is read when the request is made"
+        return self.constraint
+
+    @property
     def stop_strings(self) -> tuple[str, ...]:
         """The stop strings as a tuple, however they were given."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)

@@ -30,9 +30,8 @@ def tokens_of(codec: Codec, context: Context, ends: frozenset[int]) -> Tokens:
     return found
 
 
-def constrained(pipeline: Pipeline, constraint: str | Constraint, tokens: Tokens) -> Pipeline:
+def constrained(pipeline: Pipeline, constraint: Constraint, tokens: Tokens) -> Pipeline:
     """The pipeline with a constraint in its place. Raises InvalidRequest where no answer obeys it."""
-    assert not isinstance(constraint, str), "a request has read it"
     state = constraint.open(tokens)
     if not state.complete and not state.allowed().any():
         raise InvalidRequest(

@@ -20,16 +20,19 @@ from laws.test_scheduler import begin, one_round
 from laws.test_speculation import drafters
 from laws.worlds import decode
 from stretto import catalogue
+from stretto import method as methods
 from stretto.constrain.choices import Choices
 from stretto.constrain.contract import Constraint, State
 from stretto.constrain.held import Held
 from stretto.constrain.regex import Regex
+from stretto.constrain.sentence import Sentence
 from stretto.constrain.tokens import Tokens
 from stretto.context import Context
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, NothingAllowed, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
+from stretto.request import Request
 from stretto.row import Limits, Row
 from stretto.speculate.contract import Acceptor, Drafter
 from stretto.speculate.drafters.forced import Forced
@@ -112,6 +115,7 @@ CASES: dict[str, tuple[Constraint, Valid]] = {
         f"regex {pattern}": (Regex(pattern), matches(pattern))
         for pattern in ("(ab|c)+é?", "a{1,3}b*", "[^a]é|ab?", "(a|ab)(c|bc|é)", "(ab){2}c", "a?", ".b.", "[à-ʀ]a")
     },
+    "sentence": (Sentence("expression"), matches("[abc]+")),
     "choices": (Choices(("ab", "abc", "cab", "é", "")), among("ab", "abc", "cab", "é", "")),
     "pairs": (Pairs(most=8), paired(8)),
 }
@@ -512,5 +516,28 @@ def test_what_cannot_be_kept_is_refused_at_the_door() -> None:
     ):
         with pytest.raises(InvalidRequest, match=told):
             fresh().generate([1], constraint=wrong)
-    with pytest.raises(Unsupported, match="pairs keeps an answer valid"):
-        fresh().generate([1], "superposed(text=x)", constraint=Pairs())
+    for method in ("superposed(text=x)", "superposed(text=x)+choices(a)"):
+        with pytest.raises(Unsupported, match="keeps an answer valid"):
+            fresh().generate([1], method, constraint=None if "choices" in method else Pairs())
+    with pytest.raises(InvalidRequest, match="two constraints, choices and pairs"):
+        fresh().generate([1], "lookup+choices(a)", constraint=Pairs())
+
+
+@pytest.mark.parametrize(
+    ("text", "constraint"),
+    [
+        ('regex("(a|b)+,\\(")', Regex(r"(a|b)+,\(")),
+        ("regex([a-z]+)", Regex("[a-z]+")),
+        ('regex("say ""no"" = (x)")', Regex('say "no" = (x)')),
+        ('choices(yes,"no, or (maybe","""","12")', Choices(("yes", "no, or (maybe", '"', "12"))),
+        ("choices(a)", Choices(("a",))),
+        ("sentence(expression)", Sentence("expression")),
+    ],
+)
+def test_the_text_of_a_constraint_is_read_and_written(text: str, constraint: Constraint) -> None:
+    for beside in ("plain", "lookup(5)", "lookup+top_a(0.2)", "threshold+blocks(4)"):
+        method = methods.parse(f"{beside}+{text}")
+        assert method.constraint == constraint
+        assert methods.parse(methods.describe(method)) == method
+    assert Request(constraint=text).obeys == methods.parse(text).constraint == constraint
+    assert methods.unaided(methods.parse(f"lookup+{text}")) == methods.parse(f"plain+{text}")

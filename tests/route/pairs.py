@@ -27,9 +27,9 @@ class Words:
     def encode(self, text, add_special_tokens=True):
         ids = []
         while text:
-            word = max((word for word in WORDS if text.startswith(word)), key=len)
-            ids.append(WORDS.index(word))
-            text = text[len(word) :]
+            word = max((word for word in WORDS if text.startswith(word)), key=len, default="")
+            ids += [WORDS.index(word)] if word else []  # what is no word is left out
+            text = text[max(1, len(word)) :]
         return ids
 
     def decode(self, ids, skip_special_tokens=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import torch
 
 from route.pairs import LARGE, PROMPTS, ROUTES, SMALL, WORDS, Words, chance, context, engine
 from stretto import catalogue, method
+from stretto.constrain.regex import Regex
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.table import TableModel
 from stretto.route.loop import Routed
@@ -202,3 +204,17 @@ def test_padding_of_the_vocabulary_is_no_difference():
     padded = Reader(TableModel.random(4, 0), TableModel.random(4, 0).new_cache(), 5)
     with pytest.raises(Unsupported, match="token 4 is none of the 4 tokens"):
         padded.open(Row(History([0, 4, 1]), -1, Rule(Pipeline([Temperature(0.0)])), Limits(3)))
+
+
+@pytest.mark.parametrize(("name", "temperature"), CASES)
+def test_a_constraint_holds_whoever_writes_or_is_refused(name, temperature):
+    settings = {"end_tokens": (), "temperature": temperature, "seed": 3, "samples": 3, "max_new_tokens": 30}
+    constraint = Regex(r"(she|he)( sings){2,4}\.")
+    if not ROUTES[name].obeys:
+        with pytest.raises(Unsupported, match="regex keeps an answer valid token by token, which 'ambedkar' cannot"):
+            engine().generate(PROMPTS[0], Routed(ROUTES[name]), constraint=constraint, **settings)
+        return
+    for given in ({"constraint": constraint}, {}):
+        chosen = Routed(ROUTES[name], constraint=None if given else constraint)
+        for answer in engine().generate(PROMPTS, chosen, **given, **settings):
+            assert re.fullmatch(constraint.pattern, answer.text) and answer.finish == "end"

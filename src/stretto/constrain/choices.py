@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from ..errors import InvalidRequest
 from .contract import Constraint, State
+from .languages import as_language
 from .lexicon import Language
 from .machine import Machine, Reading
-from .pattern import Pattern, escaped
+from .pattern import escaped
 from .tokens import Tokens
 
 Node = int  # of a trie; 1 is its root
@@ -36,9 +37,7 @@ class Choices(Constraint):
 
     @property
     def language(self) -> Language:
-        pattern = Pattern("|".join(map(escaped, self.texts)), empty=True)
-        empty = " | ε" if "" in self.texts else ""
-        return Language.of(f"answer -> TEXT{empty}", {"TEXT": pattern})
+        return as_language("|".join(map(escaped, self.texts)))
 
 
 def trie(texts: list[bytes]) -> tuple[dict[tuple[Node, int], Node], set[Node]]:

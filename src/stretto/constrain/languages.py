@@ -60,6 +60,14 @@ def language(name: str) -> Language:
         raise InvalidRequest(f"{name}: {error.message}", hint=error.hint) from error
 
 
+@lru_cache(maxsize=64)
+def as_language(pattern: str) -> Language:
+    """The texts that match a pattern as a whole; also the empty one, where it may match nothing."""
+    text = Pattern(pattern, empty=True)
+    nothing = " | ε" if text.done(text.start) else ""
+    return Language.of(f"answer -> TEXT{nothing}", {"TEXT": text})
+
+
 @cache
 def _built_in(name: str) -> Language:
     grammar, patterns = TEXTS[name]

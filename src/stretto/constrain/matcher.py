@@ -41,6 +41,11 @@ class Matcher:
         return len(self._columns) - 1
 
     @property
+    def column(self) -> Column:
+        """What may be going on now."""
+        return self._columns[-1]
+
+    @property
     def complete(self) -> bool:
         """Whether what was read is a sentence."""
         return self._columns[-1].sentence
@@ -63,6 +68,24 @@ class Matcher:
         twin = object.__new__(Matcher)
         twin.language, twin._columns, twin.built = self.language, self._columns.copy(), self.built
         return twin
+
+    def behind(self, terminal: str, since: int) -> Matcher | None:
+        """A copy behind a terminal that began after `since` characters, as if it ended right here; None: it may not.
+
+        It has a column more. What is skipped leaves what waits for others as it is.
+        """
+        waiting = self._columns[since].items
+        kernel = waiting if terminal in self.language.skipped else _moved(self, waiting, terminal)
+        if not kernel:
+            return None
+        twin = self.fork()
+        twin._columns.append(twin._column(kernel, set()))
+        return twin
+
+    def expected(self) -> set[str]:
+        """Terminals that may begin here, and what is skipped."""
+        items = self._columns[-1].items
+        return self._expected(items) | self.language.skipped if items else set()
 
     def _push(self, char: str) -> bool:
         known = self._columns[-1].after

@@ -8,6 +8,7 @@ from typing import ClassVar
 from ..errors import InvalidRequest
 from .contract import Constraint, State
 from .encoded import in_bytes
+from .languages import as_language
 from .lexicon import Language
 from .machine import Machine, Reading
 from .pattern import Pattern
@@ -37,6 +38,4 @@ class Regex(Constraint):
 
     @property
     def language(self) -> Language:
-        pattern = Pattern(self.pattern, empty=True)
-        empty = " | ε" if pattern.done(pattern.start) else ""
-        return Language.of(f"answer -> TEXT{empty}", {"TEXT": pattern})
+        return as_language(self.pattern)

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
 
 from ..constrain.completion import HOLE, Completion, Gap
-from ..constrain.languages import language
+from ..constrain.contract import Constraint as OfText
+from ..constrain.lexicon import Language
 from ..context import Context
 from ..errors import InvalidRequest, Unsupported
-from .contract import OPEN, Canvas, Constraining, Delta
+from .contract import OPEN, Canvas, Constraining, Constraint, Delta, Span, World
 from .proposal import Proposal
 
+RETRIES = 100  # other choices asked of the order in a step
 TORN = "\ufffd"  # what decoders write for a part of a character
 
 
 class Grammatical(Constraining):
     """Keeps the answer completable in a language. Its position 0 is the canvas's `prompt`."""
 
-    def __init__(self, name: str, gap: Gap, retries: int, canvas: Canvas, context: Context) -> None:
+    def __init__(
+        self, language: Language, name: str, canvas: Canvas, context: Context, *, gap: Gap, retries: int
+    ) -> None:
+        """`name` is what messages call the language."""
         self.gap = gap
         self.retries = retries
-        self.completion = completion_of(context, name, canvas)
+        self.completion = completion_of(context, language, canvas)
         if not self.completion.can_extend(self.text(canvas), gap):
             raise InvalidRequest(
                 f"no text of {name!r} fits on {canvas.limit - canvas.prompt} positions with what is given",
@@ -97,6 +103,41 @@ class Grammatical(Constraining):
         return Delta(commit)
 
 
+class Completing(Grammatical):
+    """Tests every choice, and remembers nothing of the row."""
+
+    def admit(
+        self, canvas: Canvas, proposal: Proposal, window: Span, choose: Callable[[Proposal], Delta]
+    ) -> tuple[Proposal, Delta]:
+        chosen, delta, held = self.choose(
+            canvas, proposal, choose, lambda text: self.completion.can_extend(text, self.gap)
+        )
+        return chosen, delta if held else self.mend(canvas, proposal, delta.commit, {})
+
+
+@dataclass(frozen=True, slots=True)
+class OnCanvas(Constraint):
+    """A constraint on texts, kept on a canvas: as `grammar` does with its defaults."""
+
+    constraint: OfText
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # it bears the constraint's
+        return self.constraint.name
+
+    def check(self, world: World) -> None:
+        if self.constraint.language is None:
+            raise Unsupported(
+                f"{self.name} is kept token by token, and positions are filled in any order",
+                hint="use regex, choices or sentence, which say their texts as a language",
+            )
+
+    def open(self, canvas: Canvas, context: Context) -> Grammatical:
+        language = self.constraint.language
+        assert language is not None, "it was checked"
+        return Completing(language, self.name, canvas, context, gap=Gap.EXACT, retries=RETRIES)
+
+
 def only(logits: torch.Tensor, tokens: list[int]) -> torch.Tensor:
     """Logits [n, V] that exclude all but these tokens, and none of these."""
     kept = torch.full_like(logits, -torch.inf)
@@ -113,13 +154,13 @@ def without(proposal: Proposal, places: Iterable[tuple[int, int]]) -> Proposal:
     return proposal.under(logits)
 
 
-def completion_of(context: Context, name: str, canvas: Canvas) -> Completion:
+def completion_of(context: Context, language: Language, canvas: Canvas) -> Completion:
     """The test for canvases of this model; rows and requests share what it has read of the tokens."""
     mask, ends = canvas.masking.mask, canvas.ends
     pieces = pieces_of(context, mask)
-    key = ("completion", language(name), context.tokenizer(), context.target.vocabulary, mask, ends)
+    key = ("completion", language, context.tokenizer(), context.target.vocabulary, mask, ends)
     if key not in context.memory:
-        context.memory[key] = Completion(language(name), pieces, ends)
+        context.memory[key] = Completion(language, pieces, ends)
     return cast(Completion, context.memory[key])
 
 

@@ -14,6 +14,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from ..constrain.contract import Constraint as OfText
 from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
@@ -44,6 +45,7 @@ from .contract import (
     Stop,
     World,
 )
+from .grammatical import OnCanvas
 from .guidance import Guidance
 from .line import Attempt, Line, ahead
 from .proposal import Proposal, Proposals
@@ -60,8 +62,13 @@ class Diffuse(metaclass=Checked):
     guidance: Guidance | None = None
     lookahead: Lookahead | None = None
     hindsight: Hindsight | None = None
-    constraint: Constraint | None = None
+    constraint: Constraint | OfText | None = None
     steers: tuple[Steer, ...] = ()  # beside those of the request
+
+    @property
+    def kept(self) -> Constraint | None:
+        """The constraint as canvases keep it."""
+        return OnCanvas(self.constraint) if isinstance(self.constraint, OfText) else self.constraint
 
     @property
     def guarantee(self) -> Guarantee:
@@ -94,7 +101,7 @@ class Diffuse(metaclass=Checked):
                 f"{self.order.name!r} tries several tokens for a position, which {beside.name!r} cannot follow",
                 hint=f"leave out {beside.name!r}, or let the order try one token",
             )
-        for part in (self.order, self.blocks, self.refresh, self.stop, self.lookahead, self.hindsight, self.constraint):
+        for part in (self.order, self.blocks, self.refresh, self.stop, self.lookahead, self.hindsight, self.kept):
             if part is not None:
                 part.check(world)
 
@@ -143,7 +150,7 @@ class Loop(Base[Diffuse]):
             work.stop.open(canvas, self.context),
             None if work.lookahead is None else work.lookahead.open(canvas, self.context),
             None if work.hindsight is None else work.hindsight.open(canvas, self.context),
-            None if work.constraint is None else work.constraint.open(canvas, self.context),
+            None if work.kept is None else work.kept.open(canvas, self.context),
             handed=len(row.history.tokens),
         )
         line.open_window()

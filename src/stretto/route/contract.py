@@ -80,6 +80,9 @@ class Route(metaclass=Checked):
     name: ClassVar[str]
     kind: ClassVar[str] = "route"
     guarantee: ClassVar[Guarantee] = Guarantee.NONE
+    obeys: ClassVar[bool] = (
+        False  # whether every token is chosen by the row's rule after its own path: constraints hold
+    )
 
     def check(self, model: Model, pipeline: Pipeline) -> None:
         """Raise Unsupported or InvalidRequest for a model, steers or settings that it cannot serve."""

@@ -53,6 +53,7 @@ class Entropy(Route):
     dwell: int = 1  # tokens that a model writes at least, ≥ 1
 
     name: ClassVar[str] = "entropy"
+    obeys: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if math.isnan(self.tau) or (self.down is not None and not self.down <= self.tau):

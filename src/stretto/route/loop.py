@@ -8,8 +8,10 @@ from time import perf_counter
 
 import torch
 
+from ..constrain.contract import Constraint
 from ..context import Context
 from ..entry import Guarantee
+from ..errors import Unsupported
 from ..generation import LogProbability, Step
 from ..loop import Loop as Base
 from ..models.cache import Cache
@@ -27,6 +29,7 @@ class Routed(metaclass=Checked):
 
     route: Route
     steers: tuple[Steer, ...] = ()  # beside those of the request
+    constraint: Constraint | None = None  # what every answer obeys
 
     @property
     def guarantee(self) -> Guarantee:
@@ -35,6 +38,11 @@ class Routed(metaclass=Checked):
 
     def check(self, model: Model, pipeline: Pipeline, samples: int) -> None:
         """Raise Unsupported or InvalidRequest where the route cannot serve."""
+        if self.constraint is not None and not self.route.obeys:
+            raise Unsupported(
+                f"{self.constraint.name} keeps an answer valid token by token, which {self.route.name!r} cannot",
+                hint="leave it out; 'plain', methods that draft, and the routes that switch models obey it",
+            )
         self.route.check(model, pipeline)
 
     def loop(self, context: Context, cache: Cache) -> Loop:

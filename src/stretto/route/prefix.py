@@ -26,6 +26,7 @@ class Prefix(Route):
     tokens: int = 8  # ≥ 0; 0: the engine's own model alone
 
     name: ClassVar[str] = "prefix"
+    obeys: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.tokens < 0:

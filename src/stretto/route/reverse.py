@@ -60,6 +60,7 @@ class Reverse(Route):
     substitute: str = "sample"  # "sample": by the request's rule; "argmax": the likeliest
 
     name: ClassVar[str] = "reverse"
+    obeys: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not (self.tau >= 0 and math.isfinite(self.tau)):

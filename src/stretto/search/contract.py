@@ -70,6 +70,7 @@ class Search(metaclass=Checked):
     name: ClassVar[str]
     kind: ClassVar[str] = "search"
     guarantee: ClassVar[Guarantee] = Guarantee.APPROXIMATE
+    obeys: ClassVar[bool] = False  # whether branches take only tokens that the row's pipeline leaves: constraints hold
 
     def check(self, model: Model, pipeline: Pipeline, samples: int) -> None:
         """Raise Unsupported or InvalidRequest for a model, steers, or number of answers that it cannot serve."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from ..constrain.contract import Constraint
 from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
@@ -27,6 +28,7 @@ class Searched(metaclass=Checked):
 
     search: Search
     steers: tuple[Steer, ...] = ()  # beside those of the request
+    constraint: Constraint | None = None  # what every answer obeys
 
     @property
     def guarantee(self) -> Guarantee:
@@ -35,6 +37,11 @@ class Searched(metaclass=Checked):
 
     def check(self, model: Model, pipeline: Pipeline, samples: int) -> None:
         """Raise Unsupported or InvalidRequest where the search cannot serve."""
+        if self.constraint is not None and not self.search.obeys:
+            raise Unsupported(
+                f"{self.constraint.name} keeps an answer valid token by token, which {self.search.name!r} cannot",
+                hint="leave it out; 'plain' and methods that draft obey it",
+            )
         self.search.check(model, pipeline, samples)
 
     def loop(self, context: Context, cache: Cache) -> Loop:

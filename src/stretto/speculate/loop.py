@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from time import perf_counter
 
+from ..constrain.contract import Constraint
 from ..context import Context
 from ..entry import Guarantee
 from ..generation import LogProbability, Step
@@ -33,6 +34,7 @@ class Speculate(metaclass=Checked):
     accept: Acceptor
     plan: Planner
     steers: tuple[Steer, ...] = ()  # beside those of the request
+    constraint: Constraint | None = None  # what every answer obeys
 
     @property
     def guarantee(self) -> Guarantee:

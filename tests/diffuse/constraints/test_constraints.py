@@ -7,8 +7,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,8 +18,13 @@ from diffuse.canvases import answer, blank, context, propose
 from laws.test_diffusion import KINDS, fits, plainly
 from stretto import method
 from stretto.constrain import emptiness
+from stretto.constrain.choices import Choices
 from stretto.constrain.completion import HOLE, Gap
+from stretto.constrain.contract import Constraint as OfText
+from stretto.constrain.contract import State
 from stretto.constrain.matcher import Matcher
+from stretto.constrain.regex import Regex
+from stretto.constrain.tokens import Tokens
 from stretto.diffuse.constraints.grammar import Grammar
 from stretto.diffuse.constraints.lave import Lave
 from stretto.diffuse.contract import Canvas, Delta
@@ -277,3 +283,31 @@ def counting(function: Callable[..., Any], steps: Counter[str]) -> Callable[...,
         return function(*given)
 
     return counted
+
+
+def test_constraints_on_texts_hold_on_canvases() -> None:
+    """By value, in the method and in its text; one that is kept token by token is refused."""
+    cases = {Regex("0+1?3"): "0+1?3", Choices(("013", "31", "0")): "013|31|0"}
+    for seed, (constraint, pattern) in enumerate(cases.items()):
+        model = MaskedTable.random_masked(6, seed, Masking(MASK), sharpness=2.0)
+        settings = {"max_new_tokens": NEW, "end_tokens": [END], "temperature": float(seed), "seed": seed}
+        for order in ("low-confidence", "random-order", "threshold(0.3)+blocks(2)"):
+            found = answer(model, [4, 4], f"{order}+end-of-text", constraint=constraint, **settings)
+            text = "".join(map(str, found.tokens[: found.tokens.index(END)]))
+            assert re.fullmatch(pattern, text), text
+            again = answer(model, [4, 4], f"{order}+end-of-text+{method.describe_part(constraint)}", **settings)
+            assert again.tokens == found.tokens and again.method == found.method
+    with pytest.raises(Unsupported, match="parity is kept token by token"):
+        answer(model, [4], "low-confidence", constraint=Parity(), max_new_tokens=3, end_tokens=[END])
+    with pytest.raises(InvalidRequest, match="two constraints"):
+        answer(model, [4], "low-confidence+grammar(json)", constraint=Regex("0"), max_new_tokens=3)
+
+
+@dataclass(frozen=True)
+class Parity(OfText):
+    """Says no language."""
+
+    name: ClassVar[str] = "parity"
+
+    def open(self, tokens: Tokens) -> State:
+        raise AssertionError("nobody asks")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,9 +10,8 @@ from ...constrain.languages import language
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
-from ..contract import Canvas, Constraint, Delta, Span, World
-from ..grammatical import Grammatical
-from ..proposal import Proposal
+from ..contract import Canvas, Constraint, World
+from ..grammatical import RETRIES, Completing, Grammatical
 
 ENTRY = Entry(
     name="cfg-diffusion",
@@ -42,7 +40,7 @@ class Grammar(Constraint):
 
     language: str = "json"  # json, expression, or the path of a grammar
     gap: str = "exact"  # exact, at most, any: how many tokens a run of holes stands for
-    retries: int = 100  # other choices asked of the order in a step, ≥ 0
+    retries: int = RETRIES  # other choices asked of the order in a step, ≥ 0
 
     name: ClassVar[str] = "grammar"
 
@@ -56,16 +54,6 @@ class Grammar(Constraint):
         language(self.language)
 
     def open(self, canvas: Canvas, context: Context) -> Grammatical:
-        return GrammarSession(self.language, GAPS[self.gap], self.retries, canvas, context)
-
-
-class GrammarSession(Grammatical):
-    """Remembers nothing of the row."""
-
-    def admit(
-        self, canvas: Canvas, proposal: Proposal, window: Span, choose: Callable[[Proposal], Delta]
-    ) -> tuple[Proposal, Delta]:
-        chosen, delta, held = self.choose(
-            canvas, proposal, choose, lambda text: self.completion.can_extend(text, self.gap)
+        return Completing(
+            language(self.language), self.language, canvas, context, gap=GAPS[self.gap], retries=self.retries
         )
-        return chosen, delta if held else self.mend(canvas, proposal, delta.commit, {})

@@ -73,7 +73,8 @@ class LaveSession(Grammatical):
     """Remembers the last filling that was read."""
 
     def __init__(self, settings: Lave, canvas: Canvas, context: Context) -> None:
-        super().__init__(settings.language, Gap.EXACT, settings.retries, canvas, context)
+        known = language(settings.language)
+        super().__init__(known, settings.language, canvas, context, gap=Gap.EXACT, retries=settings.retries)
         self.settings = settings
         self.filling: list[int] = []  # the answer's first tokens
         self.matcher = Matcher(self.completion.language)  # it has read nothing, and knows what it has read before
