@@ -8,6 +8,8 @@ from typing import ClassVar
 import pytest
 import torch
 
+from laws.test_constraints import Pairs
+from stretto import method as methods
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest
 from stretto.method import PLAIN
@@ -131,7 +133,7 @@ def test_long_prefixes_are_evaluated_in_chunks(engine, monkeypatch):
     monkeypatch.setattr("stretto.verify.CHUNK", 3)
     path = [1, 2, 3, 4, 5, 6, 0, 2]
     scores = scores_after(engine, path[:4], path[4:], Request())
-    assert scores.tolist() == engine.model.rule(tuple(path))
+    assert scores.tolist() == list(engine.model.rule(tuple(path)))
 
 
 def test_several_samples_are_refused(engine):
@@ -154,3 +156,16 @@ def test_an_interrupted_decode_proves_nothing(engine, monkeypatch):
 )
 def test_agreement(first, second, equal):
     assert agreement(first, second) == equal
+
+
+def test_under_a_constraint_two_methods_are_compared_under_it():
+    engine = Engine(TableModel.random(4, seed=1), clock=SimulatedClock())
+    settings = {"constraint": Pairs(), "max_new_tokens": 8, "end_tokens": [3], "temperature": 1.0, "seed": 2}
+    tokens = engine.generate([1, 2], "plain", **settings).tokens
+    request = Request(**settings)
+    again = [int(scores_after(engine, [1, 2], tokens[:at], request).argmax()) for at in range(len(tokens))]
+    assert again == tokens
+    free = settings | {"constraint": None}
+    parts = methods.parse("lookup+fixed(4)"), methods.obeying(methods.parse("recycle"), Pairs())
+    found = compare(engine, [1, 2], parts[1], parts[0], **free)
+    assert found.first.tokens == found.second.tokens == tokens

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from . import method as methods
+from .constrain.contract import Constraint
 from .errors import InvalidRequest
 from .models.contract import NOTHING, Want
 from .models.numbers import TIE, numbers_of
@@ -18,6 +19,7 @@ from .request import Request
 from .row import Limits, Row
 from .speculate.companions import Companions
 from .speculate.contract import Target
+from .spelling import constrained, tokens_of
 from .steer.choice import Rule
 from .steer.contract import Steer
 from .steer.path import History
@@ -72,7 +74,7 @@ def compare(
 ) -> Comparison:
     """Decode one prompt by two methods; `settings` are those of `Request`, without `samples`.
 
-    A second method without steers of its own gets those of the first one.
+    A second method without steers of its own gets those of the first one, and so it is with a constraint.
 
     Raises what `Engine.generate` raises, and KeyboardInterrupt where a decode was stopped: half of an
     answer proves nothing.
@@ -83,6 +85,8 @@ def compare(
     settings["seed"] = request.noise  # one for both
     one_way, other = methods.parse(first), methods.parse(second)
     other = other if other.steers else replace(other, steers=one_way.steers)
+    constraint = methods.along_paths(one_way)
+    other = other if methods.along_paths(other) is not None else methods.obeying(other, constraint)
     answers = [engine.generate(prompt, method, **settings) for method in (one_way, other)]
     if any(answer.finish == "interrupt" for answer in answers):
         raise KeyboardInterrupt
@@ -94,7 +98,8 @@ def compare(
     ended = position == min(len(one.tokens), len(two.tokens))
     if ended:  # one of them, where the other goes on: no rounding does that
         return Comparison(one, two, position, float("inf"), precise)
-    scores = scores_after(engine, one.prompt_tokens, one.tokens[:position], request, steers=one_way.steers)
+    before = one.tokens[:position]
+    scores = scores_after(engine, one.prompt_tokens, before, request, steers=one_way.steers, constraint=constraint)
     gap = scores.max() - scores[[one.tokens[position], two.tokens[position]]].min()
     return Comparison(one, two, position, float(gap), precise)
 
@@ -113,16 +118,20 @@ def scores_after(
     *,
     stream: int = 0,
     steers: Sequence[Steer] = (),
+    constraint: Constraint | None = None,
 ) -> Tensor:
     """Steered logits plus noise after prompt and output, [V]: evaluated afresh, without any draft.
 
-    `stream` is the number of the sample, from 0; `steers` are those of the method.
+    `stream` is the number of the sample, from 0; `steers` and `constraint` are those of the method.
     """
     model, history = engine.model, History(prompt)
     history.extend(output)
     ends = engine.end_tokens if request.end_tokens is None else frozenset(request.end_tokens)
     cache = model.new_cache(1, len(history))
-    row = Row(history, cache.open(), Rule(request.pipeline(ends, steers), request.noise, stream), Limits(1))
+    pipeline, constraint = request.pipeline(ends, steers), constraint or request.obeys
+    if constraint is not None:
+        pipeline = constrained(pipeline, constraint, tokens_of(engine.codec, engine.context(), ends))
+    row = Row(history, cache.open(), Rule(pipeline, request.noise, stream), Limits(1))
     companions, trees = Companions(engine.context()), [Tree()]
     companions.add(row)
     for _ in read(model, cache, row.cache_row, history.tokens[:-1], NOTHING, size=lambda: CHUNK):

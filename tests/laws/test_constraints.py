@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from laws.branching import DRAFTS, Sampler
 from laws.test_scheduler import begin, one_round
 from laws.test_speculation import drafters
 from laws.worlds import decode
@@ -113,7 +114,17 @@ def paired(most: int) -> Valid:
 CASES: dict[str, tuple[Constraint, Valid]] = {
     **{
         f"regex {pattern}": (Regex(pattern), matches(pattern))
-        for pattern in ("(ab|c)+é?", "a{1,3}b*", "[^a]é|ab?", "(a|ab)(c|bc|é)", "(ab){2}c", "a?", ".b.", "[à-ʀ]a")
+        for pattern in (
+            "(ab|c)+é?",
+            "a{1,3}b*",
+            "[^a]é|ab?",
+            "(a|ab)(c|bc|é)",
+            "(ab){2}c",
+            "a?",
+            ".b.",
+            "[à-ʀ]a",
+            "cx|ab",
+        )
     },
     "sentence": (Sentence("expression"), matches("[abc]+")),
     "choices": (Choices(("ab", "abc", "cab", "é", "")), among("ab", "abc", "cab", "é", "")),
@@ -337,7 +348,17 @@ def test_drafts_are_pruned_before_they_are_verified_and_forced_ones_cost_no_forw
                 assert (*other.new_tokens[:start], *path) in begun
 
 
+@dataclass(frozen=True)
+class Blind(Sampler):
+    """Draws from the small model as it is, whatever the constraint."""
+
+    def drawn_from(self, prompt: tuple[int, ...], path: tuple[int, ...], pipeline: Pipeline) -> Any:
+        return super().drawn_from(prompt, path, Pipeline([Temperature(1.0)]))
+
+
 PAIRS = {
+    "rejection of blind draws": Blind(DRAFTS["sampled chain"], TableModel.random(4, seed=2)),
+    "recursive of blind draws": Blind(DRAFTS["distinct tree"], TableModel.random(4, seed=2)),
     "rejection": Sampled(TableModel.random(4, seed=2)),
     "block": Sampled(TableModel.random(4, seed=2)),
     "traversal": catalogue.part("rsd-c")(branches=(2, 1), model=TableModel.random(4, seed=2)),
