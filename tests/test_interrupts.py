@@ -22,6 +22,7 @@ from stretto.speculate.acceptors.rejection import Rejection
 from stretto.speculate.drafters.sampled import Sampled
 from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
+from wide import WIDE
 
 HOME = str(Path(stretto.__file__).parent)
 LAST = {"step", "_commit", "_record", "advance", "record", "settle", "_hand", "_hand_out", "_count", "_teach", "remove"}
@@ -105,12 +106,12 @@ def test_tokens_steps_and_counters_add_up_wherever_a_round_is_interrupted(method
     whole = answers(counted := Interrupter())
     assert counted.lines > 500 and len(counted.critical) > 100
     shorter = 0
-    for at in places(counted.lines, counted.critical, 30):
+    for at in places(counted.lines, counted.critical, 60 if WIDE else 20):
         found = answers(Interrupter(at))
         for answer, expected in zip(found, whole, strict=True):
             check(answer, expected)
             shorter += 0 < len(answer.tokens) < len(expected.tokens)
-    assert shorter > 30
+    assert shorter > 20
 
 
 @pytest.mark.parametrize(("model", "method"), [(model, method) for model, methods in ZOO.items() for method in methods])
@@ -146,7 +147,7 @@ def test_a_stream_that_is_interrupted_has_given_what_its_generation_holds() -> N
         return given, stream.generation
 
     _, whole = streamed(counted := Interrupter())
-    for at in places(counted.lines, counted.critical, 30):
+    for at in places(counted.lines, counted.critical, 60 if WIDE else 20):
         given, answer = streamed(Interrupter(at))
         check(answer, whole)
         assert given == answer.tokens

@@ -92,19 +92,28 @@ def test_only_what_stands_for_nothing_may_be_infinite() -> None:
     assert not sound(Evaluation(logits), Want(), [3, 3], rows)
 
 
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine.load("zoo/causal")
+
+
 @pytest.mark.parametrize(
     "method", ["plain", "auto", "lookup", "draft(model=zoo/draft)", "rejection+draft(model=zoo/draft)", "jacobi"]
 )
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_an_answer_ends_in_the_error(method: str, temperature: float) -> None:
-    engine = Engine.load("zoo/causal")
+def test_an_answer_ends_in_the_error(engine: Engine, method: str, temperature: float) -> None:
     settings: dict[str, Any] = {"max_new_tokens": 12, "temperature": temperature, "end_tokens": ()}
     prompt = engine.encode("A story of a dog.")
     answer = engine.generate(prompt, **settings).tokens
     token = next(token for token in answer[:-1] if token not in prompt)
-    engine.model.weights.table[token] = math.nan  # type: ignore[attr-defined]
-    with pytest.raises(ModelError, match=r"zoo.causal: at position \d+ what leaves the embedding is not finite"):
-        engine.generate(prompt, method, **settings)
+    table = engine.model.weights.table  # type: ignore[attr-defined]
+    sound_row = table[token].clone()
+    table[token] = math.nan
+    try:
+        with pytest.raises(ModelError, match=r"zoo.causal: at position \d+ what leaves the embedding is not finite"):
+            engine.generate(prompt, method, **settings)
+    finally:
+        table[token] = sound_row
 
 
 @pytest.mark.parametrize("method", ["plain", "auto"])
