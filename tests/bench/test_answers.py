@@ -6,16 +6,16 @@ from pathlib import Path
 
 from stretto.bench.answers import answers, write, write_answers
 from stretto.bench.columns import Measured
+from stretto.bench.contestants import Answer, Case
 from stretto.bench.harness import Prepared, Run
-from stretto.bench.lanes import Answer, Case
 from stretto.bench.results import Column, summarise
 from stretto.bench.rounds import Round
 from stretto.generation import Counters
 
 
-def run(lane: str, repeat: int, group: int, committed: list[int], seconds: float) -> Run:
+def run(contestant: str, repeat: int, group: int, committed: list[int], seconds: float) -> Run:
     rounds = [Round(1, size - 1, False, size, 0.1) for size in committed]
-    return Run(lane, repeat, group, seconds, Answer([[7] * sum(committed)], Counters(), lambda: [rounds]))
+    return Run(contestant, repeat, group, seconds, Answer([[7] * sum(committed)], Counters(), lambda: [rounds]))
 
 
 GROUPS = [
@@ -61,7 +61,7 @@ def test_files_grow_by_question(tmp_path: Path):
     assert lines == [{"question_id": 9, "x": 2}, {"question_id": 10, "x": 3}, {"question_id": 11, "x": 1}]
 
 
-class Lane:
+class Contestant:
     name, ours = "fuse(a,b)+fixed(4)", True
 
     def bound(self, case, draw):
@@ -69,8 +69,8 @@ class Lane:
 
 
 def measured(groups, column: Column) -> Measured:
-    runs = [run(Lane.name, 0, at, [len(group[0].expected)], 1.0) for at, group in enumerate(groups)]
-    return Measured(summarise(Prepared("spec:writing"), groups, [Lane()], runs, column=column), groups, runs)
+    runs = [run(Contestant.name, 0, at, [len(group[0].expected)], 1.0) for at, group in enumerate(groups)]
+    return Measured(summarise(Prepared("spec:writing"), groups, [Contestant()], runs, column=column), groups, runs)
 
 
 class World:

@@ -10,7 +10,7 @@ import torch
 from models.masked_checkpoints import KINDS, MASK, VOCABULARY, forward, save
 from stretto import gym
 from stretto.bench import canvas
-from stretto.bench.canvas import DUAL, PLAIN, SURE, Comparison, Contestant, alone, contestants, load_pair, measure
+from stretto.bench.canvas import DUAL, PLAIN, SURE, Comparison, Way, alone, load_pair, measure, ways_of
 from stretto.bench.canvas_report import notes, table
 from stretto.bench.command import add_arguments, run
 from stretto.bench.provenance import provenance
@@ -86,8 +86,8 @@ def test_what_cannot_be_compared_is_refused(pairs, tmp_path) -> None:
 
 
 def test_contestants_of_a_shifted_model_have_no_dual_counterpart(pairs) -> None:
-    assert [way.same for way in contestants(pairs["llada"], 8)] == ["", "", "", PLAIN, DUAL, SURE]
-    assert [way.same for way in contestants(pairs["dream"], 8)] == ["", PLAIN, "", ""]
+    assert [way.same for way in ways_of(pairs["llada"], 8)] == ["", "", "", PLAIN, DUAL, SURE]
+    assert [way.same for way in ways_of(pairs["dream"], 8)] == ["", PLAIN, "", ""]
 
 
 def test_prompts_of_a_model_without_tokenizer_are_unequal_and_hold_no_mask(pairs) -> None:
@@ -109,31 +109,35 @@ def test_ratios_are_of_the_same_repeat(monkeypatch) -> None:
     now = [0.0]
     monkeypatch.setattr(canvas, "perf_counter", lambda: now[0])
 
-    def way(name: str, seconds: float, same: str = "") -> Contestant:
+    def way(name: str, seconds: float, same: str = "") -> Way:
         def write(rows):
             now[0] += seconds
             return Written([[1, len(row)] for row in rows], 3, 10)
 
-        return Contestant(name, write, same, ours=bool(same))
+        return Way(name, write, same, ours=bool(same))
 
     ways = [way(PLAIN, 4.0), way(DUAL, 2.0), way("ours", 1.0, DUAL)]
-    lanes = {lane.name: lane for lane in measure(ways, PROMPTS, 2, 5, alone(ways, PROMPTS))}
-    assert lanes[PLAIN].seconds == [8.0] * 5 and lanes["ours"].seconds == [2.0] * 5  # two groups
-    assert lanes["ours"].ratios[PLAIN].median == 4.0 and lanes["ours"].ratios[DUAL].median == 2.0
-    assert lanes["ours"].speed.median == 3.0 and lanes["ours"].rounds == 6 and lanes["ours"].token_forwards == 20
-    assert not lanes[PLAIN].ratios
+    contestants = {contestant.name: contestant for contestant in measure(ways, PROMPTS, 2, 5, alone(ways, PROMPTS))}
+    assert contestants[PLAIN].seconds == [8.0] * 5 and contestants["ours"].seconds == [2.0] * 5  # two groups
+    assert contestants["ours"].ratios[PLAIN].median == 4.0 and contestants["ours"].ratios[DUAL].median == 2.0
+    assert (
+        contestants["ours"].speed.median == 3.0
+        and contestants["ours"].rounds == 6
+        and contestants["ours"].token_forwards == 20
+    )
+    assert not contestants[PLAIN].ratios
     page = table(
-        Comparison(provenance(model="m", count=3, shortest=2, longest=9, max_new_tokens=2), list(lanes.values()))
+        Comparison(provenance(model="m", count=3, shortest=2, longest=9, max_new_tokens=2), list(contestants.values()))
     )
     assert "4.00 (4.00-4.00)" in page and "ours = plain alone" in page
 
 
 def side_by_side(theirs, mine, *, batch=3, same=PLAIN):
-    """A plain way and one of ours, by what they write to rows side by side; both lanes and what is said of them."""
-    ways = [Contestant(PLAIN, lambda rows: Written(theirs(rows))), Contestant("ours", lambda rows: Written(mine(rows)))]
-    ways[1] = Contestant("ours", ways[1].write, same, ours=True)
-    lanes = measure(ways, PROMPTS, batch, 1, alone(ways, PROMPTS))
-    return *lanes, notes(lanes)
+    """A plain way and one of ours, by what they write to rows side by side; both and what is said of them."""
+    ways = [Way(PLAIN, lambda rows: Written(theirs(rows))), Way("ours", lambda rows: Written(mine(rows)))]
+    ways[1] = Way("ours", ways[1].write, same, ours=True)
+    contestants = measure(ways, PROMPTS, batch, 1, alone(ways, PROMPTS))
+    return *contestants, notes(contestants)
 
 
 def steady(rows):
@@ -197,9 +201,9 @@ def test_a_small_network_is_measured_on_both_sides(monkeypatch, tmp_path) -> Non
         canvas, "random_network", lambda seed: small(seed, vocab_size=64, hidden_size=32, num_hidden_layers=2)
     )
     pair = load_pair(canvas.RANDOM, 1)
-    ways, asked = contestants(pair, 32), canvas.prompts(pair, 2, 0, [], None)
-    lanes = measure(ways, asked, 2, 1, alone(ways, asked))
-    assert not any(lane.differing or lane.unsteady for lane in lanes) and len(lanes) == 6
-    found = Comparison(provenance(model=canvas.RANDOM), lanes)
+    ways, asked = ways_of(pair, 32), canvas.prompts(pair, 2, 0, [], None)
+    contestants = measure(ways, asked, 2, 1, alone(ways, asked))
+    assert not any(contestant.differing or contestant.unsteady for contestant in contestants) and len(contestants) == 6
+    found = Comparison(provenance(model=canvas.RANDOM), contestants)
     found.save(tmp_path / "found.json")
     assert (tmp_path / "found.json").read_text().startswith("{")

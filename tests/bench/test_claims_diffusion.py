@@ -27,7 +27,7 @@ from stretto.bench.claims.contract import Absent, Claim
 from stretto.bench.claims.lab import Lab
 from stretto.bench.claims.table import CLAIMS
 from stretto.generation import Counters
-from stretto.train import lab as train_lab
+from stretto.train import specialists
 
 FILES = {
     "orders": diffusion_orders,
@@ -55,9 +55,9 @@ SMALLER = {  # so that the whole file takes seconds
     diffusion_orders: {"JOINTS": 12},
     diffusion_paths: {"SAMPLES": 20, "TEXTS": "{store gym:sql}"},
     diffusion_blocks: {"WIDE": 48},
-    train_lab: {
+    specialists: {
         "ROWS": 4,
-        "RUNS": {task: tuple(run._replace(steps=1) for run in runs) for task, runs in train_lab.RUNS.items()},
+        "RUNS": {task: tuple(run._replace(steps=1) for run in runs) for task, runs in specialists.RUNS.items()},
     },
     diffusion_analysis: {"JOINTS": 3},
 }

@@ -56,10 +56,10 @@ def test_speed(folder, tmp_path, capsys):
     assert [task.name for task in report.tasks] == ["replay:gsm8k", "replay:translation"]
     assert set(report.skipped) == {f"replay:{name}" for name in SOURCES} - {"replay:gsm8k", "replay:translation"}
     for task in report.tasks:
-        assert [lane.name for lane in task.lanes if lane.ours] == list(METHODS)
-        assert next(lane.name for lane in task.lanes if not lane.ours) == "hf greedy"
+        assert [contestant.name for contestant in task.contestants if contestant.ours] == list(METHODS)
+        assert next(contestant.name for contestant in task.contestants if not contestant.ours) == "hf greedy"
         assert task.differing == 0 and task.tokens == LENGTH
-        assert all(lane.profile.pace and lane.profile.rounds <= LENGTH for lane in task.lanes)
+        assert all(contestant.profile.pace and contestant.profile.rounds <= LENGTH for contestant in task.contestants)
         assert task.name in shown
     assert {"command", "date", "commit", "versions", "machine", "settings"} <= report.provenance.keys()
     assert report.provenance["settings"]["forcing_microseconds"]["stretto"] > 0
@@ -79,7 +79,7 @@ def test_columns_and_the_page(folder, tmp_path, capsys):
     for task in report.tasks:
         size = task.column.batch
         assert (task.cases, task.tokens, task.differing) == (size, LENGTH * size, 0)
-        assert all(bool(lane.profile.pace) == (task.column == Column()) for lane in task.lanes)
+        assert all(bool(contestant.profile.pace) == (task.column == Column()) for contestant in task.contestants)
     assert {mean.column for mean in report.means} == set(report.columns)
     if importlib.util.find_spec("matplotlib"):
         assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.subjects import END, subject
+from stretto.bench.contestants import GREEDILY, Answer, Case, Draw
 from stretto.bench.harness import Prepared, Run, grouped, measure, prepare
-from stretto.bench.lanes import GREEDILY, Answer, Case, Draw
 from stretto.bench.report import table
 from stretto.bench.results import BETTER, Column, Report, Spread, means, summarise
 from stretto.bench.rounds import Profile, Round
@@ -73,7 +73,7 @@ def test_contestants_take_turns():
     runs = measure(runners, [[case(0, 2)], [case(1, 2)]], 3, clock=time, progress=lambda: ticks.append(1))
     assert "".join(log) == "ABC" + "ABC" + "BCA" + "CAB" + "ABC" + "BCA" + "CAB"  # the first three warm up
     assert len(ticks) == len(log)
-    assert {(run.lane, run.repeat, run.group) for run in runs} == {
+    assert {(run.contestant, run.repeat, run.group) for run in runs} == {
         (name, repeat, group) for name in "ABC" for repeat in range(3) for group in range(2)
     }
     assert all(run.seconds == 1.0 for run in runs)
@@ -113,10 +113,12 @@ def test_figures_by_hand():
     quick = Sprinter("quick", time, [1, 1, 1, 1, 0.5, 0.5])  # 2, 2, 1
     greedy = Sprinter("hf greedy", time, [3, 3, 6, 6, 3, 3], ours=False)  # 6, 12, 6
     lookup = Sprinter("hf lookup", time, [2, 2, 2, 2, 2, 2], ours=False)  # 4, 4, 4
-    lanes = [plain, quick, greedy, lookup]
-    result = summarise(Prepared("gym:x", unsolved=4, repeated=2), groups, lanes, measure(lanes, groups, 3, clock=time))
+    contestants = [plain, quick, greedy, lookup]
+    result = summarise(
+        Prepared("gym:x", unsolved=4, repeated=2), groups, contestants, measure(contestants, groups, 3, clock=time)
+    )
     assert (result.cases, result.tokens, result.unsolved, result.repeated, result.differing) == (2, 30, 4, 2, 0)
-    found = {lane.name: lane for lane in result.lanes}
+    found = {contestant.name: contestant for contestant in result.contestants}
     assert found["plain"].speed == Spread(10, 7.5, 10)
     assert found["plain"].seconds == [3, 6, 3]
     assert found["quick"].speed == Spread(15, 15, 22.5)
@@ -132,38 +134,38 @@ def test_figures_by_hand():
 def test_groups_with_differing_tokens_count_for_nobody():
     time = Time()
     groups = [[case(0, 10)], [case(1, 20)]]
-    lanes = [Sprinter("plain", time, [1, 100]), Sprinter("odd", time, [2, 1], wrong=frozenset({1}))]
-    result = summarise(Prepared("gym:x"), groups, lanes, measure(lanes, groups, 1, clock=time))
+    contestants = [Sprinter("plain", time, [1, 100]), Sprinter("odd", time, [2, 1], wrong=frozenset({1}))]
+    result = summarise(Prepared("gym:x"), groups, contestants, measure(contestants, groups, 1, clock=time))
     assert (result.cases, result.tokens, result.differing) == (1, 10, 1)
-    assert [lane.speed.median for lane in result.lanes] == [10, 5]
-    assert [lane.differing for lane in result.lanes] == [0, 1]
+    assert [contestant.speed.median for contestant in result.contestants] == [10, 5]
+    assert [contestant.differing for contestant in result.contestants] == [0, 1]
 
 
 def test_who_draws_a_text_of_its_own_is_timed_by_its_own_tokens():
     time = Time()
     groups = [[case(0, 10)], [case(1, 20)]]
-    lanes = [
+    contestants = [
         Sprinter("plain", time, [1, 1]),
         Sprinter("hf greedy", time, [1, 1], ours=False, wrong=frozenset({1}), exact=False),
     ]
-    runs = measure(lanes, groups, 1, Draw(1.0), clock=time)
-    result = summarise(Prepared("gym:x"), groups, lanes, runs, column=Column(1, 1.0), draw=Draw(1.0))
+    runs = measure(contestants, groups, 1, Draw(1.0), clock=time)
+    result = summarise(Prepared("gym:x"), groups, contestants, runs, column=Column(1, 1.0), draw=Draw(1.0))
     assert (result.cases, result.tokens, result.differing, result.looped) == (2, 30, 0, 0)
-    assert [lane.speed.median for lane in result.lanes] == [15, 15.5]
-    assert [lane.differing for lane in result.lanes] == [0, 1]
+    assert [contestant.speed.median for contestant in result.contestants] == [15, 15.5]
+    assert [contestant.differing for contestant in result.contestants] == [0, 1]
     assert result.column == Column(1, 1.0)
 
 
 def test_a_loop_drawn_by_anyone_counts_for_nobody():
     time = Time()
     groups = [[case(0, 10)], [case(1, 20)]]
-    lanes = [
+    contestants = [
         Sprinter("plain", time, [1, 100]),
         Sprinter("hf greedy", time, [2, 1], ours=False, loops=frozenset({1}), exact=False),
     ]
-    result = summarise(Prepared("gym:x"), groups, lanes, measure(lanes, groups, 1, clock=time))
+    result = summarise(Prepared("gym:x"), groups, contestants, measure(contestants, groups, 1, clock=time))
     assert (result.cases, result.differing, result.looped) == (1, 0, 1)
-    assert [lane.speed.median for lane in result.lanes] == [10, 5]
+    assert [contestant.speed.median for contestant in result.contestants] == [10, 5]
 
 
 def test_rounds_are_summed_up_and_the_longest_answer_paced():
@@ -172,18 +174,18 @@ def test_rounds_are_summed_up_and_the_longest_answer_paced():
 
     groups = [[case(0, 10)], [case(1, 12)]]
     runs = [Run("plain", repeat, group, 1.0, answer((10, 12)[group])) for repeat in (0, 1) for group in (0, 1)]
-    (lane,) = summarise(Prepared("gym:x"), groups, [Sprinter("plain", Time(), [])], runs).lanes
-    assert lane.profile.rounds == 44
-    assert lane.profile.windows == [[1, 44, 0.5]]
-    assert lane.profile.pace[-1] == [12, 6.0]
+    (contestant,) = summarise(Prepared("gym:x"), groups, [Sprinter("plain", Time(), [])], runs).contestants
+    assert contestant.profile.rounds == 44
+    assert contestant.profile.windows == [[1, 44, 0.5]]
+    assert contestant.profile.pace[-1] == [12, 6.0]
 
 
 def test_nothing_is_left():
     time = Time()
-    lanes = [Sprinter("plain", time, [1], wrong=frozenset({0}))]
+    contestants = [Sprinter("plain", time, [1], wrong=frozenset({0}))]
     groups = [[case(0, 10)]]
-    result = summarise(Prepared("gym:x"), groups, lanes, measure(lanes, groups, 1, clock=time))
-    assert (result.cases, result.lanes, result.differing) == (0, [], 1)
+    result = summarise(Prepared("gym:x"), groups, contestants, measure(contestants, groups, 1, clock=time))
+    assert (result.cases, result.contestants, result.differing) == (0, [], 1)
     assert means([result]) == []
 
 
@@ -191,18 +193,18 @@ def tasks() -> list:
     found = []
     for name, quick, other in (("gym:a", 2.0, 4.0), ("gym:b", 8.0, 0.5), ("replay:c", 3.0, 3.0)):
         time, groups = Time(), [[case(0, 12)]]
-        lanes = [
+        contestants = [
             Sprinter("plain", time, [1.0]),
             Sprinter("lookup", time, [1 / quick]),
             Sprinter("draft", time, [1 / other]),
             Sprinter("hf greedy", time, [2.0], ours=False),
         ]
-        found.append(summarise(Prepared(name), groups, lanes, measure(lanes, groups, 1, clock=time)))
+        found.append(summarise(Prepared(name), groups, contestants, measure(contestants, groups, 1, clock=time)))
     return found
 
 
 def test_geometric_means():
-    found = {(mean.family, mean.lane): mean for mean in means(tasks())}
+    found = {(mean.family, mean.contestant): mean for mean in means(tasks())}
     assert found["gym", "lookup"].ratios["plain"] == pytest.approx(4.0)
     assert found["gym", "lookup"].ratios["hf greedy"] == pytest.approx(8.0)
     assert found["gym", "draft"].ratios["plain"] == pytest.approx(math.sqrt(2.0))
@@ -215,7 +217,7 @@ def test_columns_have_means_of_their_own():
     found = tasks()
     for task in (again := tasks()):
         task.column = Column(4, 1.0)
-    of = {(mean.column, mean.family, mean.lane): mean.ratios["plain"] for mean in means([*found, again[0]])}
+    of = {(mean.column, mean.family, mean.contestant): mean.ratios["plain"] for mean in means([*found, again[0]])}
     assert of[Column(), "gym", "lookup"] == pytest.approx(4.0)
     assert of[Column(4, 1.0), "gym", "lookup"] == pytest.approx(2.0)
     assert (Column(4, 1.0), "replay", "lookup") not in of
@@ -225,7 +227,9 @@ def test_report_round_trip(tmp_path: Path):
     settings = {"command": "stretto bench [\n 1\n]  ]", "settings": {"model": "ü", "batch": [1, 4]}}
     report = Report(settings, tasks(), means(tasks()), {"gym:z": "no"}, [[1, 0.5], [2, 0.75]])
     report.tasks[0].column = Column(4, 1.0)
-    report.tasks[0].lanes[0].profile = Profile(3, [[2, 1]], [1], {"a": [2, 1]}, [[1, 2, 0.1]], [[0, 0.0], [4, 0.5]])
+    report.tasks[0].contestants[0].profile = Profile(
+        3, [[2, 1]], [1], {"a": [2, 1]}, [[1, 2, 0.1]], [[0, 0.0], [4, 0.5]]
+    )
     report.save(tmp_path / "r.json")
     assert Report.load(tmp_path / "r.json") == report
     assert "[4, 0.5]" in (tmp_path / "r.json").read_text()  # numbers stand in a line

@@ -12,8 +12,8 @@ pytest.importorskip("matplotlib")
 
 from stretto.bench import figures
 from stretto.bench.page import page
-from stretto.bench.plot import contestants
-from stretto.bench.results import Column, LaneResult, Report, Spread, TaskResult, means
+from stretto.bench.plot import marks_of
+from stretto.bench.results import Column, ContestantResult, Report, Spread, TaskResult, means
 from stretto.bench.rounds import Profile
 from stretto.bench.shape import WINDOWS, Shape, WindowCost
 from stretto.generation import Counters
@@ -28,7 +28,7 @@ RECORD = {
 }
 
 
-def lane(name: str, speed: float, against: dict[str, float], drafting: bool = True) -> LaneResult:
+def contestant(name: str, speed: float, against: dict[str, float], drafting: bool = True) -> ContestantResult:
     profile = Profile(
         rounds=40,
         depths=[[30, 20], [20, 12], [12, 2]] if drafting else [],
@@ -39,17 +39,19 @@ def lane(name: str, speed: float, against: dict[str, float], drafting: bool = Tr
     )
     ratios = {to: Spread(speed / other, speed / other, speed / other) for to, other in against.items()}
     counters = Counters(new_tokens=80, seconds=1.0, draft_seconds=0.1)
-    return LaneResult(
+    return ContestantResult(
         name, name[:2] != "hf", Spread(speed, speed, speed), ratios, 2.0, 0.5, 0, [1.0], counters, profile
     )
 
 
 def task(name: str, column: Column, speeds: dict[str, float]) -> TaskResult:
     against = {"plain": speeds["plain"]}
-    if theirs := [speed for lane, speed in speeds.items() if lane[:2] == "hf"]:
+    if theirs := [speed for contestant, speed in speeds.items() if contestant[:2] == "hf"]:
         against |= {"hf greedy": speeds["hf greedy"], "hf best": max(theirs)}
-    lanes = [lane(each, speed, against, each not in ("plain", "hf greedy")) for each, speed in speeds.items()]
-    return TaskResult(name, 2, 40, 0.0, 1, 0, 0, lanes, column=column)
+    contestants = [
+        contestant(each, speed, against, each not in ("plain", "hf greedy")) for each, speed in speeds.items()
+    ]
+    return TaskResult(name, 2, 40, 0.0, 1, 0, 0, contestants, column=column)
 
 
 SPEEDS = {"plain": 20.0, "fuse(a<b,draft)": 50.0, "hf greedy": 10.0, "hf lookup 3": 15.0, "hf lookup 10": 25.0}
@@ -147,7 +149,7 @@ def test_results_without_rounds_or_clock_or_anything():
     report = result((Column(),))
     report.clock = []
     for each in report.tasks:
-        for one in each.lanes:
+        for one in each.contestants:
             one.profile = None
     headings = Reader(page([("r.json", report)])).headings
     assert not {"Acceptance by depth", "What a window costs", "Time per token over a run"} & set(headings)
@@ -162,7 +164,7 @@ def test_a_busy_machine_is_said():
 
 
 def test_each_of_transformers_ways_stands_with_its_best_setting():
-    marks = {mark.label: mark for mark in contestants(result().tasks)}
+    marks = {mark.label: mark for mark in marks_of(result().tasks)}
     assert list(marks) == ["stretto plain", "stretto fuse(a<b,draft)", "transformers lookup"]
     assert marks["transformers lookup"].on(result().tasks[0]).name == "hf lookup 10"
 

@@ -11,13 +11,13 @@ import torch
 pytest.importorskip("matplotlib")
 
 from bench.subjects import END, subject, tokenizer
-from bench.test_lanes import Parrot
+from bench.test_contestants import Parrot
 from bench.test_page import Reader
 from stretto import catalogue
 from stretto import method as methods
 from stretto.bench.command import add_arguments, run
+from stretto.bench.contestants import Answer, Draw
 from stretto.bench.harness import Run
-from stretto.bench.lanes import Answer, Draw
 from stretto.bench.provenance import provenance
 from stretto.bench.quality.contenders import FILLERS, fitting, named, over, usual
 from stretto.bench.quality.contest import Plan, Solver, asked, contest, unchecked
@@ -74,10 +74,16 @@ def test_intervals_are_wilsons(right, asked_, low, high):
     assert wilson(right, asked_) == pytest.approx((low, high), abs=1e-4)
 
 
-def runs(lane, answers, seconds, rounds):
+def runs(contestant, answers, seconds, rounds):
     """One group in each repeat: its answers as texts, whose letters are the tokens."""
     return [
-        Run(lane, at, 0, taken, Answer([list(map(ord, text)) for text in texts], Counters(rounds=rounds), texts=texts))
+        Run(
+            contestant,
+            at,
+            0,
+            taken,
+            Answer([list(map(ord, text)) for text in texts], Counters(rounds=rounds), texts=texts),
+        )
         for at, (texts, taken) in enumerate(zip(answers, seconds, strict=True))
     ]
 
@@ -103,7 +109,7 @@ def test_judged_beside_the_baseline():
     assert other.cost("rounds") == 2.5 and other.cost("seconds") == pytest.approx(1.5 / 4)
 
 
-def lanes(rounds, right):
+def contestants(rounds, right):
     """A baseline of 40 rounds and a method of so many, on two questions."""
     base = runs("base", [["yes", "no"]], [1.0], 40)
     mine = runs("mine", [["yes" if each else "no" for each in right]], [1.0], rounds)
@@ -113,10 +119,10 @@ def lanes(rounds, right):
 
 def test_means_are_geometric_for_costs_and_arithmetic_for_accuracy():
     tasks = [
-        TaskQuality("gym:a", 2, 0, lanes(10, (1, 1))),
-        TaskQuality("gym:b", 2, 0, lanes(40, (0, 0))),
+        TaskQuality("gym:a", 2, 0, contestants(10, (1, 1))),
+        TaskQuality("gym:b", 2, 0, contestants(40, (0, 0))),
         TaskQuality("gym:c", 0, 3),
-        TaskQuality("parallel:d", 2, 0, lanes(20, (1, 0))),
+        TaskQuality("parallel:d", 2, 0, contestants(20, (1, 0))),
     ]
     found = {(mean.family, mean.name): mean for mean in means(tasks)}
     assert set(found) == {(family, name) for family in ("gym", "parallel", "all") for name in ("base", "mine")}
@@ -142,7 +148,10 @@ def test_the_front_is_what_nothing_dominates():
 
 
 def test_what_all_tasks_say_stands_first_and_differences_have_intervals():
-    tasks = [TaskQuality("gym:a", 2, 0, lanes(10, (1, 1))), TaskQuality("parallel:d", 2, 0, lanes(20, (0, 0)))]
+    tasks = [
+        TaskQuality("gym:a", 2, 0, contestants(10, (1, 1))),
+        TaskQuality("parallel:d", 2, 0, contestants(20, (0, 0))),
+    ]
     quality = Quality(provenance(model="m", dtype="float32", batch=1, temperature=0.0), tasks, means(tasks))
     mine = next(mean for mean in quality.means if (mean.family, mean.name) == ("all", "mine"))
     low, high = mine.difference
@@ -182,10 +191,12 @@ def test_a_page_of_many_tasks_is_small():
     rng = random.Random(1)
     tasks = []
     for number in range(37):
-        found = TaskQuality(f"gym:kind{number}", 2, 0, lanes(10, (1, 1)) + [lanes(10, (1, 0))[1] for _ in range(8)])
-        for at, lane in enumerate(found.lanes):
-            lane.name, lane.counters.rounds = f"a-method+number({at})", rng.randint(1, 99)
-            lane.counters.token_forwards, lane.seconds = rng.randint(100, 9999), [rng.uniform(0.01, 1)]
+        found = TaskQuality(
+            f"gym:kind{number}", 2, 0, contestants(10, (1, 1)) + [contestants(10, (1, 0))[1] for _ in range(8)]
+        )
+        for at, contestant in enumerate(found.contestants):
+            contestant.name, contestant.counters.rounds = f"a-method+number({at})", rng.randint(1, 99)
+            contestant.counters.token_forwards, contestant.seconds = rng.randint(100, 9999), [rng.uniform(0.01, 1)]
         tasks.append(found)
     quality = Quality(provenance(model="m", dtype="float32", batch=1, temperature=0.0), tasks, means(tasks))
     parts = quality_parts(quality, "q.json", "q")
@@ -271,15 +282,15 @@ def plan(**settings):
 def test_the_canvas_has_room_for_the_longest_right_answer_of_a_group(engine):
     assert [canvas(length) for length in (0, CANVAS - 1, CANVAS)] == [CANVAS, CANVAS, 2 * CANVAS]
     block = masking_of(engine.model).block
-    lane = Solver("all", engine, methods.parse("low-confidence" + "+block-cache" * bool(block)), None)
+    contestant = Solver("all", engine, methods.parse("low-confidence" + "+block-cache" * bool(block)), None)
     for lengths, room in (((3, 31), 32), ((3, 32), 64)):
         cases = asked(engine, Copies(lengths), plan(), 2).cases
-        lane.prepare(cases)
-        assert lane.answer(cases).counters.rounds >= 2 * room  # a token a step, to the canvas's end
-        assert lane.answer(cases).counters.rounds < 2 * (room + 32)
-    lane = Solver("all", engine, lane.method, 16)
-    lane.prepare(cases)
-    assert max(map(len, lane.answer(cases).tokens)) <= 16
+        contestant.prepare(cases)
+        assert contestant.answer(cases).counters.rounds >= 2 * room  # a token a step, to the canvas's end
+        assert contestant.answer(cases).counters.rounds < 2 * (room + 32)
+    contestant = Solver("all", engine, contestant.method, 16)
+    contestant.prepare(cases)
+    assert max(map(len, contestant.answer(cases).tokens)) <= 16
 
 
 def test_questions_that_do_not_fit_are_counted(engine):
@@ -323,7 +334,7 @@ def test_guessing_at_once_costs_accuracy_where_letters_depend_on_each_other():
     answered = []
     result = contest(engine, contenders, Words(()), plan(count=4, limit=8, repeats=2), lambda: answered.append(1))
     assert len(answered) == 3 * plan(count=4, repeats=2).answers == 3 * (1 + 2 * 2)
-    stepwise, at_once, ahead = result.lanes
+    stepwise, at_once, ahead = result.contestants
     assert (result.asked, stepwise.right, at_once.right) == (4, [1, 1, 1, 1], [1, 0, 1, 0])
     assert (at_once.gain, at_once.same, len(at_once.seconds)) == (-0.5, 2, 2)
     assert stepwise.tokens == sum(len(word) + 1 for word in words[:4]) == at_once.tokens
@@ -339,19 +350,19 @@ def test_a_model_that_continues_text():
     methods_ = named(["plain", "lookup", "draft"], engine, lambda name: world.draft)
     contenders = [Solver(name, engine, method, None) for name, method in methods_.items()]
     result = contest(engine, contenders, Copies((3, 5, 7)), plan(), lambda: None)
-    assert [lane.name for lane in result.lanes] == ["plain", "lookup", "draft"]
-    assert all(lane.same == 2 and lane.gain == 0 for lane in result.lanes)
+    assert [contestant.name for contestant in result.contestants] == ["plain", "lookup", "draft"]
+    assert all(contestant.same == 2 and contestant.gain == 0 for contestant in result.contestants)
 
 
 def test_a_text_is_never_met_again():
     """A method that remembers texts knows nothing of a question in the next repeat."""
     engine = subject().engine
-    lane = Solver("parrot", engine, Speculate(Parrot(), Exact(), Fixed(4)), 12)
+    contestant = Solver("parrot", engine, Speculate(Parrot(), Exact(), Fixed(4)), 12)
     cases = asked(engine, Copies((3,)), plan(), 1).cases
     for repeat in range(2):
-        lane.prepare(cases, Draw(repeat=repeat))
-        assert lane.answer(cases).counters.drafted == 0
-    assert lane.answer(cases).counters.accepted > 0  # it would have
+        contestant.prepare(cases, Draw(repeat=repeat))
+        assert contestant.answer(cases).counters.drafted == 0
+    assert contestant.answer(cases).counters.accepted > 0  # it would have
 
 
 # -- the command --------------------------------------------------------------------------------------
@@ -376,8 +387,8 @@ def test_table_file_and_page(checkpoint, tmp_path, capsys):
     found = Quality.load(out.with_suffix(".json"))
     assert Quality.is_in(out.with_suffix(".json")) and table(found) in printed
     task, empty = found.tasks
-    assert [lane.name for lane in task.lanes] == chosen and not empty.lanes and empty.long
-    assert set(task.lanes[1].ratios) == set(RATIOS)
+    assert [contestant.name for contestant in task.contestants] == chosen and not empty.contestants and empty.long
+    assert set(task.contestants[1].ratios) == set(RATIOS)
     assert found.provenance["settings"]["max_new_tokens"] == 16
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert call("report", out.with_suffix(".json")) == 0

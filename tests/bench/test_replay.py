@@ -11,7 +11,7 @@ from bench.subjects import END, subject
 from laws.worlds import Guesser, random_tree
 from models.families import VOCABULARY
 from stretto.bench.baselines import baselines
-from stretto.bench.lanes import Case, Draw, Lane, Ours, with_models
+from stretto.bench.contestants import Case, Contestant, Draw, Ours, with_models
 from stretto.bench.replay import CERTAIN, CLOSE, FORCED, Replayed, followers, force, forcing_costs
 from stretto.bench.subject import padded
 from stretto.noise import WIDEST_GAP
@@ -41,56 +41,56 @@ def cases() -> list[Case]:
 
 
 @pytest.fixture(scope="module")
-def lanes(world) -> dict[str, Lane]:
+def contestants(world) -> dict[str, Contestant]:
     texts = ("plain", "lookup", "draft", "draft+fixed(4)", "lookup+fixed(6)")
     given = ("zoo/draft", world.draft)
-    made: list[Lane] = [
+    made: list[Contestant] = [
         Ours(text, world.engine, world.replayed, with_models(text, world.replayed, given), LIMIT) for text in texts
     ]
     tree = Speculate(Guesser(lambda tokens, room: random_tree(tokens, room, 9)), Exact(), Fixed(12))
     made.append(Ours("tree", world.engine, world.replayed, tree, LIMIT))
     made += baselines(world.watched, world.draft_module, world.ends, LIMIT)
-    return {lane.name: lane for lane in made}
+    return {contestant.name: contestant for contestant in made}
 
 
 ALL = ["plain", "lookup", "draft", "draft+fixed(4)", "lookup+fixed(6)", "tree", "hf greedy", "hf lookup 3"]
 ALL += ["hf lookup 10", "hf lookup 20", "hf assisted", "hf assisted 3", "hf assisted 5"]
 
 
-def test_every_contestant_is_tried(lanes):
-    assert list(lanes) == ALL
+def test_every_contestant_is_tried(contestants):
+    assert list(contestants) == ALL
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_the_output_is_the_reference(world, lanes, cases, name, batch):
+def test_the_output_is_the_reference(world, contestants, cases, name, batch):
     if "assisted" in name and batch == 1:
         cases = cases[:1]  # drafting is slow here, and they take one prompt at a time in any case
-    lane = lanes[name]
+    contestant = contestants[name]
     for at in range(0, len(cases), batch):
         group = cases[at : at + batch]
-        lane.prepare(group)
-        answer = lane.answer(group)
+        contestant.prepare(group)
+        answer = contestant.answer(group)
         assert answer.tokens == [case.expected for case in group]
         assert answer.counters.new_tokens == sum(len(case.expected) for case in group)
 
 
 @pytest.mark.parametrize("name", ["plain", "draft+fixed(4)", "tree", "hf greedy", "hf lookup 3", "hf assisted 5"])
-def test_drawn_tokens_are_the_reference_as_well(world, lanes, cases, name):
-    lane = lanes[name]
+def test_drawn_tokens_are_the_reference_as_well(world, contestants, cases, name):
+    contestant = contestants[name]
     for repeat in range(2):
-        lane.prepare(cases[:1], Draw(1.0, seed=3, repeat=repeat))
-        assert lane.answer(cases[:1]).tokens == [cases[0].expected]
-    assert lane.bound(cases[0], Draw(1.0))
+        contestant.prepare(cases[:1], Draw(1.0, seed=3, repeat=repeat))
+        assert contestant.answer(cases[:1]).tokens == [cases[0].expected]
+    assert contestant.bound(cases[0], Draw(1.0))
 
 
 @pytest.mark.parametrize("name", ["plain", "draft+fixed(4)", "tree", "hf greedy", "hf lookup 3", "hf assisted 3"])
-def test_rounds_account_for_every_token(world, lanes, cases, name):
+def test_rounds_account_for_every_token(world, contestants, cases, name):
     """Tokens, forwards and guesses add up, row by row, whoever tells them."""
     for group in (cases[:1], cases):
-        lane = lanes[name]
-        lane.prepare(group)
-        answer = lane.answer(group)
+        contestant = contestants[name]
+        contestant.prepare(group)
+        answer = contestant.answer(group)
         rounds = answer.rounds()
         assert [sum(r.committed for r in row) for row in rounds] == [len(case.expected) for case in group]
         assert sum(r.accepted for row in rounds for r in row) == answer.counters.accepted
@@ -101,65 +101,65 @@ def test_rounds_account_for_every_token(world, lanes, cases, name):
 
 
 @pytest.mark.parametrize("name", ["hf greedy", "hf lookup 3", "plain", "lookup+fixed(6)"])
-def test_free_draws(world, lanes, cases, name):
+def test_free_draws(world, contestants, cases, name):
     """transformers draws a text of its own, another in each repeat and the same again; ours is the seed's."""
     free = [Case(cases[0].prompt, [], False)]
-    lane = lanes[name]
+    contestant = contestants[name]
 
     def text(draw):
-        lane.prepare(free, draw)
-        return lane.answer(free).tokens
+        contestant.prepare(free, draw)
+        return contestant.answer(free).tokens
 
     draws = [Draw(1.0, 5, 0), Draw(1.0, 5, 1), Draw(1.0, 6, 0)]
     written = [text(draw) for draw in draws]
     assert written == [text(draw) for draw in draws]
     assert written[0] != written[2]
-    assert (written[0] == written[1]) is lane.ours is lane.bound(free[0], draws[0])
-    if lane.ours:
+    assert (written[0] == written[1]) is contestant.ours is contestant.bound(free[0], draws[0])
+    if contestant.ours:
         plain = world.engine.generate(cases[0].prompt, "plain", max_new_tokens=LIMIT, temperature=1.0, seed=5)
         assert written[0] == [plain.tokens]
 
 
 def test_transformers_draws_from_all_tokens(world, cases):
     """Not from the 50 best, which is its default: at a high temperature most first tokens lie beyond those or not."""
-    lane = baselines(world.watched, None, world.ends, 1)[0]
+    contestant = baselines(world.watched, None, world.ends, 1)[0]
     free = [Case(cases[0].prompt, [], False)]
     with torch.no_grad():
         best = world.watched.module(torch.tensor([free[0].prompt])).logits[0, -1].topk(50).indices.tolist()
     drawn = []
     for repeat in range(24):
-        lane.prepare(free, Draw(1000.0, repeat=repeat))
-        drawn.append(lane.answer(free).tokens[0][0])
+        contestant.prepare(free, Draw(1000.0, repeat=repeat))
+        drawn.append(contestant.answer(free).tokens[0][0])
     assert 3 < sum(token not in best for token in drawn) < 21
 
 
 @pytest.mark.parametrize("name", ["lookup+fixed(6)", "tree", "hf lookup 3", "hf lookup 10"])
-def test_right_guesses_are_accepted(world, lanes, cases, name):
-    lane = lanes[name]
-    lane.prepare(cases[:1])
-    counters = lane.answer(cases[:1]).counters
+def test_right_guesses_are_accepted(world, contestants, cases, name):
+    contestant = contestants[name]
+    contestant.prepare(cases[:1])
+    counters = contestant.answer(cases[:1]).counters
     assert 0 < counters.accepted < counters.drafted
     assert counters.rounds < counters.new_tokens
 
 
 @pytest.mark.parametrize("name", ["draft+fixed(4)", "hf assisted", "hf assisted 5"])
-def test_the_draft_model_is_not_forced(world, lanes, cases, name):
+def test_the_draft_model_is_not_forced(world, contestants, cases, name):
     """A forced draft would always agree; this one is random and hardly ever does."""
-    lane = lanes[name]
-    lane.prepare(cases[:1])
-    counters = lane.answer(cases[:1]).counters
+    contestant = contestants[name]
+    contestant.prepare(cases[:1])
+    counters = contestant.answer(cases[:1]).counters
     assert counters.drafted >= 20
     assert counters.accepted < counters.drafted / 4
 
 
 @pytest.mark.parametrize("name", ["plain", "hf greedy", "hf assisted 5"])
-def test_free_again_after_a_replay(world, lanes, cases, name):
-    lane = lanes[name]
-    lane.prepare(cases[:1])
-    lane.answer(cases[:1])
+def test_free_again_after_a_replay(world, contestants, cases, name):
+    contestant = contestants[name]
+    contestant.prepare(cases[:1])
+    contestant.answer(cases[:1])
     free = [Case(cases[0].prompt, [], False)]
-    lane.prepare(free)
-    written = lane.answer(free).tokens
+    contestant.prepare(free)
+    written = contestant.answer(free).tokens
     world.watched.follow(None)
     with torch.no_grad():
         expected = list(cases[0].prompt)
@@ -227,6 +227,6 @@ def test_a_padded_draft_guesses_as_before(world):
 def test_a_guesser_of_nothing(world, cases):
     """The engine's rows are forced in the order of the prompts, whoever drafts."""
     nothing = Speculate(Guesser(lambda tokens, room: Tree()), Exact(), Fixed(3))
-    lane = Ours("nothing", world.engine, world.replayed, nothing, LIMIT)
-    lane.prepare(cases[::-1])
-    assert lane.answer(cases[::-1]).tokens == [case.expected for case in cases[::-1]]
+    contestant = Ours("nothing", world.engine, world.replayed, nothing, LIMIT)
+    contestant.prepare(cases[::-1])
+    assert contestant.answer(cases[::-1]).tokens == [case.expected for case in cases[::-1]]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import write_text
 from .columns import Measured
+from .contestants import Case
 from .harness import Run
-from .lanes import Case
 
 if TYPE_CHECKING:
     from .subject import Subject
@@ -33,9 +33,11 @@ def write_answers(folder: Path, model: str, dtype: str, subject: Subject, found:
     if found.result.column.batch > 1 or not cases or cases[0].question is None:
         return
     temperature = found.result.column.temperature
-    for lane in dict.fromkeys(run.lane for run in found.runs):
-        name = f"{Path(model).name}-{lane}"
-        lines = answers(name, found.groups, [run for run in found.runs if run.lane == lane], subject.engine.decode)
+    for contestant in dict.fromkeys(run.contestant for run in found.runs):
+        name = f"{Path(model).name}-{contestant}"
+        lines = answers(
+            name, found.groups, [run for run in found.runs if run.contestant == contestant], subject.engine.decode
+        )
         write(folder / f"{FORBIDDEN.sub('-', name).strip('-')}-{dtype}-temp-{temperature:g}.jsonl", lines)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..generation import Counters
-from .lanes import GREEDILY, Answer, Case, Draw
+from .contestants import GREEDILY, Answer, Case, Draw
 from .replay import Watched, followers
 from .rounds import Pass, Round, of_passes
 

@@ -39,7 +39,7 @@ PLAIN, DUAL, SURE = "plain sampler", "plain, dual cache", "plain, dual cache, th
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class Way:
     """A way to write answers side by side."""
 
     name: str
@@ -49,7 +49,7 @@ class Contestant:
 
 
 @dataclass(slots=True)
-class Lane:
+class WayResult:
     """One contestant in one column; over all prompts."""
 
     name: str
@@ -75,7 +75,7 @@ class Comparison:
     """Everything `stretto bench canvas` found."""
 
     provenance: dict[str, Any]
-    lanes: list[Lane] = field(default_factory=list)
+    contestants: list[WayResult] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -129,7 +129,7 @@ def prompts(pair: Pair, count: int, seed: int, tasks: Sequence[str], data: Path 
     return list(islice(asked(), count))
 
 
-def contestants(pair: Pair, length: int) -> list[Contestant]:
+def ways_of(pair: Pair, length: int) -> list[Way]:
     """The plain ways, and ours. Dual caches of shifted models have no plain way of the same tokens."""
     plain = {PLAIN: Settings(length, BLOCK)}
     if not pair.sampler.masking.shift:
@@ -137,10 +137,10 @@ def contestants(pair: Pair, length: int) -> list[Contestant]:
         plain[SURE] = Settings(length, BLOCK, LEAST, dual=True)
     one, many = f"low-confidence+blocks({BLOCK})", f"threshold({LEAST})+blocks({BLOCK})"
     ours = [(one, PLAIN), (f"{one}+dual-cache", DUAL), (f"{many}+dual-cache", SURE)]
-    found = [Contestant(name, partial(pair.sampler.write, settings=each)) for name, each in plain.items()]
+    found = [Way(name, partial(pair.sampler.write, settings=each)) for name, each in plain.items()]
     for method, same in ours:
         write = partial(_ours, pair.engine, method, length)
-        found.append(Contestant(method, write, same if same in plain else "", ours=True))
+        found.append(Way(method, write, same if same in plain else "", ours=True))
     return found
 
 
@@ -155,7 +155,7 @@ def _ours(engine: Engine, method: str, length: int, rows: Sequence[Prompt]) -> W
 
 
 def alone(
-    ways: Sequence[Contestant], asked: Sequence[Prompt], *, progress: Progress = lambda: None
+    ways: Sequence[Way], asked: Sequence[Prompt], *, progress: Progress = lambda: None
 ) -> dict[str, list[list[int]]]:
     """What each writes to each prompt by itself: what its batches are held against. Also a warm-up."""
     found: dict[str, list[list[int]]] = {}
@@ -168,14 +168,14 @@ def alone(
 
 
 def measure(
-    ways: Sequence[Contestant],
+    ways: Sequence[Way],
     asked: Sequence[Prompt],
     batch: int,
     repeats: int,
     right: dict[str, list[list[int]]],
     *,
     progress: Progress = lambda: None,
-) -> list[Lane]:
+) -> list[WayResult]:
     """All contestants in turn, group after group; who begins changes each time. `right` is what `alone` found."""
     seconds = {way.name: [0.0] * repeats for way in ways}
     written = {way.name: Written([]) for way in ways}
@@ -192,12 +192,12 @@ def measure(
                     whole.rounds += found.rounds
                     whole.token_forwards += found.token_forwards
                 progress()
-    return [_lane(way, batch, seconds, written[way.name], right) for way in ways]
+    return [_contestant(way, batch, seconds, written[way.name], right) for way in ways]
 
 
-def _lane(
-    way: Contestant, batch: int, seconds: dict[str, list[float]], found: Written, right: dict[str, list[list[int]]]
-) -> Lane:
+def _contestant(
+    way: Way, batch: int, seconds: dict[str, list[float]], found: Written, right: dict[str, list[list[int]]]
+) -> WayResult:
     own = seconds[way.name]
     tokens = sum(map(len, found.tokens))
     ratios = {
@@ -206,10 +206,10 @@ def _lane(
         if base and base != way.name
     }
     speed = Spread.of([tokens / each for each in own])
-    lane = Lane(way.name, batch, own, speed, ratios, found.rounds, found.token_forwards, way.same, way.ours)
-    lane.unsteady = _unlike(found.tokens, right[way.name])
-    lane.differing = _unlike(found.tokens, right[way.same]) if way.same else 0
-    return lane
+    contestant = WayResult(way.name, batch, own, speed, ratios, found.rounds, found.token_forwards, way.same, way.ours)
+    contestant.unsteady = _unlike(found.tokens, right[way.name])
+    contestant.differing = _unlike(found.tokens, right[way.same]) if way.same else 0
+    return contestant
 
 
 def _unlike(some: Sequence[list[int]], others: Sequence[list[int]]) -> int:

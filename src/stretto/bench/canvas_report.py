@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .canvas import PLAIN, Comparison, Lane
+from .canvas import PLAIN, Comparison, WayResult
 from .provenance import machine_line
 from .results import Spread
 
@@ -17,27 +17,27 @@ def table(found: Comparison) -> str:
         f"answers of {settings['max_new_tokens']}, {machine_line(found.provenance)}",
         "medians of the repeats (quartiles); 'same': the plain way that computes the same, and writes the same tokens",
     ]
-    for batch in dict.fromkeys(lane.batch for lane in found.lanes):
+    for batch in dict.fromkeys(contestant.batch for contestant in found.contestants):
         head = f"batch {batch}"
         lines += ["", f"{head:44}{'tokens/s':>9}{'x ' + PLAIN:>22}{'x same':>22}{'rounds':>8}{'token-forwards':>16}"]
-        for lane in (lane for lane in found.lanes if lane.batch == batch):
-            ratios = [_shown(lane.ratios.get(base)) for base in (PLAIN, lane.same)]
-            line = f"{lane.name:44}{lane.speed.median:9.1f}{ratios[0]:>22}{ratios[1]:>22}"
-            lines.append(line + f"{lane.rounds:8}{lane.token_forwards:16}")
-    return "\n".join([*lines, "", *notes(found.lanes)])
+        for contestant in (contestant for contestant in found.contestants if contestant.batch == batch):
+            ratios = [_shown(contestant.ratios.get(base)) for base in (PLAIN, contestant.same)]
+            line = f"{contestant.name:44}{contestant.speed.median:9.1f}{ratios[0]:>22}{ratios[1]:>22}"
+            lines.append(line + f"{contestant.rounds:8}{contestant.token_forwards:16}")
+    return "\n".join([*lines, "", *notes(found.contestants)])
 
 
-def notes(lanes: Sequence[Lane]) -> list[str]:
+def notes(contestants: Sequence[WayResult]) -> list[str]:
     """Whose tokens differ from whose; a plain way that is unlike itself says nothing against ours."""
     lines = []
-    for lane in lanes:
-        if lane.unsteady:
-            lines.append(f"{lane.name} alone ≠ in its batch of {lane.batch}: {_prompts(lane.unsteady)}")
-            lines[-1] += "" if lane.ours else "; theirs, and no difference of ours"
-        if lane.differing:
-            lines.append(f"{lane.name}, batch {lane.batch} ≠ {lane.same} alone: {_prompts(lane.differing)}")
-    held = [lane for lane in lanes if lane.ours and lane.same]
-    if held and not any(lane.wrong for lane in lanes):
+    for each in contestants:
+        if each.unsteady:
+            lines.append(f"{each.name} alone ≠ in its batch of {each.batch}: {_prompts(each.unsteady)}")
+            lines[-1] += "" if each.ours else "; theirs, and no difference of ours"
+        if each.differing:
+            lines.append(f"{each.name}, batch {each.batch} ≠ {each.same} alone: {_prompts(each.differing)}")
+    held = [each for each in contestants if each.ours and each.same]
+    if held and not any(each.wrong for each in contestants):
         lines.append("ours = plain alone, to every prompt, side by side as by itself")
     return lines
 

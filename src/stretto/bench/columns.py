@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from .contestants import Case, Contestant, Draw
 from .harness import Run, grouped, measure, prepare
-from .lanes import Case, Draw, Lane
 from .results import Column, TaskResult, summarise
 from .subject import Subject
 from .tasks import BenchTask
@@ -38,7 +38,7 @@ class Measured:
 
 
 def measured(
-    subject: Subject, lanes: Sequence[Lane], task: BenchTask, plan: Plan, progress: Callable[[], object]
+    subject: Subject, contestants: Sequence[Contestant], task: BenchTask, plan: Plan, progress: Callable[[], object]
 ) -> Iterator[Measured]:
     """Column by column; `progress` is called after each answer of a contestant to a group."""
     family = task.name.partition(":")[0]
@@ -50,14 +50,14 @@ def measured(
             part = prepared.first(plan.cases(batch))
             groups = grouped(part.cases, batch)
             spare = prepared.spare(most)
-            runs = measure(lanes, groups, plan.repeats, draw, spare=spare, progress=progress) if groups else []
-            result = summarise(part, groups, lanes, runs, column=Column(batch, temperature), draw=draw)
+            runs = measure(contestants, groups, plan.repeats, draw, spare=spare, progress=progress) if groups else []
+            result = summarise(part, groups, contestants, runs, column=Column(batch, temperature), draw=draw)
             if (batch, temperature) != (plan.batches[0], plan.temperatures[0]):
                 result.brief()
             yield Measured(result, groups, runs)
 
 
-def total(plan: Plan, lanes: int) -> int:
+def total(plan: Plan, contestants: int) -> int:
     """Answers to be given on one task, if it has enough exercises of a single turn."""
     groups = sum(1 + plan.repeats * -(-plan.cases(batch) // batch) for batch in plan.batches)
-    return groups * lanes * len(plan.temperatures)
+    return groups * contestants * len(plan.temperatures)

@@ -12,7 +12,7 @@ from ..errors import InvalidRequest
 from ..files import require_writable, write_text
 
 if TYPE_CHECKING:
-    from .lanes import Lane
+    from .contestants import Contestant
     from .results import Report
     from .subject import Subject
     from .tasks import BenchTask
@@ -223,7 +223,7 @@ def _speed(args: argparse.Namespace) -> int:
     report.skipped = {task.name: task.absent for task in chosen if task.absent}
     _measure(args, subject, [task for task in chosen if not task.absent], report)
     print(table(report))
-    measured = any(task.lanes for task in report.tasks)
+    measured = any(task.contestants for task in report.tasks)
     if args.out and measured and _draws(args):
         plot(report, args.out.with_suffix(".png"))
     return 0 if measured else 1
@@ -276,12 +276,12 @@ def _measure(args: argparse.Namespace, subject: Subject, chosen: Sequence[BenchT
         max_new_tokens=args.max_new_tokens,
         seed=args.seed,
     )
-    lanes = _lanes(args, subject)
-    answers = total(plan, len(lanes))  # of one task
+    contestants = _contestants(args, subject)
+    answers = total(plan, len(contestants))  # of one task
     with tqdm(total=answers * len(chosen), unit="answer", delay=PROGRESS_AFTER, disable=None, leave=False) as bar:
         for at, task in enumerate(chosen):
             bar.set_description(task.name)
-            for found in measured(subject, lanes, task, plan, bar.update):
+            for found in measured(subject, contestants, task, plan, bar.update):
                 report.tasks.append(found.result)
                 report.means = means(report.tasks)
                 if args.out:
@@ -291,20 +291,20 @@ def _measure(args: argparse.Namespace, subject: Subject, chosen: Sequence[BenchT
             bar.update((at + 1) * answers - bar.n)
 
 
-def _lanes(args: argparse.Namespace, subject: Subject) -> list[Lane]:
+def _contestants(args: argparse.Namespace, subject: Subject) -> list[Contestant]:
     """Our methods, then transformers' ways."""
     from .baselines import baselines
-    from .lanes import Ours, with_models
+    from .contestants import Ours, with_models
 
     names = args.methods or (METHODS if args.draft else METHODS[:-1])
     draft = None if subject.draft is None else (args.draft, subject.draft)
     chosen = {name: with_models(name, subject.replayed, draft, subject.load) for name in names}
-    lanes: list[Lane] = [
+    contestants: list[Contestant] = [
         Ours(name, subject.engine, subject.replayed, method, args.max_new_tokens) for name, method in chosen.items()
     ]
     if args.baselines:
-        lanes += baselines(subject.watched, subject.draft_module, subject.ends, args.max_new_tokens)
-    return lanes
+        contestants += baselines(subject.watched, subject.draft_module, subject.ends, args.max_new_tokens)
+    return contestants
 
 
 def _data(args: argparse.Namespace) -> Path | None:
@@ -398,17 +398,17 @@ def _canvas(args: argparse.Namespace) -> int:
         shortest=min(map(len, asked)),
         longest=max(map(len, asked)),
     )
-    found, ways = canvas.Comparison(record), canvas.contestants(pair, args.max_new_tokens)
+    found, ways = canvas.Comparison(record), canvas.ways_of(pair, args.max_new_tokens)
     groups = sum(-(-count // batch) for batch in args.batch)
     total = (count + repeats * groups) * len(ways)
     with tqdm(total=total, unit="group", delay=PROGRESS_AFTER, disable=None, leave=False) as bar:
         right = canvas.alone(ways, asked, progress=bar.update)
         for batch in args.batch:
-            found.lanes += canvas.measure(ways, asked, batch, repeats, right, progress=bar.update)
+            found.contestants += canvas.measure(ways, asked, batch, repeats, right, progress=bar.update)
             if args.out:
                 found.save(args.out.with_suffix(".json"))
     print(table(found))
-    return int(any(lane.wrong for lane in found.lanes))
+    return int(any(contestant.wrong for contestant in found.contestants))
 
 
 # -- quality ------------------------------------------------------------------------------------------

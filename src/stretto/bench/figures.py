@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .drawing import pyplot
-from .plot import Contestant, baseline, contestants
-from .results import PLAIN, LaneResult, Report, TaskResult
+from .plot import Mark, baseline, marks_of
+from .results import PLAIN, ContestantResult, Report, TaskResult
 from .rounds import Profile
 from .shape import Shape
 
@@ -50,7 +50,7 @@ def in_columns(tasks: Sequence[TaskResult], to: str, called: str) -> Any:
     drawing = pyplot()
     columns = list(dict.fromkeys(task.column for task in tasks))
     figure, axis = drawing.subplots(figsize=(max(5.5, 2.6 + 0.9 * len(columns)), 3.6), layout="constrained")
-    for mark in contestants(tasks):
+    for mark in marks_of(tasks):
         label = mark.label
         for temperature in dict.fromkeys(column.temperature for column in columns):
             part = [column for column in columns if column.temperature == temperature]
@@ -72,10 +72,10 @@ def in_columns(tasks: Sequence[TaskResult], to: str, called: str) -> Any:
 # -- acceptance ---------------------------------------------------------------------------------------
 
 
-def drafting(tasks: Sequence[TaskResult]) -> list[tuple[Contestant, Profile]]:
+def drafting(tasks: Sequence[TaskResult]) -> list[tuple[Mark, Profile]]:
     """Who drafted, and all their rounds on these tasks together."""
     found = []
-    for mark in contestants(tasks):
+    for mark in marks_of(tasks):
         profile = Profile()
         for task in tasks:
             if (mine := mark.on(task).profile) is not None:
@@ -125,7 +125,7 @@ def cost_curve(report: Report, tasks: Sequence[TaskResult]) -> Any:
     line = {"color": "#222222", "linewidth": 1.6, "label": "the clock, which planners reckon with"}
     for axis, unit in ((absolute, 1.0), (relative, costs[0])):
         axis.plot(sizes, [cost / unit for cost in costs], **line)
-    for mark in contestants(tasks):
+    for mark in marks_of(tasks):
         if not mark.ours:
             continue
         points = _windows([mark.on(task) for task in tasks])
@@ -150,11 +150,11 @@ def cost_curve(report: Report, tasks: Sequence[TaskResult]) -> Any:
     return figure
 
 
-def _windows(lanes: Sequence[LaneResult]) -> list[tuple[float, float, float]]:
+def _windows(contestants: Sequence[ContestantResult]) -> list[tuple[float, float, float]]:
     """Slots, rounds, seconds of rounds of one contestant: the mean over tasks, each by its rounds."""
     sums: dict[float, list[float]] = {}
-    for lane in lanes:
-        for slots, rounds, seconds in lane.profile.windows if lane.profile else []:
+    for contestant in contestants:
+        for slots, rounds, seconds in contestant.profile.windows if contestant.profile else []:
             held = sums.setdefault(slots, [0.0, 0.0])
             held[:] = [held[0] + rounds, held[1] + rounds * seconds]
     return [(slots, rounds, total / rounds) for slots, (rounds, total) in sorted(sums.items()) if rounds >= FEWEST]
@@ -190,7 +190,11 @@ def forward_costs(shape: Shape) -> Any:
 
 def paces(tasks: Sequence[TaskResult]) -> Any:
     """Milliseconds per token along the longest answer of some tasks, the fastest contestants; None where unknown."""
-    known = [task for task in tasks if any(lane.profile and len(lane.profile.pace) > 2 for lane in task.lanes)]
+    known = [
+        task
+        for task in tasks
+        if any(contestant.profile and len(contestant.profile.pace) > 2 for contestant in task.contestants)
+    ]
     chosen = _spread_over_families(known)
     if not chosen:
         return None
@@ -220,9 +224,9 @@ def paces(tasks: Sequence[TaskResult]) -> Any:
     return figure
 
 
-def _fastest(tasks: Sequence[TaskResult]) -> list[Contestant]:
+def _fastest(tasks: Sequence[TaskResult]) -> list[Mark]:
     """Plain decoding on both sides, and of the others those of ours and the one of theirs with the best mean speed."""
-    marks = contestants(tasks)
+    marks = marks_of(tasks)
     speeds = {mark.label: statistics.geometric_mean(mark.on(t).speed.median for t in tasks) for mark in marks}
     ranked = sorted(marks, key=lambda mark: -speeds[mark.label])
     ours = [mark for mark in ranked if mark.ours and PLAIN not in mark.members][:LINES]

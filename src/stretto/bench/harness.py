@@ -9,7 +9,7 @@ from time import perf_counter
 
 from ..errors import InvalidRequest
 from ..generation import Generation
-from .lanes import GREEDILY, Answer, Case, Draw, Lane
+from .contestants import GREEDILY, Answer, Case, Contestant, Draw
 from .repetition import LIMIT, repeated_share
 from .subject import Subject
 from .tasks import BenchTask, Exercise
@@ -47,7 +47,7 @@ class Prepared:
 class Run:
     """One contestant's answer to one group, in one repeat."""
 
-    lane: str
+    contestant: str
     repeat: int
     group: int
     seconds: float
@@ -123,7 +123,7 @@ def grouped(cases: Sequence[Case], size: int) -> list[list[Case]]:
 
 
 def measure(
-    lanes: Sequence[Lane],
+    contestants: Sequence[Contestant],
     groups: Sequence[Sequence[Case]],
     repeats: int,
     draw: Draw = GREEDILY,
@@ -138,19 +138,19 @@ def measure(
     machine for a while slows all of them. Contestants that learn from texts see each group once in a repeat; they
     warm up on `spare`, which is not measured. `progress` is called after each answer.
     """
-    for lane in lanes:
+    for contestant in contestants:
         warm = spare or groups[0]
-        for repeat in range(repeats) if lane.learns and spare else (WARMING,):
-            lane.prepare(warm, replace(draw, repeat=repeat))
-            lane.answer(warm)
+        for repeat in range(repeats) if contestant.learns and spare else (WARMING,):
+            contestant.prepare(warm, replace(draw, repeat=repeat))
+            contestant.answer(warm)
         progress()
     runs: list[Run] = []
     for turn, (repeat, group) in enumerate(itertools.product(range(repeats), range(len(groups)))):
-        first = turn % len(lanes)
-        for lane in (*lanes[first:], *lanes[:first]):
-            lane.prepare(groups[group], replace(draw, repeat=repeat))
+        first = turn % len(contestants)
+        for contestant in (*contestants[first:], *contestants[:first]):
+            contestant.prepare(groups[group], replace(draw, repeat=repeat))
             begun = clock()
-            answer = lane.answer(groups[group])
-            runs.append(Run(lane.name, repeat, group, clock() - begun, answer))
+            answer = contestant.answer(groups[group])
+            runs.append(Run(contestant.name, repeat, group, clock() - begun, answer))
             progress()
     return runs

@@ -9,11 +9,11 @@ from html import escape
 from . import figures, markup
 from .baselines import GREEDY
 from .drawing import pyplot
-from .plot import contestants, speeds
+from .plot import marks_of, speeds
 from .quality.page import quality_parts
 from .quality.results import Quality
 from .report import left_out, origin, shown
-from .results import BEST, PLAIN, Column, LaneResult, Mean, Report, Spread, TaskResult
+from .results import BEST, PLAIN, Column, ContestantResult, Mean, Report, Spread, TaskResult
 from .shape import Shape
 from .shape import table as shape_table
 
@@ -56,7 +56,7 @@ def page(
 
 
 def _report(report: Report, name: str, key: str) -> list[str]:
-    measured = [task for task in report.tasks if task.lanes]
+    measured = [task for task in report.tasks if task.contestants]
     parts = [f'<p class="origin">{escape(origin(report))}</p>', *markup.busy(report.provenance)]
     if not measured:
         return [*parts, "<p>Nothing was measured.</p>", *markup.origin(report.provenance, left_out(report), name)]
@@ -77,8 +77,8 @@ def _cards(report: Report, column: Column) -> str:
     """The best method of ours on each family, by its mean."""
     cards = []
     for family in dict.fromkeys(mean.family for mean in report.means):
-        ours = {lane.name for task in report.tasks for lane in task.lanes if lane.ours}
-        means = [m for m in report.means if (m.family, m.column) == (family, column) and m.lane in ours]
+        ours = {contestant.name for task in report.tasks for contestant in task.contestants if contestant.ours}
+        means = [m for m in report.means if (m.family, m.column) == (family, column) and m.contestant in ours]
         to = next((to for to in (BEST, PLAIN) if any(to in mean.ratios for mean in means)), None)
         if to is None:
             continue
@@ -87,13 +87,13 @@ def _cards(report: Report, column: Column) -> str:
         cards.append(
             f'<div class="card"><div>{escape(family)}, {_tasks(report, family, column)}, {escape(str(column))}</div>'
             f"<b>{best.ratios[to]:.2f} ×</b> {escape(NAMES[to])}"
-            f"<div>by <strong>{escape(best.lane)}</strong>; {escape(', '.join(others))}</div></div>"
+            f"<div>by <strong>{escape(best.contestant)}</strong>; {escape(', '.join(others))}</div></div>"
         )
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
 
 
 def _tasks(report: Report, family: str, column: Column) -> str:
-    count = sum(bool(task.lanes) for task in report.tasks if (task.family, task.column) == (family, column))
+    count = sum(bool(task.contestants) for task in report.tasks if (task.family, task.column) == (family, column))
     return f"{count} task{'s' * (count != 1)}"
 
 
@@ -101,8 +101,8 @@ def _speeds(measured: Sequence[TaskResult], columns: Sequence[Column], key: str)
     parts = ["<h2>Speed by task and method</h2>"]
     for at, column in enumerate(columns):
         tasks = [task for task in measured if task.column == column]
-        to = GREEDY if GREEDY in tasks[0].lanes[0].ratios else PLAIN
-        if to not in tasks[0].lanes[0].ratios:
+        to = GREEDY if GREEDY in tasks[0].contestants[0].ratios else PLAIN
+        if to not in tasks[0].contestants[0].ratios:
             continue
         against = NAMES[to] if not column.temperature or to == PLAIN else "transformers' sampling"
         drawn = markup.figure(
@@ -117,7 +117,7 @@ def _columns(report: Report, measured: Sequence[TaskResult], key: str) -> list[s
     parts = ["<h2>Batches and temperatures</h2>"]
     for at, family in enumerate(dict.fromkeys(task.family for task in measured)):
         tasks = [task for task in measured if task.family == family]
-        to = next((to for to in (BEST, PLAIN) if to in tasks[0].lanes[0].ratios), None)
+        to = next((to for to in (BEST, PLAIN) if to in tasks[0].contestants[0].ratios), None)
         if to is not None:
             drawn = figures.svg(figures.in_columns(tasks, to, NAMES[to]), f"{key}-columns-{at}")
             counted = ", ".join(dict.fromkeys(_tasks(report, family, task.column) for task in tasks))
@@ -171,10 +171,10 @@ def _tables(report: Report, measured: Sequence[TaskResult], columns: Sequence[Co
 
 def _matrix(tasks: Sequence[TaskResult]) -> str:
     """Tasks by contestants: times as fast as transformers' best, or as plain."""
-    to = next((to for to in (BEST, PLAIN) if to in tasks[0].lanes[0].ratios), None)
+    to = next((to for to in (BEST, PLAIN) if to in tasks[0].contestants[0].ratios), None)
     if to is None:
         return ""
-    marks = contestants(tasks)
+    marks = marks_of(tasks)
     head = markup.row("th", [f"{tasks[0].family}, × {NAMES[to]}", *(mark.label for mark in marks)])
     rows = [[mark.on(task).ratios[to].median for mark in marks] for task in tasks]
     body = []
@@ -202,34 +202,36 @@ def _means(means: Sequence[Mean], column: Column) -> str:
     for mean in means:
         worst = "" if mean.worst is None else f"{mean.worst:.2f} on {mean.worst_task}"
         ratios = [f"{mean.ratios[name]:.2f}" if name in mean.ratios else "" for name in to]
-        cells = [f"{mean.family}: {shown(mean.lane, column)}", *ratios, worst]
+        cells = [f"{mean.family}: {shown(mean.contestant, column)}", *ratios, worst]
         body.append(markup.row("td", cells, "mean" if families[mean.family] is mean else ""))
     return markup.table(head, body)
 
 
 def _details(task: TaskResult) -> str:
-    """All lanes of one task."""
+    """All contestants of one task."""
     head = markup.row(
         "th",
         ["", "tokens/s", "quartiles", "× greedy", "× best", "× plain", "τ", "accepted", "drafting", "guessed by"],
     )
     title = f"{task.name}: {task.cases} prompts, {task.tokens} tokens, {task.repeated_share:.0%} in a repeated 8-gram"
-    return f"<h3>{escape(title)}</h3>" + markup.table(head, [_lane(lane, task.column) for lane in task.lanes])
+    return f"<h3>{escape(title)}</h3>" + markup.table(
+        head, [_contestant(contestant, task.column) for contestant in task.contestants]
+    )
 
 
-def _lane(lane: LaneResult, column: Column) -> str:
-    counters = lane.counters
+def _contestant(contestant: ContestantResult, column: Column) -> str:
+    counters = contestant.counters
     share = counters.draft_seconds / counters.seconds if counters.seconds else None
-    note = f" ({lane.differing} differ)" if lane.differing else ""
+    note = f" ({contestant.differing} differ)" if contestant.differing else ""
     cells = [
-        shown(lane.name, column) + note,
-        f"{lane.speed.median:.0f}",
-        f"{lane.speed.low:.0f}–{lane.speed.high:.0f}",
-        *(_ratio(lane.ratios.get(to)) for to in COLUMNS),
-        f"{lane.tokens_per_forward:.2f}",
-        "" if lane.accepted_share is None else f"{lane.accepted_share:.0%}",
+        shown(contestant.name, column) + note,
+        f"{contestant.speed.median:.0f}",
+        f"{contestant.speed.low:.0f}–{contestant.speed.high:.0f}",
+        *(_ratio(contestant.ratios.get(to)) for to in COLUMNS),
+        f"{contestant.tokens_per_forward:.2f}",
+        "" if contestant.accepted_share is None else f"{contestant.accepted_share:.0%}",
         f"{share:.0%}" if share else "",
-        _sources(lane),
+        _sources(contestant),
     ]
     return markup.row("td", cells)
 
@@ -238,12 +240,12 @@ def _ratio(spread: Spread | None) -> str:
     return "" if spread is None else f"{spread.median:.2f}"
 
 
-def _sources(lane: LaneResult) -> str:
+def _sources(contestant: ContestantResult) -> str:
     """Of all committed tokens the share that each drafter guessed."""
-    if lane.profile is None or not lane.ours:
+    if contestant.profile is None or not contestant.ours:
         return ""
-    tokens = lane.counters.new_tokens * len(lane.seconds)
-    held = [(source, accepted) for source, (_, accepted) in lane.profile.sources.items() if accepted]
+    tokens = contestant.counters.new_tokens * len(contestant.seconds)
+    held = [(source, accepted) for source, (_, accepted) in contestant.profile.sources.items() if accepted]
     return ", ".join(f"{source} {accepted / tokens:.0%}" for source, accepted in sorted(held, key=lambda x: -x[1]))
 
 

@@ -12,7 +12,7 @@ from ..files import replacing
 from .baselines import GREEDY, way
 from .drawing import pyplot
 from .report import origin
-from .results import PLAIN, LaneResult, Report, TaskResult
+from .results import PLAIN, ContestantResult, Report, TaskResult
 
 OURS = ("#0077b6", "#2a9d8f", "#7b4fb0", "#80b918", "#22c3e6", "#d6409f", "#1d3557", "#7f5539")
 PLAINLY = "#8d99ae"
@@ -22,40 +22,43 @@ FINER = (0.7, 1.4, 3.0, 6.0, 12.0)  # where there is room for them
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class Mark:
     """One mark in all figures: a method of ours, or one of transformers' ways with its best setting on each task."""
 
     label: str
-    members: tuple[str, ...]  # lanes, of which the fastest stands for it
+    members: tuple[str, ...]  # contestants, of which the fastest stands for it
     colour: str
     marker: str
     ours: bool
 
-    def on(self, task: TaskResult) -> LaneResult:
+    def on(self, task: TaskResult) -> ContestantResult:
         """Its figures on a task that it took part in."""
-        lanes = [lane for lane in task.lanes if lane.name in self.members]
-        return max(lanes, key=lambda lane: lane.speed.median)
+        contestants = [contestant for contestant in task.contestants if contestant.name in self.members]
+        return max(contestants, key=lambda contestant: contestant.speed.median)
 
 
-def contestants(tasks: Sequence[TaskResult]) -> list[Contestant]:
+def marks_of(tasks: Sequence[TaskResult]) -> list[Mark]:
     """Everyone but transformers' greedy way, which all are compared with; ours first."""
-    lanes = {lane.name: lane.ours for task in tasks for lane in task.lanes if lane.name != GREEDY}
-    ours = [name for name, is_ours in lanes.items() if is_ours]
+    contestants = {
+        contestant.name: contestant.ours
+        for task in tasks
+        for contestant in task.contestants
+        if contestant.name != GREEDY
+    }
+    ours = [name for name, is_ours in contestants.items() if is_ours]
     colours = iter(OURS * len(ours))
-    found = [
-        Contestant(f"stretto {name}", (name,), PLAINLY if name == PLAIN else next(colours), "o", True) for name in ours
-    ]
-    ways = dict.fromkeys(way(name) for name, is_ours in lanes.items() if not is_ours)
+    found = [Mark(f"stretto {name}", (name,), PLAINLY if name == PLAIN else next(colours), "o", True) for name in ours]
+    ways = dict.fromkeys(way(name) for name, is_ours in contestants.items() if not is_ours)
     for name in ways:
-        members = tuple(lane for lane in lanes if way(lane) == name)
-        found.append(Contestant(name.replace("hf", "transformers"), members, THEIRS.get(name, "#bc6c25"), "D", False))
+        members = tuple(contestant for contestant in contestants if way(contestant) == name)
+        found.append(Mark(name.replace("hf", "transformers"), members, THEIRS.get(name, "#bc6c25"), "D", False))
     return found
 
 
-def baseline(tasks: Sequence[TaskResult]) -> list[Contestant]:
+def baseline(tasks: Sequence[TaskResult]) -> list[Mark]:
     """transformers' greedy way, for figures that show it beside the others; nothing where it was not measured."""
-    known = any(lane.name == GREEDY for task in tasks for lane in task.lanes)
-    return [Contestant("transformers greedy", (GREEDY,), "#d8a48f", "s", False)] if known else []
+    known = any(contestant.name == GREEDY for task in tasks for contestant in task.contestants)
+    return [Mark("transformers greedy", (GREEDY,), "#d8a48f", "s", False)] if known else []
 
 
 def plot(report: Report, path: Path) -> None:
@@ -64,7 +67,7 @@ def plot(report: Report, path: Path) -> None:
     Raises Unsupported where matplotlib is not installed.
     """
     column = report.columns[0]
-    figure = speeds([task for task in report.tasks if task.column == column and task.lanes])
+    figure = speeds([task for task in report.tasks if task.column == column and task.contestants])
     figure.suptitle(
         f"tokens per second beside transformers' greedy generate\n{origin(report)}", fontsize=10, x=0.02, ha="left"
     )
@@ -90,7 +93,7 @@ def speeds(tasks: Sequence[TaskResult]) -> Any:
         squeeze=False,
         layout="constrained",
     )
-    marks = contestants(tasks)
+    marks = marks_of(tasks)
     for axis, members in zip(axes[:, 0], families, strict=True):
         _panel(axis, members, marks)
     _times(axes[-1, 0], axes[0, 0].get_xlim())
@@ -108,9 +111,9 @@ def _times(axis: Any, limits: tuple[float, float]) -> None:
     axis.set_xticks([], minor=True)
 
 
-def _panel(axis: Any, tasks: Sequence[TaskResult], marks: Sequence[Contestant]) -> None:
+def _panel(axis: Any, tasks: Sequence[TaskResult], marks: Sequence[Mark]) -> None:
     """One family: its mean in the first line, a task in each of the others."""
-    to = GREEDY if GREEDY in tasks[0].lanes[0].ratios else PLAIN
+    to = GREEDY if GREEDY in tasks[0].contestants[0].ratios else PLAIN
     reached = []
     for at, mark in enumerate(marks):
         found = [mark.on(task).ratios[to] for task in tasks]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .baselines import GREEDY
 from .provenance import machine_line
-from .results import BEST, PLAIN, Column, LaneResult, Mean, Report, Spread, TaskResult
+from .results import BEST, PLAIN, Column, ContestantResult, Mean, Report, Spread, TaskResult
 
 COLUMNS = ("x greedy", "x hf best", "x plain")
 HEAD = f"{'tokens/s':>9} {'(quartiles)':>13}" + "".join(f"{name:>10}" for name in (*COLUMNS, "tau", "accepted"))
@@ -14,7 +14,7 @@ WIDTHS = (14, 30)  # of a contestant's name: at least, at most
 def table(report: Report) -> str:
     """Every task's contestants, then the geometric means, then what was left out; column by column."""
     several = len(report.columns) > 1
-    names = [lane.name for task in report.tasks for lane in task.lanes]
+    names = [contestant.name for task in report.tasks for contestant in task.contestants]
     width = min(max(WIDTHS[0], *map(len, names), 0), WIDTHS[1])
     lines = [_origin(report)]
     for column in report.columns or [Column()]:
@@ -22,8 +22,8 @@ def table(report: Report) -> str:
             lines += ["", f"==== {column} ===="]
         lines += ["", " " * (2 + width) + HEAD]
         for task in report.tasks:
-            if task.lanes and task.column == column:
-                lines += ["", _title(task), *(_row(lane, column, width) for lane in task.lanes)]
+            if task.contestants and task.column == column:
+                lines += ["", _title(task), *(_row(contestant, column, width) for contestant in task.contestants)]
         lines += ["", *_means(report, column, width)]
     lines += ["", *left_out(report)]
     return "\n".join(lines).rstrip()
@@ -44,23 +44,23 @@ def _origin(report: Report) -> str:
     return f"{origin(report)}; torch {versions['torch']}, transformers {versions['transformers']}"
 
 
-def shown(lane: str, column: Column) -> str:
+def shown(contestant: str, column: Column) -> str:
     """A contestant's name; transformers' plain way draws where there is a temperature."""
-    return "hf sampling" if lane == GREEDY and column.temperature else lane
+    return "hf sampling" if contestant == GREEDY and column.temperature else contestant
 
 
 def _title(task: TaskResult) -> str:
     return f"{task.name}: {task.cases} prompts, {task.tokens} tokens, {task.repeated_share:.0%} in a repeated 8-gram"
 
 
-def _row(lane: LaneResult, column: Column, width: int) -> str:
-    accepted = "" if lane.accepted_share is None else f"{lane.accepted_share:.0%}"
-    spread = f"{lane.speed.low:.0f}–{lane.speed.high:.0f}"
-    note = f"  {lane.differing} differ" if lane.differing else ""
+def _row(contestant: ContestantResult, column: Column, width: int) -> str:
+    accepted = "" if contestant.accepted_share is None else f"{contestant.accepted_share:.0%}"
+    spread = f"{contestant.speed.low:.0f}–{contestant.speed.high:.0f}"
+    note = f"  {contestant.differing} differ" if contestant.differing else ""
     return (
-        f"  {shown(lane.name, column):{width}.{width}}{lane.speed.median:9.0f} {spread:>13}"
-        f"{_ratio(lane.ratios.get(GREEDY)):>10}{_ratio(lane.ratios.get(BEST)):>10}"
-        f"{_ratio(lane.ratios.get(PLAIN)):>10}{lane.tokens_per_forward:10.2f}{accepted:>10}{note}"
+        f"  {shown(contestant.name, column):{width}.{width}}{contestant.speed.median:9.0f} {spread:>13}"
+        f"{_ratio(contestant.ratios.get(GREEDY)):>10}{_ratio(contestant.ratios.get(BEST)):>10}"
+        f"{_ratio(contestant.ratios.get(PLAIN)):>10}{contestant.tokens_per_forward:10.2f}{accepted:>10}{note}"
     )
 
 
@@ -76,7 +76,7 @@ def _means(report: Report, column: Column, width: int) -> list[str]:
         f"{'geometric means':{2 + width}}" + "".join(f"{name:>10}" for name in COLUMNS) + "   slowest beside plain"
     ]
     for family in dict.fromkeys(mean.family for mean in means):
-        count = sum(bool(t.lanes) for t in report.tasks if (t.family, t.column) == (family, column))
+        count = sum(bool(t.contestants) for t in report.tasks if (t.family, t.column) == (family, column))
         lines.append(f"{family}, {count} tasks")
         lines += [_mean(mean, width) for mean in means if mean.family == family]
     return lines
@@ -85,7 +85,7 @@ def _means(report: Report, column: Column, width: int) -> list[str]:
 def _mean(mean: Mean, width: int) -> str:
     greedy, best, plain = (f"{mean.ratios[to]:.2f}" if to in mean.ratios else "" for to in (GREEDY, BEST, PLAIN))
     worst = "" if mean.worst is None else f"{mean.worst:.2f} on {mean.worst_task}"
-    return f"  {shown(mean.lane, mean.column):{width}.{width}}{greedy:>10}{best:>10}{plain:>10}   {worst}"
+    return f"  {shown(mean.contestant, mean.column):{width}.{width}}{greedy:>10}{best:>10}{plain:>10}   {worst}"
 
 
 REASONS = {  # of what is left out: its attribute of a task, what is said of it

@@ -14,8 +14,8 @@ from ..errors import InvalidRequest
 from ..files import write_text
 from ..generation import Counters
 from .baselines import GREEDY
+from .contestants import GREEDILY, Case, Contestant, Draw
 from .harness import Prepared, Run
-from .lanes import GREEDILY, Case, Draw, Lane
 from .repetition import LIMIT, repeated_share
 from .rounds import Profile, Round, middle, pace
 
@@ -45,7 +45,7 @@ class Spread:
 
 
 @dataclass(slots=True)
-class LaneResult:
+class ContestantResult:
     """One contestant on one task. Speeds are tokens per second of whole calls, the prompt included."""
 
     name: str
@@ -82,7 +82,7 @@ class TaskResult:
     unsolved: int
     repeated: int  # exercises left out because too much of the answer repeats itself
     differing: int  # groups left out because a contestant's tokens differed
-    lanes: list[LaneResult] = field(default_factory=list)
+    contestants: list[ContestantResult] = field(default_factory=list)
     long: int = 0  # exercises left out because the model has too few positions
     looped: int = 0  # groups left out because too much of a contestant's own text repeats itself
     column: Column = Column()
@@ -94,9 +94,9 @@ class TaskResult:
 
     def brief(self) -> None:
         """Forget what figures show of the first column only: it is most of a result's size."""
-        for lane in self.lanes:
-            if lane.profile is not None:
-                lane.profile.windows, lane.profile.pace = [], []
+        for contestant in self.contestants:
+            if contestant.profile is not None:
+                contestant.profile.windows, contestant.profile.pace = [], []
 
 
 @dataclass(slots=True)
@@ -104,7 +104,7 @@ class Mean:
     """A contestant over all tasks of a family."""
 
     family: str  # gym, replay …
-    lane: str
+    contestant: str
     ratios: dict[str, float]  # geometric means of the medians
     worst: float | None  # the lowest ratio to plain on any task
     worst_task: str
@@ -159,11 +159,13 @@ def _of_column(kind: Callable[..., T], record: dict[str, Any]) -> T:
 
 
 def _task(record: dict[str, Any]) -> TaskResult:
-    return _of_column(TaskResult, record | {"lanes": [_lane(lane) for lane in record["lanes"]]})
+    return _of_column(
+        TaskResult, record | {"contestants": [_contestant(contestant) for contestant in record["contestants"]]}
+    )
 
 
-def _lane(record: dict[str, Any]) -> LaneResult:
-    return LaneResult(
+def _contestant(record: dict[str, Any]) -> ContestantResult:
+    return ContestantResult(
         **record
         | {
             "speed": Spread(**record["speed"]),
@@ -177,7 +179,7 @@ def _lane(record: dict[str, Any]) -> LaneResult:
 def summarise(
     prepared: Prepared,
     groups: Sequence[Sequence[Case]],
-    lanes: Sequence[Lane],
+    contestants: Sequence[Contestant],
     runs: Sequence[Run],
     *,
     column: Column = Column(),
@@ -187,10 +189,10 @@ def summarise(
 
     A group counts where everyone who must write the expected text did, and no one's own text repeats itself.
     """
-    wrong = {(run.lane, run.group) for run in runs if run.answer.tokens != _expected(groups[run.group])}
-    bound = {lane.name: lane for lane in lanes}
+    wrong = {(run.contestant, run.group) for run in runs if run.answer.tokens != _expected(groups[run.group])}
+    bound = {contestant.name: contestant for contestant in contestants}
     odd = {group for name, group in wrong if bound[name].bound(groups[group][0], draw)}
-    looping = {run.group for run in runs if (run.lane, run.group) in wrong and _loops(run)} - odd
+    looping = {run.group for run in runs if (run.contestant, run.group) in wrong and _loops(run)} - odd
     kept = [run for run in runs if run.group not in odd | looping]
     counted = [case for at, group in enumerate(groups) if at not in odd | looping for case in group]
     shares = [repeated_share(case.expected) * len(case.expected) for case in counted]
@@ -208,12 +210,12 @@ def summarise(
         column=column,
     )
     if tokens:
-        speeds = {lane.name: _speeds(lane.name, kept) for lane in lanes}
-        rivals = _rivals(lanes, speeds)
-        for lane in lanes:
-            mine = [run for run in kept if run.lane == lane.name]
-            differing = sum(name == lane.name for name, _ in wrong)
-            result.lanes.append(_summary(lane, mine, speeds[lane.name], rivals, differing))
+        speeds = {contestant.name: _speeds(contestant.name, kept) for contestant in contestants}
+        rivals = _rivals(contestants, speeds)
+        for contestant in contestants:
+            mine = [run for run in kept if run.contestant == contestant.name]
+            differing = sum(name == contestant.name for name, _ in wrong)
+            result.contestants.append(_summary(contestant, mine, speeds[contestant.name], rivals, differing))
     return result
 
 
@@ -226,16 +228,16 @@ def _loops(run: Run) -> bool:
 
 
 def _summary(
-    lane: Lane, runs: Sequence[Run], speeds: list[float], rivals: dict[str, list[float]], differing: int
-) -> LaneResult:
+    contestant: Contestant, runs: Sequence[Run], speeds: list[float], rivals: dict[str, list[float]], differing: int
+) -> ContestantResult:
     """One contestant's figures, from its runs."""
     counters = Counters()
     for run in runs:
         if run.repeat == 0:
             counters.add(run.answer.counters)
-    return LaneResult(
-        name=lane.name,
-        ours=lane.ours,
+    return ContestantResult(
+        name=contestant.name,
+        ours=contestant.ours,
         speed=Spread.of(speeds),
         ratios={to: Spread.of(_ratios(speeds, theirs)) for to, theirs in rivals.items()},
         tokens_per_forward=counters.tokens_per_round,
@@ -262,9 +264,9 @@ def _profile(runs: Sequence[Run]) -> Profile | None:
     return profile
 
 
-def _speeds(lane: str, runs: Iterable[Run]) -> list[float]:
+def _speeds(contestant: str, runs: Iterable[Run]) -> list[float]:
     """Tokens per second of each repeat."""
-    mine = [run for run in runs if run.lane == lane]
+    mine = [run for run in runs if run.contestant == contestant]
     tokens: dict[int, int] = {}
     for run in mine:
         tokens[run.repeat] = tokens.get(run.repeat, 0) + sum(map(len, run.answer.tokens))
@@ -279,10 +281,10 @@ def _seconds(runs: Iterable[Run]) -> dict[int, float]:
     return dict(sorted(seconds.items()))
 
 
-def _rivals(lanes: Sequence[Lane], speeds: dict[str, list[float]]) -> dict[str, list[float]]:
+def _rivals(contestants: Sequence[Contestant], speeds: dict[str, list[float]]) -> dict[str, list[float]]:
     """Whom all are compared with. The best of transformers is the one with the best median on this task."""
     rivals = {name: speeds[name] for name in (GREEDY, PLAIN) if name in speeds}
-    theirs = [speeds[lane.name] for lane in lanes if not lane.ours]
+    theirs = [speeds[contestant.name] for contestant in contestants if not contestant.ours]
     if theirs:
         rivals[BEST] = max(theirs, key=statistics.median)
     return rivals
@@ -299,22 +301,25 @@ def means(tasks: Sequence[TaskResult]) -> list[Mean]:
     """
     found: list[Mean] = []
     for column, family in dict.fromkeys((task.column, task.family) for task in tasks):
-        rows: dict[str, list[tuple[str, LaneResult]]] = {}
+        rows: dict[str, list[tuple[str, ContestantResult]]] = {}
         for task in tasks:
-            if (task.column, task.family) != (column, family) or not task.lanes:
+            if (task.column, task.family) != (column, family) or not task.contestants:
                 continue
-            for lane in task.lanes:
-                rows.setdefault(lane.name, []).append((task.name, lane))
-            drafting = [lane for lane in task.lanes if lane.ours and lane.name != PLAIN]
+            for contestant in task.contestants:
+                rows.setdefault(contestant.name, []).append((task.name, contestant))
+            drafting = [contestant for contestant in task.contestants if contestant.ours and contestant.name != PLAIN]
             if len(drafting) > 1:
                 rows.setdefault(BETTER, []).append((task.name, max(drafting, key=lambda x: x.speed.median)))
         found.extend(_mean(family, name, row, column) for name, row in rows.items())
     return found
 
 
-def _mean(family: str, name: str, row: Sequence[tuple[str, LaneResult]], column: Column) -> Mean:
-    ratios = {to: statistics.geometric_mean([lane.ratios[to].median for _, lane in row]) for to in row[0][1].ratios}
+def _mean(family: str, name: str, row: Sequence[tuple[str, ContestantResult]], column: Column) -> Mean:
+    ratios = {
+        to: statistics.geometric_mean([contestant.ratios[to].median for _, contestant in row])
+        for to in row[0][1].ratios
+    }
     worst, worst_task = None, ""
     if PLAIN in ratios:
-        worst, worst_task = min((lane.ratios[PLAIN].median, task) for task, lane in row)
+        worst, worst_task = min((contestant.ratios[PLAIN].median, task) for task, contestant in row)
     return Mean(family, name, ratios, worst, worst_task, column)

@@ -22,7 +22,7 @@ from ..models.contract import Model
 from ..models.hooks import cache_argument
 from ..models.network import Network
 from ..models.window import Window
-from .lanes import twin
+from .contestants import twin
 from .provenance import machine_line
 from .results import Spread
 from .subject import Subject

@@ -99,7 +99,7 @@ def run_refine(given: argparse.Namespace) -> int:
     return 0
 
 
-def add_lab(parser: argparse.ArgumentParser) -> None:
+def add_specialists(parser: argparse.ArgumentParser) -> None:
     """The task, and where to put what comes of it."""
     parser.add_argument("task", choices=["actions", "lists"])
     parser.add_argument("--out", type=Path, required=True, help="folder for the models")
@@ -107,15 +107,15 @@ def add_lab(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="processor threads (%(default)d)")
 
 
-def run_lab(given: argparse.Namespace) -> int:
+def run_specialists(given: argparse.Namespace) -> int:
     """Train the models of the task that are not there yet."""
     _require_positive(given, "threads")
     import torch
 
-    from stretto.train.lab import train_lab
+    from stretto.train.specialists import train_specialists
 
     torch.set_num_threads(given.threads)
-    for name, folder in train_lab(given.task, given.out, given.seed).items():
+    for name, folder in train_specialists(given.task, given.out, given.seed).items():
         print(f"{name}: --model {folder}")
     return 0
 
@@ -129,7 +129,12 @@ def _require_positive(given: argparse.Namespace, *names: str) -> None:
 RECIPES: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]], ...] = (
     ("zoo", "the causal target, its draft, its masked twins", add_zoo, run_zoo),
     ("refine", "a masked twin that also corrects what it sees, for `revise`", add_refine, run_refine),
-    ("lab", "small models of one task, in minutes: what papers promise of trained ones", add_lab, run_lab),
+    (
+        "specialists",
+        "small models of one task, in minutes: what papers promise of trained ones",
+        add_specialists,
+        run_specialists,
+    ),
     ("filter", "the filter of `learned`: which proposals of a masked model are final", add_filter, run_filter),
     ("branches", "the schedule of `branch-cache`: what a masked model computes when", add_branches, run_branches),
 )

@@ -15,7 +15,7 @@ from ...gym import Question
 from ...models.clock import SimulatedClock
 from ...models.contract import Model
 from ...train.measure import BASELINES
-from ..lanes import answered
+from ..contestants import answered
 from ..subject import encode
 from ..tasks import Exercise
 from .contract import Absent, Figures

@@ -1,6 +1,6 @@
 """Claims that want models trained for them: small ones of one task each, trained here when they are asked for.
 
-See `stretto.train.lab`. What is asked was held out from training.
+See `stretto.train.specialists`. What is asked was held out from training.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ...engine import Engine
 from ...gym import actions, lists
 from ...models.masked import masking_of
 from ...models.window import Window
-from ...train.lab import WORDS, held_out, paths
+from ...train.specialists import WORDS, held_out, paths
 from .contract import Claim, Figures, at_least, at_most
 from .lab import Lab, Worked
 

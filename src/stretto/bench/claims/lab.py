@@ -20,10 +20,10 @@ from ...models.clock import Clock, SimulatedClock
 from ...models.contract import Evaluation, Model, Want
 from ...models.window import Window
 from ...speculate.datastore import Document, build
-from ...train.lab import train_lab
+from ...train.specialists import train_specialists
 from .. import tasks
+from ..contestants import Answer, Case, Contestant, Draw, Ours, twin, with_models
 from ..harness import Prepared, grouped, measure, prepare
-from ..lanes import Answer, Case, Draw, Lane, Ours, twin, with_models
 from ..repetition import LIMIT, repeated_share
 from ..replay import Replayed
 from ..results import PLAIN, Spread, summarise
@@ -264,14 +264,14 @@ class Lab:
         """Answers that are what they must be; where they are the method's own, those that do not repeat themselves."""
         found = Score()
         groups = grouped(cases, 1)
-        lane = Metered(text, self, text, max_new_tokens, FREE_WINDOWS)
-        for run in measure([lane], groups, 1, draw, spare=spare) if groups else ():
+        contestant = Metered(text, self, text, max_new_tokens, FREE_WINDOWS)
+        for run in measure([contestant], groups, 1, draw, spare=spare) if groups else ():
             (case,) = groups[run.group]
             (tokens,) = run.answer.tokens
-            if tokens != case.expected and lane.bound(case, draw):
+            if tokens != case.expected and contestant.bound(case, draw):
                 found.differing += 1
             elif tokens == case.expected or repeated_share(tokens) <= LIMIT:
-                target, draft = lane.windows[id(case)]
+                target, draft = contestant.windows[id(case)]
                 refused = sum(each.refused for rounds in run.answer.rounds() for each in rounds)
                 found.add(Score(run.answer.counters, target, draft, refused))
         return found
@@ -288,15 +288,15 @@ class Lab:
         for name in work:
             prepared = self.prepared(name, 0.0, count, max_new_tokens)
             groups = grouped(prepared.first(count).cases, 1)
-            lanes: list[Lane] = [
+            contestants: list[Contestant] = [
                 Metered(side, self, text, max_new_tokens) for side, text in {PLAIN: PLAIN, **sides}.items()
             ]
             draw = Draw(0.0, self.seed, stream=name)
             if groups:
-                runs = measure(lanes, groups, repeats, draw, spare=prepared.spare(count))
-                for lane in summarise(prepared, groups, lanes, runs, draw=draw).lanes:
-                    if lane.name in found:
-                        found[lane.name].append(lane.ratios[PLAIN])
+                runs = measure(contestants, groups, repeats, draw, spare=prepared.spare(count))
+                for contestant in summarise(prepared, groups, contestants, runs, draw=draw).contestants:
+                    if contestant.name in found:
+                        found[contestant.name].append(contestant.ratios[PLAIN])
         if not any(found.values()):
             raise Absent(f"nothing to measure on {', '.join(work)}", hint="more exercises: --count")
         mean = statistics.geometric_mean
@@ -325,9 +325,9 @@ class Lab:
         return self._fillers[which]
 
     def trained(self, task: str) -> dict[str, Engine]:
-        """The small models of a task of `stretto.train.lab` by name, trained when they are first asked for."""
+        """The small models of a task of `stretto.train.specialists` by name, trained when they are first asked for."""
         if task not in self._trained:
-            folders = train_lab(task, self.folder, self.seed)
+            folders = train_specialists(task, self.folder, self.seed)
             self._trained[task] = {name: Engine.load(str(folder)) for name, folder in folders.items()}
         return self._trained[task]
 

@@ -13,7 +13,7 @@ from ...generation import Generation
 from ...route.ambedkar import Swap, divergence
 from ...route.reverse import TEACHER
 from ...text import Prompt
-from ..lanes import with_models
+from ..contestants import with_models
 from .contract import Claim, Figures, at_least, at_most, equal
 from .lab import Lab, Worked
 from .turns import KINDS, QUESTIONS, TAU, switching

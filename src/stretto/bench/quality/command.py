@@ -56,14 +56,14 @@ def run(args: argparse.Namespace, data: Path | None) -> int:
         methods, refused = contenders.usual(engine, plan.temperature, loaded)
     absent = {task.name: why for task in chosen if (why := unchecked(task, plan.seed))}
     quality = Quality(_provenance(args, plan, engine), skipped=refused | absent)
-    lanes = [Solver(name, engine, method, plan.limit) for name, method in methods.items()]
-    for found in _contests(engine, lanes, [task for task in chosen if task.name not in absent], plan):
+    contestants = [Solver(name, engine, method, plan.limit) for name, method in methods.items()]
+    for found in _contests(engine, contestants, [task for task in chosen if task.name not in absent], plan):
         quality.tasks.append(found)
         quality.means = means(quality.tasks)
         if args.out:
             quality.save(args.out.with_suffix(".json"))
     print(table(quality))
-    measured = any(task.lanes for task in quality.tasks)
+    measured = any(task.contestants for task in quality.tasks)
     if args.out and measured:
         plot(quality, args.out.with_suffix(".png"))
     return 0 if measured else 1
@@ -91,14 +91,14 @@ def _provenance(args: argparse.Namespace, plan: Plan, engine: Engine) -> dict[st
 
 
 def _contests(
-    engine: Engine, lanes: Sequence[Solver], chosen: Sequence[BenchTask], plan: Plan
+    engine: Engine, contestants: Sequence[Solver], chosen: Sequence[BenchTask], plan: Plan
 ) -> Iterator[TaskQuality]:
     """Task by task, beside a progress bar."""
     from tqdm import tqdm
 
-    total = plan.answers * len(lanes)  # of one task
+    total = plan.answers * len(contestants)  # of one task
     with tqdm(total=total * len(chosen), unit="answer", delay=PROGRESS_AFTER, disable=None, leave=False) as bar:
         for at, task in enumerate(chosen):
             bar.set_description(task.name)
-            yield contest(engine, lanes, task, plan, bar.update)
+            yield contest(engine, contestants, task, plan, bar.update)
             bar.update((at + 1) * total - bar.n)

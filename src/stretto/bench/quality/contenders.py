@@ -13,7 +13,7 @@ from ...models.contract import Model
 from ...models.masked import masking_of
 from ...request import Request
 from ...train.measure import BASELINES
-from ..lanes import with_models
+from ..contestants import with_models
 
 CONTINUING = ("plain", "auto", "lookup")  # for models that continue text
 FILLERS = {  # of the catalogue, or parts of theirs, by whether the model is block-causal; the first is the baseline

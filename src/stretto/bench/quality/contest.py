@@ -10,8 +10,8 @@ from ...engine import Engine
 from ...errors import InvalidRequest
 from ...method import Method
 from ...train.measure import canvas
+from ..contestants import GREEDILY, Answer, Case, Draw, Engines, answered
 from ..harness import TRIES, grouped, measure
-from ..lanes import GREEDILY, Answer, Case, Draw, Engines, answered
 from ..subject import encode
 from ..tasks import BenchTask
 from .judging import judged
@@ -111,18 +111,18 @@ def asked(engine: Engine, task: BenchTask, plan: Plan, count: int) -> Asked:
 
 
 def contest(
-    engine: Engine, lanes: Sequence[Solver], task: BenchTask, plan: Plan, progress: Callable[[], object]
+    engine: Engine, contestants: Sequence[Solver], task: BenchTask, plan: Plan, progress: Callable[[], object]
 ) -> TaskQuality:
     """All methods on one task; the first is the baseline. `progress` is called after each answer to a group."""
     found = asked(engine, task, plan, plan.count + 1)
     groups = grouped(found.cases[: plan.count], plan.batch)
     draw = Draw(plan.temperature, plan.seed, stream=task.name.partition(":")[0])
     spare = found.cases[plan.count :]
-    runs = measure(lanes, groups, plan.repeats, draw, spare=spare, progress=progress) if groups else []
+    runs = measure(contestants, groups, plan.repeats, draw, spare=spare, progress=progress) if groups else []
     result = TaskQuality(task.name, len(found.cases[: plan.count]), found.long)
     baseline = None
-    for lane in lanes if groups else ():
-        mine = [run for run in runs if run.lane == lane.name]
-        result.lanes.append(judged(lane.name, lane.method, mine, found.solved, baseline))
-        baseline = baseline or (mine, result.lanes[0])
+    for contestant in contestants if groups else ():
+        mine = [run for run in runs if run.contestant == contestant.name]
+        result.contestants.append(judged(contestant.name, contestant.method, mine, found.solved, baseline))
+        baseline = baseline or (mine, result.contestants[0])
     return result

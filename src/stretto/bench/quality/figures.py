@@ -41,8 +41,14 @@ Row = tuple[str, list[Mark]]  # its title and the methods
 def of_task(task: TaskQuality) -> Row:
     """The methods on one task."""
     return task.name, [
-        Mark(lane.name, lane.accuracy, lane.low, lane.high, {cost: lane.cost(cost) for cost in COSTS})
-        for lane in task.lanes
+        Mark(
+            contestant.name,
+            contestant.accuracy,
+            contestant.low,
+            contestant.high,
+            {cost: contestant.cost(cost) for cost in COSTS},
+        )
+        for contestant in task.contestants
     ]
 
 

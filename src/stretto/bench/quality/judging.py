@@ -11,7 +11,7 @@ from ...generation import Counters
 from ...method import Method
 from ..harness import Run
 from ..results import Spread
-from .results import ALL, CERTAINTY, COSTS, COUNTS, RATIOS, LaneQuality, MeanQuality, TaskQuality
+from .results import ALL, CERTAINTY, COSTS, COUNTS, RATIOS, ContestantQuality, MeanQuality, TaskQuality
 
 
 def wilson(right: int, asked: int) -> tuple[float, float]:
@@ -27,8 +27,8 @@ def judged(
     method: Method,
     runs: Sequence[Run],
     solved: Sequence[Callable[[str], bool]],
-    baseline: tuple[Sequence[Run], LaneQuality] | None,
-) -> LaneQuality:
+    baseline: tuple[Sequence[Run], ContestantQuality] | None,
+) -> ContestantQuality:
     """One method's figures from its runs, whose questions `solved` judges in order; None: it is the baseline itself."""
     first = [run for run in runs if run.repeat == 0]
     texts = [text for run in first for text in run.answer.texts]
@@ -40,7 +40,7 @@ def judged(
     seconds = _seconds(runs, tokens)
     written = sum(map(len, tokens[0]))
     low, high = wilson(sum(right), len(right))
-    mine = LaneQuality(
+    mine = ContestantQuality(
         name=name,
         method=methods.describe(method),
         right=right,
@@ -78,7 +78,7 @@ def _seconds(runs: Sequence[Run], tokens: Sequence[list[list[int]]]) -> dict[int
 
 
 def _ratios(
-    mine: LaneQuality, seconds: dict[int, float], theirs: LaneQuality, their_seconds: dict[int, float]
+    mine: ContestantQuality, seconds: dict[int, float], theirs: ContestantQuality, their_seconds: dict[int, float]
 ) -> dict[str, Spread]:
     """Times the baseline's, where that is not nothing; times are of the same repeat."""
     pairs = {name: (getattr(mine.counters, name), getattr(theirs.counters, name)) for name in COUNTS}
@@ -92,35 +92,38 @@ def _ratios(
 
 def means(tasks: Sequence[TaskQuality]) -> list[MeanQuality]:
     """Over each family's tasks, and over all of them where there are several families."""
-    measured = [task for task in tasks if task.lanes]
+    measured = [task for task in tasks if task.contestants]
     families = list(dict.fromkeys(task.family for task in measured))
     groups = {family: [task for task in measured if task.family == family] for family in families}
     if len(families) > 1:
         groups[ALL] = measured
     return [
-        _mean(family, [(task.name, task.lanes[at]) for task in members])
+        _mean(family, [(task.name, task.contestants[at]) for task in members])
         for family, members in groups.items()
-        for at in range(len(members[0].lanes))
+        for at in range(len(members[0].contestants))
     ]
 
 
-def _mean(family: str, row: Sequence[tuple[str, LaneQuality]]) -> MeanQuality:
-    lanes = [lane for _, lane in row]
-    accuracy = statistics.fmean(lane.accuracy for lane in lanes)
-    below = math.hypot(*(lane.accuracy - lane.low for lane in lanes)) / len(lanes)
-    beyond = math.hypot(*(lane.high - lane.accuracy for lane in lanes)) / len(lanes)
-    worst, worst_task = min((lane.gain, name) for name, lane in row)
-    costs = {name: [lane.cost(name) for lane in lanes] for name in COSTS}
-    ratios = {name: [lane.ratios[name].median for lane in lanes if name in lane.ratios] for name in RATIOS}
+def _mean(family: str, row: Sequence[tuple[str, ContestantQuality]]) -> MeanQuality:
+    contestants = [contestant for _, contestant in row]
+    accuracy = statistics.fmean(contestant.accuracy for contestant in contestants)
+    below = math.hypot(*(contestant.accuracy - contestant.low for contestant in contestants)) / len(contestants)
+    beyond = math.hypot(*(contestant.high - contestant.accuracy for contestant in contestants)) / len(contestants)
+    worst, worst_task = min((contestant.gain, name) for name, contestant in row)
+    costs = {name: [contestant.cost(name) for contestant in contestants] for name in COSTS}
+    ratios = {
+        name: [contestant.ratios[name].median for contestant in contestants if name in contestant.ratios]
+        for name in RATIOS
+    }
     return MeanQuality(
         family=family,
-        name=lanes[0].name,
-        tasks=len(lanes),
+        name=contestants[0].name,
+        tasks=len(contestants),
         accuracy=accuracy,
         low=accuracy - below,
         high=accuracy + beyond,
-        gain=statistics.fmean(lane.gain for lane in lanes),
-        gain_error=math.hypot(*(lane.gain_error for lane in lanes)) / len(lanes),
+        gain=statistics.fmean(contestant.gain for contestant in contestants),
+        gain_error=math.hypot(*(contestant.gain_error for contestant in contestants)) / len(contestants),
         worst=worst,
         worst_task=worst_task,
         costs={name: statistics.geometric_mean(each) for name, each in costs.items() if all(each)},

@@ -9,7 +9,7 @@ from .. import markup
 from ..figures import svg
 from .figures import Row, of_family, of_task, pareto
 from .names import name_all
-from .results import COSTS, LaneQuality, MeanQuality, Quality, TaskQuality
+from .results import COSTS, ContestantQuality, MeanQuality, Quality, TaskQuality
 from .small import sign, small
 from .table import above, amount, by_family, difference, interval, legend, notes, origin, ratio, share
 
@@ -33,7 +33,7 @@ SMALL = "The same for this task alone; whose mark it is, the table says, and the
 def quality_parts(quality: Quality, name: str, key: str) -> list[str]:
     """Everything that one result shows; `key` keeps its figures apart from others'."""
     parts = [f'<p class="origin">{escape(origin(quality))}</p>', *markup.busy(quality.provenance)]
-    measured = [task for task in quality.tasks if task.lanes]
+    measured = [task for task in quality.tasks if task.contestants]
     if not measured:
         return [*parts, "<p>Nothing was measured.</p>", *markup.origin(quality.provenance, notes(quality), name)]
     baseline = legend(quality)[0]
@@ -45,7 +45,7 @@ def quality_parts(quality: Quality, name: str, key: str) -> list[str]:
     for task in measured:
         title, marks = of_task(task)
         drawn = markup.figure(small(marks, title), f"{title}, {task.asked} question{'s' * (task.asked != 1)}.")
-        parts.append(markup.folded(f"{task.name}: {_best(task)}", drawn + _lanes(task)))
+        parts.append(markup.folded(f"{task.name}: {_best(task)}", drawn + _contestants(task)))
     parts.append(markup.folded("the methods in full", _methods(measured[0])))
     return [*parts, *markup.origin(quality.provenance, notes(quality), name)]
 
@@ -58,9 +58,9 @@ def _drawn(row: Row, caption: str, key: str) -> str:
 
 def _best(task: TaskQuality) -> str:
     """The baseline's accuracy and the best one, for the line that is folded."""
-    best = max(task.lanes, key=lambda lane: lane.accuracy)
-    said = f"{task.lanes[0].name} {share(task.lanes[0].accuracy)}"
-    return said if best.accuracy <= task.lanes[0].accuracy else f"{said}, {best.name} {share(best.accuracy)}"
+    best = max(task.contestants, key=lambda contestant: contestant.accuracy)
+    said = f"{task.contestants[0].name} {share(task.contestants[0].accuracy)}"
+    return said if best.accuracy <= task.contestants[0].accuracy else f"{said}, {best.name} {share(best.accuracy)}"
 
 
 def _means(means: Sequence[MeanQuality]) -> str:
@@ -75,11 +75,11 @@ def _means(means: Sequence[MeanQuality]) -> str:
     return markup.table(markup.row("th", [*heads, "furthest below"]), rows)
 
 
-def _lanes(task: TaskQuality) -> str:
+def _contestants(task: TaskQuality) -> str:
     """Accuracy, and costs per answer with the speed beside the baseline's."""
     costs = [f"{NAMES[name]} per answer" for name in COSTS]
     heads = ["", "right", "at 95 %", "points above", "same", "tokens per answer", *costs, "tokens/s", "× tokens/s"]
-    rows = [_signed(at, _lane(lane)) for at, lane in enumerate(task.lanes)]
+    rows = [_signed(at, _contestant(contestant)) for at, contestant in enumerate(task.contestants)]
     return markup.table(markup.row("th", heads), rows)
 
 
@@ -89,15 +89,17 @@ def _signed(at: int, row: str) -> str:
     return row.replace("<td>", f'<td><span style="color:{colour}">{shape}</span> ', 1)
 
 
-def _lane(lane: LaneQuality) -> str:
-    faster = lane.ratios.get("speed")
+def _contestant(contestant: ContestantQuality) -> str:
+    faster = contestant.ratios.get("speed")
     spread = "" if faster is None else f"{faster.median:.2f}"
-    if faster is not None and len(lane.seconds) > 1:
+    if faster is not None and len(contestant.seconds) > 1:
         spread += f" ({faster.low:.2f}–{faster.high:.2f})"
-    cells = [lane.name, share(lane.accuracy), interval(lane), above(lane), str(lane.same)]
-    cells += [amount(lane.tokens / len(lane.right)), *(amount(lane.cost(name)) for name in COSTS)]
-    return markup.row("td", [*cells, f"{lane.speed.median:.0f}", spread])
+    cells = [contestant.name, share(contestant.accuracy), interval(contestant), above(contestant), str(contestant.same)]
+    cells += [amount(contestant.tokens / len(contestant.right)), *(amount(contestant.cost(name)) for name in COSTS)]
+    return markup.row("td", [*cells, f"{contestant.speed.median:.0f}", spread])
 
 
 def _methods(task: TaskQuality) -> str:
-    return markup.table(markup.row("th", ["", "method"]), [markup.row("td", [x.name, x.method]) for x in task.lanes])
+    return markup.table(
+        markup.row("th", ["", "method"]), [markup.row("td", [x.name, x.method]) for x in task.contestants]
+    )

@@ -21,7 +21,7 @@ ALL = "all"  # the family of all families
 
 
 @dataclass(slots=True)
-class LaneQuality:
+class ContestantQuality:
     """One method on one task."""
 
     name: str
@@ -52,7 +52,7 @@ class TaskQuality:
     name: str
     asked: int  # questions
     long: int  # left out: prompt and answer are longer than the model's positions
-    lanes: list[LaneQuality] = field(default_factory=list)
+    contestants: list[ContestantQuality] = field(default_factory=list)
 
     @property
     def family(self) -> str:
@@ -118,10 +118,10 @@ class Quality:
 
 
 def _task(record: dict[str, Any]) -> TaskQuality:
-    return TaskQuality(**record | {"lanes": [_lane(lane) for lane in record["lanes"]]})
+    return TaskQuality(**record | {"contestants": [_contestant(contestant) for contestant in record["contestants"]]})
 
 
-def _lane(record: dict[str, Any]) -> LaneQuality:
+def _contestant(record: dict[str, Any]) -> ContestantQuality:
     ratios = {name: Spread(**spread) for name, spread in record["ratios"].items()}
     read = {"speed": Spread(**record["speed"]), "counters": Counters(**record["counters"]), "ratios": ratios}
-    return LaneQuality(**record | read)
+    return ContestantQuality(**record | read)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..provenance import machine_line
-from .results import ALL, COSTS, LaneQuality, MeanQuality, Quality, TaskQuality
+from .results import ALL, COSTS, ContestantQuality, MeanQuality, Quality, TaskQuality
 
 WIDTHS = (16, 44)  # of a method's name: at least, at most
 HEAD = "   right      (95 %)       above  same  tokens   rounds     rows   tokens   layers  seconds  tokens/s"
@@ -21,15 +21,15 @@ MEANS = {  # what stands in the table of means, and under which head
 
 def table(quality: Quality) -> str:
     """The means, then every task's methods, then what was left out and what can't be concluded."""
-    names = [lane.name for task in quality.tasks for lane in task.lanes]
+    names = [contestant.name for task in quality.tasks for contestant in task.contestants]
     width = min(max(WIDTHS[0], *map(len, names), 0), WIDTHS[1])
     lines = [origin(quality), "", *legend(quality), "", *_means(quality, width), "", " " * (2 + width) + HEAD]
     for task in quality.tasks:
-        if task.lanes:
+        if task.contestants:
             lines += [
                 "",
                 f"{task.name}, {task.asked} question{'s' * (task.asked != 1)}",
-                *(_row(lane, width) for lane in task.lanes),
+                *(_row(contestant, width) for contestant in task.contestants),
             ]
     lines += ["", *notes(quality)]
     return "\n".join(lines).rstrip()
@@ -45,7 +45,7 @@ def origin(quality: Quality) -> str:
 
 def legend(quality: Quality) -> list[str]:
     """What the columns are."""
-    baseline = next((task.lanes[0] for task in quality.tasks if task.lanes), None)
+    baseline = next((task.contestants[0] for task in quality.tasks if task.contestants), None)
     if baseline is None:
         return []
     return [
@@ -56,13 +56,13 @@ def legend(quality: Quality) -> list[str]:
     ]
 
 
-def _row(lane: LaneQuality, width: int) -> str:
-    costs = [amount(lane.cost(name)) for name in COSTS]
+def _row(one: ContestantQuality, width: int) -> str:
+    costs = [amount(one.cost(name)) for name in COSTS]
     return (
-        f"  {lane.name:{width}.{width}}{share(lane.accuracy):>8}{interval(lane):>12}{above(lane):>12}{lane.same:6}"
-        f"{amount(lane.tokens / len(lane.right)):>8}"
+        f"  {one.name:{width}.{width}}{share(one.accuracy):>8}{interval(one):>12}{above(one):>12}{one.same:6}"
+        f"{amount(one.tokens / len(one.right)):>8}"
         + "".join(f"{cost:>9}" for cost in costs)
-        + f"{lane.speed.median:10.0f}"
+        + f"{one.speed.median:10.0f}"
     )
 
 
@@ -71,12 +71,12 @@ def share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def interval(found: LaneQuality | MeanQuality) -> str:
+def interval(found: ContestantQuality | MeanQuality) -> str:
     """Where the share may lie."""
     return f"({100 * found.low:.0f}–{100 * found.high:.0f})"
 
 
-def above(found: LaneQuality | MeanQuality) -> str:
+def above(found: ContestantQuality | MeanQuality) -> str:
     """Percentage points above the baseline, with their standard error."""
     return f"{100 * found.gain:+.1f} ±{100 * found.gain_error:.1f}"
 
@@ -138,7 +138,7 @@ def ratio(value: float | None) -> str:
 
 def notes(quality: Quality) -> list[str]:
     """What was left out, and where nothing can be concluded."""
-    lines = [_nothing_right(task) for task in quality.tasks if task.lanes and not sum(task.lanes[0].right)]
+    lines = [_nothing_right(task) for task in quality.tasks if task.contestants and not sum(task.contestants[0].right)]
     lines += [
         f"left out, {task.name}: {task.long} longer than the model's positions" for task in quality.tasks if task.long
     ]
@@ -147,6 +147,6 @@ def notes(quality: Quality) -> list[str]:
 
 def _nothing_right(task: TaskQuality) -> str:
     return (
-        f"{task.name}: {task.lanes[0].name} answers none of {task.asked} rightly: there is nothing for the others to "
-        "keep, so this task says nothing of them"
+        f"{task.name}: {task.contestants[0].name} answers none of {task.asked} rightly: there is nothing for the "
+        "others to keep, so this task says nothing of them"
     )

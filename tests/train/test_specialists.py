@@ -1,4 +1,4 @@
-"""The lab: what its models are taught, and that they come out as checkpoints like any other."""
+"""Specialists: what these models are taught, and that they come out as checkpoints like any other."""
 
 from __future__ import annotations
 
@@ -14,8 +14,20 @@ from stretto.engine import Engine
 from stretto.errors import UnknownName
 from stretto.gym import actions, lists
 from stretto.models.masked import OWN, masking_of
-from stretto.train import lab
-from stretto.train.lab import CAUSAL, COSINE, DRAWS, MASK, MASKED, REFINED, WORDS, Lessons, Run, held_out, train_lab
+from stretto.train import specialists
+from stretto.train.specialists import (
+    CAUSAL,
+    COSINE,
+    DRAWS,
+    MASK,
+    MASKED,
+    REFINED,
+    WORDS,
+    Lessons,
+    Run,
+    held_out,
+    train_specialists,
+)
 
 SIZES = {"actions": (1 + actions.JOINTS, actions.CHUNK), "lists": (lists.ASKED, lists.LENGTH)}
 
@@ -23,9 +35,9 @@ SIZES = {"actions": (1 + actions.JOINTS, actions.CHUNK), "lists": (lists.ASKED, 
 @pytest.fixture
 def quick(monkeypatch) -> None:
     """Two steps of four rows each."""
-    monkeypatch.setattr(lab, "ROWS", 4)
-    runs = {task: tuple(run._replace(steps=2) for run in runs) for task, runs in lab.RUNS.items()}
-    monkeypatch.setattr(lab, "RUNS", runs)
+    monkeypatch.setattr(specialists, "ROWS", 4)
+    runs = {task: tuple(run._replace(steps=2) for run in runs) for task, runs in specialists.RUNS.items()}
+    monkeypatch.setattr(specialists, "RUNS", runs)
 
 
 # -- lessons ------------------------------------------------------------------------------------------
@@ -71,14 +83,14 @@ def test_actions_are_masked_by_a_cosine_and_weigh_the_same() -> None:
 
 @pytest.mark.parametrize("task", ["actions", "lists"])
 def test_models_come_out_as_checkpoints_and_are_kept(task: str, quick, tmp_path: Path, capsys) -> None:
-    assert main(["train", "lab", task, "--out", str(tmp_path)]) == 0
+    assert main(["train", "specialists", task, "--out", str(tmp_path)]) == 0
     assert f"masked: --model {tmp_path}" in capsys.readouterr().out or task == "lists"
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
-    made = train_lab(task, tmp_path)
+    made = train_specialists(task, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")} == before
-    assert list(made) == [run.name for run in lab.RUNS[task]]
+    assert list(made) == [run.name for run in specialists.RUNS[task]]
     questions, answers = held_out(task, 0, 2)
-    for run in lab.RUNS[task]:
+    for run in specialists.RUNS[task]:
         engine = Engine.load(str(made[run.name]))
         assert (masking_of(engine.model) is not None) == (run.objective.masking is not None)
         found = engine.generate(questions.tolist(), max_new_tokens=answers.shape[1], end_tokens=())
@@ -90,20 +102,22 @@ def test_models_come_out_as_checkpoints_and_are_kept(task: str, quick, tmp_path:
 
 
 def test_the_same_seed_gives_the_same_weights(quick, tmp_path: Path) -> None:
-    one, again, other = (train_lab("actions", tmp_path / str(at), seed)["causal"] for at, seed in enumerate((3, 3, 4)))
+    one, again, other = (
+        train_specialists("actions", tmp_path / str(at), seed)["causal"] for at, seed in enumerate((3, 3, 4))
+    )
     weights = [(folder / "model.safetensors").read_bytes() for folder in (one, again, other)]
     assert weights[0] == weights[1] != weights[2]
 
 
 def test_there_are_two_tasks(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="no 'dance'"):
-        train_lab("dance", tmp_path)
+        train_specialists("dance", tmp_path)
 
 
 def test_the_loss_falls(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(lab, "ROWS", 8)
-    monkeypatch.setitem(lab.RUNS, "lists", (Run("refined", REFINED, 50),))
-    train_lab("lists", tmp_path)
+    monkeypatch.setattr(specialists, "ROWS", 8)
+    monkeypatch.setitem(specialists.RUNS, "lists", (Run("refined", REFINED, 50),))
+    train_specialists("lists", tmp_path)
     log = (tmp_path / "lists" / "refined" / "log.jsonl").read_text().splitlines()
     first, last = (json.loads(line)["loss"] for line in log)
     assert last < first - 0.5

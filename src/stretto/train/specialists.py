@@ -45,7 +45,7 @@ Draw = Callable[[np.random.Generator, int], tuple[Ids, Ids]]  # how many -> ques
 
 @cache
 def paths() -> actions.Paths:
-    """Those of the lab's arm."""
+    """Those of the specialists's arm."""
     return actions.Paths()
 
 
@@ -112,7 +112,7 @@ class Lessons:
     """Questions and answers of one task, all of one length; see `Source`."""
 
     def __init__(self, draw: Draw, objective: Objective, seed: int) -> None:
-        self.kinds = ("lab",)
+        self.kinds = ("specialists",)
         self._draw, self._objective, self._seed = draw, objective, seed
 
     def batch(self, number: int, rows: int, length: int = 0) -> Batch:
@@ -191,13 +191,13 @@ def settings(run: Run, length: int) -> Settings:
     )
 
 
-def train_lab(task: str, out: Path, seed: int = 0) -> dict[str, Path]:
+def train_specialists(task: str, out: Path, seed: int = 0) -> dict[str, Path]:
     """Train the models of a task, in folders `out/TASK/NAME`; those that are finished there are kept.
 
     Returns the checkpoints' folders by name. Raises UnknownName.
     """
     if task not in RUNS:
-        raise UnknownName(f"the lab has no {task!r}", hint="there are " + ", ".join(RUNS))
+        raise UnknownName(f"the specialists has no {task!r}", hint="there are " + ", ".join(RUNS))
     made: dict[str, Path] = {}
     for run in RUNS[task]:
         made[run.name] = out / task / run.name / "model"

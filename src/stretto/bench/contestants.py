@@ -63,7 +63,7 @@ class Answer:
     texts: Sequence[str] = ()  # of each case, as a reader sees it; empty where only tokens count
 
 
-class Lane(Protocol):
+class Contestant(Protocol):
     """A contestant. `prepare` is not timed, `answer` is."""
 
     @property

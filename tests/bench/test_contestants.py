@@ -7,8 +7,8 @@ import pytest
 
 from bench.subjects import END, subject
 from stretto import method as methods
+from stretto.bench.contestants import Case, Draw, Ours, with_models
 from stretto.bench.harness import measure
-from stretto.bench.lanes import Case, Draw, Ours, with_models
 from stretto.entry import Guarantee
 from stretto.models.contract import Model
 from stretto.models.table import TableModel
@@ -44,8 +44,8 @@ def test_who_must_write_the_expected_text(world, guarantee, bound):
 
     Judge.guarantee = guarantee
     method = replace(methods.parse("lookup"), accept=Judge())
-    lane = Ours("x", world.engine, world.replayed, method, 8)
-    assert [lane.bound(FREE, GREEDY), lane.bound(FORCED, DRAWN), lane.bound(FREE, DRAWN)] == bound
+    contestant = Ours("x", world.engine, world.replayed, method, 8)
+    assert [contestant.bound(FREE, GREEDY), contestant.bound(FORCED, DRAWN), contestant.bound(FREE, DRAWN)] == bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +107,23 @@ class ParrotSession(DraftSession):
 
 def test_a_text_is_never_met_again(world):
     """Of the measured texts nothing is known beforehand: not from the warm-up, not from a repeat, not from a column."""
-    lane = Ours("parrot", world.engine, world.replayed, Speculate(Parrot(), Exact(), Fixed(4)), 12)
+    contestant = Ours("parrot", world.engine, world.replayed, Speculate(Parrot(), Exact(), Fixed(4)), 12)
     spare = Case([5, 6, 7], [8, 9, 10, 11, END], True)
     groups = [[Case([first, 6, 7], [8, 9, 10, 11, END], True)] for first in (20, 21)]
     for warm in ([spare], []):
         for draw in (Draw(), Draw(1.0), Draw(stream="another")):
-            for run in measure([lane], groups, 3, draw, spare=warm):
+            for run in measure([contestant], groups, 3, draw, spare=warm):
                 assert run.answer.tokens == [groups[run.group][0].expected]
                 assert run.answer.counters.drafted == 0, "it knew the text"
-        lane = Ours("parrot", world.engine, world.replayed, Speculate(Parrot(), Exact(), Fixed(4)), 12)
-    lane.prepare(groups[0])
-    lane.answer(groups[0])
-    assert lane.answer(groups[0]).counters.accepted == 4  # it would have
+        contestant = Ours("parrot", world.engine, world.replayed, Speculate(Parrot(), Exact(), Fixed(4)), 12)
+    contestant.prepare(groups[0])
+    contestant.answer(groups[0])
+    assert contestant.answer(groups[0]).counters.accepted == 4  # it would have
 
 
 def test_a_stream_remembers_other_texts(world):
-    lane = Ours("parrot", world.engine, world.replayed, Speculate(Parrot(), Exact(), Fixed(4)), 12)
+    contestant = Ours("parrot", world.engine, world.replayed, Speculate(Parrot(), Exact(), Fixed(4)), 12)
     spare = [Case([5, 6, 7], [8, 9, 10, 11, END], True)]
-    measure([lane], [[Case([20, 6, 7], [8, 9, END], True)]], 2, spare=spare)
-    lane.prepare(spare, Draw(repeat=1))
-    assert lane.answer(spare).counters.accepted == 4
+    measure([contestant], [[Case([20, 6, 7], [8, 9, END], True)]], 2, spare=spare)
+    contestant.prepare(spare, Draw(repeat=1))
+    assert contestant.answer(spare).counters.accepted == 4
