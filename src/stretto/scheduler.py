@@ -7,7 +7,7 @@ so at a time, others look on; `attend` gives the task to a helper, for requests 
 from __future__ import annotations
 
 import atexit
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -295,22 +295,26 @@ class Scheduler:
         if not active:
             self._budget = free_bytes(self._context().target.device) if self._waiting else None
         rows, promised = len(active), sum(ticket.needs for ticket in active)
+        coming: Counter[Loop[Any]] = Counter()
         while self._waiting:
             first = self._waiting[0]
             group = [first, *first.twins]
             rows, promised = rows + len(group), promised + sum(ticket.needs for ticket in group)
             full = rows > self._most or (self._budget is not None and promised > self._budget)
             if full and rows > len(group):
-                return
+                break
             with self._lock:
                 self._waiting.popleft()
             try:
-                self._open(first)
+                coming[self._open(first)] += len(group)
             except Exception as error:
                 self._fail(group, error)
+        for loop, count in coming.items():
+            with suppress(OutOfMemory):  # the rows that find none fail one by one
+                loop.cache.reserve(len(loop.cache.rows) + count)
 
-    def _open(self, ticket: Ticket) -> None:
-        """Begin to read a row's text."""
+    def _open(self, ticket: Ticket) -> Loop[Any]:
+        """Begin to read a row's text, in the loop that is returned."""
         known = self._loops.get(type(ticket.method))
         if ticket.alone or known is None or known is not ticket.loop:  # that of the ticket has failed since
             ticket.loop = ticket.work = None
@@ -319,6 +323,7 @@ class Scheduler:
         ticket.unread = len(ticket.row.history.tokens)
         ticket.reading = ticket.loop.read(ticket.row, ticket.work, lambda: self._chunk(ticket))
         ticket.status = "reading"
+        return ticket.loop
 
     def _read(self) -> None:
         """Read what a round may: all, where everyone waits for it, else as much as those that run have patience for."""

@@ -105,13 +105,9 @@ class Blocks:
 
     def scatter(self, layer: int, place: Place, fresh: tuple[Tensor, Tensor]) -> None:
         """Write a window's keys and values [B, H, T, size] of one layer, whichever rows and slots are its own."""
-        rows, slots, device = place.rows, place.own.slots, self.shape.device
-        if isinstance(rows, slice):
-            rows = torch.arange(rows.start, rows.stop, device=device)
-        if slots is None:
-            slots = torch.arange(place.own.starts[0], place.own.end, device=device)[None]  # [1, T]
+        rows, slots = place.index
         for block, each in zip(self.all[1:], fresh, strict=True):
-            block[layer][rows[:, None], :, slots] = each.transpose(1, 2)
+            block[layer][rows, :, slots] = each.transpose(1, 2)
 
     def _resize(self, rows: int, slots: int) -> None:
         """Blocks of another extent with as much of what the old ones held as they have room for."""

@@ -62,6 +62,10 @@ class Cache:
         self.rows.append(row)
         return row
 
+    def reserve(self, rows: int) -> None:
+        """So many rows are about to be open: let the blocks grow once. Raises OutOfMemory."""
+        self._blocks.grow(rows, 0)
+
     def free(self, row: int) -> None:
         """Drop a row; the last row in the blocks moves into its place, and blocks that became too large shrink."""
         held, moved = self._held.pop(row), self.rows.pop()
@@ -118,6 +122,8 @@ class Cache:
     def truncate(self, row: int, length: int, first: int = 0) -> None:
         """Drop whatever a layer, of those from `first` on, holds beyond `length` tokens."""
         held = self._own(row, length)
+        if max(held.lengths) <= length:
+            return
         held.lengths = [*held.lengths[:first], *(min(each, length) for each in held.lengths[first:])]
 
     def rewind(self, row: int, position: int) -> None:

@@ -58,6 +58,19 @@ class Place:
     new: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None  # those of the window, [B, H, T, size], in level rows
     standings: tuple[Standing, ...] = ()  # trunks that are read apart from what `Cache.append` returns
     gathered: Gathered | None = None  # puts trunks and own slots together, where they are not read apart
+    _index: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def index(self) -> tuple[Tensor, Tensor]:
+        """The window's places [B, 1] and slots [B or 1, T] in the blocks; found once for all layers."""
+        if self._index is None:
+            rows, slots, device = self.rows, self.own.slots, self.window.tokens.device
+            if isinstance(rows, slice):
+                rows = torch.arange(rows.start, rows.stop, device=device)
+            if slots is None:
+                slots = torch.arange(self.own.starts[0], self.own.end, device=device)[None]
+            self._index = rows[:, None], slots
+        return self._index
 
 
 def visibility(place: Place, cache: Cache, reach: Reach = None) -> Tensor | None:

@@ -43,6 +43,9 @@ class Recurrent:
     def open(self) -> int:
         return self._add(Kept(self._start, 0, []))
 
+    def reserve(self, rows: int) -> None:
+        """Rows take nothing before they are read."""
+
     def free(self, row: int) -> None:
         del self._kept[row]
         place, moved = self.rows.index(row), self.rows.pop()

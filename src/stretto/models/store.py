@@ -27,6 +27,10 @@ class Store(Protocol):
         """A new, empty row: a number that is never given again."""
         ...
 
+    def reserve(self, rows: int) -> None:
+        """So many rows are about to be open."""
+        ...
+
     def free(self, row: int) -> None:
         """Drop a row. What only it held is given back; the last of `rows` comes in its place."""
         ...

@@ -217,7 +217,8 @@ class Loop(Base[Work]):
         path = nodes[: len(kept)]
         if self._companions is not None:
             self._companions.keep(row, nodes)
-        self.cache.keep(row.cache_row, start, [start, *(start + 1 + node for node in nodes)])
+        if len(nodes) < len(tree):
+            self.cache.keep(row.cache_row, start, [start, *(start + 1 + node for node in nodes)])
         return Commit(row, kept, row.sources[-len(kept) :]), Outcome(tree, path, kept)
 
     def _report(self, target: Target, at: int, row: Row, parent: int, token: int) -> LogProbability:
