@@ -31,7 +31,7 @@ def test_a_system_says_whose_it_is_what_it_needs_and_how_it_is_called(run):
     for told in ("(number 26", entry.summary, entry.source, "masked-diffusion model", f"made of {entry.parts}"):
         assert told in squeezed(printed)
     assert 'stretto generate --model zoo/masked --method freedave-plus "…"' in printed
-    assert re.search(r"^  lookahead  freedave ", printed, re.MULTILINE)
+    assert re.search(r"^  guesser    freedave ", printed, re.MULTILINE)
     assert re.search(r"^ +subset = true  \(the subset rule\)$", printed, re.MULTILINE)
     assert "depth = 4" not in printed  # as it is anyway
 
@@ -67,7 +67,7 @@ def test_a_method_put_together_shows_its_parts(run):
         ("blocks", "blocks"),
         ("refresh", "dual-cache"),
         ("stop", "fill"),
-        ("hindsight", "credit"),
+        ("adjustment", "credit"),
     ]
     assert "least = 0.8" in printed
     assert "--model zoo/masked --method 'threshold(least=0.8)+dual-cache+credit'" in printed

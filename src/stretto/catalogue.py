@@ -41,7 +41,8 @@ FOLDERS = (  # where parts of methods and diagnostics stand
     "diffuse.blocks",
     "diffuse.refresh",
     "diffuse.stops",
-    "diffuse.lookaheads",
+    "diffuse.adjustments",
+    "diffuse.guessers",
     "diffuse.constraints",
     "diagnose",
 )

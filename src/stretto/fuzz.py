@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from . import catalogue, gym
 from . import method as methods
-from .diffuse.loop import Diffuse
+from .diffuse.method import Diffuse
 from .engine import Engine
 from .entry import Guarantee
 from .errors import StrettoError

@@ -23,7 +23,7 @@ from . import catalogue
 from .constrain.contract import Constraint
 from .diffuse import loop as diffuse
 from .diffuse.blocks.fixed import Fixed as FixedBlocks
-from .diffuse.loop import Diffuse
+from .diffuse.method import Diffuse
 from .diffuse.refresh.recompute import Recompute
 from .diffuse.stops.fill import Fill
 from .entry import Guarantee
@@ -55,7 +55,7 @@ Loop = speculate.Loop | route.Loop | search.Loop | diffuse.Loop
 
 ALONE: dict[str, Any] = {"route": Routed, "search": Searched}  # kinds of part that are a method by themselves
 # kinds of part for masked-diffusion models
-FILLING = ("order", "blocks", "refresh", "stop", "guidance", "lookahead", "hindsight", "constraint")
+FILLING = ("order", "blocks", "refresh", "stop", "guidance", "guesser", "adjustment", "constraint")
 FILLED: dict[str, Any] = {"blocks": FixedBlocks(), "refresh": Recompute(), "stop": Fill()}  # where none is named
 CONTINUES = "auto"  # the method where none is named
 FILLS = {  # the same for masked-diffusion models, by whether they are block-causal: Fast-dLLM's, up to the end token

@@ -35,7 +35,7 @@ def test_every_kind_of_part_has_a_technique() -> None:
         ("rediff", ("order",), "masked tokens", ("unmasking and remasking",), "target"),
         ("learn2pd", ("order",), "masked tokens", ("parallel decoding",), "head"),
         ("dkv-cache", ("refresh",), "masked tokens", ("caching",), "none"),
-        ("ssd", ("lookahead",), "masked tokens", ("verification",), "none"),
+        ("ssd", ("guesser",), "masked tokens", ("verification",), "none"),
         ("lave", ("constraint",), "masked tokens", ("guidance and constraints",), "none"),
         ("prophet", ("stop",), "masked tokens", ("length and blocks",), "none"),
         ("bd3lm", ("order",), "blocks", ("parallel decoding",), "none"),

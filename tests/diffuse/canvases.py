@@ -10,8 +10,9 @@ import torch
 
 from stretto import method as methods
 from stretto.context import Context
-from stretto.diffuse.contract import Canvas, Delta, Order, Span
-from stretto.diffuse.proposal import Proposal, Proposals
+from stretto.diffuse.canvas import Canvas, Delta, Span
+from stretto.diffuse.orders.contract import Order
+from stretto.diffuse.prediction import Prediction, StepPredictions
 from stretto.engine import Engine
 from stretto.generation import Generation
 from stretto.models.clock import SimulatedClock
@@ -42,11 +43,11 @@ def blank(size: int, mask: int, seed: int = 0, **settings: Any) -> Canvas:
     return Canvas(np.full(size, mask), Masking(mask), size, Rule(GREEDY, seed), **settings)
 
 
-def propose(canvas: Canvas, probabilities: Sequence[Sequence[float]], pipeline: Pipeline = GREEDY) -> Proposal:
-    """What a model would propose that gives these probabilities [n, V] to the n open positions."""
+def predict(canvas: Canvas, probabilities: Sequence[Sequence[float]], pipeline: Pipeline = GREEDY) -> Prediction:
+    """What a model would predict that gives these probabilities [n, V] to the n open positions."""
     logits = torch.tensor(probabilities, dtype=torch.float64).log()
     positions = np.flatnonzero(canvas.open)
-    return Proposal(Proposals(logits, pipeline, None), np.arange(len(positions)), positions)
+    return Prediction(StepPredictions(logits, pipeline, None), np.arange(len(positions)), positions)
 
 
 def chosen(order: Order, probabilities: Sequence[Sequence[float]], **settings: Any) -> Delta:
@@ -55,7 +56,7 @@ def chosen(order: Order, probabilities: Sequence[Sequence[float]], **settings: A
     window = Span(0, len(canvas))
     ordering = order.open(canvas, context(MaskedTable.random_masked(3, 0, Masking(2))))
     ordering.begin_window(canvas, window)
-    return ordering.choose(canvas, propose(canvas, probabilities), window)
+    return ordering.choose(canvas, predict(canvas, probabilities), window)
 
 
 def by_confidence(confidences: Sequence[float], vocabulary: int = 2) -> list[list[float]]:

@@ -12,8 +12,10 @@ import torch
 from diffuse.canvases import engine
 from models.masked_checkpoints import save
 from stretto import method
-from stretto.diffuse.board import Board, View
-from stretto.diffuse.contract import Plan, Span
+from stretto.diffuse.canvas import Span
+from stretto.diffuse.evaluator import CanvasEvaluator
+from stretto.diffuse.refresh.contract import Plan
+from stretto.diffuse.views import CanvasView
 from stretto.errors import Unsupported
 from stretto.models.contract import Ability
 from stretto.models.load import load
@@ -39,32 +41,32 @@ class Once(MaskedTable):
         return super()._say(position, positions, tokens)
 
 
-def logits(board: Board, views: list[View]) -> list[torch.Tensor]:
-    found, sights = board.evaluate(views)
-    return [found[sight.start : sight.start + len(view.wanted)] for view, sight in zip(views, sights, strict=True)]
+def logits(evaluator: CanvasEvaluator, views: list[CanvasView]) -> list[torch.Tensor]:
+    found, outputs = evaluator.evaluate(views)
+    return [found[output.start : output.start + len(view.wanted)] for view, output in zip(views, outputs, strict=True)]
 
 
 @pytest.mark.parametrize("name", MASKINGS)
 def test_a_doubt_is_the_canvas_with_that_position_masked(name: str) -> None:
     masking = MASKINGS[name]
     model = Once.random_masked(6, 3, masking)
-    board = Board(model, masking, model.new_cache(1, 16))
-    sheets = [board.open() for _ in CANVASES]
+    evaluator = CanvasEvaluator(model, masking, model.new_cache(1, 16))
+    memories = [evaluator.open() for _ in CANVASES]
     views = [
-        View(sheet, ids, Plan(np.arange(len(ids))), Span(2, len(ids)), np.arange(len(ids)), doubts)
-        for sheet, ids, doubts in zip(sheets, CANVASES, DOUBTS, strict=True)
+        CanvasView(memory, ids, Plan(np.arange(len(ids))), Span(2, len(ids)), np.arange(len(ids)), doubts)
+        for memory, ids, doubts in zip(memories, CANVASES, DOUBTS, strict=True)
     ]
-    found = logits(board, views)
+    found = logits(evaluator, views)
     for ids, doubts, said in zip(CANVASES, DOUBTS, found, strict=True):
         for position in range(len(ids)):
             alone = ids.copy()
             if position in doubts:
                 alone[position] = MASK
-            sheet = board.open()
-            view = View(sheet, alone, Plan(np.arange(len(ids))), Span(0, len(ids)), np.array([position]))
-            assert torch.equal(logits(board, [view])[0][0], said[position]), (name, position)
-    for sheet, ids in zip(sheets, CANVASES, strict=True):  # and nothing of it stays
-        assert sorted(sheet.held.tolist()) == list(range(len(ids))) and board.cache.length(sheet.row) == len(ids)
+            memory = evaluator.open()
+            view = CanvasView(memory, alone, Plan(np.arange(len(ids))), Span(0, len(ids)), np.array([position]))
+            assert torch.equal(logits(evaluator, [view])[0][0], said[position]), (name, position)
+    for memory, ids in zip(memories, CANVASES, strict=True):  # and nothing of it stays
+        assert sorted(memory.held.tolist()) == list(range(len(ids))) and evaluator.cache.length(memory.row) == len(ids)
 
 
 @pytest.mark.parametrize("name", ["bidirectional", "shifted"])
@@ -72,12 +74,12 @@ def test_what_is_doubted_is_computed_with_it(name: str) -> None:
     """Though the plan leaves it in the cache: a row that speaks of it must not see it there."""
     masking = MASKINGS[name]
     model = Once.random_masked(6, 3, masking)
-    board, ids = Board(model, masking, model.new_cache(1, 16)), CANVASES[0]
-    sheet, span, wanted = board.open(), Span(2, len(ids)), np.arange(2, len(ids))
-    everything = View(sheet, ids, Plan(np.arange(len(ids))), span, wanted, DOUBTS[0][1:])
-    part = View(sheet, ids, Plan(np.array([3])), span, DOUBTS[0][1:], DOUBTS[0][1:])
-    (whole,) = logits(board, [everything])
-    (again,) = logits(board, [part])
+    evaluator, ids = CanvasEvaluator(model, masking, model.new_cache(1, 16)), CANVASES[0]
+    memory, span, wanted = evaluator.open(), Span(2, len(ids)), np.arange(2, len(ids))
+    everything = CanvasView(memory, ids, Plan(np.arange(len(ids))), span, wanted, DOUBTS[0][1:])
+    part = CanvasView(memory, ids, Plan(np.array([3])), span, DOUBTS[0][1:], DOUBTS[0][1:])
+    (whole,) = logits(evaluator, [everything])
+    (again,) = logits(evaluator, [part])
     assert torch.equal(again, whole[DOUBTS[0][1:] - 2])
 
 
@@ -88,11 +90,11 @@ def test_the_canvas_does_not_notice_its_doubts(tmp_path, name: str) -> None:
     ids = np.array([5, 7, 9, 11, 3, 4, 8, 12])
     found = []
     for doubts in (np.array([4, 6]), np.zeros(0, np.int64)):
-        board = Board(model, model.masking, model.new_cache(1, 16))
-        sheet = board.open()
-        view = View(sheet, ids, Plan(np.arange(8)), Span(4, 8), np.arange(8), doubts)
-        (said,) = logits(board, [view])
-        found.append((said, board.cache.keys(sheet.row, 1), board.cache.values(sheet.row, 1)))
+        evaluator = CanvasEvaluator(model, model.masking, model.new_cache(1, 16))
+        memory = evaluator.open()
+        view = CanvasView(memory, ids, Plan(np.arange(8)), Span(4, 8), np.arange(8), doubts)
+        (said,) = logits(evaluator, [view])
+        found.append((said, evaluator.cache.keys(memory.row, 1), evaluator.cache.values(memory.row, 1)))
     kept = [0, 1, 2, 3, 5, 7]
     (with_doubts, *cached), (without, *plain) = found
     torch.testing.assert_close(with_doubts[kept], without[kept], atol=1e-5, rtol=0)

@@ -20,9 +20,11 @@ from laws.stores import even_store, random_store
 from models.families import FAMILIES
 from models.masked_checkpoints import save
 from stretto import catalogue, method
-from stretto.diffuse.contract import Canvas, Delta, Order, Ordering, Span
-from stretto.diffuse.loop import Diffuse, Loop
-from stretto.diffuse.orders.threshold import Threshold, ThresholdOrdering
+from stretto.diffuse.canvas import Canvas, Delta, Span
+from stretto.diffuse.loop import Loop
+from stretto.diffuse.method import Diffuse
+from stretto.diffuse.orders.contract import Order, OrderState
+from stretto.diffuse.orders.threshold import Threshold, ThresholdState
 from stretto.errors import StrettoError, Unsupported
 from stretto.models.lean import lean_or_none
 from stretto.models.load import load
@@ -207,7 +209,7 @@ def lawful(text: str, model: MaskedTable, turn: int) -> None:
         assert row.counters.rounds == len(row.steps) <= rounds
         slow = sum(max(0, 1 - len(step.positions) + len(step.remasked)) for step in row.steps)
         assert row.counters.rounds <= canvas.total + slow, text
-        if type(chosen.order.open(canvas, context(model))).spare is Ordering.spare:
+        if type(chosen.order.open(canvas, context(model))).spare is OrderState.spare:
             assert slow == 0, text
         once(row, canvas, chosen.order.revises, text)
     row, prompt = rows[turn % len(rows)], PROMPTS[turn % len(rows)]
@@ -231,7 +233,7 @@ def once(row: Row, canvas: Canvas, revises: bool, text: str) -> None:
 
 
 @pytest.mark.parametrize("world", ["bidirectional", "shifted block-causal"])
-@pytest.mark.parametrize("beside", [*named("hindsight"), "cfg(0.5)"])
+@pytest.mark.parametrize("beside", [*named("adjustment"), "cfg(0.5)"])
 def test_what_stands_beside_is_lawful_with_every_order_and_part(beside: str, world: str) -> None:
     """The orders take turns with the other parts."""
     others = [text for kind in KINDS[1:] for text in plainly(kind)]
@@ -244,13 +246,13 @@ def test_what_stands_beside_is_lawful_with_every_order_and_part(beside: str, wor
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_methods_drawn_from_all_kinds_of_parts_are_lawful(world: str) -> None:
-    """One part of each kind, whatever its settings; and a lookahead changes none of the steps."""
+    """One part of each kind, whatever its settings; and a guesser changes none of the steps."""
     model, chance, tried = WORLDS[world], random.Random(world), 0
-    beside = ["", *(f"+{each}" for each in (*named("hindsight"), "cfg(0.5)"))]
+    beside = ["", *(f"+{each}" for each in (*named("adjustment"), "cfg(0.5)"))]
     settings: dict[str, Any] = {"temperature": 0.8, "seed": 5, "max_new_tokens": NEW, "end_tokens": [END]}
     while tried < 12:
         text = "+".join(chance.choice(named(kind)) for kind in KINDS) + chance.choice(beside)
-        ahead = f"{text}+{chance.choice(named('lookahead'))}"
+        ahead = f"{text}+{chance.choice(named('guesser'))}"
         if not fits(text, model):
             continue
         lawful(text, model, tried)
@@ -455,16 +457,16 @@ class Rogue(Order):
     crime: str = "nothing"
     name: ClassVar[str] = "rogue"
 
-    def open(self, canvas: Canvas, context: Any) -> Ordering:
-        return RogueOrdering(self.crime)
+    def open(self, canvas: Canvas, context: Any) -> OrderState:
+        return RogueState(self.crime)
 
 
-class RogueOrdering(Ordering):
+class RogueState(OrderState):
     def __init__(self, crime: str) -> None:
         self.crime = crime
 
-    def choose(self, canvas: Canvas, proposal: Any, window: Span) -> Delta:
-        at = int(proposal.positions[0])
+    def choose(self, canvas: Canvas, prediction: Any, window: Span) -> Delta:
+        at = int(prediction.positions[0])
         match self.crime:
             case "idle":
                 return Delta()
@@ -481,7 +483,7 @@ class RogueOrdering(Ordering):
         return Delta({at: 0})
 
 
-class Narrow(RogueOrdering):
+class Narrow(RogueState):
     def looks(self, canvas: Canvas, window: Span) -> Any:
         return canvas.masks(window)[:1]
 
@@ -514,9 +516,9 @@ def test_what_was_not_computed_is_not_filled(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_given_token_in_the_window_never_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the order may revise what it filled."""
     monkeypatch.setattr(Threshold, "revises", True)
-    monkeypatch.setattr(ThresholdOrdering, "looks", lambda self, canvas, window: window.positions)
+    monkeypatch.setattr(ThresholdState, "looks", lambda self, canvas, window: window.positions)
     monkeypatch.setattr(
-        ThresholdOrdering, "choose", lambda self, canvas, proposal, window: Delta({1: 0}, frozenset(), {3: 2})
+        ThresholdState, "choose", lambda self, canvas, prediction, window: Delta({1: 0}, frozenset(), {3: 2})
     )
     with pytest.raises(AssertionError, match="position 3"):
         answer(WORLDS["bidirectional"], PROMPTS[2], "threshold")
@@ -527,15 +529,15 @@ def test_an_order_that_remasks_is_handed_out_at_the_end_and_pays_from_its_budget
 ) -> None:
     """Two steps forward, one of them taken back at the next."""
     monkeypatch.setattr(Threshold, "revises", True)
-    monkeypatch.setattr(ThresholdOrdering, "spare", lambda self, canvas, window: 2)
-    real = ThresholdOrdering.choose
+    monkeypatch.setattr(ThresholdState, "spare", lambda self, canvas, window: 2)
+    real = ThresholdState.choose
 
-    def choose(self, canvas, proposal, window):
-        delta = real(self, canvas, proposal, window)
+    def choose(self, canvas, prediction, window):
+        delta = real(self, canvas, prediction, window)
         filled = [int(p) for p in np.flatnonzero(canvas.filled >= 0)]
         return Delta(delta.commit, frozenset(filled[:1])) if canvas.step in (2, 4) else delta
 
-    monkeypatch.setattr(ThresholdOrdering, "choose", choose)
+    monkeypatch.setattr(ThresholdState, "choose", choose)
     for refresh in ("recompute", "dual-cache", "prefix-cache(every=1)"):
         stream = engine(WORLDS["bidirectional"]).stream(
             PROMPTS[0], f"threshold(1.1)+{refresh}", max_new_tokens=NEW, end_tokens=()

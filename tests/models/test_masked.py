@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.masked_checkpoints import BLOCK, END, KINDS, MASK, VOCABULARY, forward, save
-from stretto.diffuse.board import Board, View
-from stretto.diffuse.contract import Plan, Span
+from stretto.diffuse.canvas import Span
+from stretto.diffuse.evaluator import CanvasEvaluator
+from stretto.diffuse.refresh.contract import Plan
+from stretto.diffuse.views import CanvasView
 from stretto.engine import Engine
 from stretto.errors import ModelError
 from stretto.models.clock import SimulatedClock
@@ -27,13 +29,17 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loaded]:
     return {name: load(save(name, tmp_path_factory.mktemp(name))) for name in KINDS}
 
 
-def board_of(model: MaskedModel) -> Board:
-    return Board(model, model.masking, model.new_cache())
+def evaluator_of(model: MaskedModel) -> CanvasEvaluator:
+    return CanvasEvaluator(model, model.masking, model.new_cache())
 
 
-def read(board: Board, rows: list[int], wanted: list[int], sheet=None, window: Span = Span(0, 0)) -> torch.Tensor:
-    view = View(sheet or board.open(), np.array(CANVAS), Plan(np.array(rows, np.int64)), window, np.array(wanted))
-    return board.evaluate([view])[0]
+def read(
+    evaluator: CanvasEvaluator, rows: list[int], wanted: list[int], memory=None, window: Span = Span(0, 0)
+) -> torch.Tensor:
+    view = CanvasView(
+        memory or evaluator.open(), np.array(CANVAS), Plan(np.array(rows, np.int64)), window, np.array(wanted)
+    )
+    return evaluator.evaluate([view])[0]
 
 
 def expected(name: str, positions: list[int]) -> torch.Tensor:
@@ -50,7 +56,7 @@ def test_a_checkpoint_gives_the_logits_of_its_paper(loaded, name: str) -> None:
     assert found.model.masking == Masking(MASK, KINDS[name].shift, KINDS[name].block)
     assert (found.slow_because == "") is (KINDS[name].experts is None) and found.end_tokens == {END}
     positions = list(range(len(CANVAS)))
-    logits = read(board_of(found.model), positions, positions)
+    logits = read(evaluator_of(found.model), positions, positions)
     torch.testing.assert_close(logits, expected(name, positions), atol=2e-4, rtol=1e-4)
 
 
@@ -59,7 +65,7 @@ def test_so_does_the_module_driven_layer_by_layer(tmp_path: Path, name: str) -> 
     found = load(save(name, tmp_path), fast=False)
     assert found.slow_because
     positions = list(range(len(CANVAS)))
-    logits = read(board_of(found.model), positions, positions)
+    logits = read(evaluator_of(found.model), positions, positions)
     torch.testing.assert_close(logits, expected(name, positions), atol=2e-4, rtol=1e-4)
 
 
@@ -67,48 +73,50 @@ def test_so_does_the_module_driven_layer_by_layer(tmp_path: Path, name: str) -> 
 def test_any_rows_are_computed_again_over_the_others(loaded, name: str) -> None:
     """Rows in any order, with gaps, in two evaluations: what is seen is what is held, at its true position."""
     model = loaded[name].model
-    board = board_of(model)
-    sheet = board.open()
+    evaluator = evaluator_of(model)
+    memory = evaluator.open()
     everything = list(range(len(CANVAS)))
-    read(board, everything, [2], sheet, Span(4, 8))
+    read(evaluator, everything, [2], memory, Span(4, 8))
     again = [8, 9] if KINDS[name].block else [1, 5, 6, 9]  # a block that later ones have seen is never open again
     wanted = [9] if KINDS[name].block else [5, 9]
-    logits = read(board, again, wanted, sheet)
+    logits = read(evaluator, again, wanted, memory)
     torch.testing.assert_close(logits, expected(name, wanted), atol=2e-4, rtol=1e-4)
-    assert sorted(sheet.held.tolist()) == everything
+    assert sorted(memory.held.tolist()) == everything
 
 
 @pytest.mark.parametrize("name", ["dream", "fast-dllm-v2"])
 def test_a_shifted_model_computes_the_left_neighbour(loaded, name: str) -> None:
     model = loaded[name].model
-    board = board_of(model)
-    sheet = board.open()
-    read(board, list(range(8 if KINDS[name].block else 10)), [2], sheet)
-    view = View(sheet, np.array(CANVAS), Plan(np.array([8, 9])), Span(8, 10), np.array([8]))
-    logits, (sight,) = board.evaluate([view])
-    assert sight.computed == 3 and 7 in sight.reading.rows
+    evaluator = evaluator_of(model)
+    memory = evaluator.open()
+    read(evaluator, list(range(8 if KINDS[name].block else 10)), [2], memory)
+    view = CanvasView(memory, np.array(CANVAS), Plan(np.array([8, 9])), Span(8, 10), np.array([8]))
+    logits, (output,) = evaluator.evaluate([view])
+    assert output.computed == 3 and 7 in output.seen.rows
     torch.testing.assert_close(logits, expected(name, [8]), atol=2e-4, rtol=1e-4)
 
 
-def test_forked_sheets_are_several_canvases_in_one_evaluation(loaded) -> None:
+def test_forked_memories_are_several_canvases_in_one_evaluation(loaded) -> None:
     """Sharing what was computed, together they give what each gives by itself."""
     model = loaded["llada"].model
-    board = board_of(model)
-    sheet = board.open()
-    read(board, list(range(10)), [2], sheet, Span(5, 7))
+    evaluator = evaluator_of(model)
+    memory = evaluator.open()
+    read(evaluator, list(range(10)), [2], memory, Span(5, 7))
     canvases = [np.array(CANVAS) for _ in range(3)]
     canvases[1][5], canvases[2][5], canvases[2][6] = 20, 21, 22
     plan, wanted = Plan(np.array([5, 6])), [[5, 6], [6], [6]]
     alone = []
     for ids, want in zip(canvases, wanted, strict=True):
-        (twin,) = board.fork(sheet)
-        alone.append(board.evaluate([View(twin, ids, plan, Span(5, 7), np.array(want))])[0])
-        board.close(twin)
-    twins = board.fork(sheet, 3)
-    views = [View(t, ids, plan, Span(5, 7), np.array(w)) for t, ids, w in zip(twins, canvases, wanted, strict=True)]
-    logits, sights = board.evaluate(views)
+        (twin,) = evaluator.fork(memory)
+        alone.append(evaluator.evaluate([CanvasView(twin, ids, plan, Span(5, 7), np.array(want))])[0])
+        evaluator.close(twin)
+    twins = evaluator.fork(memory, 3)
+    views = [
+        CanvasView(t, ids, plan, Span(5, 7), np.array(w)) for t, ids, w in zip(twins, canvases, wanted, strict=True)
+    ]
+    logits, outputs = evaluator.evaluate(views)
     torch.testing.assert_close(logits, torch.cat(alone), atol=1e-4, rtol=1e-4)
-    assert [sight.start for sight in sights] == [0, 2, 3]
+    assert [output.start for output in outputs] == [0, 2, 3]
     assert not torch.allclose(logits[1], logits[2], atol=1e-2)
 
 
@@ -177,8 +185,8 @@ def test_a_converted_checkpoint_is_read_from_shards_with_its_end_tokens(loaded, 
     found = load(folder)
     assert found.end_tokens == {END, 7}
     positions = list(range(len(CANVAS)))
-    logits = read(board_of(found.model), positions, positions)
-    torch.testing.assert_close(logits, read(board_of(loaded["llada2"].model), positions, positions))
+    logits = read(evaluator_of(found.model), positions, positions)
+    torch.testing.assert_close(logits, read(evaluator_of(loaded["llada2"].model), positions, positions))
 
 
 def by_hand(name: str, prompt: list[int], count: int) -> list[int]:

@@ -7,7 +7,7 @@ from argparse import Namespace
 import pytest
 
 from stretto import cli, gym
-from stretto.diffuse.branching import Schedule
+from stretto.diffuse.branch_schedule import Schedule
 from stretto.diffuse.filter import Filter
 from stretto.engine import Engine
 from stretto.train.calibration import asked

@@ -14,8 +14,10 @@ import torch
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
-from stretto.diffuse.board import Board, View
-from stretto.diffuse.contract import Plan, Span
+from stretto.diffuse.canvas import Span
+from stretto.diffuse.evaluator import CanvasEvaluator
+from stretto.diffuse.refresh.contract import Plan
+from stretto.diffuse.views import CanvasView
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, ModelError
 from stretto.models.load import load
@@ -143,7 +145,7 @@ def test_training_sees_what_decoding_sees(network, tokenizer, tmp_path, block, s
     masked[:, 0] = False
     with torch.no_grad():
         trained = masked_logits(network, by_hand(tokens, masked), masking)
-    board = Board(model, masking, model.new_cache(1))
+    evaluator = CanvasEvaluator(model, masking, model.new_cache(1))
     at = masked[0].nonzero()[:, 0].numpy()
     for number in range(-(-27 // (block or 27))):  # the blocks before are clean, and this one bears its masks
         span = Span(number * (block or 27), min(27, (number + 1) * (block or 27)))
@@ -151,10 +153,10 @@ def test_training_sees_what_decoding_sees(network, tokenizer, tmp_path, block, s
         if len(wanted):
             ids = tokens[0].numpy().copy()
             ids[wanted] = MASK
-            view = View(board.open(), ids[: span.end], Plan(np.arange(span.end)), span, wanted)
-            logits, _ = board.evaluate([view])
+            view = CanvasView(evaluator.open(), ids[: span.end], Plan(np.arange(span.end)), span, wanted)
+            logits, _ = evaluator.evaluate([view])
             assert torch.allclose(logits, trained[torch.from_numpy(np.isin(at, wanted))], atol=1e-4)
-            board.close(view.sheet)
+            evaluator.close(view.memory)
 
 
 def test_texts_of_a_row_do_not_see_each_other(network) -> None:

@@ -153,7 +153,7 @@ def _shown(value: Any) -> str:
 
 
 def _fills(text: str) -> bool:
-    from ..diffuse.loop import Diffuse
+    from ..diffuse.method import Diffuse
     from ..method import parse
 
     return isinstance(parse(text), Diffuse)

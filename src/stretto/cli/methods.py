@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..method import Method
     from ..models.contract import Ability, Model
 
-FILLING = ("order", "blocks", "refresh", "stop", "guidance", "hindsight", "lookahead", "constraint")
+FILLING = ("order", "blocks", "refresh", "stop", "guidance", "adjustment", "guesser", "constraint")
 KINDS = ("drafter", "acceptor", "planner", "steer", *FILLING, "route", "search")
 COLUMNS = ("name", "number", "family", "guarantee", "summary", "parts", "needs")
 
@@ -118,7 +118,7 @@ def _filling_parts() -> dict[str, str]:
 
     named = [part for part in catalogue.parts().values() if part.kind in FILLING]
     found = {FILLED_PARTS.get(part.name, part.name): part.kind for part in named}
-    found |= {"explore(branches=2)": "order", "freedave(subset=true)": "lookahead"}
+    found |= {"explore(branches=2)": "order", "freedave(subset=true)": "guesser"}
     return dict(sorted(found.items(), key=lambda each: (FILLING.index(each[1]), each[0])))
 
 

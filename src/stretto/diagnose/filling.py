@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from ..diffuse.contract import Order
+from ..diffuse.orders.contract import Order
 from ..diffuse.stops.fill import Fill
 from ..entry import Entry, Guarantee
 from ..errors import StrettoError
@@ -44,11 +44,11 @@ TECHNIQUES = {  # by the kind of the part that makes the method what it is
 }
 TECHNIQUE_OF = {
     "order": "parallel decoding",
-    "hindsight": "parallel decoding",
+    "adjustment": "parallel decoding",
     "refresh": "caching",
     "blocks": "length and blocks",
     "stop": "length and blocks",
-    "lookahead": "verification",
+    "guesser": "verification",
     "guidance": "guidance and constraints",
     "constraint": "guidance and constraints",
 }

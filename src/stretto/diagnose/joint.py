@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from ..diffuse.schedule import transfers
+from ..diffuse.quotas import transfers
 from ..errors import InvalidRequest
 
 if TYPE_CHECKING:

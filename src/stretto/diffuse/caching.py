@@ -7,11 +7,14 @@ from abc import abstractmethod
 import numpy as np
 
 from ..errors import InvalidRequest, Unsupported
-from .contract import Canvas, Delta, Plan, Refreshing, Span, World
-from .proposal import Positions
+from .canvas import Canvas, Delta, Span
+from .contract import World
+from .orders.abilities import Rechecking
+from .prediction import Positions
+from .refresh.contract import Plan, RefreshState
 
 
-class Periodic(Refreshing):
+class Periodic(RefreshState):
     """Computes everything when a window opens and every so many steps; else what is stale, and what was taken back."""
 
     def __init__(self, every: int) -> None:
@@ -47,9 +50,9 @@ def require_every(every: int) -> None:
         raise InvalidRequest(f"everything is computed every {every} steps", hint="1 or more; 0: when a window opens")
 
 
-def require_no_doubts(world: World, name: str) -> None:
+def require_no_rechecks(world: World, name: str) -> None:
     """Raise Unsupported where rows stand beside the canvas, for which nothing is kept."""
-    if world.order.doubting:
+    if isinstance(world.order, Rechecking):
         raise Unsupported(
             f"{world.order.name!r} needs rows beside the canvas, and {name!r} keeps parts of the network by position",
             hint="use 'dual-cache', 'prefix-cache' or 'delayed-cache'",

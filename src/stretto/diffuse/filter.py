@@ -1,4 +1,4 @@
-"""A small network that reads a window's confidences and says where the proposals are final already.
+"""A small network that reads a window's confidences and says where the predictions are final already.
 
 It has one width: that of the windows it was trained on. Its input is the confidence at each open position, and `KNOWN`
 at those that are filled, were given, or lie behind the end of a shorter window.
@@ -14,8 +14,8 @@ import numpy as np
 
 from ..errors import InvalidRequest
 from ..files import replacing
-from .contract import Span
-from .proposal import Floats, Positions
+from .canvas import Span
+from .prediction import Floats, Positions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Filter:
         return len(self.inner_bias)
 
     def __call__(self, features: Floats) -> Floats:
-        """How likely each proposal is final [..., B], from `features` [..., B]."""
+        """How likely each prediction is final [..., B], from `features` [..., B]."""
         hidden = np.maximum(features @ self.inner.T + self.inner_bias, 0.0)
         scores = np.clip(hidden @ self.outer.T + self.outer_bias, -500.0, 500.0)
         likely: Floats = 1.0 / (1.0 + np.exp(-scores))

@@ -14,14 +14,16 @@ from ..constrain.contract import Constraint as OfText
 from ..constrain.lexicon import Language
 from ..context import Context
 from ..errors import InvalidRequest, Unsupported
-from .contract import OPEN, Canvas, Constraining, Constraint, Delta, Span, World
-from .proposal import Proposal
+from .canvas import OPEN, Canvas, Delta, Span
+from .constraints.contract import CanvasConstraint, CanvasConstraintState
+from .contract import World
+from .prediction import Prediction
 
 RETRIES = 100  # other choices asked of the order in a step
 TORN = "\ufffd"  # what decoders write for a part of a character
 
 
-class Grammatical(Constraining):
+class GrammaticalState(CanvasConstraintState):
     """Keeps the answer completable in a language. Its position 0 is the canvas's `prompt`."""
 
     def __init__(
@@ -37,7 +39,7 @@ class Grammatical(Constraining):
                 hint="give more tokens, name an end token, or look at the tokens given",
             )
 
-    def fork(self) -> Grammatical:
+    def fork(self) -> GrammaticalState:
         """A copy; what is known of the language is shared."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
@@ -70,20 +72,26 @@ class Grammatical(Constraining):
         return next(iter({**delta.commit, **delta.revise}.items()))  # the remasks alone: another choice may mend it
 
     def choose(
-        self, canvas: Canvas, proposal: Proposal, ask: Callable[[Proposal], Delta], holds: Callable[[list[int]], bool]
-    ) -> tuple[Proposal, Delta, bool]:
+        self,
+        canvas: Canvas,
+        prediction: Prediction,
+        ask: Callable[[Prediction], Delta],
+        holds: Callable[[list[int]], bool],
+    ) -> tuple[Prediction, Delta, bool]:
         """Ask the order until its choice holds, each time without the token that did not; whether one did."""
         for left in range(self.retries, -1, -1):
-            delta = ask(proposal)
+            delta = ask(prediction)
             new = delta.commit or delta.revise  # what is only opened takes no completion away
             wrong = self.culprit(canvas, delta, holds) if new else None
             if wrong is None:
-                return proposal, delta, True
+                return prediction, delta, True
             if left:
-                proposal = without(proposal, [wrong])
-        return proposal, delta, False
+                prediction = without(prediction, [wrong])
+        return prediction, delta, False
 
-    def mend(self, canvas: Canvas, proposal: Proposal, positions: Iterable[int], filled: Mapping[int, int]) -> Delta:
+    def mend(
+        self, canvas: Canvas, prediction: Prediction, positions: Iterable[int], filled: Mapping[int, int]
+    ) -> Delta:
         """Fill positions one upon the other, each with the likeliest token that keeps the text completable.
 
         Biases and bans hold here too, but where all that completes it is banned. `filled` has tokens beside the canvas
@@ -98,25 +106,25 @@ class Grammatical(Constraining):
                     f"no token fits at position {position}: the gap there is shorter than what must stand in it",
                     hint="use gap=exact, which counts the positions that are left",
                 )
-            row = proposal.at(np.array([position]))
+            row = prediction.at(np.array([position]))
             commit[position] = int(row.under(only(row.logits, allowed)).best[0])
         return Delta(commit)
 
 
-class Completing(Grammatical):
+class CompletingState(GrammaticalState):
     """Tests every choice, and remembers nothing of the row."""
 
     def admit(
-        self, canvas: Canvas, proposal: Proposal, window: Span, choose: Callable[[Proposal], Delta]
-    ) -> tuple[Proposal, Delta]:
+        self, canvas: Canvas, prediction: Prediction, window: Span, choose: Callable[[Prediction], Delta]
+    ) -> tuple[Prediction, Delta]:
         chosen, delta, held = self.choose(
-            canvas, proposal, choose, lambda text: self.completion.can_extend(text, self.gap)
+            canvas, prediction, choose, lambda text: self.completion.can_extend(text, self.gap)
         )
-        return chosen, delta if held else self.mend(canvas, proposal, delta.commit, {})
+        return chosen, delta if held else self.mend(canvas, prediction, delta.commit, {})
 
 
 @dataclass(frozen=True, slots=True)
-class OnCanvas(Constraint):
+class OnCanvas(CanvasConstraint):
     """A constraint on texts, kept on a canvas: as `grammar` does with its defaults."""
 
     constraint: OfText
@@ -132,10 +140,10 @@ class OnCanvas(Constraint):
                 hint="use regex, choices or sentence, which say their texts as a language",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Grammatical:
+    def open(self, canvas: Canvas, context: Context) -> GrammaticalState:
         language = self.constraint.language
         assert language is not None, "it was checked"
-        return Completing(language, self.name, canvas, context, gap=Gap.EXACT, retries=RETRIES)
+        return CompletingState(language, self.name, canvas, context, gap=Gap.EXACT, retries=RETRIES)
 
 
 def only(logits: torch.Tensor, tokens: list[int]) -> torch.Tensor:
@@ -145,13 +153,13 @@ def only(logits: torch.Tensor, tokens: list[int]) -> torch.Tensor:
     return kept
 
 
-def without(proposal: Proposal, places: Iterable[tuple[int, int]]) -> Proposal:
-    """The proposal had the model excluded some tokens, as (position, token)."""
-    logits = proposal.logits.clone()
-    rows = {int(position): row for row, position in enumerate(proposal.positions)}
+def without(prediction: Prediction, places: Iterable[tuple[int, int]]) -> Prediction:
+    """The prediction had the model excluded some tokens, as (position, token)."""
+    logits = prediction.logits.clone()
+    rows = {int(position): row for row, position in enumerate(prediction.positions)}
     for position, token in places:
         logits[rows[position], token] = -torch.inf
-    return proposal.under(logits)
+    return prediction.under(logits)
 
 
 def completion_of(context: Context, language: Language, canvas: Canvas) -> Completion:

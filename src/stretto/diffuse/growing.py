@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .contract import Canvas, Span
+from .canvas import Canvas, Span
 
 
 def reach(canvas: Canvas) -> Span | None:

@@ -11,8 +11,8 @@ import torch
 
 from ..errors import InvalidRequest
 from ..values import Checked
-from .contract import Canvas
-from .proposal import Positions
+from .canvas import Canvas
+from .prediction import Positions
 
 if TYPE_CHECKING:
     from torch import Tensor

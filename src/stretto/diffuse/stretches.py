@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .proposal import Positions
+from .prediction import Positions
 
 
 def stretches(positions: Positions) -> list[Positions]:

@@ -19,11 +19,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..context import Context
-from ..diffuse.branching import PARTS, Schedule, best_updates, bubble
-from ..diffuse.contract import Canvas, Plan, Reading, Refresh, Refreshing, Span, World
-from ..diffuse.loop import Diffuse
-from ..diffuse.proposal import Positions
+from ..diffuse.branch_schedule import PARTS, Schedule, best_updates, bubble
+from ..diffuse.canvas import Canvas, Span
+from ..diffuse.contract import World
+from ..diffuse.method import Diffuse
+from ..diffuse.prediction import Positions
 from ..diffuse.refresh.branches import BranchCache
+from ..diffuse.refresh.contract import Observation, Plan, Refresh, RefreshState
 from ..engine import Engine, Prompt
 from ..errors import InvalidRequest
 from ..models.window import Branch
@@ -42,12 +44,12 @@ class Recording(Refresh):
     def check(self, world: World) -> None:
         BranchCache().check(world)
 
-    def open(self, canvas: Canvas, context: Context) -> Refreshing:
+    def open(self, canvas: Canvas, context: Context) -> RefreshState:
         self.records.append({(layer, part): [] for layer in range(context.target.layers) for part in PARTS})
-        return RecordingRefreshing(self.records[-1])
+        return RecordingState(self.records[-1])
 
 
-class RecordingRefreshing(Refreshing):
+class RecordingState(RefreshState):
     """Writes one record."""
 
     def __init__(self, record: Record) -> None:
@@ -56,10 +58,10 @@ class RecordingRefreshing(Refreshing):
     def plan(self, canvas: Canvas, window: Span, wanted: Positions) -> Plan:
         return Plan(np.arange(len(canvas)), store=tuple(self.record))
 
-    def read(self, canvas: Canvas, reading: Reading) -> None:
-        order = torch.from_numpy(np.argsort(reading.rows))
+    def read(self, canvas: Canvas, seen: Observation) -> None:
+        order = torch.from_numpy(np.argsort(seen.rows))
         for branch, steps in self.record.items():
-            steps.append(reading.branches[branch].float().cpu()[order])
+            steps.append(seen.branches[branch].float().cpu()[order])
 
 
 def calibrate(

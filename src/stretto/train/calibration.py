@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stretto.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from stretto.diffuse.loop import Diffuse
+    from stretto.diffuse.method import Diffuse
     from stretto.engine import Engine, Prompt
 
 STEPWISE = "low-confidence+blocks(32)"  # answers that a filter learns from: one position a step
@@ -110,7 +110,7 @@ def asked(given: argparse.Namespace, engine: Engine) -> Sequence[Prompt]:
 def _begun(given: argparse.Namespace, what: str) -> tuple[Diffuse, Engine]:
     """The method and the engine, once it is clear that a result could be written and used."""
     from stretto import method as methods
-    from stretto.diffuse.loop import Diffuse
+    from stretto.diffuse.method import Diffuse
     from stretto.engine import Engine
     from stretto.models.masked import masking_of
 

@@ -1,4 +1,4 @@
-"""Learn2PD's filter: decode, decode again with an oracle that knows the outcome, and learn when a proposal is final.
+"""Learn2PD's filter: decode, decode again with an oracle that knows the outcome, and learn when a prediction is final.
 
 The filter has about two thousand weights and reads confidences alone, so minutes on a processor are enough
 (arXiv 2509.25188). It holds for the model, the refresh and the width of window that it was trained with:
@@ -22,17 +22,18 @@ from tqdm import tqdm
 
 from stretto import method as methods
 from stretto.context import Context
-from stretto.diffuse.contract import Canvas, Delta, Order, Ordering, Span
+from stretto.diffuse.canvas import Canvas, Delta, Span
 from stretto.diffuse.filter import Filter, features
-from stretto.diffuse.loop import Diffuse
-from stretto.diffuse.proposal import Floats, Proposal, surest
+from stretto.diffuse.method import Diffuse
+from stretto.diffuse.orders.contract import Order, OrderState
+from stretto.diffuse.prediction import Floats, Prediction, surest
 from stretto.engine import Engine, Prompt
 from stretto.errors import InvalidRequest
 from stretto.generation import Generation
 
 CHECK_EVERY = 100  # epochs between looks at the held-out tenth
 AT_ONCE = 16  # prompts that are answered side by side
-LEAST = 0.96  # probability from which a proposal counts as final in a report
+LEAST = 0.96  # probability from which a prediction counts as final in a report
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ class Sample(NamedTuple):
     """One step of one window of width B."""
 
     features: Floats  # [B] what the filter reads
-    final: NDArray[np.bool_]  # [B] whether the proposal was what came out in the end
-    open: NDArray[np.bool_]  # [B] where there was a proposal
+    final: NDArray[np.bool_]  # [B] whether the prediction was what came out in the end
+    open: NDArray[np.bool_]  # [B] where there was a prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +89,18 @@ class Lessons:
 class Oracle(Order):
     """Fills whatever is proposed as it came out in the end; where nothing is, the surest position gets what came out.
 
-    Nothing that keeps the outcome can be faster without other proposals.
+    Nothing that keeps the outcome can be faster without other predictions.
     """
 
     lessons: Lessons
 
     name: ClassVar[str] = "oracle"
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return OracleOrdering(self.lessons)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return OracleState(self.lessons)
 
 
-class OracleOrdering(Ordering):
+class OracleState(OrderState):
     """Remembers what it saw in the lessons."""
 
     def __init__(self, lessons: Lessons) -> None:
@@ -110,19 +111,19 @@ class OracleOrdering(Ordering):
         if size > width:
             raise InvalidRequest(f"a window of {size} positions for a filter of {width}", hint=f"add blocks({width})")
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        confidence, width = proposal.confidence("raw"), self.lessons.width
-        outcome = self.lessons.outcome(canvas)[proposal.positions - canvas.prompt]
-        right = proposal.tokens == outcome
-        at = proposal.positions - window.start
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        confidence, width = prediction.confidence("raw"), self.lessons.width
+        outcome = self.lessons.outcome(canvas)[prediction.positions - canvas.prompt]
+        right = prediction.tokens == outcome
+        at = prediction.positions - window.start
         final, is_open = np.zeros(width, np.bool_), np.zeros(width, np.bool_)
         final[at], is_open[at] = right, True
-        read = features(window, proposal.positions, confidence, width)
+        read = features(window, prediction.positions, confidence, width)
         self.lessons.samples.append(Sample(read, final, is_open))
         if right.any():
-            return Delta.of(proposal, np.flatnonzero(right))
+            return Delta.of(prediction, np.flatnonzero(right))
         best = int(surest(confidence, 1)[0])
-        return Delta({int(proposal.positions[best]): int(outcome[best])})
+        return Delta({int(prediction.positions[best]): int(outcome[best])})
 
 
 def train_filter(

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffuse.canvases import GREEDY, answer, blank, context, propose
+from diffuse.canvases import GREEDY, answer, blank, context, predict
 from stretto.diffuse.blocks.adaptive import Adaptive
 from stretto.diffuse.blocks.ascending import AscendingBlocks
 from stretto.diffuse.blocks.sliding import Sliding
-from stretto.diffuse.contract import Canvas, Delta, Span
+from stretto.diffuse.canvas import Canvas, Delta, Span
 from stretto.diffuse.refresh.dual import DualCache
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.masked import Masking
@@ -96,7 +96,7 @@ def settled(
     share: float = 0.25,
     left: int = 0,
 ) -> Span:
-    """The block that opens where the model proposes (token, confidence) at these offsets, and token 0 elsewhere.
+    """The block that opens where the model predicts (token, confidence) at these offsets, and token 0 elsewhere.
 
     Of `length` positions all but the last `left` are filled.
     """
@@ -110,8 +110,8 @@ def settled(
         rows.append([sure if each == token else (1 - sure) / 3 if each < MASK else 0 for each in range(MASK + 1)])
     window = session.window(canvas)
     assert window is not None
-    proposal = propose(canvas, rows)
-    found = session.settle(canvas, window, proposal.at(session.looks(canvas, window)))
+    prediction = predict(canvas, rows)
+    found = session.settle(canvas, window, prediction.at(session.looks(canvas, window)))
     assert session.window(canvas) == found and not len(session.looks(canvas, found))
     return found
 
@@ -180,7 +180,7 @@ def test_blocks_add_up_to_the_answer_whatever_the_model_says() -> None:
         end = 1
         while (window := session.window(canvas)) is not None:
             rows = [[*row, 0.0] for row in chance.dirichlet([0.3] * MASK, int(canvas.open.sum()))]
-            block = session.settle(canvas, window, propose(canvas, rows).at(session.looks(canvas, window)))
+            block = session.settle(canvas, window, predict(canvas, rows).at(session.looks(canvas, window)))
             assert block.start == end < block.end <= min(end + max(size, int(0.25 * length), 1), length + 1)
             end = block.end
             sizes.add(block.end - block.start)

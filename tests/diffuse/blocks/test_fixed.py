@@ -7,7 +7,7 @@ import pytest
 
 from diffuse.canvases import answer, blank, context
 from stretto.diffuse.blocks.fixed import Fixed
-from stretto.diffuse.contract import Canvas, Span
+from stretto.diffuse.canvas import Canvas, Span
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable

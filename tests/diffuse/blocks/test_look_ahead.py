@@ -7,7 +7,7 @@ import pytest
 from diffuse.canvases import answer, blank
 from stretto import method
 from stretto.diffuse.blocks.look_ahead import LookAhead
-from stretto.diffuse.contract import Span
+from stretto.diffuse.canvas import Span
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable

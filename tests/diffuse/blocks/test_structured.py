@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from diffuse.canvases import GREEDY, answer, context, propose
-from stretto.diffuse.blocks.structured import Structured, StructuredBlocking
-from stretto.diffuse.contract import Canvas, Span
+from diffuse.canvases import GREEDY, answer, context, predict
+from stretto.diffuse.blocks.structured import Structured, StructuredState
+from stretto.diffuse.canvas import Canvas, Span
 from stretto.diffuse.orders.weld import Weld
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.masked import Masking
@@ -22,15 +22,13 @@ SETTINGS = {"max_new_tokens": 12, "end_tokens": (), "temperature": 0.8, "seed": 
 EVEN, SURE = [0.25, 0.25, 0.25, 0.25, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0]
 
 
-def opened(
-    settings: Structured, rows: list[list[float]], limit: int, seed: int = 0
-) -> tuple[StructuredBlocking, Canvas]:
+def opened(settings: Structured, rows: list[list[float]], limit: int, seed: int = 0) -> tuple[StructuredState, Canvas]:
     """A session that has settled its first block on a canvas with one given token, and what the model says."""
     canvas = Canvas(np.array([0]), Masking(MASK), limit, Rule(GREEDY, seed), frozenset([END]))
     session = settings.open(canvas, context(TABLE))
     window = session.window(canvas)
     assert window is not None
-    session.settle(canvas, window, propose(canvas, rows[: window.end - 1]))
+    session.settle(canvas, window, predict(canvas, rows[: window.end - 1]))
     return session, canvas
 
 
@@ -72,7 +70,7 @@ def test_the_canvas_grows_by_what_looks_stable() -> None:
     settings = Structured((4, 8, 16), novelty=0)
     assert len(opened(settings, [SURE] * 16, 99)[1]) == 17
     ends = [[0.0, 1.0, 0.0, 0.0, 0.0]]
-    assert len(opened(settings, [SURE] * 5 + ends + [SURE] * 10, 99)[1]) == 5  # an end token is in sight
+    assert len(opened(settings, [SURE] * 5 + ends + [SURE] * 10, 99)[1]) == 5  # an end token is in output
     assert len(opened(settings, [SURE] * 16, 7)[1]) == 7
     session, canvas = opened(settings, [SURE] * 16, 40)
     canvas.ids[:], canvas.filled[:] = 0, 0
@@ -119,7 +117,7 @@ def test_flips_count_as_unstable() -> None:
     current = session.window(canvas)
     assert current is not None
     turned = [[0.0, 0.0, 1.0, 0.0, 0.0] if at in (1, 2) else SURE for at in range(6)]
-    session.settle(canvas, current, propose(canvas, turned))
+    session.settle(canvas, current, predict(canvas, turned))
     assert session._instability(Span(1, 7)).tolist() == pytest.approx([0, 0.5, 0.5, 0, 0, 0])
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from diffuse.canvases import answer, blank, context, propose
+from diffuse.canvases import answer, blank, context, predict
 from laws.test_diffusion import KINDS, fits, plainly
 from stretto import method
 from stretto.constrain import emptiness
@@ -25,9 +25,9 @@ from stretto.constrain.contract import State
 from stretto.constrain.matcher import Matcher
 from stretto.constrain.regex import Regex
 from stretto.constrain.tokens import Tokens
+from stretto.diffuse.canvas import Canvas, Delta
 from stretto.diffuse.constraints.grammar import Grammar
 from stretto.diffuse.constraints.lave import Lave
-from stretto.diffuse.contract import Canvas, Delta
 from stretto.errors import InvalidRequest, UnknownName, Unsupported
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable
@@ -115,7 +115,7 @@ def test_bans_and_biases_hold_where_the_order_is_overruled(tmp_path: Path, const
 
 
 @pytest.mark.parametrize("constraint", ["grammar", "lave"])
-def test_a_lookahead_composes_with_a_constraint(nested: str, constraint: str) -> None:
+def test_a_guesser_composes_with_a_constraint(nested: str, constraint: str) -> None:
     model = MaskedTable.random_masked(6, 1, Masking(MASK))
     settings = {"max_new_tokens": NEW, "end_tokens": [END], "temperature": 0.7}
     text = f"low-confidence+{constraint}(language={nested})"
@@ -151,8 +151,8 @@ def test_what_is_only_opened_is_never_refused(nested: str, part: Any) -> None:
     """Even where no filling is found that is read: what was completable stays so."""
     session, canvas = opened(part(nested), 3), blank(4, MASK)
     taken = Delta(remask=frozenset([2]))
-    proposal = propose(canvas, [[0.2] * 5] * 4)
-    assert session.choose(canvas, proposal, lambda _: taken, lambda _: False)[1:] == (taken, True)
+    prediction = predict(canvas, [[0.2] * 5] * 4)
+    assert session.choose(canvas, prediction, lambda _: taken, lambda _: False)[1:] == (taken, True)
 
 
 @pytest.mark.parametrize("constraint", ["grammar", "lave"])
@@ -209,17 +209,17 @@ def context_of_digits() -> Any:
 
 def test_every_accepted_step_of_lave_has_a_filling_that_is_read(nested: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By brute force: the holes before the last known token, filled in every way."""
-    from stretto.diffuse.constraints.lave import LaveSession
+    from stretto.diffuse.constraints.lave import LaveState
 
     seen: list[list[int]] = []
-    admit = LaveSession.admit
+    admit = LaveState.admit
 
-    def spied(self: Any, canvas: Canvas, proposal: Any, window: Any, choose: Any) -> Any:
-        own, delta = admit(self, canvas, proposal, window, choose)
+    def spied(self: Any, canvas: Canvas, prediction: Any, window: Any, choose: Any) -> Any:
+        own, delta = admit(self, canvas, prediction, window, choose)
         seen.append(self.text(canvas, delta))
         return own, delta
 
-    monkeypatch.setattr(LaveSession, "admit", spied)
+    monkeypatch.setattr(LaveState, "admit", spied)
     for seed in range(4):
         model = MaskedTable.random_masked(6, seed, Masking(MASK))
         answer(model, [4], f"random-order+lave({nested},best=2,drawn=2)", max_new_tokens=5, end_tokens=[END])

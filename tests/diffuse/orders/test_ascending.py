@@ -6,7 +6,7 @@ import pytest
 
 from diffuse.canvases import answer
 from stretto.diffuse.orders.ascending import Ascending
-from stretto.diffuse.schedule import ascending
+from stretto.diffuse.quotas import ascending
 from stretto.errors import InvalidRequest
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from diffuse.canvases import answer, blank, by_confidence, chosen, context, filled_per_step, propose
-from stretto.diffuse.contract import Canvas, Delta, Order, Ordering, Span
+from diffuse.canvases import answer, blank, by_confidence, chosen, context, filled_per_step, predict
+from stretto.diffuse.canvas import Canvas, Delta, Span
+from stretto.diffuse.orders.contract import Order, OrderState
 from stretto.diffuse.orders.entropy_bound import EntropyBound
 from stretto.diffuse.orders.remask_loop import RemaskLoop
 from stretto.diffuse.orders.runs import Runs
 from stretto.diffuse.orders.stable import Stable
 from stretto.diffuse.orders.wide_narrow import WideNarrow
-from stretto.diffuse.proposal import Proposal, Proposals
+from stretto.diffuse.prediction import Prediction, StepPredictions
 from stretto.diffuse.stretches import stretches
 from stretto.errors import InvalidRequest
 from stretto.models.masked import Masking
@@ -30,14 +31,14 @@ def filled_canvas(size: int, filled: dict[int, tuple[int, float]]) -> Canvas:
     return canvas
 
 
-def everywhere(canvas: Canvas, probabilities: list[list[float]]) -> Proposal:
-    """What a model proposes at all positions of a canvas, filled ones as well."""
+def everywhere(canvas: Canvas, probabilities: list[list[float]]) -> Prediction:
+    """What a model predicts at all positions of a canvas, filled ones as well."""
     logits = torch.tensor(probabilities, dtype=torch.float64).log()
     positions = np.arange(len(canvas))
-    return Proposal(Proposals(logits, canvas.rule.pipeline, None), positions, positions)
+    return Prediction(StepPredictions(logits, canvas.rule.pipeline, None), positions, positions)
 
 
-def opened(order: Order, canvas: Canvas) -> Ordering:
+def opened(order: Order, canvas: Canvas) -> OrderState:
     ordering = order.open(canvas, context(MaskedTable.random_masked(3, 0, Masking(MASK))))
     ordering.begin_window(canvas, Span(0, len(canvas)))
     return ordering
@@ -88,18 +89,18 @@ def test_stretches_end_at_gaps() -> None:
 
 def test_the_surest_of_each_stretch_where_sure_enough() -> None:
     canvas = filled_canvas(8, {2: (0, 0.9), 5: (1, 0.9)})  # stretches 0-1, 3-4, 6-7
-    proposal = propose(canvas, by_confidence([0.5, 0.45, 0.3, 0.35, 0.93, 0.95], 4))
-    assert set(opened(Runs(), canvas).choose(canvas, proposal, Span(0, 8)).commit) == {0, 6, 7}
-    nothing = propose(canvas, by_confidence([0.3, 0.3, 0.3, 0.35, 0.3, 0.3], 4))
+    prediction = predict(canvas, by_confidence([0.5, 0.45, 0.3, 0.35, 0.93, 0.95], 4))
+    assert set(opened(Runs(), canvas).choose(canvas, prediction, Span(0, 8)).commit) == {0, 6, 7}
+    nothing = predict(canvas, by_confidence([0.3, 0.3, 0.3, 0.35, 0.3, 0.3], 4))
     assert set(opened(Runs(), canvas).choose(canvas, nothing, Span(0, 8)).commit) == {4}
-    assert set(opened(Runs(0.4, 0.4), canvas).choose(canvas, proposal, Span(0, 8)).commit) == {0, 1, 6, 7}
+    assert set(opened(Runs(0.4, 0.4), canvas).choose(canvas, prediction, Span(0, 8)).commit) == {0, 1, 6, 7}
 
 
 # -- KLASS ------------------------------------------------------------------------------------------------
 
 
-def said(ordering: Ordering, canvas: Canvas, *confidences: float) -> set[int]:
-    return set(ordering.choose(canvas, propose(canvas, by_confidence(confidences, 3)), Span(0, len(canvas))).commit)
+def said(ordering: OrderState, canvas: Canvas, *confidences: float) -> set[int]:
+    return set(ordering.choose(canvas, predict(canvas, by_confidence(confidences, 3)), Span(0, len(canvas))).commit)
 
 
 def test_a_position_must_be_sure_and_still() -> None:
@@ -162,10 +163,10 @@ def test_what_was_least_sure_when_it_was_filled_is_opened() -> None:
     canvas = filled_canvas(4, {0: (0, 0.4), 1: (1, 0.3), 2: (0, 0.9)})
     ordering = opened(RemaskLoop(1, 1, 1.0), canvas)
     ordering.quota = [1]
-    delta = ordering.choose(canvas, propose(canvas, by_confidence([0.8], 3)), Span(0, 4))
+    delta = ordering.choose(canvas, predict(canvas, by_confidence([0.8], 3)), Span(0, 4))
     assert delta.commit == {3: 0} and delta.remask == {1}
     ordering = opened(RemaskLoop(1, 2, 1.0), canvas)
-    delta = ordering.choose(canvas, propose(canvas, by_confidence([0.35], 3)), Span(0, 4))
+    delta = ordering.choose(canvas, predict(canvas, by_confidence([0.35], 3)), Span(0, 4))
     assert delta.commit == {} and delta.remask == {1}  # it would be opened at once: it stays open
 
 
@@ -176,7 +177,7 @@ def test_it_never_goes_on_for_ever_where_windows_move() -> None:
     taken = []
     for _ in range(3):
         ordering.begin_window(canvas, Span(0, 4))
-        taken.append(ordering.choose(canvas, propose(canvas, by_confidence([0.8], 3)), Span(0, 4)).remask)
+        taken.append(ordering.choose(canvas, predict(canvas, by_confidence([0.8], 3)), Span(0, 4)).remask)
     assert taken == [{0}, {0}, {1}]
 
 

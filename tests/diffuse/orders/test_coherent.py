@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from diffuse.canvases import answer, blank, by_confidence, filled_per_step, propose
-from stretto.diffuse.contract import Canvas, Delta, Span
+from diffuse.canvases import answer, blank, by_confidence, filled_per_step, predict
+from stretto.diffuse.canvas import Canvas, Delta, Span
 from stretto.diffuse.orders.coherent import Coherent
-from stretto.diffuse.proposal import Proposal
+from stretto.diffuse.prediction import Prediction
 from stretto.errors import InvalidRequest
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable
@@ -33,10 +33,10 @@ def begun(settings: Coherent, size: int) -> tuple[Any, Canvas]:
     return ordering, canvas
 
 
-def step(ordering: Any, canvas: Canvas, rows: list[list[float]]) -> tuple[Proposal, Delta]:
+def step(ordering: Any, canvas: Canvas, rows: list[list[float]]) -> tuple[Prediction, Delta]:
     """A step on which nothing is filled."""
     window = Span(0, len(canvas))
-    seen = ordering.reconsider(canvas, propose(canvas, rows), window)
+    seen = ordering.adjust(canvas, predict(canvas, rows), window)
     delta = ordering.choose(canvas, seen, window)
     canvas.step += 1
     canvas.window_step += 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffuse.canvases import GREEDY, answer, blank, by_confidence, chosen, filled_per_step, propose
-from stretto.diffuse.contract import Span
+from diffuse.canvases import GREEDY, answer, blank, by_confidence, chosen, filled_per_step, predict
+from stretto.diffuse.canvas import Span
 from stretto.diffuse.orders.confident import Confident
 from stretto.errors import InvalidRequest
 from stretto.models.masked import Masking
@@ -96,8 +96,8 @@ def test_confidence_is_raw_unless_tempered() -> None:
         canvas = blank(3, 2)
         ordering = Confident(0.9, tempered=tempered).open(canvas, None)
         ordering.begin_window(canvas, Span(0, 3))
-        proposal = propose(canvas, by_confidence([0.8, 0.95, 0.6]), warm)
-        assert set(ordering.choose(canvas, proposal, Span(0, 3)).commit) == expected
+        prediction = predict(canvas, by_confidence([0.8, 0.95, 0.6]), warm)
+        assert set(ordering.choose(canvas, prediction, Span(0, 3)).commit) == expected
     assert GREEDY.greedy
 
 

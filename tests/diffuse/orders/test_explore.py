@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from diffuse.canvases import GREEDY, answer, blank, by_confidence, chosen, engine, filled_per_step, propose
+from diffuse.canvases import GREEDY, answer, blank, by_confidence, chosen, engine, filled_per_step, predict
 from models.masked_checkpoints import save
 from stretto import method
 from stretto.diagnose.bits import bits_of
+from stretto.diffuse.canvas import Delta, Span
 from stretto.diffuse.constraints.grammar import Grammar
-from stretto.diffuse.contract import Delta, Span
 from stretto.diffuse.orders.explore import Explore
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.load import load
@@ -69,7 +69,7 @@ def test_beside_what_is_sure_the_least_sure_is_filled() -> None:
 def ahead(
     sure: list[float], ending: set[int], front: Span | None, settings: Explore, written: dict[int, int] | None = None
 ) -> Delta:
-    """A choice on a canvas of these confidences; token 1 ends the text, and is proposed at `ending`."""
+    """A choice on a canvas of these confidences; token 1 ends the text, and is predicted at `ending`."""
     canvas = blank(len(sure), 2, ends=frozenset([1]))
     for at, token in (written or {}).items():
         canvas.ids[at], canvas.filled[at] = token, 0
@@ -77,7 +77,7 @@ def ahead(
     canvas.front = front
     ordering = settings.open(canvas, None)
     return ordering.choose(
-        canvas, propose(canvas, [rows[at] for at in np.flatnonzero(canvas.open)]), Span(0, len(sure))
+        canvas, predict(canvas, [rows[at] for at in np.flatnonzero(canvas.open)]), Span(0, len(sure))
     )
 
 

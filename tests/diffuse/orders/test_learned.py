@@ -12,7 +12,7 @@ from torch import nn
 
 from diffuse.canvases import answer, filled_per_step
 from diffuse.filters import filter_file, random_filter
-from stretto.diffuse.contract import Span
+from stretto.diffuse.canvas import Span
 from stretto.diffuse.filter import Filter, features
 from stretto.diffuse.orders.learned import Learned
 from stretto.errors import InvalidRequest, Unsupported

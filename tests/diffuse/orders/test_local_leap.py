@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from diffuse.canvases import answer, blank, by_confidence, chosen, propose
-from stretto.diffuse.contract import Span
+from diffuse.canvases import answer, blank, by_confidence, chosen, predict
+from stretto.diffuse.canvas import Span
 from stretto.diffuse.orders.local_leap import LocalLeap
 from stretto.diffuse.orders.threshold import Threshold
 from stretto.errors import InvalidRequest
@@ -53,11 +53,11 @@ def test_filled_positions_can_stay_anchors() -> None:
     canvas = blank(6, 6)
     canvas.ids[0], canvas.filled[0], canvas.sure[0] = 0, 0, 0.95
     canvas.ids[5], canvas.filled[5], canvas.sure[5] = 0, 0, 0.6  # not surely filled: no anchor
-    proposal = propose(canvas, by_confidence([0.7, 0.8, 0.5, 0.85], 6))
+    prediction = predict(canvas, by_confidence([0.7, 0.8, 0.5, 0.85], 6))
     found = {}
     for filled in (False, True):
         ordering = LocalLeap(radius=2, filled=filled).open(canvas, None)
-        found[filled] = set(ordering.choose(canvas, proposal, Span(0, 6)).commit)
+        found[filled] = set(ordering.choose(canvas, prediction, Span(0, 6)).commit)
     assert found == {False: {4}, True: {2}}
 
 
@@ -67,8 +67,8 @@ def test_neighbourhoods_end_with_the_block() -> None:
     canvas.ids[2], canvas.filled[2], canvas.sure[2] = 0, 0, 0.95
     for window, expected in ((Span(3, 6), {4}), (Span(0, 6), {3, 4})):
         ordering = LocalLeap(filled=True).open(canvas, None)
-        proposal = propose(canvas, by_confidence([0.5, 0.5, 0.8, 0.85, 0.5], 6))
-        delta = ordering.choose(canvas, proposal.at(canvas.masks(window)), window)
+        prediction = predict(canvas, by_confidence([0.5, 0.5, 0.8, 0.85, 0.5], 6))
+        delta = ordering.choose(canvas, prediction.at(canvas.masks(window)), window)
         assert set(delta.commit) == expected
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from diffuse.canvases import answer, blank, by_confidence, chi_square, chosen, filled_per_step, frequencies, propose
+from diffuse.canvases import answer, blank, by_confidence, chi_square, chosen, filled_per_step, frequencies, predict
+from stretto.diffuse.canvas import Span
 from stretto.diffuse.chance import Use, token_keys, uniform
-from stretto.diffuse.contract import Span
 from stretto.diffuse.orders.factor import Factor
 from stretto.diffuse.orders.first_hitting import FirstHitting
 from stretto.diffuse.orders.low_confidence import LowConfidence
@@ -19,7 +19,7 @@ from stretto.diffuse.orders.origin import Origin
 from stretto.diffuse.orders.random import Random
 from stretto.diffuse.orders.ranked import Ranked
 from stretto.diffuse.orders.threshold import Threshold
-from stretto.diffuse.schedule import steps_of, transfers
+from stretto.diffuse.quotas import steps_of, transfers
 from stretto.errors import InvalidRequest
 from stretto.models.masked import Masking
 from stretto.models.table import ExactJoint, MaskedTable, scripted
@@ -75,17 +75,17 @@ def test_confidence_is_of_the_sampled_token_and_untempered() -> None:
     canvas = blank(2, 3)
     probabilities = [[0.6, 0.3, 0.1], [0.4, 0.35, 0.25]]
     tempered = Pipeline([Temperature(0.5), TopK(2)])
-    proposal = propose(canvas, probabilities, tempered)
-    proposal._whole._chosen = torch.tensor([1, 0])
-    np.testing.assert_allclose(proposal.confidence("raw"), [0.3, 0.4])
-    np.testing.assert_allclose(proposal.confidence("tempered"), [0.09 / 0.45, 0.16 / (0.16 + 0.1225)])
-    np.testing.assert_allclose(proposal.confidence("top"), [0.6, 0.4])
-    np.testing.assert_allclose(proposal.confidence("raw-margin"), [0.3, 0.05])
-    np.testing.assert_allclose(proposal.confidence("margin"), [0.27 / 0.45, 0.0375 / 0.2825])
+    prediction = predict(canvas, probabilities, tempered)
+    prediction._whole._chosen = torch.tensor([1, 0])
+    np.testing.assert_allclose(prediction.confidence("raw"), [0.3, 0.4])
+    np.testing.assert_allclose(prediction.confidence("tempered"), [0.09 / 0.45, 0.16 / (0.16 + 0.1225)])
+    np.testing.assert_allclose(prediction.confidence("top"), [0.6, 0.4])
+    np.testing.assert_allclose(prediction.confidence("raw-margin"), [0.3, 0.05])
+    np.testing.assert_allclose(prediction.confidence("margin"), [0.27 / 0.45, 0.0375 / 0.2825])
     raw = [sum(p * np.log(p) for p in row) for row in probabilities]
-    np.testing.assert_allclose(proposal.confidence("raw-entropy"), raw)
+    np.testing.assert_allclose(prediction.confidence("raw-entropy"), raw)
     kept = [[0.36 / 0.45, 0.09 / 0.45], [0.16 / 0.2825, 0.1225 / 0.2825]]
-    np.testing.assert_allclose(proposal.confidence("entropy"), [sum(p * np.log(p) for p in row) for row in kept])
+    np.testing.assert_allclose(prediction.confidence("entropy"), [sum(p * np.log(p) for p in row) for row in kept])
 
 
 def test_end_tokens_can_come_last() -> None:
@@ -180,7 +180,7 @@ def test_ranked_by_the_distribution_that_tokens_are_drawn_from(by: str, probabil
         ordering = Ranked(by, steps=2).open(canvas, None)
         ordering.begin_window(canvas, Span(0, 2))
         canvas.window_step = 1  # the second of two steps, from which everything goes
-        ranked = ordering.choose(canvas, propose(canvas, probabilities, Pipeline(steers)), Span(0, 2))
+        ranked = ordering.choose(canvas, predict(canvas, probabilities, Pipeline(steers)), Span(0, 2))
         first[len(steers)] = next(iter(ranked.commit))
     assert first == {1: 0, 2: 1}
 
@@ -193,7 +193,7 @@ def test_positions_drawn_by_confidence_follow_it() -> None:
         canvas = blank(4, 2, seed)
         ordering = Ranked("probability", steps=2, chance=0.3).open(canvas, None)
         ordering.begin_window(canvas, Span(0, 4))
-        (at,) = ordering.choose(canvas, propose(canvas, probabilities), Span(0, 4)).commit
+        (at,) = ordering.choose(canvas, predict(canvas, probabilities), Span(0, 4)).commit
         wins[0] += at == 0
         wins[1] += at == 1
     assert wins[0] / wins[1] == pytest.approx(np.exp(1.0), rel=0.3)
@@ -212,7 +212,7 @@ def test_origin_fills_each_position_by_its_own_coin() -> None:
         canvas = blank(10, 2, seed)
         ordering = Origin(steps=4).open(canvas, None)
         ordering.begin_window(canvas, Span(0, 10))
-        counts.append(len(ordering.choose(canvas, propose(canvas, by_confidence([0.5] * 10)), Span(0, 10)).commit))
+        counts.append(len(ordering.choose(canvas, predict(canvas, by_confidence([0.5] * 10)), Span(0, 10)).commit))
     assert np.mean(counts) == pytest.approx(10 * 0.999 / 4, rel=0.1)
     assert np.var(counts) == pytest.approx(10 * 0.25 * 0.75, rel=0.3)
 

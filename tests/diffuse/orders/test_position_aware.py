@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffuse.canvases import answer, blank, by_confidence, context, propose
+from diffuse.canvases import answer, blank, by_confidence, context, predict
 from stretto.diffuse.background import frequencies, of_store
-from stretto.diffuse.contract import Span
-from stretto.diffuse.orders.position_aware import PositionAware, PositionAwareOrdering
+from stretto.diffuse.canvas import Span
+from stretto.diffuse.orders.position_aware import PositionAware, PositionAwareState
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable
@@ -28,13 +28,13 @@ def store(path: Path, *texts: list[int]) -> str:
 
 
 def scores(settings: PositionAware, sure: list[float], shares: list[float], start: int = 0) -> list[float]:
-    """Scores where the proposed tokens, 0 everywhere, have these shares; one position after the other."""
+    """Scores where the predicted tokens, 0 everywhere, have these shares; one position after the other."""
     found = []
     for at, (confidence, share) in enumerate(zip(sure, shares, strict=True)):
         canvas = blank(len(sure), 4)
-        ordering = PositionAwareOrdering(settings, np.array([share, *[0.1] * 3]))
-        proposal = propose(canvas, by_confidence([confidence] * len(sure), 4))
-        found.append(math.exp(ordering.scores(proposal, Span(start, len(sure)))[at]))
+        ordering = PositionAwareState(settings, np.array([share, *[0.1] * 3]))
+        prediction = predict(canvas, by_confidence([confidence] * len(sure), 4))
+        found.append(math.exp(ordering.scores(prediction, Span(start, len(sure)))[at]))
     return found
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from diffuse.canvases import answer, blank, chosen, propose
-from stretto.diffuse.contract import Canvas, Delta, Ordering, Span
+from diffuse.canvases import answer, blank, chosen, predict
+from stretto.diffuse.canvas import Canvas, Delta, Span
+from stretto.diffuse.orders.contract import OrderState
 from stretto.diffuse.orders.redundancy import Redundancy
 from stretto.errors import InvalidRequest
 from stretto.models.masked import Masking
@@ -25,11 +26,11 @@ def rows(*pairs: tuple[int, float]) -> list[list[float]]:
     return [[c if token == best else (1 - c) / (V - 1) for token in range(V)] for best, c in pairs]
 
 
-def step(ordering: Ordering, canvas: Canvas, *pairs: tuple[int, float]) -> set[int]:
-    return set(ordering.choose(canvas, propose(canvas, rows(*pairs)), Span(0, len(canvas))).commit)
+def step(ordering: OrderState, canvas: Canvas, *pairs: tuple[int, float]) -> set[int]:
+    return set(ordering.choose(canvas, predict(canvas, rows(*pairs)), Span(0, len(canvas))).commit)
 
 
-def opened(order: Redundancy, size: int, filled: dict[int, int] | None = None) -> tuple[Ordering, Canvas]:
+def opened(order: Redundancy, size: int, filled: dict[int, int] | None = None) -> tuple[OrderState, Canvas]:
     canvas = blank(size, V - 1)
     canvas.change(Delta(filled or {}))
     ordering = order.open(canvas, None)

@@ -12,7 +12,7 @@ import pytest
 from diffuse.canvases import answer, engine
 from models.masked_checkpoints import save
 from stretto import method
-from stretto.diffuse.branching import Schedule, best_updates, bubble, uniform
+from stretto.diffuse.branch_schedule import Schedule, best_updates, bubble, uniform
 from stretto.diffuse.refresh.branches import BranchCache
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.contract import Want

@@ -8,7 +8,7 @@ import pytest
 from diffuse.canvases import answer, blank, context
 from diffuse.refresh.test_refreshes import computed, flat
 from models.masked_checkpoints import save
-from stretto.diffuse.contract import Canvas, Delta, Span
+from stretto.diffuse.canvas import Canvas, Delta, Span
 from stretto.diffuse.refresh.delayed import DelayedCache
 from stretto.diffuse.refresh.greedy import GreedyCache
 from stretto.errors import InvalidRequest, Unsupported
@@ -108,7 +108,7 @@ def test_an_order_that_waits_for_the_model_is_refused() -> None:
 
 @pytest.mark.parametrize("order", ["random-order", "random-order(steps=3)", "first-hitting"])
 def test_what_is_foreseen_is_what_is_filled(order: str) -> None:
-    """The same positions, tokens and draws as where the order sees all proposals."""
+    """The same positions, tokens and draws as where the order sees all predictions."""
     settings = {"max_new_tokens": 9, "end_tokens": (), "temperature": 0.9, "seed": 2}
     for blocks in ("blocks(9)", "blocks(4)", "adaptive-blocks(2,size=4)"):
         plain = answer(TABLE, [0, 1], f"{order}+{blocks}", **settings)

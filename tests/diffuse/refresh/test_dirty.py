@@ -10,7 +10,7 @@ from diffuse.canvases import answer
 from laws.test_diffusion import NEW, PROMPTS, WORLDS, fits, named
 from models.masked_checkpoints import save
 from stretto import method
-from stretto.diffuse.board import Board
+from stretto.diffuse.evaluator import CanvasEvaluator
 from stretto.diffuse.loop import Loop
 from stretto.models.load import load
 
@@ -29,24 +29,24 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.stale: set[int] = set()
         self.renewed = 0
-        change, evaluate = Loop._change, Board.evaluate
+        change, evaluate = Loop._change, CanvasEvaluator.evaluate
 
         def changing(loop: Loop, line: Any, *rest: Any) -> Any:
             delta, done = change(loop, line, *rest)
             self.stale |= {*delta.remask, *delta.revise}
             return delta, done
 
-        def evaluating(board: Board, views: Any) -> Any:
+        def evaluating(evaluator: CanvasEvaluator, views: Any) -> Any:
             (view,) = views
-            computed = set(view.rows(board.masking).tolist())
-            read = {*view.sheet.held.tolist()} - {*view.plan.forget.tolist()} - computed
+            computed = set(view.rows(evaluator.masking).tolist())
+            read = {*view.memory.held.tolist()} - {*view.plan.forget.tolist()} - computed
             assert not read & self.stale, f"positions {read & self.stale} have changed, and are read as they were"
             self.renewed += len(computed & self.stale)
             self.stale &= read
-            return evaluate(board, views)
+            return evaluate(evaluator, views)
 
         monkeypatch.setattr(Loop, "_change", changing)
-        monkeypatch.setattr(Board, "evaluate", evaluating)
+        monkeypatch.setattr(CanvasEvaluator, "evaluate", evaluating)
 
 
 def test_every_revising_order_is_tried() -> None:

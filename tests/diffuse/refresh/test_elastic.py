@@ -11,9 +11,11 @@ import torch
 
 from diffuse.canvases import answer, blank, context
 from models.masked_checkpoints import MASK, save
-from stretto.diffuse.board import Board, View
-from stretto.diffuse.contract import Plan, Reading, Span
-from stretto.diffuse.refresh.elastic import Elastic, ElasticRefreshing, Watch
+from stretto.diffuse.canvas import Span
+from stretto.diffuse.evaluator import CanvasEvaluator
+from stretto.diffuse.refresh.contract import Observation, Plan
+from stretto.diffuse.refresh.elastic import Elastic, ElasticState, Watch
+from stretto.diffuse.views import CanvasView
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.load import load
 from stretto.models.masked import Masking
@@ -63,46 +65,46 @@ def test_the_higher_the_bar_the_more_is_computed(networks) -> None:
 def test_what_was_kept_gives_the_same_keys_and_values_again(networks) -> None:
     """Nothing has changed since: computing the upper layer once more changes nothing."""
     model = networks["dream"]
-    board = Board(model, model.masking, model.new_cache(1, 32))
-    sheet = board.open()
+    evaluator = CanvasEvaluator(model, model.masking, model.new_cache(1, 32))
+    memory = evaluator.open()
     ids = np.array([5, 7, MASK, 9, MASK, MASK])
     heads = ((0, 1), (1, 2))
-    first = View(sheet, ids, Plan(np.arange(6), keep=True), Span(2, 6), np.array([2, 4]))
-    board.evaluate([first])
-    view = View(sheet, ids, Plan(np.array([4, 5]), attention=heads, keep=True), Span(2, 6), np.array([2, 4]))
-    logits, (sight,) = board.evaluate([view])
-    keys, values = (part(sheet.row, 1).clone() for part in (board.cache.keys, board.cache.values))
-    again, seen = board.redo(view, sight, 1)
+    first = CanvasView(memory, ids, Plan(np.arange(6), keep=True), Span(2, 6), np.array([2, 4]))
+    evaluator.evaluate([first])
+    view = CanvasView(memory, ids, Plan(np.array([4, 5]), attention=heads, keep=True), Span(2, 6), np.array([2, 4]))
+    logits, (output,) = evaluator.evaluate([view])
+    keys, values = (part(memory.row, 1).clone() for part in (evaluator.cache.keys, evaluator.cache.values))
+    again, redone = evaluator.redo(view, output, 1)
     assert torch.allclose(again, logits, atol=1e-5)
-    assert torch.allclose(board.cache.keys(sheet.row, 1), keys, atol=1e-5)
-    assert torch.allclose(board.cache.values(sheet.row, 1), values, atol=1e-5)
-    assert torch.allclose(seen.reading.attention[1, 2], sight.reading.attention[1, 2], atol=1e-5)
-    assert seen.reading.attention[0, 1] is sight.reading.attention[0, 1]
-    assert (seen.redone, seen.layers) == (6, 1)
+    assert torch.allclose(evaluator.cache.keys(memory.row, 1), keys, atol=1e-5)
+    assert torch.allclose(evaluator.cache.values(memory.row, 1), values, atol=1e-5)
+    assert torch.allclose(redone.seen.attention[1, 2], output.seen.attention[1, 2], atol=1e-5)
+    assert redone.seen.attention[0, 1] is output.seen.attention[0, 1]
+    assert (redone.redone, redone.layers) == (6, 1)
     ids[2] = 8  # another token: what was kept above the first layer is stale, what is computed anew is not
-    changed = View(sheet, ids, Plan(np.array([2]), keep=True), Span(2, 6), np.array([4, 5]))
-    _, (sight,) = board.evaluate([changed])
-    redone, _ = board.redo(changed, sight, 1)
+    changed = CanvasView(memory, ids, Plan(np.array([2]), keep=True), Span(2, 6), np.array([4, 5]))
+    _, (output,) = evaluator.evaluate([changed])
+    redone, _ = evaluator.redo(changed, output, 1)
     assert not torch.allclose(redone[0], again[1], atol=1e-4)
 
 
-def reading(rows: list[int], attention: list[list[float]]) -> Reading:
+def observed(rows: list[int], attention: list[list[float]]) -> Observation:
     """One layer, one head, over slots 0 … S − 1."""
     seen = torch.tensor(attention)
-    return Reading(np.array(rows), np.arange(seen.shape[1]), {}, {(0, 0): seen, (1, 0): seen})
+    return Observation(np.array(rows), np.arange(seen.shape[1]), {(0, 0): seen, (1, 0): seen})
 
 
 def test_drift_is_that_of_the_token_watched_before() -> None:
     """Two tokens swap ranks: the cosine is of the same token then and now, not of the new favourite."""
-    session = ElasticRefreshing(Elastic(0.9), 2, 1)
+    session = ElasticState(Elastic(0.9), 2, 1)
     canvas = blank(5, 9)
     canvas.ids[:2], canvas.filled[:2] = 0, 0
     masks = np.array([2, 3, 4])
     session.plan(canvas, Span(2, 5), masks)
-    session.read(canvas, reading([2, 3, 4], [[0.6, 0.1, 0, 0, 0], [0.5, 0.2, 0, 0, 0], [0.1, 0.2, 0, 0, 0]]))
+    session.read(canvas, observed([2, 3, 4], [[0.6, 0.1, 0, 0, 0], [0.5, 0.2, 0, 0, 0], [0.1, 0.2, 0, 0, 0]]))
     assert session.watches[0].position == 0
     session.plan(canvas, Span(2, 5), masks)
-    swapped = reading([2, 3, 4], [[0.1, 0.6, 0, 0, 0], [0.2, 0.5, 0, 0, 0], [0.6, 0.1, 0, 0, 0]])
+    swapped = observed([2, 3, 4], [[0.1, 0.6, 0, 0, 0], [0.2, 0.5, 0, 0, 0], [0.6, 0.1, 0, 0, 0]])
     then, now = np.array([0.6, 0.5, 0.1]), np.array([0.1, 0.2, 0.6])
     cosine = then @ now / np.linalg.norm(then) / np.linalg.norm(now)
     assert session._drift(0, session.watches[0], swapped) == pytest.approx(cosine)
@@ -112,18 +114,18 @@ def test_drift_is_that_of_the_token_watched_before() -> None:
 
 
 def test_only_rows_of_both_steps_are_compared_and_masks_are_not_watched() -> None:
-    session = ElasticRefreshing(Elastic(0.9), 2, 1)
+    session = ElasticState(Elastic(0.9), 2, 1)
     canvas = blank(5, 9)
     canvas.ids[:2], canvas.filled[:2] = 0, 0
     session.plan(canvas, Span(2, 5), np.array([2, 3]))
-    session.read(canvas, reading([2, 3], [[0.3, 0.1, 0.9, 0, 0], [0.4, 0.1, 0.9, 0, 0]]))
+    session.read(canvas, observed([2, 3], [[0.3, 0.1, 0.9, 0, 0], [0.4, 0.1, 0.9, 0, 0]]))
     assert session.watches[0].position == 0
     session.plan(canvas, Span(2, 5), np.array([3, 4]))
-    assert session.redo(canvas, reading([4, 3], [[0.0, 0.1, 0, 0, 0], [0.9, 0.1, 0, 0, 0]])) is None
+    assert session.redo(canvas, observed([4, 3], [[0.0, 0.1, 0, 0, 0], [0.9, 0.1, 0, 0, 0]])) is None
     session.plan(canvas, Span(2, 5), np.array([4]))
-    assert session.redo(canvas, reading([4], [[0.4, 0.1, 0, 0, 0]])) == 1  # nothing to compare with
+    assert session.redo(canvas, observed([4], [[0.4, 0.1, 0, 0, 0]])) == 1  # nothing to compare with
     session.watches = [None, Watch(0, np.array([4]), torch.tensor([0.4]))]
-    assert session.redo(canvas, reading([3], [[0.4, 0.1, 0, 0, 0]])) is None  # nothing is above the last layer
+    assert session.redo(canvas, observed([3], [[0.4, 0.1, 0, 0, 0]])) is None  # nothing is above the last layer
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ import torch
 from diffuse.canvases import GREEDY, answer, context
 from laws.test_diffusion import WORLDS, fits, loop_of, named, short
 from stretto import method
-from stretto.diffuse.contract import Canvas, Hindsight, Recalling, Span
-from stretto.diffuse.proposal import Proposal
+from stretto.diffuse.adjustments.contract import Adjustment, AdjustmentState
+from stretto.diffuse.canvas import Canvas, Span
+from stretto.diffuse.orders.abilities import Rechecking
+from stretto.diffuse.prediction import Prediction
 from stretto.diffuse.refresh.block_cache import BlockCache
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable
@@ -25,38 +27,38 @@ BACK = ["weld(0.5,reach=2,below=1.0)", "weld(0.3,reach=1,below=1.0)"]
 
 
 @dataclass(frozen=True, slots=True)
-class Witness(Hindsight):
-    """Compares what is proposed with what the table says of the whole canvas."""
+class Witness(Adjustment):
+    """Compares what is predicted with what the table says of the whole canvas."""
 
     model: MaskedTable
     seen: list[Span]
 
     name: ClassVar[str] = "witness"
 
-    def open(self, canvas: Canvas, context: Any) -> Recalling:
-        return Witnessing(self)
+    def open(self, canvas: Canvas, context: Any) -> AdjustmentState:
+        return WitnessState(self)
 
 
-class Witnessing(Recalling):
+class WitnessState(AdjustmentState):
     def __init__(self, witness: Witness) -> None:
         self.witness = witness
 
-    def fork(self) -> Witnessing:
+    def fork(self) -> WitnessState:
         return self
 
-    def reconsider(self, canvas: Canvas, proposal: Proposal, window: Span) -> Proposal:
+    def adjust(self, canvas: Canvas, prediction: Prediction, window: Span) -> Prediction:
         masking = canvas.masking
         expected = []
-        for position in proposal.positions.tolist():
+        for position in prediction.positions.tolist():
             source = masking.source(position)
             end = canvas.scope(Span(source, source + 1))
             canvas_there = dict(enumerate(canvas.ids[:end].tolist()))
             expected.append(self.witness.model.says(source + masking.shift, canvas_there))
         wanted = torch.tensor(expected, dtype=torch.float64)
         wanted[:, masking.mask] = -torch.inf
-        assert torch.equal(proposal.logits.double(), wanted), f"step {canvas.step}: it saw something else"
+        assert torch.equal(prediction.logits.double(), wanted), f"step {canvas.step}: it saw something else"
         self.witness.seen.append(window)
-        return proposal
+        return prediction
 
 
 @pytest.mark.parametrize("world", BLOCK_CAUSAL)
@@ -66,10 +68,12 @@ def test_what_is_read_is_the_canvas(order: str, world: str) -> None:
     model = WORLDS[world]
     for refresh, stop in itertools.product(("recompute", "block-cache"), ("fill", "early-rejection")):
         text = f"{order}+{refresh}+{stop}"
-        if not fits(text, model) or method.parse(order).order.doubting:  # those speak of other canvases too
+        if not fits(text, model) or isinstance(
+            method.parse(order).order, Rechecking
+        ):  # those speak of other canvases too
             continue
         seen: list[Span] = []
-        loop, _ = loop_of(replace(method.parse(text), hindsight=Witness(model, seen)), model, temperature=0.8, seed=5)
+        loop, _ = loop_of(replace(method.parse(text), adjustment=Witness(model, seen)), model, temperature=0.8, seed=5)
         while loop.rows:
             loop.step()
         assert seen
@@ -84,7 +88,7 @@ def test_a_window_that_moves_back_leaves_nothing_behind(order: str, world: str) 
         settings = {"max_new_tokens": 15, "end_tokens": (), "temperature": 0.9, "seed": seed}
         seen: list[Span] = []
         for refresh in ("recompute", "block-cache"):
-            witnessed = replace(method.parse(f"{order}+{refresh}"), hindsight=Witness(model, seen))
+            witnessed = replace(method.parse(f"{order}+{refresh}"), adjustment=Witness(model, seen))
             answer(model, [0, 2, 3], witnessed, **settings)
         back += sum(later.start < earlier.start for earlier, later in itertools.pairwise(seen))
     assert back > 6, "no window moved back"  # beside one between two answers

@@ -1,4 +1,4 @@
-"""Prefilling: what it costs, and that it is everything computed anew with a prompt that does not see its answer."""
+"""PrefillState: what it costs, and that it is everything computed anew with a prompt that does not see its answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from diffuse.canvases import answer
 from models.masked_checkpoints import save
 from stretto import method
-from stretto.diffuse.contract import Plan, Refresh, Refreshing
+from stretto.diffuse.refresh.contract import Plan, Refresh, RefreshState
 from stretto.errors import Unsupported
 from stretto.models.load import load
 from stretto.models.masked import Masking
@@ -27,11 +27,11 @@ class Blind(Refresh):
 
     name: ClassVar[str] = "blind"
 
-    def open(self, canvas: Any, context: Any) -> Refreshing:
-        return BlindRefreshing()
+    def open(self, canvas: Any, context: Any) -> RefreshState:
+        return BlindState()
 
 
-class BlindRefreshing(Refreshing):
+class BlindState(RefreshState):
     def plan(self, canvas: Any, window: Any, wanted: Any) -> Plan:
         return Plan(np.arange(len(canvas)), blind=canvas.prompt)
 

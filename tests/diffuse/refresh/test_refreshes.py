@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from diffuse.canvases import answer, blank, context
-from stretto.diffuse.board import Board
-from stretto.diffuse.contract import Canvas, Delta, Span
+from stretto.diffuse.canvas import Canvas, Delta, Span
+from stretto.diffuse.evaluator import CanvasEvaluator
 from stretto.diffuse.refresh.block_cache import BlockCache
 from stretto.diffuse.refresh.dual import DualCache
 from stretto.diffuse.refresh.prefix import PrefixCache
@@ -33,14 +33,14 @@ def test_the_reference_counts(refresh: str, tokens: int) -> None:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The positions that each evaluation of one row computes, ascending."""
     seen: list[list[int]] = []
-    real = Board.evaluate
+    real = CanvasEvaluator.evaluate
 
     def evaluate(self, views):
-        logits, sights = real(self, views)
-        seen.extend(sorted(sight.reading.rows.tolist()) for sight in sights)
-        return logits, sights
+        logits, outputs = real(self, views)
+        seen.extend(sorted(output.seen.rows.tolist()) for output in outputs)
+        return logits, outputs
 
-    monkeypatch.setattr(Board, "evaluate", evaluate)
+    monkeypatch.setattr(CanvasEvaluator, "evaluate", evaluate)
     return seen
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from diffuse.canvases import GREEDY, answer, blank, context, propose
-from stretto.diffuse.contract import Canvas, Span
-from stretto.diffuse.proposal import Proposal, Proposals
+from diffuse.canvases import GREEDY, answer, blank, context, predict
+from stretto.diffuse.canvas import Canvas, Span
+from stretto.diffuse.prediction import Prediction, StepPredictions
 from stretto.diffuse.stops.cut import Cut
 from stretto.diffuse.stops.early_rejection import EarlyRejection
 from stretto.diffuse.stops.prophet import Prophet
@@ -55,8 +55,8 @@ def test_the_published_cases() -> None:
         canvas = blank(100, 2)
         canvas.step = step
         session.looks(canvas, window)
-        proposal = propose(canvas, [[1.0, math.exp(-gap), 0.0]] * 100)
-        assert (session.ended(canvas, proposal) is not None) is stops
+        prediction = predict(canvas, [[1.0, math.exp(-gap), 0.0]] * 100)
+        assert (session.ended(canvas, prediction) is not None) is stops
 
 
 def test_the_gap_is_the_mean_of_the_region_on_logits() -> None:
@@ -69,8 +69,8 @@ def test_the_gap_is_the_mean_of_the_region_on_logits() -> None:
             canvas.ids[0], canvas.filled[0], canvas.step = 1, 0, step
             session = Prophet(steps=100).open(blank(2, 2), context(TABLE))
             assert session.looks(canvas, Span(0, 2)).tolist() == [0, 1]
-            proposal = Proposal(Proposals(rows + shift, pipeline, None), np.arange(2), np.arange(2))
-            ending = session.ended(canvas, proposal)
+            prediction = Prediction(StepPredictions(rows + shift, pipeline, None), np.arange(2), np.arange(2))
+            ending = session.ended(canvas, prediction)
             assert (ending is not None) is stops and (ending is None or ending.commit == {1: 0})
 
 
@@ -223,12 +223,12 @@ def test_the_published_factors() -> None:
 def test_only_the_confidence_of_end_tokens_changes() -> None:
     canvas = Canvas(np.full(3, MASK), Masking(MASK), 3, Rule(GREEDY), frozenset([END]))
     session = EarlyRejection(steps=3).open(canvas, context(TABLE))
-    proposal = propose(canvas, [[0.1, 0.8, 0.05, 0.05, 0], [0.6, 0.2, 0.1, 0.1, 0], [0.1, 0.7, 0.1, 0.1, 0]])
-    weighed = session.weigh(canvas, proposal)
+    prediction = predict(canvas, [[0.1, 0.8, 0.05, 0.05, 0], [0.6, 0.2, 0.1, 0.1, 0], [0.1, 0.7, 0.1, 0.1, 0]])
+    weighed = session.adjust(canvas, prediction, Span(0, len(canvas)))
     assert weighed.confidence("raw") == pytest.approx([0.32, 0.6, 0.28])
     assert weighed.at(np.array([1, 2])).confidence("raw") == pytest.approx([0.6, 0.28])
-    assert weighed.tokens.tolist() == proposal.tokens.tolist() == [1, 0, 1]
-    before, after = proposal.confidence("entropy"), weighed.confidence("entropy")
+    assert weighed.tokens.tolist() == prediction.tokens.tolist() == [1, 0, 1]
+    before, after = prediction.confidence("entropy"), weighed.confidence("entropy")
     assert after[1] == before[1] and after[0] == pytest.approx(before[0] / 0.4) and after[0] < before[0] < 0
 
 
@@ -237,11 +237,11 @@ def test_the_factor_follows_the_steps_of_the_decode_and_not_of_the_block() -> No
     canvas = Canvas(np.full(4, MASK), Masking(MASK), 4, Rule(GREEDY), frozenset([END]))
     session = EarlyRejection(steps=5).open(canvas, context(TABLE))
     session.begin_window(canvas, Span(0, 2))
-    proposal = propose(canvas, [[0.1, 0.8, 0.05, 0.05, 0]] * 4)
-    assert session.weigh(canvas, proposal).confidence("raw") == pytest.approx([0.32] * 4)
+    prediction = predict(canvas, [[0.1, 0.8, 0.05, 0.05, 0]] * 4)
+    assert session.adjust(canvas, prediction, Span(0, len(canvas))).confidence("raw") == pytest.approx([0.32] * 4)
     canvas.step, canvas.window_step = 3, 0
     session.begin_window(canvas, Span(2, 4))
-    assert session.weigh(canvas, proposal).confidence("raw") == pytest.approx([0.68] * 4)
+    assert session.adjust(canvas, prediction, Span(0, len(canvas))).confidence("raw") == pytest.approx([0.68] * 4)
 
 
 def test_end_tokens_come_late() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from diffuse.canvases import answer
-from stretto.diffuse.contract import Delta, Stop, Stopping
+from stretto.diffuse.canvas import Delta
+from stretto.diffuse.stops.contract import Stop, StopState
 from stretto.method import parse
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable
@@ -52,23 +53,23 @@ def test_an_end_token_in_the_prompt_does_not_count() -> None:
 
 @dataclass(frozen=True, slots=True)
 class AllIn(Stop):
-    """After two steps everything that is open is filled as proposed, the far blocks too."""
+    """After two steps everything that is open is filled as predicted, the far blocks too."""
 
     name: ClassVar[str] = "all-in"
 
     def open(self, canvas, context):
-        return AllInStopping()
+        return AllInState()
 
 
-class AllInStopping(Stopping):
+class AllInState(StopState):
     def looks(self, canvas, window):
         return np.flatnonzero(canvas.open)
 
-    def ended(self, canvas, proposal):
+    def ended(self, canvas, prediction):
         if canvas.step < 1:
             return None
-        left = np.flatnonzero(canvas.open[proposal.positions])
-        return Delta.of(proposal, left)
+        left = np.flatnonzero(canvas.open[prediction.positions])
+        return Delta.of(prediction, left)
 
 
 @pytest.mark.parametrize("refresh", ["recompute", "dual-cache", "prefix-cache"])

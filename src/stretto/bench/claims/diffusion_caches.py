@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ... import method as methods
-from ...diffuse.loop import Diffuse
+from ...diffuse.method import Diffuse
 from ...gym import questions
 from ...models.masked import Masking
 from ...models.table import MaskedTable

@@ -10,9 +10,10 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import Blocking, Blocks, Canvas, Span, none
+from ..canvas import Canvas, Span, none
 from ..growing import reach
-from ..proposal import Positions, Proposal
+from ..prediction import Positions, Prediction
+from .contract import Blocks, BlocksState
 
 ENTRY = Entry(
     name="adablock",
@@ -33,7 +34,7 @@ ENTRY = Entry(
 class Adaptive(Blocks):
     """The forward that opens a block also says where it ends; the block's first positions are filled from it.
 
-    Among the next positions, a share of the answer's length, the surest proposed delimiter ends the block if it is
+    Among the next positions, a share of the answer's length, the surest predicted delimiter ends the block if it is
     sure enough, an end token before it too; else it has its usual size. Tokenizers join line ends with what stands
     beside them, so delimiters are a set: if none are given, all tokens whose text holds a line end, and without a
     tokenizer none but end tokens. With `least` above 1 blocks are of one size.
@@ -53,11 +54,11 @@ class Adaptive(Blocks):
                 hint="1 or more positions, a share up to 1, confidence 0 or more",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Blocking:
-        return AdaptiveBlocking(self, np.array(self.delimiters or _line_ends(context), np.int64))
+    def open(self, canvas: Canvas, context: Context) -> BlocksState:
+        return AdaptiveState(self, np.array(self.delimiters or _line_ends(context), np.int64))
 
 
-class AdaptiveBlocking(Blocking):
+class AdaptiveState(BlocksState):
     """Remembers its block, and whether it is still to be settled."""
 
     def __init__(self, settings: Adaptive, delimiters: Positions) -> None:
@@ -80,9 +81,9 @@ class AdaptiveBlocking(Blocking):
     def looks(self, canvas: Canvas, window: Span) -> Positions:
         return canvas.masks(window) if self.fresh else none()
 
-    def settle(self, canvas: Canvas, window: Span, proposal: Proposal) -> Span:
+    def settle(self, canvas: Canvas, window: Span, prediction: Prediction) -> Span:
         if self.fresh:
-            end = self._end(canvas, window, proposal)
+            end = self._end(canvas, window, prediction)
             self.block, self.fresh = Span(window.start, min(end, window.end)), False
         return self.block
 
@@ -90,10 +91,10 @@ class AdaptiveBlocking(Blocking):
         """How far delimiters are looked for."""
         return max(1, int(self.settings.share * (canvas.limit - canvas.prompt)))
 
-    def _end(self, canvas: Canvas, window: Span, proposal: Proposal) -> int:
-        near = proposal.positions < window.start + self._ahead(canvas)
-        tokens, places = proposal.tokens, proposal.positions
-        sure = np.where(near, proposal.confidence("raw"), -1.0)
+    def _end(self, canvas: Canvas, window: Span, prediction: Prediction) -> int:
+        near = prediction.positions < window.start + self._ahead(canvas)
+        tokens, places = prediction.tokens, prediction.positions
+        sure = np.where(near, prediction.confidence("raw"), -1.0)
         bound = np.where(np.isin(tokens, self.delimiters), sure, -1.0)
         last = np.isin(tokens, list(canvas.ends)) & (sure >= self.settings.least)
         best = int(bound.argmax())

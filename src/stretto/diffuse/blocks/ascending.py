@@ -7,8 +7,10 @@ from typing import ClassVar
 
 from ...context import Context
 from ...errors import InvalidRequest, Unsupported
-from ..contract import Blocking, Blocks, Canvas, Span, World
-from ..schedule import ascending
+from ..canvas import Canvas, Span
+from ..contract import World
+from ..quotas import ascending
+from .contract import Blocks, BlocksState
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,11 @@ class AscendingBlocks(Blocks):
                 hint="use blocks() for the model's own",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Blocking:
-        return AscendingBlocking(self.count)
+    def open(self, canvas: Canvas, context: Context) -> BlocksState:
+        return AscendingState(self.count)
 
 
-class AscendingBlocking(Blocking):
+class AscendingState(BlocksState):
     """Remembers where its blocks end."""
 
     def __init__(self, count: int) -> None:

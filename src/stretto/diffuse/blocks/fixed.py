@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from ...context import Context
 from ...errors import InvalidRequest, Unsupported
-from ..contract import Blocking, Blocks, Canvas, Span, World
+from ..canvas import Canvas, Span
+from ..contract import World
+from .contract import Blocks, BlocksState
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,11 @@ class Fixed(Blocks):
                 hint=f"use a size that divides {block}, or blocks() for the model's own",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Blocking:
-        return FixedBlocking(self.size)
+    def open(self, canvas: Canvas, context: Context) -> BlocksState:
+        return FixedState(self.size)
 
 
-class FixedBlocking(Blocking):
+class FixedState(BlocksState):
     """Works in the block of the first mask."""
 
     def __init__(self, size: int) -> None:

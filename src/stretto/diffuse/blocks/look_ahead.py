@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from ...context import Context
 from ...errors import InvalidRequest, Unsupported
-from ..contract import Blocking, Blocks, Canvas, Span, World
+from ..canvas import Canvas, Span
+from ..contract import World
+from .contract import Blocks, BlocksState
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,11 @@ class LookAhead(Blocks):
                 f"{world.model.name} was trained on blocks that follow full ones", hint="use blocks() for its own"
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Blocking:
-        return LookAheadBlocking(self)
+    def open(self, canvas: Canvas, context: Context) -> BlocksState:
+        return LookAheadState(self)
 
 
-class LookAheadBlocking(Blocking):
+class LookAheadState(BlocksState):
     """Works from the block of the first mask on."""
 
     def __init__(self, settings: LookAhead) -> None:

@@ -7,8 +7,10 @@ from typing import ClassVar
 
 from ...context import Context
 from ...errors import InvalidRequest, Unsupported
-from ..contract import Blocking, Blocks, Canvas, Span, World
+from ..canvas import Canvas, Span
+from ..contract import World
 from ..growing import reach
+from .contract import Blocks, BlocksState
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +29,17 @@ class Sliding(Blocks):
             raise InvalidRequest(f"a window of {self.size} masks", hint="1 or more")
 
     def check(self, world: World) -> None:
-        if not world.order.slides:
+        if not world.order.stepwise:
             raise Unsupported(
                 f"{world.order.name!r} plans the steps of a window when it opens, and {self.name!r} moves it with each",
                 hint="use 'threshold' or 'factor', or blocks that stay until they are full",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Blocking:
-        return SlidingBlocking(self.size)
+    def open(self, canvas: Canvas, context: Context) -> BlocksState:
+        return SlidingState(self.size)
 
 
-class SlidingBlocking(Blocking):
+class SlidingState(BlocksState):
     """Remembers nothing."""
 
     slides: ClassVar[bool] = True

@@ -12,9 +12,11 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...values import Unbounded
+from ..canvas import Canvas, Span, none
 from ..chance import Use, uniform
-from ..contract import Blocking, Blocks, Canvas, Span, World, none
-from ..proposal import Floats, Positions, Proposal
+from ..contract import World
+from ..prediction import Floats, Positions, Prediction
+from .contract import Blocks, BlocksState
 
 ENTRY = Entry(
     name="dystruct",
@@ -66,11 +68,11 @@ class Structured(Blocks):
                 hint="use blocks() for the model's own",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Blocking:
-        return StructuredBlocking(self, context.target.vocabulary - 1)
+    def open(self, canvas: Canvas, context: Context) -> BlocksState:
+        return StructuredState(self, context.target.vocabulary - 1)
 
 
-class StructuredBlocking(Blocking):
+class StructuredState(BlocksState):
     """Remembers its blocks, and how stable each position looked."""
 
     def __init__(self, settings: Structured, vocabulary: int) -> None:
@@ -106,14 +108,14 @@ class StructuredBlocking(Blocking):
         """All that the canvas holds: what comes next is judged by it."""
         return np.flatnonzero(canvas.open)
 
-    def settle(self, canvas: Canvas, window: Span, proposal: Proposal) -> Span:
-        self._notice(canvas, proposal)
+    def settle(self, canvas: Canvas, window: Span, prediction: Prediction) -> Span:
+        self._notice(canvas, prediction)
         if self.fresh is None:
             return window
         span, self.fresh = self.fresh, None
         grown = not canvas.frozen[span.start :].any() and min(self.settings.sizes) > 0
         if grown:
-            span = Span(span.start, span.start + self._length(canvas, span, proposal))
+            span = Span(span.start, span.start + self._length(canvas, span, prediction))
             if span.end < len(canvas):
                 canvas.cut(span.end)
         self.blocks += self._cut(canvas, span)
@@ -121,7 +123,7 @@ class StructuredBlocking(Blocking):
         assert found is not None, "new masks, and no block that holds one"
         return found
 
-    def _notice(self, canvas: Canvas, proposal: Proposal) -> None:
+    def _notice(self, canvas: Canvas, prediction: Prediction) -> None:
         """Remember how stable each position looks."""
         more = len(canvas) - len(self.seen)
         if more > 0:
@@ -130,8 +132,8 @@ class StructuredBlocking(Blocking):
                 np.concatenate(pair) for pair in zip((self.entropy, self.seen, self.flips), pads, strict=True)
             )
             self.tokens = np.concatenate([self.tokens, np.full(more, -1)])
-        at, best = proposal.positions, proposal.best
-        self.entropy[at] = -proposal.confidence("raw-entropy") / self.scale
+        at, best = prediction.positions, prediction.best
+        self.entropy[at] = -prediction.confidence("raw-entropy") / self.scale
         self.flips[at] += (self.tokens[at] >= 0) & (self.tokens[at] != best)
         self.seen[at] += 1
         self.tokens[at] = best
@@ -142,10 +144,10 @@ class StructuredBlocking(Blocking):
         flips = np.divide(self.flips[part], changes, out=np.zeros(len(changes)), where=changes > 0)
         return np.where(changes > 0, (self.entropy[part] + flips) / 2, self.entropy[part])
 
-    def _length(self, canvas: Canvas, span: Span, proposal: Proposal) -> int:
+    def _length(self, canvas: Canvas, span: Span, prediction: Prediction) -> int:
         """How many of the new masks stay; what is left of the canvas bounds it."""
         calm = self._instability(span)
-        ends = proposal.logs[:, sorted(canvas.ends)].exp().sum(-1).double().cpu().numpy()
+        ends = prediction.logs[:, sorted(canvas.ends)].exp().sum(-1).double().cpu().numpy()
         going = np.cumsum(np.log1p(-ends.clip(max=1 - 1e-9)))
         sizes = sorted({min(size, span.end - span.start) for size in self.settings.sizes})
         return max(sizes, key=lambda size: math.log(size) - float(calm[:size].mean()) + float(going[size - 1]))

@@ -10,8 +10,10 @@ from ...constrain.languages import language
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
-from ..contract import Canvas, Constraint, World
-from ..grammatical import RETRIES, Completing, Grammatical
+from ..canvas import Canvas
+from ..contract import World
+from ..grammatical import RETRIES, CompletingState, GrammaticalState
+from .contract import CanvasConstraint
 
 ENTRY = Entry(
     name="cfg-diffusion",
@@ -30,7 +32,7 @@ GAPS = {gap.value: gap for gap in Gap}
 
 
 @dataclass(frozen=True, slots=True)
-class Grammar(Constraint):
+class Grammar(CanvasConstraint):
     """Tests each choice of the order for a sentence that the canvas and the grammar have in common.
 
     A token that fails is ruled out at its position, and the order asked again; after `retries` of that its positions
@@ -53,7 +55,7 @@ class Grammar(Constraint):
     def check(self, world: World) -> None:
         language(self.language)
 
-    def open(self, canvas: Canvas, context: Context) -> Grammatical:
-        return Completing(
+    def open(self, canvas: Canvas, context: Context) -> GrammaticalState:
+        return CompletingState(
             language(self.language), self.language, canvas, context, gap=GAPS[self.gap], retries=self.retries
         )

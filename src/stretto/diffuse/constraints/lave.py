@@ -15,10 +15,12 @@ from ...constrain.matcher import Matcher
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
+from ..canvas import Canvas, Delta, Span
 from ..chance import Use, uniform
-from ..contract import Canvas, Constraint, Delta, Span, World
-from ..grammatical import Grammatical
-from ..proposal import Floats, Proposal
+from ..contract import World
+from ..grammatical import GrammaticalState
+from ..prediction import Floats, Prediction
+from .contract import CanvasConstraint
 
 ENTRY = Entry(
     name="lave",
@@ -38,8 +40,8 @@ MOST = 20_000  # columns of the parser that a row keeps; beyond, it reads anew
 
 
 @dataclass(frozen=True, slots=True)
-class Lave(Constraint):
-    """The holes before the last known token are filled with the step's own proposals, the likeliest and some drawn.
+class Lave(CanvasConstraint):
+    """The holes before the last known token are filled with the step's own predictions, the likeliest and some drawn.
 
     An accepted step has a filling that the parser read: it begins a sentence, with an end token it is one. An end
     token is refused where known text follows. Beyond the published method, the positions that are left must suffice
@@ -65,11 +67,11 @@ class Lave(Constraint):
     def check(self, world: World) -> None:
         language(self.language)
 
-    def open(self, canvas: Canvas, context: Context) -> Grammatical:
-        return LaveSession(self, canvas, context)
+    def open(self, canvas: Canvas, context: Context) -> GrammaticalState:
+        return LaveState(self, canvas, context)
 
 
-class LaveSession(Grammatical):
+class LaveState(GrammaticalState):
     """Remembers the last filling that was read."""
 
     def __init__(self, settings: Lave, canvas: Canvas, context: Context) -> None:
@@ -80,9 +82,9 @@ class LaveSession(Grammatical):
         self.matcher = Matcher(self.completion.language)  # it has read nothing, and knows what it has read before
 
     def admit(
-        self, canvas: Canvas, proposal: Proposal, window: Span, choose: Callable[[Proposal], Delta]
-    ) -> tuple[Proposal, Delta]:
-        holes = self._choices(proposal)
+        self, canvas: Canvas, prediction: Prediction, window: Span, choose: Callable[[Prediction], Delta]
+    ) -> tuple[Prediction, Delta]:
+        holes = self._choices(prediction)
         draws = uniform(canvas.rule, canvas.masks(Span(canvas.prompt, len(canvas))), canvas.step, Use.OTHER)
         read: dict[tuple[int, ...], list[int] | None] = {}
 
@@ -92,26 +94,26 @@ class LaveSession(Grammatical):
                 read[key] = self._read(text, canvas.prompt, holes, draws)
             return read[key] is not None
 
-        chosen, delta, held = self.choose(canvas, proposal, choose, holds)
+        chosen, delta, held = self.choose(canvas, prediction, choose, holds)
         if held:
             self.filling = read.get(tuple(self.text(canvas, delta))) or self.filling
             return chosen, delta
-        return chosen, self._recover(canvas, proposal, window, len(delta.commit))
+        return chosen, self._recover(canvas, prediction, window, len(delta.commit))
 
-    def _recover(self, canvas: Canvas, proposal: Proposal, window: Span, count: int) -> Delta:
+    def _recover(self, canvas: Canvas, prediction: Prediction, window: Span, count: int) -> Delta:
         """As many of the first open positions: from the last filling as far as it goes, and then what is allowed."""
-        first = [int(at) for at in canvas.masks(window) if at in proposal.positions][: max(1, count)]
+        first = [int(at) for at in canvas.masks(window) if at in prediction.positions][: max(1, count)]
         known = {at: self.filling[at - canvas.prompt] for at in first if at - canvas.prompt < len(self.filling)}
         opened = canvas.masks(Span(canvas.prompt, canvas.prompt + min(len(self.filling), len(canvas) - canvas.prompt)))
         settled = {int(at): self.filling[at - canvas.prompt] for at in opened}
-        rest = self.mend(canvas, proposal, [at for at in first if at not in known], settled)
+        rest = self.mend(canvas, prediction, [at for at in first if at not in known], settled)
         return Delta({**known, **rest.commit})
 
-    def _choices(self, proposal: Proposal) -> dict[int, Choices]:
+    def _choices(self, prediction: Prediction) -> dict[int, Choices]:
         """The likeliest tokens of each position that was computed."""
-        steered = proposal.steered.log_softmax(-1)
+        steered = prediction.steered.log_softmax(-1)
         best = steered.topk(min(self.settings.top, steered.shape[-1]), dim=-1)
-        lines = zip(proposal.positions.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+        lines = zip(prediction.positions.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
         return {at: [(t, p) for t, p in zip(ids, logs, strict=True) if p > -np.inf] for at, ids, logs in lines}
 
     def _read(self, text: list[int], prompt: int, holes: dict[int, Choices], draws: Floats) -> list[int] | None:
@@ -124,7 +126,7 @@ class LaveSession(Grammatical):
         size = end if end < len(text) else last + 1
         part = text[:size]
         opened = [holes.get(prompt + at) for at, token in enumerate(part) if token == HOLE]
-        if any(each is None for each in opened):  # not proposed for in this step: what was read before may still do
+        if any(each is None for each in opened):  # not predicted for in this step: what was read before may still do
             tried: Iterator[tuple[int, ...]] = iter(())
         else:
             tried = self._fillings([each for each in opened if each is not None], draws)

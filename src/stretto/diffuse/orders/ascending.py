@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from ...context import Context
 from ...errors import InvalidRequest, closest
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import CONFIDENCES, Proposal, surest
-from ..schedule import ascending
+from ..canvas import Canvas, Delta, Span
+from ..prediction import CONFIDENCES, Prediction, surest
+from ..quotas import ascending
+from .contract import Order, OrderState
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,10 @@ class Ascending(Order):
     """
 
     growth: int = 2  # ≥ 1
-    by: str = "raw"  # a measure of confidence, see `proposal.Confidence`
+    by: str = "raw"  # a measure of confidence, see `prediction.Confidence`
 
     name: ClassVar[str] = "ascending"
-    slides: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.growth < 1:
@@ -32,20 +33,20 @@ class Ascending(Order):
         if self.by not in CONFIDENCES:
             raise InvalidRequest(f"{self.by!r} is no measure of confidence", hint=closest(self.by, CONFIDENCES))
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return AscendingOrdering(self, canvas.total)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return AscendingState(self, canvas.total)
 
 
-class AscendingOrdering(Ordering):
+class AscendingState(OrderState):
     """Remembers the sizes of all steps."""
 
     def __init__(self, settings: Ascending, total: int) -> None:
         self.by = settings.by
         self.sizes = ascending(max(1, total), settings.growth)
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
         last = len(self.sizes) - 1
-        count = self.sizes[canvas.step] if canvas.step < last else len(proposal.positions)
+        count = self.sizes[canvas.step] if canvas.step < last else len(prediction.positions)
         if self.sizes[last] == 1:  # nothing grows
             count = 1
-        return Delta.of(proposal, surest(proposal.confidence(self.by), count))
+        return Delta.of(prediction, surest(prediction.confidence(self.by), count))

@@ -12,9 +12,10 @@ import torch
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Proposal, surest
-from ..schedule import require_steps, steps_of, transfers
+from ..canvas import Canvas, Delta, Span
+from ..prediction import Prediction, surest
+from ..quotas import require_steps, steps_of, transfers
+from .contract import Order, OrderState
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +49,7 @@ ENTRIES = (
     ),
 )
 
-MEASURES = {"probability": "raw", "entropy": "raw-entropy"}  # -> `proposal.Confidence`
+MEASURES = {"probability": "raw", "entropy": "raw-entropy"}  # -> `prediction.Confidence`
 LATE = 0.1  # share of masks from which on the staged history is short again
 
 
@@ -69,7 +70,7 @@ class Coherent(Order):
     history: int = 2  # steps, this one among them, ≥ 1
     most: int = 4  # positions noted in a step, ≥ 1
     adaptive: bool = True  # fills all that the last steps agree on; else as many as a fixed schedule says
-    by: Literal["probability", "entropy"] = "probability"  # how sure a position is; probability of the token proposed
+    by: Literal["probability", "entropy"] = "probability"  # how sure a position is; probability of the token predicted
     steps: int = 0  # of the fixed schedule, for the whole canvas, ≥ 1; 0: one for each position
     staged: bool = False  # the history grows over the steps, as in the published code
     warmup: int = 5  # steps, ≥ 0; where it is staged
@@ -86,8 +87,8 @@ class Coherent(Order):
         if self.by not in MEASURES:
             raise InvalidRequest(f"{self.by!r} is no measure here", hint=closest(self.by, MEASURES))
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return CoherentOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return CoherentState(self)
 
 
 class Note(NamedTuple):
@@ -98,7 +99,7 @@ class Note(NamedTuple):
     probabilities: Tensor  # [most, V] float64
 
 
-class CoherentOrdering(Ordering):
+class CoherentState(OrderState):
     """Remembers the notes of the last steps in this window, the latest last."""
 
     def __init__(self, settings: Coherent) -> None:
@@ -115,36 +116,36 @@ class CoherentOrdering(Ordering):
         self.notes = []
         self.quota = transfers(len(canvas.masks(window)), steps_of(self.settings.steps, canvas, window))
 
-    def reconsider(self, canvas: Canvas, proposal: Proposal, window: Span) -> Proposal:
+    def adjust(self, canvas: Canvas, prediction: Prediction, window: Span) -> Prediction:
         """Notes this step's surest positions; what earlier steps noted as well is predicted by the mean."""
         history, most = self._reach(canvas)
-        surely = proposal.at(proposal.positions[surest(proposal.confidence(MEASURES[self.settings.by]), most)])
+        surely = prediction.at(prediction.positions[surest(prediction.confidence(MEASURES[self.settings.by]), most)])
         tokens = dict(zip(surely.positions.tolist(), surely.best.tolist(), strict=True))
         rows = {position: row for row, position in enumerate(tokens)}
         self.notes = [*self.notes, Note(tokens, rows, surely.logs.double().exp())][-history:]
-        return self._averaged(proposal)
+        return self._averaged(prediction)
 
-    def _averaged(self, proposal: Proposal) -> Proposal:
+    def _averaged(self, prediction: Prediction) -> Prediction:
         """With the mean of the noted distributions where an earlier step noted a position."""
         logits: Tensor | None = None
-        for line, position in enumerate(proposal.positions.tolist()):
+        for line, position in enumerate(prediction.positions.tolist()):
             noted = [note.probabilities[note.rows[position]] for note in self.notes[:-1] if position in note.rows]
             if not noted:
                 continue
             if logits is None:
-                logits = proposal.logs.clone()
+                logits = prediction.logs.clone()
                 now = logits.double().exp()
             logits[line] = torch.stack([*noted, now[line]]).mean(0).log().to(logits.dtype)
-        return proposal if logits is None else proposal.under(logits)
+        return prediction if logits is None else prediction.under(logits)
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
         if self.settings.adaptive:
-            agreed = np.flatnonzero(np.isin(proposal.positions, self._agreed(canvas)))
+            agreed = np.flatnonzero(np.isin(prediction.positions, self._agreed(canvas)))
             if len(agreed):
-                return Delta.of(proposal, agreed)
-        strange = ~np.isin(proposal.positions, [position for note in self.notes for position in note.tokens])
-        ranked = np.lexsort((-proposal.confidence(MEASURES[self.settings.by]), strange))
-        return Delta.of(proposal, ranked[: self.quota[0 if self.settings.adaptive else canvas.window_step]])
+                return Delta.of(prediction, agreed)
+        strange = ~np.isin(prediction.positions, [position for note in self.notes for position in note.tokens])
+        ranked = np.lexsort((-prediction.confidence(MEASURES[self.settings.by]), strange))
+        return Delta.of(prediction, ranked[: self.quota[0 if self.settings.adaptive else canvas.window_step]])
 
     def _agreed(self, canvas: Canvas) -> list[int]:
         """Positions that all steps of the history noted with one token; none before there are so many steps."""

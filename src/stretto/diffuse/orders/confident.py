@@ -10,10 +10,11 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
+from ..canvas import Canvas, Delta, Span
 from ..chance import Use, uniform
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Floats, Proposal, surest
-from ..schedule import require_steps, steps_of, times
+from ..prediction import Floats, Prediction, surest
+from ..quotas import require_steps, steps_of, times
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="dimple",
@@ -29,7 +30,7 @@ ENTRY = Entry(
     branch="non-autoregressive",
 )
 
-MEASURES = {  # how the positions of the grid are found -> `proposal.Confidence`, or none: by chance or place
+MEASURES = {  # how the positions of the grid are found -> `prediction.Confidence`, or none: by chance or place
     "probability": "tempered",
     "margin": "margin",
     "entropy": "entropy",
@@ -63,11 +64,11 @@ class Confident(Order):
         if self.by not in MEASURES:
             raise InvalidRequest(f"positions cannot be found by {self.by!r}", hint=closest(self.by, MEASURES))
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return ConfidentOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return ConfidentState(self)
 
 
-class ConfidentOrdering(Ordering):
+class ConfidentState(OrderState):
     """Remembers how many masks the window had, and its grid of times."""
 
     def __init__(self, settings: Confident) -> None:
@@ -79,17 +80,17 @@ class ConfidentOrdering(Ordering):
         self.masks = len(canvas.masks(window))
         self.times = times(steps_of(self.settings.steps, canvas, window))
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        confidence = proposal.confidence("tempered" if self.settings.tempered else "raw")
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        confidence = prediction.confidence("tempered" if self.settings.tempered else "raw")
         sure = np.flatnonzero(confidence > self.settings.least)
         if len(sure):
-            return Delta.of(proposal, sure)
-        count, share = self._due(len(proposal.positions))
+            return Delta.of(prediction, sure)
+        count, share = self._due(len(prediction.positions))
         if self.settings.by == "origin":
-            coins = self._coins(canvas, proposal, Use.COIN)
+            coins = self._coins(canvas, prediction, Use.COIN)
             thrown = np.flatnonzero(coins > 1 - share)
-            return Delta.of(proposal, thrown if len(thrown) else surest(coins, 1))
-        return Delta.of(proposal, surest(self._rank(canvas, proposal), count))
+            return Delta.of(prediction, thrown if len(thrown) else surest(coins, 1))
+        return Delta.of(prediction, surest(self._rank(canvas, prediction), count))
 
     def _due(self, masks: int) -> tuple[int, float]:
         """How many of so many masks the grid lets go next, ≥ 1, and the share that this is."""
@@ -99,11 +100,13 @@ class ConfidentOrdering(Ordering):
                 return count, 1 - time / now
         return masks, 1.0
 
-    def _rank(self, canvas: Canvas, proposal: Proposal) -> Floats:
+    def _rank(self, canvas: Canvas, prediction: Prediction) -> Floats:
         by = self.settings.by
         if by == "autoregressive":
-            return -proposal.positions.astype(np.float64)
-        return self._coins(canvas, proposal, Use.RANK) if by == "origin-ratio" else proposal.confidence(MEASURES[by])
+            return -prediction.positions.astype(np.float64)
+        return (
+            self._coins(canvas, prediction, Use.RANK) if by == "origin-ratio" else prediction.confidence(MEASURES[by])
+        )
 
-    def _coins(self, canvas: Canvas, proposal: Proposal, use: Use) -> Floats:
-        return uniform(canvas.rule, proposal.positions, canvas.step, use)
+    def _coins(self, canvas: Canvas, prediction: Prediction, use: Use) -> Floats:
+        return uniform(canvas.rule, prediction.positions, canvas.step, use)

@@ -11,10 +11,11 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
+from ..canvas import Canvas, Delta, Span, none
 from ..chance import Use, gumbel
-from ..contract import Canvas, Delta, Order, Ordering, Span, none
-from ..proposal import Floats, Positions, Proposal, surest
-from ..schedule import require_steps, steps_of
+from ..prediction import Floats, Positions, Prediction, surest
+from ..quotas import require_steps, steps_of
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="discrete-diffusion-vla",
@@ -32,7 +33,7 @@ ENTRY = Entry(
     branch="non-autoregressive",
 )
 
-MEASURES = {"probability": "raw", "margin": "raw-margin"}  # -> `proposal.Confidence`
+MEASURES = {"probability": "raw", "margin": "raw-margin"}  # -> `prediction.Confidence`
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,11 @@ class EasyFirst(Order):
         if self.most < 0:
             raise InvalidRequest(f"{self.most} positions are opened in a step", hint="0 or more")
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return EasyFirstOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return EasyFirstState(self)
 
 
-class EasyFirstOrdering(Ordering):
+class EasyFirstState(OrderState):
     """Remembers the window's size and steps."""
 
     def __init__(self, settings: EasyFirst) -> None:
@@ -87,34 +88,34 @@ class EasyFirstOrdering(Ordering):
         masks = canvas.masks(window)
         return np.union1d(masks, canvas.written(window)) if self.settings.most else masks
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
         step = canvas.window_step + 1
-        masks = np.flatnonzero(canvas.open[proposal.positions])
+        masks = np.flatnonzero(canvas.open[prediction.positions])
         left = remaining(self.masks, step, self.steps)
         left = max(0, min(left, len(masks) - 1))  # less where a constraint has filled more than was chosen
-        back = self._doubtful(canvas, proposal, step, left)
-        score = self._score(canvas, proposal, step)[masks]
+        back = self._doubtful(canvas, prediction, step, left)
+        score = self._score(canvas, prediction, step)[masks]
         fill = masks[surest(score, len(masks) - left + len(back))]
-        return Delta(Delta.of(proposal, fill).commit, frozenset(proposal.positions[back].tolist()))
+        return Delta(Delta.of(prediction, fill).commit, frozenset(prediction.positions[back].tolist()))
 
-    def _score(self, canvas: Canvas, proposal: Proposal, step: int) -> Floats:
-        confidence = proposal.confidence(MEASURES[self.settings.by])
+    def _score(self, canvas: Canvas, prediction: Prediction, step: int) -> Floats:
+        confidence = prediction.confidence(MEASURES[self.settings.by])
         heat = self.settings.chance * max(0.0, 1 - step / self.steps)
         if not heat:
             return confidence
         with np.errstate(divide="ignore"):
             logs = np.log(confidence)
-        noisy: Floats = logs + heat * gumbel(canvas.rule, proposal.positions, canvas.step, Use.RANK)
+        noisy: Floats = logs + heat * gumbel(canvas.rule, prediction.positions, canvas.step, Use.RANK)
         return noisy
 
-    def _doubtful(self, canvas: Canvas, proposal: Proposal, step: int, left: int) -> Positions:
+    def _doubtful(self, canvas: Canvas, prediction: Prediction, step: int, left: int) -> Positions:
         """Indices of what is opened again: as many as may stay masked after this step, at most."""
         settings = self.settings
-        written = np.flatnonzero(~canvas.open[proposal.positions])
+        written = np.flatnonzero(~canvas.open[prediction.positions])
         if not settings.most or not len(written):
             return none()
-        at = proposal.positions[written]
-        now = proposal.probability(canvas.ids[proposal.positions])[written]
+        at = prediction.positions[written]
+        now = prediction.probability(canvas.ids[prediction.positions])[written]
         fallen = canvas.sure[at] - now
         doubtful = np.flatnonzero((now < settings.floor * step / self.steps) | (fallen > settings.drop))
         return written[doubtful[surest(-now[doubtful], min(settings.most, left))]]

@@ -10,8 +10,9 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import CONFIDENCES, Proposal, surest
+from ..canvas import Canvas, Delta, Span
+from ..prediction import CONFIDENCES, Prediction, surest
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="eb-sampler",
@@ -39,7 +40,7 @@ class EntropyBound(Order):
     by: str = "raw-entropy"  # in which order positions are considered: a measure of confidence
 
     name: ClassVar[str] = "entropy-bound"
-    slides: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.bound >= 0:
@@ -47,19 +48,19 @@ class EntropyBound(Order):
         if self.by not in CONFIDENCES:
             raise InvalidRequest(f"positions cannot be ordered by {self.by!r}", hint=closest(self.by, CONFIDENCES))
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return EntropyBoundOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return EntropyBoundState(self)
 
 
-class EntropyBoundOrdering(Ordering):
+class EntropyBoundState(OrderState):
     """Remembers nothing."""
 
     def __init__(self, settings: EntropyBound) -> None:
         self.settings = settings
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        confidence = proposal.confidence(self.settings.by)
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        confidence = prediction.confidence(self.settings.by)
         order = surest(confidence, len(confidence))
-        entropies = -proposal.confidence("raw-entropy")[order]
+        entropies = -prediction.confidence("raw-entropy")[order]
         cost = np.cumsum(entropies) - np.maximum.accumulate(entropies)  # rises along the order
-        return Delta.of(proposal, order[: max(1, int((cost <= self.settings.bound).sum()))])
+        return Delta.of(prediction, order[: max(1, int((cost <= self.settings.bound).sum()))])

@@ -13,8 +13,10 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Proposal, surest
+from ..canvas import Canvas, Delta, Span
+from ..prediction import Prediction, surest
+from .abilities import Branching
+from .contract import OrderState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,20 +36,20 @@ ENTRY = Entry(
     branch="non-autoregressive",
 )
 
-MEASURES = {"entropy": "raw-entropy", "margin": "raw-margin"}  # -> `proposal.Confidence`
+MEASURES = {"entropy": "raw-entropy", "margin": "raw-margin"}  # -> `prediction.Confidence`
 
 
 @dataclass(frozen=True, slots=True)
-class Explore(Order):
+class Explore(Branching):
     """Fills what is of confidence `least`, and the `positions` least sure ones of the block that is to be full first.
 
     A round resolves at most as much as it fills is uncertain, so rounds that fill nothing but certainties are many.
-    Ahead of the block nothing is filled behind a possible end of the text, and what proposes an end token is never
+    Ahead of the block nothing is filled behind a possible end of the text, and what predicts an end token is never
     explored. Without exploring it is the threshold order. Each explored position counts for itself: several that
     depend on each other are better not filled together.
 
-    With `branches` above 1 the explored position has the proposed token and the likeliest others, each on a canvas of
-    its own in the next evaluation; the one on which most positions are sure is kept, of equals the proposed, then the
+    With `branches` above 1 the explored position has the predicted token and the likeliest others, each on a canvas of
+    its own in the next evaluation; the one on which most positions are sure is kept, of equals the predicted, then the
     likelier. That costs row-forwards and no rounds.
     """
 
@@ -57,7 +59,7 @@ class Explore(Order):
     branches: int = 1  # tokens tried at the explored position, ≥ 1; published 1 to 4
 
     name: ClassVar[str] = "explore"
-    slides: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.least >= 0:
@@ -75,61 +77,67 @@ class Explore(Order):
     def offers(self) -> bool:
         return self.branches > 1
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return ExploreOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return ExploreState(self)
+
+    def worth(self, canvas: Canvas, prediction: Prediction, window: Span) -> float:
+        """How many positions are sure."""
+        return float(_sure(self, canvas, prediction, window).sum())
 
 
-class ExploreOrdering(Ordering):
+class ExploreState(OrderState):
     """Remembers nothing."""
 
     def __init__(self, settings: Explore) -> None:
         self.settings = settings
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
         settings = self.settings
-        front, ending = self._front(canvas, proposal, window), self._ending(canvas, proposal)
-        taken = self._sure(canvas, proposal, window)
+        front, ending = _front(canvas, prediction, window), _ending(canvas, prediction)
+        taken = _sure(settings, canvas, prediction, window)
         open_ones = np.flatnonzero(front & ~taken & ~ending)
         others: dict[int, tuple[int, ...]] = {}
         if settings.positions and len(open_ones):
-            doubt = -proposal.confidence(MEASURES[settings.by])[open_ones]
+            doubt = -prediction.confidence(MEASURES[settings.by])[open_ones]
             explored = open_ones[surest(doubt, settings.positions)]
             taken[explored] = True
             if settings.branches > 1:
-                others = {int(proposal.positions[at]): self._others(canvas, proposal, at) for at in explored.tolist()}
+                others = {
+                    int(prediction.positions[at]): self._others(canvas, prediction, at) for at in explored.tolist()
+                }
         if not taken.any():
-            taken[surest(np.where(front, proposal.confidence("raw"), -np.inf), 1)] = True
-        return replace(Delta.of(proposal, np.flatnonzero(taken)), others=others)
+            taken[surest(np.where(front, prediction.confidence("raw"), -np.inf), 1)] = True
+        return replace(Delta.of(prediction, np.flatnonzero(taken)), others=others)
 
-    def worth(self, canvas: Canvas, proposal: Proposal, window: Span) -> float:
-        """How many positions are sure."""
-        return float(self._sure(canvas, proposal, window).sum())
-
-    def _others(self, canvas: Canvas, proposal: Proposal, at: int) -> tuple[int, ...]:
-        """The likeliest tokens that may stand there beside the proposed one; no end token, as with that one."""
-        weights = proposal.at(proposal.positions[[at]]).steered[0]
-        shunned = {int(proposal.tokens[at]), *canvas.ends}
+    def _others(self, canvas: Canvas, prediction: Prediction, at: int) -> tuple[int, ...]:
+        """The likeliest tokens that may stand there beside the predicted one; no end token, as with that one."""
+        weights = prediction.at(prediction.positions[[at]]).steered[0]
+        shunned = {int(prediction.tokens[at]), *canvas.ends}
         best = weights.topk(min(len(weights), self.settings.branches - 1 + len(shunned)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         found = [token for token, weight in pairs if token not in shunned and weight > -np.inf]
         return tuple(found[: self.settings.branches - 1])
 
-    def _sure(self, canvas: Canvas, proposal: Proposal, window: Span) -> NDArray[np.bool_]:
-        """Where positions are filled whatever is explored [n]."""
-        front, ending = self._front(canvas, proposal, window), self._ending(canvas, proposal)
-        reachable = front | (proposal.positions <= self._end(canvas, proposal, window, ending))
-        return np.asarray((proposal.confidence("raw") >= self.settings.least) & reachable)
 
-    def _front(self, canvas: Canvas, proposal: Proposal, window: Span) -> NDArray[np.bool_]:
-        """Which positions stand in the block that is to be full first [n]."""
-        return np.asarray(proposal.positions < (window if canvas.front is None else canvas.front).end)
+def _sure(settings: Explore, canvas: Canvas, prediction: Prediction, window: Span) -> NDArray[np.bool_]:
+    """Where positions are filled whatever is explored [n]."""
+    front, ending = _front(canvas, prediction, window), _ending(canvas, prediction)
+    reachable = front | (prediction.positions <= _end(canvas, prediction, window, ending))
+    return np.asarray((prediction.confidence("raw") >= settings.least) & reachable)
 
-    def _ending(self, canvas: Canvas, proposal: Proposal) -> NDArray[np.bool_]:
-        """Where an end token is proposed [n]."""
-        return np.isin(proposal.tokens, list(canvas.ends))
 
-    def _end(self, canvas: Canvas, proposal: Proposal, window: Span, ending: NDArray[np.bool_]) -> int:
-        """The first position at which the text may end, as far as is known or proposed; else the canvas's end."""
-        ends = list(canvas.ends)
-        written = canvas.prompt + np.flatnonzero(np.isin(canvas.ids[canvas.prompt : window.end], ends))
-        return int(min(written.min(initial=len(canvas)), proposal.positions[ending].min(initial=len(canvas))))
+def _front(canvas: Canvas, prediction: Prediction, window: Span) -> NDArray[np.bool_]:
+    """Which positions stand in the block that is to be full first [n]."""
+    return np.asarray(prediction.positions < (window if canvas.front is None else canvas.front).end)
+
+
+def _ending(canvas: Canvas, prediction: Prediction) -> NDArray[np.bool_]:
+    """Where an end token is predicted [n]."""
+    return np.isin(prediction.tokens, list(canvas.ends))
+
+
+def _end(canvas: Canvas, prediction: Prediction, window: Span, ending: NDArray[np.bool_]) -> int:
+    """The first position at which the text may end, as far as is known or predicted; else the canvas's end."""
+    ends = list(canvas.ends)
+    written = canvas.prompt + np.flatnonzero(np.isin(canvas.ids[canvas.prompt : window.end], ends))
+    return int(min(written.min(initial=len(canvas)), prediction.positions[ending].min(initial=len(canvas))))

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...context import Context
 from ...errors import InvalidRequest
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Proposal, surest
+from ..canvas import Canvas, Delta, Span
+from ..prediction import Prediction, surest
+from .contract import Order, OrderState
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +25,24 @@ class Factor(Order):
     factor: float = 1.0  # ≥ 0
 
     name: ClassVar[str] = "factor"
-    slides: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.factor >= 0:
             raise InvalidRequest(f"the factor is {self.factor}", hint="0 or more; 1 as published")
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return FactorOrdering(self.factor)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return FactorState(self.factor)
 
 
-class FactorOrdering(Ordering):
+class FactorState(OrderState):
     """Remembers nothing."""
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        confidence = proposal.confidence("raw")
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        confidence = prediction.confidence("raw")
         order = surest(confidence, len(confidence))
         doubt = np.arange(2, len(order) + 2) * (1 - confidence[order])  # rises along the order
-        return Delta.of(proposal, order[: max(1, int((doubt < self.factor).sum()))])
+        return Delta.of(prediction, order[: max(1, int((doubt < self.factor).sum()))])

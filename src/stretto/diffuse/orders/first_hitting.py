@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from ...context import Context
 from ...entry import Entry, Guarantee
+from ..canvas import Canvas, Delta, Span
 from ..chance import Use, uniform
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Positions, Proposal, surest
+from ..prediction import Positions, Prediction, surest
+from .abilities import Foreseeing, ForeseeingState
 
 ENTRY = Entry(
     name="bd3lm",
@@ -26,27 +27,26 @@ ENTRY = Entry(
 
 
 @dataclass(frozen=True, slots=True)
-class FirstHitting(Order):
+class FirstHitting(Foreseeing):
     """The order in which the reverse process unmasks (arXiv 2409.02908), without its empty steps.
 
     The times at which it does so matter to models that are told the time; these are not.
     """
 
     name: ClassVar[str] = "first-hitting"
-    slides: ClassVar[bool] = True
-    foresees: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = True
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return FirstHittingOrdering()
+    def open(self, canvas: Canvas, context: Context) -> ForeseeingState:
+        return FirstHittingState()
 
 
-class FirstHittingOrdering(Ordering):
+class FirstHittingState(ForeseeingState):
     """Remembers nothing."""
 
     def foreseen(self, canvas: Canvas, window: Span) -> Positions:
         masks = canvas.masks(window)
         return masks[surest(uniform(canvas.rule, masks, canvas.step, Use.RANK), 1)]
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        lots = uniform(canvas.rule, proposal.positions, canvas.step, Use.RANK)
-        return Delta.of(proposal, surest(lots, 1))
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        lots = uniform(canvas.rule, prediction.positions, canvas.step, Use.RANK)
+        return Delta.of(prediction, surest(lots, 1))

@@ -1,4 +1,4 @@
-"""Learn2PD's order: a small trained network says which proposals are final already."""
+"""Learn2PD's order: a small trained network says which predictions are final already."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
-from ..contract import Canvas, Delta, Order, Ordering, Span, World
+from ..canvas import Canvas, Delta, Span
+from ..contract import World
 from ..filter import NAME, Filter, features
-from ..proposal import Proposal
+from ..prediction import Prediction
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="learn2pd",
@@ -33,7 +35,7 @@ ENTRY = Entry(
 
 @dataclass(frozen=True, slots=True)
 class Learned(Order):
-    """All positions whose proposal the filter takes for final, and always the surest.
+    """All positions whose prediction the filter takes for final, and always the surest.
 
     A filter belongs to the model, the refresh and the width of window it was trained with (see `stretto train filter`).
     Above 1 nothing is final: the family's baseline.
@@ -52,14 +54,14 @@ class Learned(Order):
         if not self.file:  # a named one is read when the decode begins
             self._path(world.model.name)
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
         path = self._path(context.target.name)
         key = (Learned, path, path.stat().st_mtime_ns)
         if key not in context.memory:
             context.memory[key] = Filter.load(path)
         judge = context.memory[key]
         assert isinstance(judge, Filter)
-        return LearnedOrdering(judge, self.least)
+        return LearnedState(judge, self.least)
 
     def _path(self, model: str) -> Path:
         """Where the filter is. Raises InvalidRequest where there is none."""
@@ -71,7 +73,7 @@ class Learned(Order):
         return path
 
 
-class LearnedOrdering(Ordering):
+class LearnedState(OrderState):
     """Remembers nothing."""
 
     def __init__(self, judge: Filter, least: float) -> None:
@@ -86,9 +88,9 @@ class LearnedOrdering(Ordering):
                 hint=f"add blocks({width})",
             )
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        confidence = proposal.confidence("raw")
-        final = self.judge(features(window, proposal.positions, confidence, self.judge.width))
-        taken = final[proposal.positions - window.start] > self.least
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        confidence = prediction.confidence("raw")
+        final = self.judge(features(window, prediction.positions, confidence, self.judge.width))
+        taken = final[prediction.positions - window.start] > self.least
         taken[confidence.argmax()] = True
-        return Delta.of(proposal, np.flatnonzero(taken))
+        return Delta.of(prediction, np.flatnonzero(taken))

@@ -10,8 +10,9 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Positions, Proposal, surest
+from ..canvas import Canvas, Delta, Span
+from ..prediction import Positions, Prediction, surest
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="local-leap",
@@ -42,7 +43,7 @@ class LocalLeap(Order):
     filled: bool = False  # what was filled in the window with an anchor's confidence stays an anchor
 
     name: ClassVar[str] = "local-leap"
-    slides: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.near <= self.least:
@@ -52,26 +53,26 @@ class LocalLeap(Order):
         if self.radius < 0:
             raise InvalidRequest(f"a neighbourhood reaches {self.radius} positions", hint="0 or more")
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return LocalLeapOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return LocalLeapState(self)
 
 
-class LocalLeapOrdering(Ordering):
+class LocalLeapState(OrderState):
     """Remembers nothing."""
 
     def __init__(self, settings: LocalLeap) -> None:
         self.settings = settings
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
         settings = self.settings
-        confidence = proposal.confidence("raw")
-        anchors = proposal.positions[confidence >= settings.least]
+        confidence = prediction.confidence("raw")
+        anchors = prediction.positions[confidence >= settings.least]
         if settings.filled:
             anchors = np.union1d(anchors, self._filled(canvas, window))
-        distance = np.abs(proposal.positions[:, None] - anchors).min(1, initial=np.iinfo(np.int64).max)
+        distance = np.abs(prediction.positions[:, None] - anchors).min(1, initial=np.iinfo(np.int64).max)
         leaps = (distance <= settings.radius) & (confidence >= settings.near)
         taken = np.flatnonzero((confidence >= settings.least) | leaps)
-        return Delta.of(proposal, taken if len(taken) else surest(confidence, 1))
+        return Delta.of(prediction, taken if len(taken) else surest(confidence, 1))
 
     def _filled(self, canvas: Canvas, window: Span) -> Positions:
         """Positions of the window that were surely filled; given ones are not among them."""

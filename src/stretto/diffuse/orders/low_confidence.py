@@ -9,9 +9,10 @@ import numpy as np
 
 from ...context import Context
 from ...entry import Entry, Guarantee
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Proposal, surest
-from ..schedule import require_steps, steps_of, transfers
+from ..canvas import Canvas, Delta, Span
+from ..prediction import Prediction, surest
+from ..quotas import require_steps, steps_of, transfers
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="llada",
@@ -43,11 +44,11 @@ class LowConfidence(Order):
     def __post_init__(self) -> None:
         require_steps(self.steps)
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return LowConfidenceOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return LowConfidenceState(self)
 
 
-class LowConfidenceOrdering(Ordering):
+class LowConfidenceState(OrderState):
     """Remembers how many positions each step of the window fills."""
 
     def __init__(self, settings: LowConfidence) -> None:
@@ -57,8 +58,8 @@ class LowConfidenceOrdering(Ordering):
     def begin_window(self, canvas: Canvas, window: Span) -> None:
         self.quota = transfers(len(canvas.masks(window)), steps_of(self.settings.steps, canvas, window))
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        confidence = proposal.confidence("raw")
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        confidence = prediction.confidence("raw")
         if self.settings.ends_last and canvas.ends:
-            confidence = np.where(np.isin(proposal.tokens, list(canvas.ends)), -np.inf, confidence)
-        return Delta.of(proposal, surest(confidence, self.quota[canvas.window_step]))
+            confidence = np.where(np.isin(prediction.tokens, list(canvas.ends)), -np.inf, confidence)
+        return Delta.of(prediction, surest(confidence, self.quota[canvas.window_step]))

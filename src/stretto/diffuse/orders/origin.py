@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from ...context import Context
+from ..canvas import Canvas, Delta, Span
 from ..chance import Use, uniform
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Proposal
-from ..schedule import require_steps, steps_of, times
+from ..prediction import Prediction
+from ..quotas import require_steps, steps_of, times
+from .contract import Order, OrderState
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,11 @@ class Origin(Order):
     def __post_init__(self) -> None:
         require_steps(self.steps)
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return OriginOrdering(self.steps)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return OriginState(self.steps)
 
 
-class OriginOrdering(Ordering):
+class OriginState(OrderState):
     """Remembers the window's grid of times."""
 
     def __init__(self, steps: int) -> None:
@@ -46,9 +47,9 @@ class OriginOrdering(Ordering):
     def spare(self, canvas: Canvas, window: Span) -> int:
         return len(self.times) - 1
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
         step = canvas.window_step
         last = step == len(self.times) - 2
-        coins = uniform(canvas.rule, proposal.positions, canvas.step, Use.COIN)
+        coins = uniform(canvas.rule, prediction.positions, canvas.step, Use.COIN)
         kept = 0.0 if last else self.times[step + 1] / self.times[step]
-        return Delta.of(proposal, np.flatnonzero(coins > kept))
+        return Delta.of(prediction, np.flatnonzero(coins > kept))

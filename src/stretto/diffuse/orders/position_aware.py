@@ -13,9 +13,10 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ..background import Floats, of_store, require_padding
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Proposal, surest
-from ..schedule import require_steps, steps_of, transfers
+from ..canvas import Canvas, Delta, Span
+from ..prediction import Prediction, surest
+from ..quotas import require_steps, steps_of, transfers
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="pc-sampler",
@@ -37,7 +38,7 @@ TINY = 1e-9  # added to frequencies
 @dataclass(frozen=True, slots=True)
 class PositionAware(Order):
     """The score of position j of the window is e^(−lean·j) · min(−p ln f, most): p is the raw probability of the
-    proposed token, f its frequency in a corpus.
+    predicted token, f its frequency in a corpus.
 
     Tokens that are everywhere come late, and so does what stands far to the right. With a large `lean` it goes from
     left to right; with 0, and all tokens equally frequent, it is `low-confidence`. Published for leans: 0.25, Sudoku
@@ -60,11 +61,11 @@ class PositionAware(Order):
                 f"{self.name} leans by {self.lean} and counts {self.most} nats at most", hint="lean >= 0, most > 0"
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return PositionAwareOrdering(self, of_store(self.path, context, canvas.ends, self.padding))
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return PositionAwareState(self, of_store(self.path, context, canvas.ends, self.padding))
 
 
-class PositionAwareOrdering(Ordering):
+class PositionAwareState(OrderState):
     """Remembers how many positions each step of the window fills."""
 
     def __init__(self, settings: PositionAware, frequencies: Floats) -> None:
@@ -78,13 +79,13 @@ class PositionAwareOrdering(Ordering):
     def begin_window(self, canvas: Canvas, window: Span) -> None:
         self.quota = transfers(len(canvas.masks(window)), steps_of(self.settings.steps, canvas, window))
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        return Delta.of(proposal, surest(self.scores(proposal, window), self.quota[canvas.window_step]))
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        return Delta.of(prediction, surest(self.scores(prediction, window), self.quota[canvas.window_step]))
 
-    def scores(self, proposal: Proposal, window: Span) -> Floats:
+    def scores(self, prediction: Prediction, window: Span) -> Floats:
         """Logarithms of the scores [n], as the scores themselves would vanish far to the right."""
-        said = proposal.confidence("raw") * self.surprise[proposal.tokens]
+        said = prediction.confidence("raw") * self.surprise[prediction.tokens]
         tiniest = np.finfo(np.float64).tiny
-        offsets = proposal.positions - window.start
+        offsets = prediction.positions - window.start
         scores: Floats = np.log(said.clip(tiniest, self.settings.most)) - self.settings.lean * offsets
         return scores

@@ -10,10 +10,11 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
+from ..canvas import NOTHING, Canvas, Delta, Span
 from ..chance import Use, gumbel
-from ..contract import NOTHING, Canvas, Delta, Order, Ordering, Span
-from ..proposal import Proposal, surest
-from ..schedule import require_steps, steps_of, times
+from ..prediction import Prediction, surest
+from ..quotas import require_steps, steps_of, times
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="dream",
@@ -28,7 +29,7 @@ ENTRY = Entry(
     branch="non-autoregressive",
 )
 
-MEASURES = {"probability": "tempered", "margin": "margin", "entropy": "entropy"}  # -> `proposal.Confidence`
+MEASURES = {"probability": "tempered", "margin": "margin", "entropy": "entropy"}  # -> `prediction.Confidence`
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,11 @@ class Ranked(Order):
         if not self.chance >= 0:
             raise InvalidRequest(f"positions are drawn at temperature {self.chance}", hint="0 or more")
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return RankedOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return RankedState(self)
 
 
-class RankedOrdering(Ordering):
+class RankedState(OrderState):
     """Remembers the window's grid of times."""
 
     def __init__(self, settings: Ranked) -> None:
@@ -69,15 +70,15 @@ class RankedOrdering(Ordering):
     def spare(self, canvas: Canvas, window: Span) -> int:
         return len(self.times) - 1
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        masks, step = len(proposal.positions), canvas.window_step
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        masks, step = len(prediction.positions), canvas.window_step
         last = step == len(self.times) - 2
         count = masks if last else int(masks * (1 - self.times[step + 1] / self.times[step]))
         if not count:
             return NOTHING
-        confidence = proposal.confidence(MEASURES[self.settings.by])
+        confidence = prediction.confidence(MEASURES[self.settings.by])
         if self.settings.chance:
             with np.errstate(over="ignore"):
                 confidence = confidence / self.settings.chance
-            confidence = confidence + gumbel(canvas.rule, proposal.positions, canvas.step, Use.RANK)
-        return Delta.of(proposal, surest(confidence, count))
+            confidence = confidence + gumbel(canvas.rule, prediction.positions, canvas.step, Use.RANK)
+        return Delta.of(prediction, surest(confidence, count))

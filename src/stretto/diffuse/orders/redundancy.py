@@ -10,10 +10,11 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
+from ..canvas import Canvas, Delta, Span
 from ..chance import Use, uniform
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Floats, Positions, Proposal
+from ..prediction import Floats, Positions, Prediction
 from ..stretches import stretches
+from .contract import Order, OrderState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,8 +43,8 @@ class Redundancy(Order):
     """After the threshold, each rule on the masks that those before it left, and the surest where all find nothing.
 
     Cluster: of three neighbours at most one of which is filled, all masks, where their mean confidence reaches
-    `cluster`. Echo: one of neighbouring masks for which the same token is proposed, where the surest is above `echo`.
-    Steady: what is proposed `steps` times in a row, where its confidence reaches `steady`. A rule is off above 1; with
+    `cluster`. Echo: one of neighbouring masks for which the same token is predicted, where the surest is above `echo`.
+    Steady: what is predicted `steps` times in a row, where its confidence reaches `steady`. A rule is off above 1; with
     all off it is `threshold`.
     """
 
@@ -70,12 +71,12 @@ class Redundancy(Order):
                 f"{self.statistic!r} is no confidence of several steps", hint=closest(self.statistic, STATISTICS)
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return RedundancyOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return RedundancyState(self)
 
 
-class RedundancyOrdering(Ordering):
-    """Remembers what was proposed in the window: the last token of each position, since when, and how sure."""
+class RedundancyState(OrderState):
+    """Remembers what was predicted in the window: the last token of each position, since when, and how sure."""
 
     def __init__(self, settings: Redundancy) -> None:
         self.settings = settings
@@ -85,25 +86,25 @@ class RedundancyOrdering(Ordering):
         self._forget(window.end - window.start)
 
     def _forget(self, size: int) -> None:
-        self.token = np.full(size, -1)  # proposed last; -1: nothing
+        self.token = np.full(size, -1)  # predicted last; -1: nothing
         self.count = np.zeros(size, np.int64)  # steps in a row
         self.total = np.zeros(size)  # confidence summed over these
         self.highest = np.zeros(size)
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        settings, confidence = self.settings, proposal.confidence("raw")
-        at = proposal.positions - window.start
-        self._observe(at, proposal.tokens, confidence)
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        settings, confidence = self.settings, prediction.confidence("raw")
+        at = prediction.positions - window.start
+        self._observe(at, prediction.tokens, confidence)
         taken = confidence >= settings.least
         taken |= self._clusters(at, confidence, ~taken)
-        taken |= self._echoes(canvas, proposal, confidence, ~taken)
+        taken |= self._echoes(canvas, prediction, confidence, ~taken)
         taken |= (self.count[at] >= settings.steps) & (self._statistic(at, confidence) >= settings.steady)
         if not taken.any():
             taken[confidence.argmax()] = True
-        return Delta.of(proposal, np.flatnonzero(taken))
+        return Delta.of(prediction, np.flatnonzero(taken))
 
     def _observe(self, at: Positions, tokens: Positions, confidence: Floats) -> None:
-        """Count how long each open position has had its token; what is not proposed for begins anew."""
+        """Count how long each open position has had its token; what is not predicted for begins anew."""
         again = np.zeros(len(self.token), np.bool_)
         again[at] = self.token[at] == tokens
         self.count = np.where(again, self.count, 0)
@@ -137,17 +138,17 @@ class RedundancyOrdering(Ordering):
         return np.asarray(inside[at] & left)
 
     def _echoes(
-        self, canvas: Canvas, proposal: Proposal, confidence: Floats, left: NDArray[np.bool_]
+        self, canvas: Canvas, prediction: Prediction, confidence: Floats, left: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
-        """One of each stretch of equal proposals [n]."""
+        """One of each stretch of equal predictions [n]."""
         taken = np.zeros(len(left), np.bool_)
         masks = np.flatnonzero(left)
-        for stretch in stretches(proposal.positions[masks]):
+        for stretch in stretches(prediction.positions[masks]):
             indices = masks[stretch]
-            tokens = proposal.tokens[indices]
+            tokens = prediction.tokens[indices]
             for run in np.split(indices, np.flatnonzero(np.diff(tokens)) + 1):
                 if len(run) > 1 and confidence[run].max() > self.settings.echo:
-                    taken[self._pick(canvas, proposal.positions, confidence, run)] = True
+                    taken[self._pick(canvas, prediction.positions, confidence, run)] = True
         return taken
 
     def _pick(self, canvas: Canvas, positions: Positions, confidence: Floats, run: Positions) -> int:

@@ -10,9 +10,10 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Positions, Proposal, surest
-from ..schedule import require_steps, steps_of, transfers
+from ..canvas import Canvas, Delta, Span
+from ..prediction import Positions, Prediction, surest
+from ..quotas import require_steps, steps_of, transfers
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="remdm",
@@ -53,11 +54,11 @@ class RemaskLoop(Order):
         if not 0 <= self.begin <= 1:
             raise InvalidRequest(f"the loops begin at {self.begin} of a window", hint="0 to 1; 0.875 as published")
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return RemaskLoopOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return RemaskLoopState(self)
 
 
-class RemaskLoopOrdering(Ordering):
+class RemaskLoopState(OrderState):
     """Remembers how many positions each ordinary step fills, how far it is, and what a loop has left to fill."""
 
     def __init__(self, settings: RemaskLoop) -> None:
@@ -77,24 +78,24 @@ class RemaskLoopOrdering(Ordering):
     def spare(self, canvas: Canvas, window: Span) -> int:
         return self.settings.loops + self.settings.count if self.settings.loops else 0
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        confidence = proposal.confidence("raw")
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        confidence = prediction.confidence("raw")
         fill = surest(confidence, self.opened or self.quota.pop(0))
         written = canvas.written(window)
         if not self.left or len(written) + len(fill) < self.due:
             self.opened = 0
-            return Delta.of(proposal, fill)
+            return Delta.of(prediction, fill)
         self.left -= 1
-        taken = self._take_back(canvas, proposal, fill, written)
+        taken = self._take_back(canvas, prediction, fill, written)
         self.opened = len(taken)
         for position in taken.tolist():
             self.times[position] = self.times.get(position, 0) + 1
-        stays = fill[~np.isin(proposal.positions[fill], taken)]
-        return Delta(Delta.of(proposal, stays).commit, frozenset(np.intersect1d(taken, written).tolist()))
+        stays = fill[~np.isin(prediction.positions[fill], taken)]
+        return Delta(Delta.of(prediction, stays).commit, frozenset(np.intersect1d(taken, written).tolist()))
 
-    def _take_back(self, canvas: Canvas, proposal: Proposal, fill: Positions, written: Positions) -> Positions:
+    def _take_back(self, canvas: Canvas, prediction: Prediction, fill: Positions, written: Positions) -> Positions:
         """Positions that were least sure when they were filled; those of this step may be among them."""
-        positions = np.concatenate([written, proposal.positions[fill]])
-        sure = np.concatenate([canvas.sure[written], proposal.confidence("raw")[fill]])
+        positions = np.concatenate([written, prediction.positions[fill]])
+        sure = np.concatenate([canvas.sure[written], prediction.confidence("raw")[fill]])
         free = np.flatnonzero([self.times.get(at, 0) < self.settings.loops for at in positions.tolist()])
         return positions[free[surest(-sure[free], self.settings.count)]]

@@ -11,9 +11,10 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import Canvas, Delta, Order, Ordering, Span, none
-from ..proposal import Positions, Proposal, surest
-from ..schedule import require_steps, steps_of, transfers
+from ..canvas import Canvas, Delta, Span, none
+from ..prediction import Positions, Prediction, surest
+from ..quotas import require_steps, steps_of, transfers
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="rediff",
@@ -58,11 +59,11 @@ class Revise(Order):
         if self.most < 0:
             raise InvalidRequest(f"a position is rewritten {self.most} times", hint="0 or more")
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return ReviseOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return ReviseState(self)
 
 
-class ReviseOrdering(Ordering):
+class ReviseState(OrderState):
     """Remembers how many positions each step of the window fills, and how often each position was rewritten."""
 
     def __init__(self, settings: Revise) -> None:
@@ -79,14 +80,14 @@ class ReviseOrdering(Ordering):
     def looks(self, canvas: Canvas, window: Span) -> Positions:
         return np.union1d(canvas.masks(window), self._open_to_change(canvas, window))
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        masked = canvas.open[proposal.positions]
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        masked = canvas.open[prediction.positions]
         masks, written = np.flatnonzero(masked), np.flatnonzero(~masked)
-        fill = masks[surest(proposal.confidence("raw")[masks], self.quota[canvas.window_step])]
-        revise = self._revise(canvas, proposal, written) if len(written) else {}
+        fill = masks[surest(prediction.confidence("raw")[masks], self.quota[canvas.window_step])]
+        revise = self._revise(canvas, prediction, written) if len(written) else {}
         for position in revise:
             self.times[position] = self.times.get(position, 0) + 1
-        return Delta(Delta.of(proposal, fill).commit, revise=revise)
+        return Delta(Delta.of(prediction, fill).commit, revise=revise)
 
     def _open_to_change(self, canvas: Canvas, window: Span) -> Positions:
         written = canvas.written(window)
@@ -94,10 +95,10 @@ class ReviseOrdering(Ordering):
             return none()
         return written[np.flatnonzero([self.times.get(at, 0) < self.settings.most for at in written.tolist()])]
 
-    def _revise(self, canvas: Canvas, proposal: Proposal, written: Positions) -> dict[int, int]:
-        """Other tokens for filled positions: indices `written` of the proposal."""
-        best, at = proposal.best, proposal.positions
-        sure = proposal.probability(best)[written]
+    def _revise(self, canvas: Canvas, prediction: Prediction, written: Positions) -> dict[int, int]:
+        """Other tokens for filled positions: indices `written` of the prediction."""
+        best, at = prediction.best, prediction.positions
+        sure = prediction.probability(best)[written]
         count = math.ceil(self.settings.share * len(written))
         return {
             int(at[index]): int(best[index])

@@ -10,9 +10,10 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Proposal
+from ..canvas import Canvas, Delta, Span
+from ..prediction import Prediction
 from ..stretches import stretches
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="hierarchical-decoding",
@@ -40,28 +41,28 @@ class Runs(Order):
     low: float = 0.4  # the same for the surest of a stretch; ≥ 0
 
     name: ClassVar[str] = "runs"
-    slides: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for least in (self.high, self.low):
             if not least >= 0:
                 raise InvalidRequest(f"positions are filled above confidence {least}", hint="0 or more")
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return RunsOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return RunsState(self)
 
 
-class RunsOrdering(Ordering):
+class RunsState(OrderState):
     """Remembers nothing."""
 
     def __init__(self, settings: Runs) -> None:
         self.settings = settings
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        confidence = proposal.confidence("raw")
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        confidence = prediction.confidence("raw")
         taken = confidence > self.settings.high
-        for stretch in stretches(proposal.positions):
+        for stretch in stretches(prediction.positions):
             best = stretch[confidence[stretch].argmax()]
             taken[best] |= confidence[best] > self.settings.low
         taken[confidence.argmax()] = True
-        return Delta.of(proposal, np.flatnonzero(taken))
+        return Delta.of(prediction, np.flatnonzero(taken))

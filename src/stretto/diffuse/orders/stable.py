@@ -11,8 +11,9 @@ import torch
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import Canvas, Delta, Order, Ordering, Span, none
-from ..proposal import Positions, Proposal, surest
+from ..canvas import Canvas, Delta, Span, none
+from ..prediction import Positions, Prediction, surest
+from .contract import Order, OrderState
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,11 +55,11 @@ class Stable(Order):
         if self.steps < 0:
             raise InvalidRequest(f"a position stays stable for {self.steps} steps", hint="0 or more")
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return StableOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return StableState(self)
 
 
-class StableOrdering(Ordering):
+class StableState(OrderState):
     """Remembers what the model said at the step before, and for how long each position has been still."""
 
     def __init__(self, settings: Stable) -> None:
@@ -70,23 +71,23 @@ class StableOrdering(Ordering):
     def begin_window(self, canvas: Canvas, window: Span) -> None:
         self.positions, self.logs, self.still = none(), None, none()
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        confidence = proposal.confidence("raw")
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        confidence = prediction.confidence("raw")
         ready = confidence > self.settings.least
         if self.settings.steps:
-            self._compare(proposal)
+            self._compare(prediction)
             ready &= self.still >= self.settings.steps
         found = np.flatnonzero(ready)
-        return Delta.of(proposal, found if len(found) else surest(confidence, 1))
+        return Delta.of(prediction, found if len(found) else surest(confidence, 1))
 
-    def _compare(self, proposal: Proposal) -> None:
-        now, still = proposal.logs, np.zeros(len(proposal.positions), np.int64)
+    def _compare(self, prediction: Prediction) -> None:
+        now, still = prediction.logs, np.zeros(len(prediction.positions), np.int64)
         if self.logs is not None:
-            both = np.flatnonzero(np.isin(proposal.positions, self.positions))
-            before = np.searchsorted(self.positions, proposal.positions[both])
+            both = np.flatnonzero(np.isin(prediction.positions, self.positions))
+            before = np.searchsorted(self.positions, prediction.positions[both])
             drift = _divergence(now[both], self.logs[before])
             still[both] = np.where(drift < self.settings.drift, self.still[before] + 1, 0)
-        self.positions, self.logs, self.still = proposal.positions, now, still
+        self.positions, self.logs, self.still = prediction.positions, now, still
 
 
 def _divergence(now: Tensor, before: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -10,8 +10,9 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, closest
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import CONFIDENCES, Proposal, surest
+from ..canvas import Canvas, Delta, Span
+from ..prediction import CONFIDENCES, Prediction, surest
+from .contract import Order, OrderState
 
 ENTRY = Entry(
     name="fast-dllm",
@@ -36,7 +37,7 @@ class Threshold(Order):
     by: str = "raw"  # a measure of confidence: raw, tempered, top, margin, raw-margin
 
     name: ClassVar[str] = "threshold"
-    slides: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.least >= 0:
@@ -44,17 +45,17 @@ class Threshold(Order):
         if self.by not in CONFIDENCES or "entropy" in self.by:
             raise InvalidRequest(f"{self.by!r} is no confidence between 0 and 1", hint=closest(self.by, CONFIDENCES))
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return ThresholdOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return ThresholdState(self)
 
 
-class ThresholdOrdering(Ordering):
+class ThresholdState(OrderState):
     """Remembers nothing."""
 
     def __init__(self, settings: Threshold) -> None:
         self.settings = settings
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        confidence = proposal.confidence(self.settings.by)
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        confidence = prediction.confidence(self.settings.by)
         sure = np.flatnonzero(confidence >= self.settings.least)
-        return Delta.of(proposal, sure if len(sure) else surest(confidence, 1))
+        return Delta.of(prediction, sure if len(sure) else surest(confidence, 1))

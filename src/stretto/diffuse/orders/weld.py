@@ -9,8 +9,9 @@ import numpy as np
 
 from ...context import Context
 from ...errors import InvalidRequest
-from ..contract import Canvas, Delta, Order, Ordering, Span
-from ..proposal import Proposal, surest
+from ..canvas import Canvas, Delta, Span
+from ..prediction import Prediction, surest
+from .contract import Order, OrderState
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,6 @@ class Weld(Order):
 
     name: ClassVar[str] = "weld"
     revises: ClassVar[bool] = True
-    roams: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.least >= 0 or self.reach < 0 or not self.below >= 0:
@@ -36,11 +36,11 @@ class Weld(Order):
                 f"confidence {self.least}, and {self.below} within {self.reach} of an edge", hint="0 or more each"
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return Welding(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return WeldState(self)
 
 
-class Welding(Ordering):
+class WeldState(OrderState):
     """Remembers which edges it has seen."""
 
     def __init__(self, settings: Weld) -> None:
@@ -50,10 +50,10 @@ class Welding(Ordering):
     def spare(self, canvas: Canvas, window: Span) -> int:
         return 4 * self.settings.reach  # two edges, both sides of each
 
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        confidence = proposal.confidence("raw")
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        confidence = prediction.confidence("raw")
         sure = np.flatnonzero(confidence >= self.settings.least)
-        delta = Delta.of(proposal, sure if len(sure) else surest(confidence, 1))
+        delta = Delta.of(prediction, sure if len(sure) else surest(confidence, 1))
         if not self.settings.reach or len(delta.commit) < len(canvas.masks(window)):
             return delta
         taken = {at for edge in (window.start, window.end) for at in self._unsure(canvas, delta, edge)}

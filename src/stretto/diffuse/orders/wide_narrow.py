@@ -10,8 +10,10 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import Canvas, Delta, Order, Ordering, Span, none
-from ..proposal import Positions, Proposal, surest
+from ..canvas import Canvas, Delta, Span, none
+from ..prediction import Positions, Prediction, surest
+from .abilities import Rechecking
+from .contract import OrderState
 
 ENTRY = Entry(
     name="wino",
@@ -28,7 +30,7 @@ ENTRY = Entry(
 
 
 @dataclass(frozen=True, slots=True)
-class WideNarrow(Order):
+class WideNarrow(Rechecking):
     """In: surer than `wide`, at most `share` of the masks within `fewest` … `most`, and always the surest.
 
     Out: where a row that does not see the token gives it less than `narrow`; always fewer than came in, so that every
@@ -44,8 +46,7 @@ class WideNarrow(Order):
 
     name: ClassVar[str] = "wide-narrow"
     revises: ClassVar[bool] = True
-    slides: ClassVar[bool] = True
-    doubting: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not (self.wide >= 0 and 0 <= self.narrow <= 1 and 0 <= self.share <= 1):
@@ -56,32 +57,32 @@ class WideNarrow(Order):
         if not 1 <= self.fewest <= self.most:
             raise InvalidRequest(f"a step fills {self.fewest} to {self.most} positions", hint="1 <= fewest <= most")
 
-    def open(self, canvas: Canvas, context: Context) -> Ordering:
-        return WideNarrowOrdering(self)
+    def open(self, canvas: Canvas, context: Context) -> OrderState:
+        return WideNarrowState(self)
+
+    def rechecks(self, canvas: Canvas, window: Span) -> Positions:
+        return canvas.written(window) if self.narrow else none()
 
 
-class WideNarrowOrdering(Ordering):
+class WideNarrowState(OrderState):
     """Remembers nothing."""
 
     def __init__(self, settings: WideNarrow) -> None:
         self.settings = settings
 
     def looks(self, canvas: Canvas, window: Span) -> Positions:
-        return np.union1d(canvas.masks(window), self.doubts(canvas, window))
+        return np.union1d(canvas.masks(window), self.settings.rechecks(canvas, window))
 
-    def doubts(self, canvas: Canvas, window: Span) -> Positions:
-        return canvas.written(window) if self.settings.narrow else none()
-
-    def choose(self, canvas: Canvas, proposal: Proposal, window: Span) -> Delta:
-        settings, confidence = self.settings, proposal.confidence("raw")
-        masked = canvas.open[proposal.positions]
+    def choose(self, canvas: Canvas, prediction: Prediction, window: Span) -> Delta:
+        settings, confidence = self.settings, prediction.confidence("raw")
+        masked = canvas.open[prediction.positions]
         masks = np.flatnonzero(masked)
         most = int(np.clip(settings.share * len(masks), settings.fewest, settings.most))
         fill = masks[surest(confidence[masks], most)]
         fill = fill[: max(1, int((confidence[fill] > settings.wide).sum()))]
         back: Positions = none()
         if len(fill) > 1 and not masked.all():
-            held = proposal.probability(canvas.ids[proposal.positions])
+            held = prediction.probability(canvas.ids[prediction.positions])
             doubtful = np.flatnonzero(~masked & (held < settings.narrow))
             back = doubtful[surest(-held[doubtful], len(fill) - 1)]
-        return Delta(Delta.of(proposal, fill).commit, frozenset(proposal.positions[back].tolist()))
+        return Delta(Delta.of(prediction, fill).commit, frozenset(prediction.positions[back].tolist()))

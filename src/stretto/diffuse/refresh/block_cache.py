@@ -10,8 +10,10 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import Unsupported
-from ..contract import Canvas, Delta, Plan, Refresh, Refreshing, Span, World
-from ..proposal import Positions
+from ..canvas import Canvas, Delta, Span
+from ..contract import World
+from ..prediction import Positions
+from .contract import Plan, Refresh, RefreshState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,11 +51,11 @@ class BlockCache(Refresh):
                 hint="use 'dual-cache', 'prefix-cache', or 'recompute'",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Refreshing:
-        return BlockRefreshing()
+    def open(self, canvas: Canvas, context: Context) -> RefreshState:
+        return BlockState()
 
 
-class BlockRefreshing(Refreshing):
+class BlockState(RefreshState):
     """Remembers what is settled."""
 
     def __init__(self) -> None:

@@ -13,10 +13,12 @@ from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Ability
 from ...models.window import Branch
-from ..branching import PARTS, Schedule, uniform
-from ..caching import require_bidirectional, require_no_doubts
-from ..contract import Canvas, Plan, Refresh, Refreshing, Span, World
-from ..proposal import Positions
+from ..branch_schedule import PARTS, Schedule, uniform
+from ..caching import require_bidirectional, require_no_rechecks
+from ..canvas import Canvas, Span
+from ..contract import World
+from ..prediction import Positions
+from .contract import Plan, Refresh, RefreshState
 
 ENTRY = Entry(
     name="bac",
@@ -53,7 +55,7 @@ class BranchCache(Refresh):
 
     def check(self, world: World) -> None:
         require_bidirectional(world, self.name)
-        require_no_doubts(world, self.name)
+        require_no_rechecks(world, self.name)
         if Ability.BRANCHES not in world.model.abilities:
             raise Unsupported(
                 f"{world.model.name} does not let its attentions and MLPs be left out",
@@ -64,14 +66,14 @@ class BranchCache(Refresh):
             if set(found.updates) != set(_branches(world.model.layers)):
                 raise InvalidRequest(f"{self.schedule} is of another model", hint="calibrate it with this one")
 
-    def open(self, canvas: Canvas, context: Context) -> Refreshing:
+    def open(self, canvas: Canvas, context: Context) -> RefreshState:
         branches = _branches(context.target.layers)
         if self.schedule:
-            return BranchRefreshing(Schedule.read(Path(self.schedule)))
-        return BranchRefreshing(uniform(branches, self.steps or max(1, canvas.total), self.updates))
+            return BranchState(Schedule.read(Path(self.schedule)))
+        return BranchState(uniform(branches, self.steps or max(1, canvas.total), self.updates))
 
 
-class BranchRefreshing(Refreshing):
+class BranchState(RefreshState):
     """Remembers the schedule, and of how long a canvas the branches are stored."""
 
     def __init__(self, schedule: Schedule) -> None:

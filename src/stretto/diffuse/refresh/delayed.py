@@ -11,8 +11,10 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ..caching import require_bidirectional, require_every
-from ..contract import OPEN, Canvas, Delta, Plan, Refresh, Refreshing, Span, World
-from ..proposal import Positions
+from ..canvas import OPEN, Canvas, Delta, Span
+from ..contract import World
+from ..prediction import Positions
+from .contract import Plan, Refresh, RefreshState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,11 +57,11 @@ class DelayedCache(Refresh):
     def check(self, world: World) -> None:
         require_bidirectional(world, self.name)
 
-    def open(self, canvas: Canvas, context: Context) -> Refreshing:
-        return DelayedRefreshing(self)
+    def open(self, canvas: Canvas, context: Context) -> RefreshState:
+        return DelayedState(self)
 
 
-class DelayedRefreshing(Refreshing):
+class DelayedState(RefreshState):
     """Remembers of which tokens keys and values are kept."""
 
     def __init__(self, settings: DelayedCache) -> None:

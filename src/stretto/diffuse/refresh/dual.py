@@ -7,8 +7,10 @@ from typing import ClassVar
 
 from ...context import Context
 from ..caching import Periodic, require_bidirectional, require_every
-from ..contract import Canvas, Refresh, Refreshing, Span, World
-from ..proposal import Positions
+from ..canvas import Canvas, Span
+from ..contract import World
+from ..prediction import Positions
+from .contract import Refresh, RefreshState
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,11 @@ class DualCache(Refresh):
     def check(self, world: World) -> None:
         require_bidirectional(world, self.name)
 
-    def open(self, canvas: Canvas, context: Context) -> Refreshing:
-        return DualRefreshing(self.every)
+    def open(self, canvas: Canvas, context: Context) -> RefreshState:
+        return DualState(self.every)
 
 
-class DualRefreshing(Periodic):
+class DualState(Periodic):
     """Remembers how old the rest is."""
 
     def stale(self, canvas: Canvas, window: Span) -> Positions:

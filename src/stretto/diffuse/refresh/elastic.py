@@ -12,9 +12,11 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Ability
-from ..caching import require_bidirectional, require_no_doubts
-from ..contract import OPEN, Canvas, Delta, Plan, Reading, Refresh, Refreshing, Span, World, none
-from ..proposal import Positions
+from ..caching import require_bidirectional, require_no_rechecks
+from ..canvas import OPEN, Canvas, Delta, Span, none
+from ..contract import World
+from ..prediction import Positions
+from .contract import Observation, Plan, RedoingState, Refresh
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,15 +64,15 @@ class Elastic(Refresh):
 
     def check(self, world: World) -> None:
         require_bidirectional(world, self.name)
-        require_no_doubts(world, self.name)
+        require_no_rechecks(world, self.name)
         if NEEDS & ~world.model.abilities:
             raise Unsupported(
                 f"{world.model.name} shows no attention and no hidden rows, which {self.name!r} watches",
                 hint="use 'delayed-cache' or 'dual-cache'",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Refreshing:
-        return ElasticRefreshing(self, context.target.layers, context.target.heads)
+    def open(self, canvas: Canvas, context: Context) -> RedoingState:
+        return ElasticState(self, context.target.layers, context.target.heads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Watch:
     attention: Tensor  # [n]
 
 
-class ElasticRefreshing(Refreshing):
+class ElasticState(RedoingState):
     """Remembers what it watches in each layer."""
 
     def __init__(self, settings: Elastic, layers: int, heads: int) -> None:
@@ -92,10 +94,10 @@ class ElasticRefreshing(Refreshing):
         self.watches: list[Watch | None] = [None] * layers
         self.size = 0  # positions computed at least once
         self.changed: set[int] = set()  # positions whose tokens have changed
-        self.wanted: Positions = none()  # what the order looks at
+        self.looked: Positions = none()  # what the order looks at
 
     def plan(self, canvas: Canvas, window: Span, wanted: Positions) -> Plan:
-        self.wanted = wanted[canvas.filled[wanted] == OPEN]
+        self.looked = wanted[canvas.filled[wanted] == OPEN]
         if self.settings.least > 1:
             return Plan(np.arange(len(canvas)))
         rows = np.union1d(wanted, np.arange(self.size, len(canvas)))
@@ -107,41 +109,41 @@ class ElasticRefreshing(Refreshing):
         self.size, self.changed = len(canvas), set()
         return Plan(rows, attention=self.attention, keep=True)
 
-    def redo(self, canvas: Canvas, reading: Reading) -> int | None:
+    def redo(self, canvas: Canvas, seen: Observation) -> int | None:
         for layer, watch in enumerate(self.watches[:-1]):  # nothing is above the last
-            if watch is not None and self._drift(layer, watch, reading) < self.settings.least:
+            if watch is not None and self._drift(layer, watch, seen) < self.settings.least:
                 return layer + 1
         return None
 
-    def read(self, canvas: Canvas, reading: Reading) -> None:
+    def read(self, canvas: Canvas, seen: Observation) -> None:
         if self.settings.least > 1:
             return
-        known = torch.from_numpy(np.flatnonzero(canvas.filled[reading.slots] != OPEN))
-        rows = np.flatnonzero(np.isin(reading.rows, self.wanted))
+        known = torch.from_numpy(np.flatnonzero(canvas.filled[seen.slots] != OPEN))
+        rows = np.flatnonzero(np.isin(seen.rows, self.looked))
         if not len(known) or not len(rows):
             return
         for layer in range(self.layers):
-            seen = self._attention(layer, reading, rows)  # [n, S]
-            slot = int(known[seen[:, known.to(seen.device)].sum(0).argmax()])
-            self.watches[layer] = Watch(int(reading.slots[slot]), reading.rows[rows], seen[:, slot])
+            attention = self._attention(layer, seen, rows)  # [n, S]
+            slot = int(known[attention[:, known.to(attention.device)].sum(0).argmax()])
+            self.watches[layer] = Watch(int(seen.slots[slot]), seen.rows[rows], attention[:, slot])
 
     def learn(self, canvas: Canvas, delta: Delta) -> None:
         self.changed.update(delta.touched)
 
-    def _attention(self, layer: int, reading: Reading, rows: Positions) -> Tensor:
+    def _attention(self, layer: int, seen: Observation, rows: Positions) -> Tensor:
         """How much these rows look at each slot, the mean of all heads [n, S]."""
         at = torch.from_numpy(rows)
-        heads = [reading.attention[head] for head in self.attention if head[0] == layer]
+        heads = [seen.attention[head] for head in self.attention if head[0] == layer]
         return torch.stack(heads).mean(0)[at.to(heads[0].device)]
 
-    def _drift(self, layer: int, watch: Watch, reading: Reading) -> float:
+    def _drift(self, layer: int, watch: Watch, seen: Observation) -> float:
         """The cosine between then and now of how the rows look at the token watched then; −∞ without any of them."""
-        slot = np.flatnonzero(reading.slots == watch.position)
-        common = np.intersect1d(watch.rows, np.intersect1d(reading.rows, self.wanted))
+        slot = np.flatnonzero(seen.slots == watch.position)
+        common = np.intersect1d(watch.rows, np.intersect1d(seen.rows, self.looked))
         if not len(common) or not len(slot):
             return -np.inf
-        order = np.argsort(reading.rows)
-        now_rows = order[np.searchsorted(reading.rows, common, sorter=order)]
-        now = self._attention(layer, reading, now_rows)[:, int(slot[0])]
+        order = np.argsort(seen.rows)
+        now_rows = order[np.searchsorted(seen.rows, common, sorter=order)]
+        now = self._attention(layer, seen, now_rows)[:, int(slot[0])]
         then = watch.attention[torch.from_numpy(np.searchsorted(watch.rows, common)).to(now.device)]
         return float(torch.cosine_similarity(now, then, dim=0))

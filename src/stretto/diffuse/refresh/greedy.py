@@ -10,8 +10,12 @@ import numpy as np
 from ...context import Context
 from ...errors import InvalidRequest, Unsupported
 from ..caching import Periodic, require_bidirectional, require_every
-from ..contract import Canvas, Plan, Refresh, Refreshing, Span, World, none
-from ..proposal import Positions
+from ..canvas import Canvas, Span, none
+from ..contract import World
+from ..orders.abilities import Foreseeing, ForeseeingState
+from ..orders.contract import OrderState
+from ..prediction import Positions
+from .contract import Plan, Refresh, RefreshState
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +37,33 @@ class GreedyCache(Refresh):
 
     def check(self, world: World) -> None:
         require_bidirectional(world, self.name)
-        if not world.order.foresees:
+        if not isinstance(world.order, Foreseeing):
             raise Unsupported(
                 f"{world.order.name!r} decides what to fill when the model has spoken, {self.name!r} must know before",
                 hint="use 'random-order' or 'first-hitting', or 'delayed-cache'",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Refreshing:
-        return GreedyRefreshing(self)
+    def open(self, canvas: Canvas, context: Context) -> RefreshState:
+        return GreedyState(self)
 
 
-class GreedyRefreshing(Periodic):
+class GreedyState(Periodic):
     """Remembers what is filled now."""
-
-    foresight: ClassVar[bool] = True
 
     def __init__(self, settings: GreedyCache) -> None:
         super().__init__(settings.every)
         self.reach = settings.width // 2
-        self.wanted: Positions = none()
+        self.filling: Positions = none()
+
+    def wanted(self, canvas: Canvas, window: Span, order: OrderState) -> Positions:
+        assert isinstance(order, ForeseeingState), "the order was checked"
+        return order.foreseen(canvas, window)
 
     def plan(self, canvas: Canvas, window: Span, wanted: Positions) -> Plan:
-        self.wanted = wanted
+        self.filling = wanted
         return super().plan(canvas, window, wanted)
 
     def stale(self, canvas: Canvas, window: Span) -> Positions:
-        around = self.wanted[:, None] + np.arange(-self.reach, self.reach + 1)
+        around = self.filling[:, None] + np.arange(-self.reach, self.reach + 1)
         rows: Positions = np.unique(around.clip(0, canvas.scope(window) - 1))
         return rows

@@ -9,8 +9,10 @@ import numpy as np
 
 from ...context import Context
 from ..caching import require_bidirectional
-from ..contract import Canvas, Plan, Refresh, Refreshing, Span, World
-from ..proposal import Positions
+from ..canvas import Canvas, Span
+from ..contract import World
+from ..prediction import Positions
+from .contract import Plan, Refresh, RefreshState
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,11 @@ class Prefill(Refresh):
     def check(self, world: World) -> None:
         require_bidirectional(world, self.name)
 
-    def open(self, canvas: Canvas, context: Context) -> Refreshing:
-        return Prefilling()
+    def open(self, canvas: Canvas, context: Context) -> RefreshState:
+        return PrefillState()
 
 
-class Prefilling(Refreshing):
+class PrefillState(RefreshState):
     """Remembers whether the prompt was computed."""
 
     def __init__(self) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 
 from ...context import Context
 from ..caching import Periodic, require_bidirectional, require_every
-from ..contract import Canvas, Refresh, Refreshing, Span, World
-from ..proposal import Positions
+from ..canvas import Canvas, Span
+from ..contract import World
+from ..prediction import Positions
+from .contract import Refresh, RefreshState
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,11 @@ class PrefixCache(Refresh):
     def check(self, world: World) -> None:
         require_bidirectional(world, self.name)
 
-    def open(self, canvas: Canvas, context: Context) -> Refreshing:
-        return PrefixRefreshing(self.every)
+    def open(self, canvas: Canvas, context: Context) -> RefreshState:
+        return PrefixState(self.every)
 
 
-class PrefixRefreshing(Periodic):
+class PrefixState(Periodic):
     """Remembers how old the prefix is."""
 
     def stale(self, canvas: Canvas, window: Span) -> Positions:

@@ -8,8 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from ...context import Context
-from ..contract import Canvas, Plan, Refresh, Refreshing, Span
-from ..proposal import Positions
+from ..canvas import Canvas, Span
+from ..prediction import Positions
+from .contract import Plan, Refresh, RefreshState
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +20,11 @@ class Recompute(Refresh):
     name: ClassVar[str] = "recompute"
     exact: ClassVar[bool] = True
 
-    def open(self, canvas: Canvas, context: Context) -> Refreshing:
-        return Recomputing()
+    def open(self, canvas: Canvas, context: Context) -> RefreshState:
+        return RecomputeState()
 
 
-class Recomputing(Refreshing):
+class RecomputeState(RefreshState):
     """Remembers nothing."""
 
     def plan(self, canvas: Canvas, window: Span, wanted: Positions) -> Plan:

@@ -8,8 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from ...context import Context
-from ..contract import Canvas, Delta, Span, Stop, Stopping, none
-from ..proposal import Positions, Proposal
+from ..canvas import Canvas, Delta, Span, none
+from ..prediction import Positions, Prediction
+from .contract import Stop, StopState
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +22,15 @@ class Cut(Stop):
     """
 
     safe: bool = False  # only once everything before the end token is filled
-    predicted: bool = False  # without an end token, cut at the surest one that is only proposed, wherever it is
+    predicted: bool = False  # without an end token, cut at the surest one that is only predicted, wherever it is
 
     name: ClassVar[str] = "cut-at-end"
 
-    def open(self, canvas: Canvas, context: Context) -> Stopping:
-        return Cutting(self)
+    def open(self, canvas: Canvas, context: Context) -> StopState:
+        return CutState(self)
 
 
-class Cutting(Stopping):
+class CutState(StopState):
     """Remembers nothing."""
 
     def __init__(self, settings: Cut) -> None:
@@ -38,14 +39,14 @@ class Cutting(Stopping):
     def looks(self, canvas: Canvas, window: Span) -> Positions:
         return np.flatnonzero(canvas.open) if self.settings.predicted else none()
 
-    def ended(self, canvas: Canvas, proposal: Proposal) -> Delta | None:
-        end = self._end(canvas, proposal)
+    def ended(self, canvas: Canvas, prediction: Prediction) -> Delta | None:
+        end = self._end(canvas, prediction)
         if end is not None and end < canvas.limit and not canvas.frozen[end:].any():
             canvas.cut(end)
             canvas.limit = end
         return None
 
-    def _end(self, canvas: Canvas, proposal: Proposal) -> int | None:
+    def _end(self, canvas: Canvas, prediction: Prediction) -> int | None:
         """Where the canvas shall end."""
         ends = list(canvas.ends)
         found = canvas.prompt + np.flatnonzero(np.isin(canvas.ids[canvas.prompt :], ends))
@@ -53,7 +54,7 @@ class Cutting(Stopping):
             first = int(found[0])
             return None if self.settings.safe and canvas.ready < first else first + 1
         if self.settings.predicted:
-            rest = proposal.at(np.flatnonzero(canvas.open))
+            rest = prediction.at(np.flatnonzero(canvas.open))
             foreseen = np.flatnonzero(np.isin(rest.tokens, ends))
             if len(foreseen):
                 return int(rest.positions[foreseen[rest.confidence("raw")[foreseen].argmax()]]) + 1

@@ -10,8 +10,9 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import Canvas, Delta, Stop, Stopping
-from ..proposal import Proposal
+from ..canvas import Canvas, Delta, Span
+from ..prediction import Prediction
+from .contract import Stop, StopState
 
 ENTRY = Entry(
     name="eoser",
@@ -49,24 +50,26 @@ class EarlyRejection(Stop):
         if self.steps < 0:
             raise InvalidRequest(f"{self.steps} steps", hint="1 or more; 0: as the canvas has positions")
 
-    def open(self, canvas: Canvas, context: Context) -> Stopping:
+    def open(self, canvas: Canvas, context: Context) -> StopState:
         positions = max(1, canvas.total)
-        return Rejecting(self, self.steps or (max(1, positions.bit_length() - 1) if self.doubling else positions))
+        return EarlyRejectionState(
+            self, self.steps or (max(1, positions.bit_length() - 1) if self.doubling else positions)
+        )
 
 
-class Rejecting(Stopping):
+class EarlyRejectionState(StopState):
     """Remembers how many steps there are."""
 
     def __init__(self, settings: EarlyRejection, steps: int) -> None:
         self.settings = settings
         self.steps = steps
 
-    def weigh(self, canvas: Canvas, proposal: Proposal) -> Proposal:
+    def adjust(self, canvas: Canvas, prediction: Prediction, window: Span) -> Prediction:
         if not canvas.ends or (factor := self.factor(canvas.step)) == 1:
-            return proposal
-        return proposal.weighed(np.where(np.isin(proposal.tokens, list(canvas.ends)), factor, 1.0))
+            return prediction
+        return prediction.weighed(np.where(np.isin(prediction.tokens, list(canvas.ends)), factor, 1.0))
 
-    def ended(self, canvas: Canvas, proposal: Proposal) -> Delta | None:
+    def ended(self, canvas: Canvas, prediction: Prediction) -> Delta | None:
         return None
 
     def factor(self, step: int) -> float:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...context import Context
-from ..contract import NOTHING, Canvas, Delta, Stop, Stopping
-from ..proposal import Proposal
+from ..canvas import NOTHING, Canvas, Delta
+from ..prediction import Prediction
+from .contract import Stop, StopState
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +18,17 @@ class EndOfText(Stop):
     name: ClassVar[str] = "end-of-text"
     fills: ClassVar[bool] = False
 
-    def open(self, canvas: Canvas, context: Context) -> Stopping:
+    def open(self, canvas: Canvas, context: Context) -> StopState:
         return Ending()
 
 
-class Ending(Stopping):
+class Ending(StopState):
     """Remembers how far it has looked."""
 
     def __init__(self) -> None:
         self.scanned = 0  # positions known to hold no end token
 
-    def ended(self, canvas: Canvas, proposal: Proposal) -> Delta | None:
+    def ended(self, canvas: Canvas, prediction: Prediction) -> Delta | None:
         start, ready = max(self.scanned, canvas.prompt), canvas.ready
         if any(token in canvas.ends for token in canvas.ids[start:ready].tolist()):
             return NOTHING

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...context import Context
-from ..contract import Canvas, Delta, Stop, Stopping
-from ..proposal import Proposal
+from ..canvas import Canvas, Delta
+from ..prediction import Prediction
+from .contract import Stop, StopState
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +18,12 @@ class Fill(Stop):
     name: ClassVar[str] = "fill"
     fills: ClassVar[bool] = False
 
-    def open(self, canvas: Canvas, context: Context) -> Stopping:
+    def open(self, canvas: Canvas, context: Context) -> StopState:
         return Filling()
 
 
-class Filling(Stopping):
+class Filling(StopState):
     """Remembers nothing."""
 
-    def ended(self, canvas: Canvas, proposal: Proposal) -> Delta | None:
+    def ended(self, canvas: Canvas, prediction: Prediction) -> Delta | None:
         return None

@@ -12,8 +12,10 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...values import Unbounded
-from ..contract import Canvas, Delta, Span, Stop, Stopping, World, none
-from ..proposal import Positions, Proposal
+from ..canvas import Canvas, Delta, Span, none
+from ..contract import World
+from ..prediction import Positions, Prediction
+from .contract import Stop, StopState
 
 ENTRY = Entry(
     name="prophet",
@@ -37,7 +39,7 @@ class Prophet(Stop):
     """Looks at the gap between the two largest logits, averaged over the answer region, filled positions included.
 
     The region stands behind the last given tokens of the answer ("The answer is", given in the prompt as infilling
-    takes them); where none are given it is the window. Everything open is proposed for at each test, so a cache saves
+    takes them); where none are given it is the window. Everything open is predicted for at each test, so a cache saves
     less. With infinite thresholds nothing stops.
     """
 
@@ -66,13 +68,13 @@ class Prophet(Stop):
                 hint="use 'end-of-text'",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Stopping:
+    def open(self, canvas: Canvas, context: Context) -> StopState:
         given = canvas.prompt + np.flatnonzero(canvas.frozen[canvas.prompt :])
         region = None if not len(given) else Span(int(given[-1]) + 1, int(given[-1]) + 1 + self.region)
-        return Prophesying(self, region, self.steps or max(1, canvas.total))
+        return ProphetState(self, region, self.steps or max(1, canvas.total))
 
 
-class Prophesying(Stopping):
+class ProphetState(StopState):
     """Remembers where the answer stands."""
 
     def __init__(self, settings: Prophet, region: Span | None, steps: int) -> None:
@@ -87,15 +89,15 @@ class Prophesying(Stopping):
             return none()
         return np.union1d(np.flatnonzero(canvas.open), self._seen(canvas))
 
-    def ended(self, canvas: Canvas, proposal: Proposal) -> Delta | None:
+    def ended(self, canvas: Canvas, prediction: Prediction) -> Delta | None:
         if not self._tests(canvas):
             return None
-        best = proposal.at(self._seen(canvas)).logits.topk(2, dim=-1).values
+        best = prediction.at(self._seen(canvas)).logits.topk(2, dim=-1).values
         gap = float((best[:, 0] - best[:, 1]).mean())
-        left = np.flatnonzero(canvas.open[proposal.positions])
+        left = np.flatnonzero(canvas.open[prediction.positions])
         if gap < self._threshold(canvas.step / self.steps) or len(left) < canvas.open.sum():
             return None  # or this step has opened again what the model did not speak of
-        return Delta.of(proposal, left)
+        return Delta.of(prediction, left)
 
     def _tests(self, canvas: Canvas) -> bool:
         """Whether this step is tested; a canvas that may still grow is not judged."""

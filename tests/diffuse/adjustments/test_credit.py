@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from diffuse.canvases import answer, blank, by_confidence, propose
-from stretto.diffuse.contract import Span
-from stretto.diffuse.credit import Credit
+from diffuse.canvases import answer, blank, by_confidence, predict
+from stretto.diffuse.adjustments.credit import Credit
+from stretto.diffuse.canvas import Span
 from stretto.errors import InvalidRequest
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable
@@ -25,8 +25,8 @@ def boosts(rows: list[list[list[float]]], settings: Credit = Credit()) -> list[t
     session = settings.open(canvas, None)
     added = []
     for step in rows:
-        proposal = propose(canvas, step)
-        added.append(session.reconsider(canvas, proposal, WINDOW).logits - proposal.logits)
+        prediction = predict(canvas, step)
+        added.append(session.adjust(canvas, prediction, WINDOW).logits - prediction.logits)
     return added
 
 
@@ -69,11 +69,11 @@ def test_against_a_slow_table() -> None:
 def test_what_is_not_computed_keeps_its_credit() -> None:
     canvas = blank(2, 5)
     session = Credit().open(canvas, None)
-    proposal = propose(canvas, by_confidence([0.4, 0.4], 5))
-    session.reconsider(canvas, proposal, WINDOW)
+    prediction = predict(canvas, by_confidence([0.4, 0.4], 5))
+    session.adjust(canvas, prediction, WINDOW)
     for _ in range(3):
-        session.reconsider(canvas, proposal.at(np.array([1])), WINDOW)
-    added = session.reconsider(canvas, proposal, WINDOW).logits - proposal.logits
+        session.adjust(canvas, prediction.at(np.array([1])), WINDOW)
+    added = session.adjust(canvas, prediction, WINDOW).logits - prediction.logits
     once, more = 0.4**0.2, [0.4**0.2 * sum(0.8**k for k in range(n)) for n in (2, 5)]
     assert once < more[0] and added[:, 0].tolist() == pytest.approx([0.7 * math.log1p(each) for each in more])
 
@@ -81,12 +81,12 @@ def test_what_is_not_computed_keeps_its_credit() -> None:
 def test_a_new_block_begins_without_credit_and_a_fork_keeps_its_own() -> None:
     canvas = blank(1, 5)
     session = Credit().open(canvas, None)
-    proposal = propose(canvas, by_confidence([0.4], 5))
-    first = session.reconsider(canvas, proposal, WINDOW).logits
+    prediction = predict(canvas, by_confidence([0.4], 5))
+    first = session.adjust(canvas, prediction, WINDOW).logits
     twin = session.fork()
     session.begin_window(canvas, WINDOW)
-    torch.testing.assert_close(session.reconsider(canvas, proposal, WINDOW).logits, first)
-    assert float(twin.reconsider(canvas, proposal, WINDOW).logits[0, 0]) > float(first[0, 0])
+    torch.testing.assert_close(session.adjust(canvas, prediction, WINDOW).logits, first)
+    assert float(twin.adjust(canvas, prediction, WINDOW).logits[0, 0]) > float(first[0, 0])
 
 
 def slow(position: int, seen: dict[int, int]) -> list[float]:

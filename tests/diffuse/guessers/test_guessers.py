@@ -18,7 +18,8 @@ from diffuse.canvases import answer, context
 from laws.test_diffusion import NEEDED, parsed
 from models.masked_checkpoints import save
 from stretto import catalogue, method
-from stretto.diffuse.contract import Canvas, Delta, Future, Lookahead, Looking
+from stretto.diffuse.canvas import Canvas, Delta
+from stretto.diffuse.guessers.contract import GuessedRow, Guesser, GuesserState
 from stretto.errors import InvalidRequest, StrettoError, Unsupported
 from stretto.generation import Generation
 from stretto.models.load import load
@@ -28,8 +29,8 @@ from stretto.request import Request
 from wide import WIDE
 
 MASK, END = 5, 1
-LOOKAHEADS = ["freedave(4)", "freedave(2,eager=false)", "freedave(3,together=false)", "ssd(3)", "ssd(3,reuse=false)"]
-LOOKAHEADS += ["ssd(3,width=2)", "ssd(3,width=3,reuse=false)"]
+GUESSERS = ["freedave(4)", "freedave(2,eager=false)", "freedave(3,together=false)", "ssd(3)", "ssd(3,reuse=false)"]
+GUESSERS += ["ssd(3,width=2)", "ssd(3,width=3,reuse=false)"]
 PROMPTS = [[0, 2, 3], [4], [2, MASK, MASK, 3, 0, MASK, 4]]
 NEW = 7
 
@@ -177,10 +178,10 @@ def test_equal_to_static_decoding_on_a_hundred_models(order: str) -> None:
         text = order.format(steps) + blocks
         static = answer(model, prompts, text, **settings)
         rounds = []
-        for lookahead in (f"freedave({depth})", f"ssd({depth})"):
-            found = answer(model, prompts, f"{text}+{lookahead}", **settings)
+        for guesser in (f"freedave({depth})", f"ssd({depth})"):
+            found = answer(model, prompts, f"{text}+{guesser}", **settings)
             for one, other in zip(found, static, strict=True):
-                same(one, other, f"{text}+{lookahead}")
+                same(one, other, f"{text}+{guesser}")
                 assert one.counters.rounds <= other.counters.rounds
             rounds.append([each.counters.rounds for each in found])
         assert sum(rounds[0]) < sum(each.counters.rounds for each in static)
@@ -206,7 +207,7 @@ def fits(text: str, model: MaskedTable, pipeline: Any) -> bool:
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_equal_with_every_part_that_fits(world: str) -> None:
-    """Sampled with a seed, in a batch of unequal prompts: each row's steps are those without a lookahead."""
+    """Sampled with a seed, in a batch of unequal prompts: each row's steps are those without a guesser."""
     model, saved, times = WORLDS[world], 0, 2 if WIDE else 1
     tried: Counter[str] = Counter()
     settings: dict[str, Any] = {"temperature": 0.8, "seed": 5, "max_new_tokens": NEW, "end_tokens": [END]}
@@ -215,13 +216,13 @@ def test_equal_with_every_part_that_fits(world: str) -> None:
         text = "+".join(parts)
         if min(tried[part] for part in parts) >= times or not fits(text, model, pipeline):
             continue
-        lookahead = LOOKAHEADS[number % len(LOOKAHEADS)]
-        if not fits(f"{text}+{lookahead}", model, pipeline):
+        guesser = GUESSERS[number % len(GUESSERS)]
+        if not fits(f"{text}+{guesser}", model, pipeline):
             continue
         static = answer(model, PROMPTS, text, **settings)
-        found = answer(model, PROMPTS, f"{text}+{lookahead}", **settings)
+        found = answer(model, PROMPTS, f"{text}+{guesser}", **settings)
         for one, other in zip(found, static, strict=True):
-            same(one, other, f"{text}+{lookahead}")
+            same(one, other, f"{text}+{guesser}")
             assert one.counters.rounds <= other.counters.rounds
             saved += other.counters.rounds - one.counters.rounds
         tried.update(parts)
@@ -243,28 +244,28 @@ def test_a_perfect_model_of_a_joint_is_sampled_as_it_is_without() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Liar(Lookahead):
+class Liar(Guesser):
     """Foresees nonsense."""
 
     together: bool = True
     name: ClassVar[str] = "liar"
 
-    def open(self, canvas: Canvas, context: Any) -> Looking:
-        return LiarLooking()
+    def open(self, canvas: Canvas, context: Any) -> GuesserState:
+        return LiarState()
 
 
-class LiarLooking(Looking):
-    def next(self, future: Future) -> Delta | None:
+class LiarState(GuesserState):
+    def next(self, future: GuessedRow) -> Delta | None:
         free = future.canvas.masks(future.window)
         return Delta({int(free[-1]): 4}) if len(free) > 1 and future.steps < 3 else None
 
 
-def test_a_wrong_lookahead_changes_nothing() -> None:
+def test_a_wrong_guesser_changes_nothing() -> None:
     for rest in ("", "+blocks(3)+dual-cache", "+cfg(0.5)"):
         parts = method.parse(f"low-confidence{rest}")
         static = answer(WORLDS["bidirectional"], PROMPTS, parts, max_new_tokens=NEW, end_tokens=())
         found = answer(
-            WORLDS["bidirectional"], PROMPTS, replace(parts, lookahead=Liar()), max_new_tokens=NEW, end_tokens=()
+            WORLDS["bidirectional"], PROMPTS, replace(parts, guesser=Liar()), max_new_tokens=NEW, end_tokens=()
         )
         for one, other in zip(found, static, strict=True):
             same(one, other)
@@ -277,12 +278,12 @@ class Timid(Liar):
 
     name: ClassVar[str] = "timid"
 
-    def open(self, canvas: Canvas, context: Any) -> Looking:
-        return TimidLooking()
+    def open(self, canvas: Canvas, context: Any) -> GuesserState:
+        return TimidState()
 
 
-class TimidLooking(Looking):
-    def next(self, future: Future) -> Delta | None:
+class TimidState(GuesserState):
+    def next(self, future: GuessedRow) -> Delta | None:
         commit = future.choose().commit
         return Delta(dict([min(commit.items())])) if future.steps < 4 else None
 
@@ -300,7 +301,7 @@ def test_a_canvas_reached_in_fewer_steps_than_foreseen_has_the_draws_of_those_st
         parts = method.parse("threshold(0.9)")
         static = answer(model, [0], parts, **settings)
         assert [each.positions for each in static.steps[:2]] == [[1], [2, 3]]
-        found = answer(model, [0], replace(parts, lookahead=Timid()), **settings)
+        found = answer(model, [0], replace(parts, guesser=Timid()), **settings)
         same(found, static)
         assert found.counters.accepted
 
@@ -452,14 +453,14 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["llada", "dream", "sdar"])
-@pytest.mark.parametrize("lookahead", ["freedave(4,together=false)", "ssd(3,together=false)"])
-def test_one_after_the_other_it_is_equal_bit_for_bit(networks: dict[str, Any], name: str, lookahead: str) -> None:
+@pytest.mark.parametrize("guesser", ["freedave(4,together=false)", "ssd(3,together=false)"])
+def test_one_after_the_other_it_is_equal_bit_for_bit(networks: dict[str, Any], name: str, guesser: str) -> None:
     settings = {"max_new_tokens": 10, "end_tokens": (), "temperature": 0.4, "seed": 2}
     refreshes = ["recompute"] if name == "sdar" else ["recompute", "dual-cache", "prefix-cache(every=3)"]
     for refresh in refreshes:
         text = f"threshold(0.4)+blocks(4)+{refresh}"
         static = answer(networks[name], [5, 7, 9, 11, 3], text, **settings)
-        same(answer(networks[name], [5, 7, 9, 11, 3], f"{text}+{lookahead}", **settings), static)
+        same(answer(networks[name], [5, 7, 9, 11, 3], f"{text}+{guesser}", **settings), static)
 
 
 @pytest.mark.parametrize("name", ["llada", "dream", "sdar"])

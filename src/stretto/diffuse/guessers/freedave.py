@@ -11,8 +11,10 @@ import numpy as np
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
-from ..contract import Canvas, Delta, Future, Lookahead, Looking, Span, World, none
-from ..proposal import Positions
+from ..canvas import Canvas, Delta, Span, none
+from ..contract import World
+from ..prediction import Positions
+from .contract import GuessedRow, Guesser, GuesserState
 
 ENTRIES = (
     Entry(
@@ -45,10 +47,10 @@ ENTRIES = (
 
 
 @dataclass(frozen=True, slots=True)
-class FreeDave(Lookahead):
+class FreeDave(Guesser):
     """Each round evaluates the present canvas and those of the next steps, and goes as far as they prove right.
 
-    A guessed step is the order's own on the last proposal. With one token a step and a model that keeps to what it
+    A guessed step is the order's own on the last prediction. With one token a step and a model that keeps to what it
     says, L masks take 1 + ⌈(L − 1) / depth⌉ rounds.
 
     The subset rule ("++") also takes an evaluated canvas that holds only a part of what a step fills, the fullest such,
@@ -58,7 +60,7 @@ class FreeDave(Lookahead):
 
     depth: int = 4  # canvases evaluated in a round at most, the present one among them, ≥ 1; 1: nothing is guessed
     eager: bool = True  # goes on into the next block; else a round ends with the block
-    together: bool = True  # one evaluation for all; else one after the other, each as without a lookahead
+    together: bool = True  # one evaluation for all; else one after the other, each as without a guesser
     subset: bool = False  # the subset rule
 
     name: ClassVar[str] = "freedave"
@@ -68,17 +70,17 @@ class FreeDave(Lookahead):
             raise InvalidRequest(f"rounds of {self.depth} canvases", hint="1 or more; 1 guesses nothing")
 
     def check(self, world: World) -> None:
-        if self.subset and (not world.order.slides or world.order.revises):
+        if self.subset and (not world.order.stepwise or world.order.revises):
             raise Unsupported(
                 f"{world.order.name!r} plans its steps, and the subset rule leaves a part of a step for later",
                 hint="use 'threshold' or 'factor', or leave out subset=true",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Looking:
-        return FreeDaveLooking(self)
+    def open(self, canvas: Canvas, context: Context) -> GuesserState:
+        return FreeDaveState(self)
 
 
-class FreeDaveLooking(Looking):
+class FreeDaveState(GuesserState):
     """Remembers the window of the round."""
 
     def __init__(self, settings: FreeDave) -> None:
@@ -92,15 +94,15 @@ class FreeDaveLooking(Looking):
             return none()
         return canvas.masks(Span(window.end, min(window.end + max(depth, window.end - window.start), len(canvas))))
 
-    def next(self, future: Future) -> Delta | None:
+    def next(self, guessed: GuessedRow) -> Delta | None:
         settings = self.settings
-        if not future.steps:
-            self.window = future.window
-        if future.steps + 1 >= settings.depth or not (settings.eager or future.window == self.window):
+        if not guessed.steps:
+            self.window = guessed.window
+        if guessed.steps + 1 >= settings.depth or not (settings.eager or guessed.window == self.window):
             return None
-        return future.choose()
+        return guessed.choose()
 
-    def taken(self, canvas: Canvas, delta: Delta, ahead: Sequence[Positions]) -> Delta:
+    def take(self, canvas: Canvas, delta: Delta, ahead: Sequence[Positions]) -> Delta:
         if not self.settings.subset or len(delta.commit) == canvas.open.sum():
             return delta  # a full canvas needs no evaluation
         kept: list[int] = []

@@ -8,7 +8,8 @@ from typing import ClassVar
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ..contract import Canvas, Delta, Future, Lookahead, Looking, Span
+from ..canvas import Canvas, Delta, Span
+from .contract import GuessedRow, Guesser, GuesserState
 
 ENTRY = Entry(
     name="ssd",
@@ -27,7 +28,7 @@ ENTRY = Entry(
 
 
 @dataclass(frozen=True, slots=True)
-class SSD(Lookahead):
+class SSD(Guesser):
     """Drafts within the block, in the order in which stepwise decoding would fill it.
 
     The node without drafts repeats the evaluation that drafted, and is left out. With `reuse` the last accepted
@@ -42,7 +43,7 @@ class SSD(Lookahead):
     drafts: int = 4  # nodes of the chain, ≥ 0; 0 and 1 are stepwise decoding
     reuse: bool = True  # the evaluation that verifies also drafts
     width: int = 1  # guesses of each step, ≥ 1; 1 is the chain
-    together: bool = True  # one evaluation for all nodes; else one after the other, each as without a lookahead
+    together: bool = True  # one evaluation for all nodes; else one after the other, each as without a guesser
 
     name: ClassVar[str] = "ssd"
 
@@ -52,27 +53,26 @@ class SSD(Lookahead):
         if self.width < 1:
             raise InvalidRequest(f"trees of width {self.width}", hint="1 or more; 1 is the chain")
 
-    def open(self, canvas: Canvas, context: Context) -> Looking:
-        return SSDLooking(self)
+    def open(self, canvas: Canvas, context: Context) -> GuesserState:
+        return SSDState(self)
 
 
-class SSDLooking(Looking):
+class SSDState(GuesserState):
     """Remembers the block of the round, and whether the last one verified."""
 
     def __init__(self, settings: SSD) -> None:
         self.settings = settings
-        self.width = settings.width
         self.window: Span | None = None
         self.verified = False
 
-    def next(self, future: Future) -> Delta | None:
-        if not future.steps:
-            self.window = future.window
-        if future.steps + 1 >= self.settings.drafts or future.window != self.window:
+    def next(self, guessed: GuessedRow) -> Delta | None:
+        if not guessed.steps:
+            self.window = guessed.window
+        if guessed.steps + 1 >= self.settings.drafts or guessed.window != self.window:
             return None
         if self.verified and not self.settings.reuse:
             return None
-        return future.choose()
+        return guessed.choose()
 
-    def learn(self, drafted: int, used: int) -> None:
-        self.verified = drafted > 0
+    def learn(self, guessed: int, used: int) -> None:
+        self.verified = guessed > 0

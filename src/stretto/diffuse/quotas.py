@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..errors import InvalidRequest
-from .contract import Canvas, Span
+from .canvas import Canvas, Span
 
 EPSILON = 1e-3  # where Dream's grid of times ends (arXiv 2508.15487)
 

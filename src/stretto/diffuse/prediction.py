@@ -1,4 +1,4 @@
-"""What the model proposes at the open positions: a token for each, and how sure it is.
+"""What the model predicts at the open positions: a token for each, and how sure it is.
 
 All rows of a step are one tensor [N, V]; each figure is computed once for all of them, and only if somebody asks.
 """
@@ -27,7 +27,7 @@ Positions: TypeAlias = "NDArray[np.int64]"
 # How sure the model is of a position, from the model's own distribution (raw: temperature 1, nothing steered) or from
 # the one that tokens are drawn from (tempered: after temperature and truncation). Larger is surer.
 Confidence = Literal[
-    "raw",  # probability of the proposed token
+    "raw",  # probability of the predicted token
     "tempered",
     "top",  # raw probability of the likeliest token
     "margin",  # tempered: likeliest minus second
@@ -38,7 +38,7 @@ Confidence = Literal[
 CONFIDENCES: tuple[str, ...] = get_args(Confidence)
 
 
-class Proposals:
+class StepPredictions:
     """Of all rows of one step. `keys` [N] are those of the noise (see `chance.token_keys`); None: greedy."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Proposals:
 
     @property
     def chosen(self) -> Tensor:
-        """The proposed token of each position [N]; of equally good ones the lowest id."""
+        """The predicted token of each position [N]; of equally good ones the lowest id."""
         if self._chosen is None:
             if self.keys is None:
                 self._chosen = self.steered.argmax(-1)
@@ -85,27 +85,27 @@ class Proposals:
         return self._figures[name]
 
 
-def _probability(raw: bool) -> Callable[[Proposals], Tensor]:
+def _probability(raw: bool) -> Callable[[StepPredictions], Tensor]:
     return lambda found: found.log(raw).gather(1, found.chosen[:, None])[:, 0].double().exp()
 
 
-def _margin(raw: bool) -> Callable[[Proposals], Tensor]:
-    def margin(found: Proposals) -> Tensor:
+def _margin(raw: bool) -> Callable[[StepPredictions], Tensor]:
+    def margin(found: StepPredictions) -> Tensor:
         best = found.log(raw).topk(2, dim=-1).values.double().exp()
         return best[:, 0] - best[:, 1]
 
     return margin
 
 
-def _entropy(raw: bool) -> Callable[[Proposals], Tensor]:
-    def entropy(found: Proposals) -> Tensor:
+def _entropy(raw: bool) -> Callable[[StepPredictions], Tensor]:
+    def entropy(found: StepPredictions) -> Tensor:
         logs = found.log(raw)
         return (logs.exp() * logs.clamp(min=torch.finfo(logs.dtype).min)).sum(-1).double()
 
     return entropy
 
 
-FIGURES: dict[str, Callable[[Proposals], Tensor]] = {
+FIGURES: dict[str, Callable[[StepPredictions], Tensor]] = {
     "tokens": lambda found: found.chosen,
     "raw": _probability(True),
     "tempered": _probability(False),
@@ -117,24 +117,26 @@ FIGURES: dict[str, Callable[[Proposals], Tensor]] = {
 }
 
 
-class Proposal:
+class Prediction:
     """The part of one row: n positions, ascending, whose logits were computed in this step."""
 
-    def __init__(self, whole: Proposals, lines: Positions, positions: Positions, weights: Floats | None = None) -> None:
+    def __init__(
+        self, whole: StepPredictions, rows: Positions, positions: Positions, weights: Floats | None = None
+    ) -> None:
         self._whole = whole
-        self._lines = lines  # [n] where the positions stand in the whole
+        self._rows = rows  # [n] where the positions stand in the whole
         self._weights = weights  # [n] of the confidence; None: all 1
         self.positions = positions  # [n]
 
     @property
     def tokens(self) -> Positions:
-        """The proposed token of each position [n]."""
-        tokens: Positions = self._whole.figure("tokens")[self._lines].astype(np.int64)
+        """The predicted token of each position [n]."""
+        tokens: Positions = self._whole.figure("tokens")[self._rows].astype(np.int64)
         return tokens
 
     def confidence(self, source: str) -> Floats:
         """How sure the model is of each position [n]; see `Confidence`."""
-        sure: Floats = self._whole.figure(source)[self._lines].astype(np.float64)
+        sure: Floats = self._whole.figure(source)[self._rows].astype(np.float64)
         if self._weights is None:
             return sure
         return np.where(sure < 0, sure / self._weights, sure * self._weights)  # entropies stand below 0
@@ -142,21 +144,21 @@ class Proposal:
     @property
     def logits(self) -> Tensor:
         """The model's own logits, guided [n, V]."""
-        return self._whole.logits[torch.from_numpy(self._lines).to(self._whole.logits.device)]
+        return self._whole.logits[torch.from_numpy(self._rows).to(self._whole.logits.device)]
 
     @property
     def steered(self) -> Tensor:
         """Log-weights that tokens are drawn from [n, V]."""
-        return self._whole.steered[torch.from_numpy(self._lines).to(self._whole.logits.device)]
+        return self._whole.steered[torch.from_numpy(self._rows).to(self._whole.logits.device)]
 
     @property
     def logs(self) -> Tensor:
         """The model's own log-probabilities, at temperature 1 and unsteered [n, V]."""
-        return self._whole.log(True)[torch.from_numpy(self._lines).to(self._whole.logits.device)]
+        return self._whole.log(True)[torch.from_numpy(self._rows).to(self._whole.logits.device)]
 
     @property
     def best(self) -> Positions:
-        """The likeliest token of each position [n], of those that may be drawn: what greedy decoding proposes."""
+        """The likeliest token of each position [n], of those that may be drawn: what greedy decoding predicts."""
         best: Positions = self.steered.argmax(-1).cpu().numpy()
         return best
 
@@ -167,7 +169,7 @@ class Proposal:
         probabilities: Floats = found.cpu().numpy()
         return probabilities
 
-    def at(self, positions: Positions) -> Proposal:
+    def at(self, positions: Positions) -> Prediction:
         """The same for those of the positions that are among these."""
         if not len(self.positions) or np.array_equal(self.positions, positions):  # mostly; it is asked all the time
             return self
@@ -177,26 +179,26 @@ class Proposal:
         if kept.all():
             return self
         weights = None if self._weights is None else self._weights[kept]
-        return Proposal(self._whole, self._lines[kept], self.positions[kept], weights)
+        return Prediction(self._whole, self._rows[kept], self.positions[kept], weights)
 
-    def weighed(self, weights: Floats) -> Proposal:
+    def weighed(self, weights: Floats) -> Prediction:
         """The same with other confidence: `weights` [n] above 0, less than 1 where it shall be less sure."""
-        return Proposal(self._whole, self._lines, self.positions, weights)
+        return Prediction(self._whole, self._rows, self.positions, weights)
 
-    def redrawn(self, keys: Positions) -> Proposal:
+    def redrawn(self, keys: Positions) -> Prediction:
         """The same distributions with other draws: `keys` [n] are those of the noise. Itself where nothing is drawn."""
         if self._whole.pipeline.greedy:
             return self
-        whole = Proposals(self.logits, self._whole.pipeline, keys, self.steered)
-        return Proposal(whole, np.arange(len(self.positions)), self.positions)
+        whole = StepPredictions(self.logits, self._whole.pipeline, keys, self.steered)
+        return Prediction(whole, np.arange(len(self.positions)), self.positions)
 
-    def under(self, logits: Tensor) -> Proposal:
-        """The same positions had the model said these logits [n, V]; with the same draws."""
+    def under(self, logits: Tensor) -> Prediction:
+        """The same positions had the model given these logits [n, V]; with the same draws."""
         keys = self._whole.keys
-        whole = Proposals(logits, self._whole.pipeline, None if keys is None else keys[self._lines])
-        return Proposal(whole, np.arange(len(self.positions)), self.positions)
+        whole = StepPredictions(logits, self._whole.pipeline, None if keys is None else keys[self._rows])
+        return Prediction(whole, np.arange(len(self.positions)), self.positions)
 
-    def report(self, tokens: Sequence[int], most: int, chosen_from: Proposal) -> list[LogProbability]:
+    def report(self, tokens: Sequence[int], most: int, chosen_from: Prediction) -> list[LogProbability]:
         """Both log-probabilities of one token at each position, with the `most` likeliest beside.
 
         `chosen_from` says of the same positions what the order chose from.

@@ -1,4 +1,4 @@
-"""CreditDecoding: what was proposed again and again is proposed more surely."""
+"""CreditDecoding: what was predicted again and again is predicted more surely."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 import torch
 
-from ..context import Context
-from ..entry import Entry, Guarantee
-from ..errors import InvalidRequest
-from .contract import Canvas, Hindsight, Recalling, Span, none
-from .proposal import Proposal
+from ...context import Context
+from ...entry import Entry, Guarantee
+from ...errors import InvalidRequest
+from ..canvas import Canvas, Span, none
+from ..prediction import Prediction
+from .contract import Adjustment, AdjustmentState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +36,7 @@ ENTRY = Entry(
 
 
 @dataclass(frozen=True, slots=True)
-class Credit(Hindsight):
+class Credit(Adjustment):
     """Each step all credit of a position fades, and its likeliest token earns its probability to the `power`.
 
     A token of credit C has its logit raised by weight · ln(1 + C), at most weight · ln(1 + 1/(1 − fade)). Positions
@@ -56,11 +57,11 @@ class Credit(Hindsight):
                 hint="weight >= 0, power >= 0, 0 <= fade < 1",
             )
 
-    def open(self, canvas: Canvas, context: Context) -> Recalling:
-        return Crediting(self)
+    def open(self, canvas: Canvas, context: Context) -> AdjustmentState:
+        return CreditState(self)
 
 
-class Crediting(Recalling):
+class CreditState(AdjustmentState):
     """Remembers the credit of each token that ever was the likeliest of its position in this window."""
 
     def __init__(self, settings: Credit) -> None:
@@ -78,24 +79,24 @@ class Crediting(Recalling):
     def begin_window(self, canvas: Canvas, window: Span) -> None:
         self._empty()
 
-    def reconsider(self, canvas: Canvas, proposal: Proposal, window: Span) -> Proposal:
+    def adjust(self, canvas: Canvas, prediction: Prediction, window: Span) -> Prediction:
         if not self.settings.weight:
-            return proposal
-        best = proposal.best
-        self._earn(proposal, best)
-        mine = np.flatnonzero(np.isin(self.positions, proposal.positions))
-        lines = np.searchsorted(proposal.positions, self.positions[mine])
-        logits = proposal.logits.clone()
+            return prediction
+        best = prediction.best
+        self._earn(prediction, best)
+        mine = np.flatnonzero(np.isin(self.positions, prediction.positions))
+        rows = np.searchsorted(prediction.positions, self.positions[mine])
+        logits = prediction.logits.clone()
         raised = torch.from_numpy(self.settings.weight * np.log1p(self.credits[mine])).to(logits)
-        at = [torch.from_numpy(each).to(logits.device) for each in (lines, self.tokens[mine])]
-        return proposal.under(logits.index_put_(tuple(at), raised, accumulate=True))
+        at = [torch.from_numpy(each).to(logits.device) for each in (rows, self.tokens[mine])]
+        return prediction.under(logits.index_put_(tuple(at), raised, accumulate=True))
 
-    def _earn(self, proposal: Proposal, best: NDArray[np.int64]) -> None:
+    def _earn(self, prediction: Prediction, best: NDArray[np.int64]) -> None:
         """A step of the credits: those of computed positions fade, then the likeliest tokens earn theirs."""
-        here = np.isin(self.positions, proposal.positions)
+        here = np.isin(self.positions, prediction.positions)
         faded = np.where(here, self.settings.fade * self.credits, self.credits)
-        earned = proposal.probability(best) ** self.settings.power
-        positions = np.concatenate([self.positions, proposal.positions])
+        earned = prediction.probability(best) ** self.settings.power
+        positions = np.concatenate([self.positions, prediction.positions])
         tokens = np.concatenate([self.tokens, best])
         pairs, which = np.unique(np.stack([positions, tokens]), axis=1, return_inverse=True)
         self.positions, self.tokens = pairs[0], pairs[1]

@@ -1,4 +1,4 @@
-"""Parts of a proposal."""
+"""Parts of a prediction."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 import torch
 
 from diffuse.canvases import GREEDY
-from stretto.diffuse.proposal import Proposal, Proposals
+from stretto.diffuse.prediction import Prediction, StepPredictions
 
 
 def test_a_part_holds_the_asked_positions_that_there_are_in_their_own_order() -> None:
     chance = np.random.default_rng(0)
-    whole = Proposals(torch.randn(12, 5, generator=torch.Generator().manual_seed(0)), GREEDY, None)
+    whole = StepPredictions(torch.randn(12, 5, generator=torch.Generator().manual_seed(0)), GREEDY, None)
     for _ in range(200):
         positions = np.flatnonzero(chance.random(12) < 0.5)
-        found = Proposal(whole, positions, positions, positions + 1.0)  # each position stands in its own line
+        found = Prediction(whole, positions, positions, positions + 1.0)  # each position stands in its own line
         asked = chance.permutation(15)[: chance.integers(0, 15)]
         part = found.at(asked)
         assert part.positions.tolist() == sorted(set(positions.tolist()) & set(asked.tolist()))

@@ -1,0 +1,1 @@
+"""One file per part: what earlier steps make of a prediction."""
