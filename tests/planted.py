@@ -98,7 +98,7 @@ FAULTS = [
     Fault(
         "a position that is drawn again at a later step gets the same draw",
         "diffuse/chance.py",
-        "(_split(keys, _line(step, Use.TOKEN)) if step else keys)",
+        "(split_all(keys, _index(step, Use.TOKEN)) if step else keys)",
         "keys",
         "diffuse/test_chance.py",
     ),

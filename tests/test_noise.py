@@ -8,11 +8,12 @@ import random
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from stretto.noise import BITS, WIDEST_GAP, gumbel, gumbel_one, key, split, uniform, uniform_one
+from stretto.noise import BITS, WIDEST_GAP, gumbel, gumbel_one, key, split, split_all, uniform, uniform_of, uniform_one
 
 DRAWS = 1 << 17
 
@@ -55,6 +56,15 @@ def test_tensors_equal_the_scalar_reference() -> None:
     assert uniform(torch.tensor(keys), torch.tensor(tokens)).tolist() == list(map(uniform_one, keys, tokens))
     slow = torch.tensor(list(map(gumbel_one, keys, tokens)), dtype=torch.float64).float()
     assert torch.equal(gumbel(torch.tensor(keys), torch.tensor(tokens)), slow)
+
+
+def test_arrays_equal_the_scalar_reference() -> None:
+    chance = random.Random(1)
+    states = [chance.getrandbits(64) for _ in range(2000)] + [0, 2**64 - 1]
+    indices = [chance.getrandbits(64) for _ in range(2000)] + [2**64 - 1, 0]
+    words = split_all(np.array(states, np.uint64), np.array(indices, np.uint64))
+    assert words.tolist() == list(map(split, states, indices))
+    assert uniform_of(words).tolist() == list(map(uniform_one, states, indices))
 
 
 def test_a_table_of_keys_and_tokens_is_its_entries() -> None:

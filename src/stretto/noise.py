@@ -14,9 +14,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 _GAMMA = 0x9E3779B97F4A7C15
@@ -50,6 +52,16 @@ def split(state: int, index: int) -> int:
     return _mix((state + (index + 1) * _GAMMA) & _WORD)
 
 
+def split_all(states: NDArray[np.uint64], indices: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """`split` of whole arrays, which broadcast together."""
+    with np.errstate(over="ignore"):
+        words = states + (indices + np.uint64(1)) * np.uint64(_GAMMA)
+        for shift, factor in ((30, _FIRST), (27, _SECOND)):
+            words = (words ^ (words >> np.uint64(shift))) * np.uint64(factor)
+        mixed: NDArray[np.uint64] = words ^ (words >> np.uint64(31))
+        return mixed
+
+
 def key(seed: int, stream: int, position: int) -> int:
     """The starting state of all draws at one position of one stream, as a signed 64-bit integer."""
     return _signed(split(split(split(0, seed), stream), position))
@@ -58,6 +70,12 @@ def key(seed: int, stream: int, position: int) -> int:
 def uniform_one(key: int, token: int) -> float:
     """One uniform draw in pure Python: the slow reference of `uniform`."""
     return ((split(key, token) >> (64 - BITS)) + 0.5) * 2.0**-BITS
+
+
+def uniform_of(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """The uniform draws that hashes stand for, float64: `uniform_one` is that of `split(key, token)`."""
+    draws: NDArray[np.float64] = ((words >> np.uint64(64 - BITS)).astype(np.float64) + 0.5) * 2.0**-BITS
+    return draws
 
 
 def gumbel_one(key: int, token: int) -> float:
