@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
 import re
 import shlex
@@ -23,10 +25,22 @@ from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
 
 DOCS = Path(__file__).parents[1] / "docs"
+PACKAGE = DOCS.parent / "src" / "stretto"
+FAMILIES = ("speculate", "diffuse", "steer", "search", "route", "constrain")
+CONTRACTS = [file.relative_to(PACKAGE) for name in FAMILIES for file in sorted((PACKAGE / name).rglob("contract.py"))]
+SHOWING_NOTHING = {"search"}  # a family that has no example yet
 
 
 def blocks(page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("file", [*CONTRACTS, Path("diffuse/canvas.py")], ids=str)
+def test_what_a_contract_shows_runs(file: Path) -> None:
+    module = importlib.import_module(".".join(["stretto", *file.with_suffix("").parts]))
+    shown = doctest.testmod(module)
+    assert not shown.failed
+    assert shown.attempted or file.parts[0] in SHOWING_NOTHING, "a contract shows how a part of its kind is written"
 
 
 def test_the_drafter_of_the_page_is_short_and_lawful(monkeypatch: pytest.MonkeyPatch) -> None:

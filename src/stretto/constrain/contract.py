@@ -3,6 +3,36 @@
 Settings are frozen dataclasses (`Constraint`); where one text stands is a `State` that they open. The engine asks it
 once at every node at which a token is chosen, drafted ones too, masks what it excludes, lets the answer end where it
 is complete, and moves it along paths and back. Whoever writes one cares for text alone: no end token ever reaches it.
+
+>>> import numpy as np
+>>> from dataclasses import dataclass
+>>> class Falling(State):
+...     def __init__(self, size, before=()):
+...         self.size, self.before = size, list(before)
+...     complete = property(lambda self: self.before[-1:] == [0])
+...     def allowed(self):
+...         return np.arange(self.size) < (self.before or [self.size])[-1]
+...     def advance(self, token):
+...         able = bool(self.allowed()[token])
+...         self.before += [token] * able
+...         return able
+...     def rollback(self, count):
+...         del self.before[len(self.before) - count :]
+...     def fork(self):
+...         return Falling(self.size, self.before)
+>>> @dataclass(frozen=True)
+... class Countdown(Constraint):
+...     '''Each token is smaller than the one before.'''
+...
+...     name: ClassVar[str] = "countdown"
+...
+...     def open(self, tokens):
+...         return Falling(len(tokens))
+>>> state = Countdown().open(Tokens([b"0", b"1", b"2", b"3"]))
+>>> state.advance(3), state.advance(3), state.allowed().tolist()
+(True, False, [True, True, True, False])
+>>> state.advance(1), list(state.forced()), state.complete
+(True, [0], False)
 """
 
 from __future__ import annotations

@@ -58,7 +58,16 @@ class World:
 
 
 class PartState:
-    """What a part remembers of one row, and what any part may be asked, whatever its kind."""
+    """What a part remembers of one row, and what any part may be asked, whatever its kind.
+
+    >>> class Counting(PartState):
+    ...     steps = 0
+    >>> one = Counting()
+    >>> two = one.fork()
+    >>> two.steps += 1
+    >>> one.steps, two.steps
+    (0, 1)
+    """
 
     def fork(self) -> Self:
         """An independent copy, when a row forks or a guesser tries a step."""

@@ -1,6 +1,11 @@
 """What a route must do: of several models that read the same text, say who writes the next tokens.
 
 Settings are frozen dataclasses (`Route`); what a decode remembers lives in the object they begin (`Routing`).
+
+>>> import torch
+>>> logits = torch.tensor([0.0, 2.0, 1.0])
+>>> Writing([1, 2], ["small", ""], raw=[logits, logits], steered=[logits, logits], calls=1).sources
+['small', '']
 """
 
 from __future__ import annotations

@@ -2,6 +2,25 @@
 
 Settings are frozen dataclasses (`Drafter`, `Acceptor`, `Planner`); what a decode remembers lives in the
 objects they begin (`Drafting`, `Planning`) and, per row, in sessions.
+
+>>> from stretto.engine import Engine
+>>> from stretto.models.table import TableModel
+>>> class Again(DraftSession):
+...     def __init__(self, row):
+...         self.row = row
+...     def propose(self, room):
+...         return Tree.chain(self.row.history.tokens[-1:] * min(room.nodes, room.depth))
+...     def fork(self, row):
+...         return Again(row)
+>>> @dataclass(frozen=True)
+... class Repeat(Drafter):
+...     name: ClassVar[str] = "repeat"
+...     def begin(self, context):
+...         return Drafting(self, Again)
+>>> engine = Engine(TableModel(3, lambda path: [0.0, 5.0, 1.0]))  # which says 1 after everything
+>>> answers = [engine.generate([1], method, max_new_tokens=20) for method in ("plain", Repeat())]
+>>> answers[0].tokens == answers[1].tokens, answers[0].counters.rounds > answers[1].counters.rounds
+(True, True)
 """
 
 from __future__ import annotations

@@ -1,4 +1,20 @@
-"""What a steer is: a pure reshaping of next-token logits at the nodes of a tree."""
+"""What a steer is: a pure reshaping of next-token logits at the nodes of a tree.
+
+>>> from stretto.engine import Engine
+>>> from stretto.models.table import TableModel
+>>> @dataclass(frozen=True, slots=True)
+... class Without(Steer):
+...     '''One token less.'''
+...
+...     token: int = 0  # >= 0
+...     name: ClassVar[str] = "without"
+...
+...     def __call__(self, logits, nodes):
+...         return remove(logits, [(node, self.token) for node in range(len(logits))])
+>>> engine = Engine(TableModel(3, lambda path: [0.0, 5.0, 1.0]))
+>>> engine.generate([0], max_new_tokens=2).tokens, engine.generate([0], max_new_tokens=2, steers=[Without(1)]).tokens
+([1, 1], [2, 2])
+"""
 
 from __future__ import annotations
 
