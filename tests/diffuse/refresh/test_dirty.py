@@ -20,6 +20,7 @@ REVISING = (  # settings that revise often
     "remask-loop(loops=3,begin=0.5)",
     "wide-narrow(wide=0.2,narrow=0.9,fewest=1)",
     "weld(0.5,below=1.0)+blocks(2)",
+    "weld(0.5,below=1.0)+adaptive-blocks(0,size=2)",  # takes back outside of the window, and the window stays
 )
 
 
@@ -31,8 +32,8 @@ class Watched:
         self.renewed = 0
         change, evaluate = Loop._change, CanvasEvaluator.evaluate
 
-        def changing(loop: Loop, line: Any, *rest: Any) -> Any:
-            delta, done = change(loop, line, *rest)
+        def changing(loop: Loop, state: Any, *rest: Any) -> Any:
+            delta, done = change(loop, state, *rest)
             self.stale |= {*delta.remask, *delta.revise}
             return delta, done
 
@@ -73,7 +74,8 @@ def test_what_changed_is_computed_anew(monkeypatch: pytest.MonkeyPatch, refresh:
 @pytest.mark.parametrize("refresh", ["elastic", "branch-cache(updates=2)"])
 def test_what_changed_is_computed_anew_by_a_network(monkeypatch: pytest.MonkeyPatch, refresh: str, tmp_path) -> None:
     model, seen = load(save("llada", tmp_path)).model, 0
-    for order in (each for each in REVISING if not each.startswith("wide-narrow")):
+    orders = [each for each in REVISING if not each.startswith("wide-narrow")]
+    for order in (*orders, "weld(0.5,below=1.0)+structured-blocks(2,3)"):  # which looks at more than its window
         watched = Watched(monkeypatch)
         settings = {"temperature": 1.5, "seed": 3, "max_new_tokens": 12}
         answer(model, [5, 7, 9], f"{order}+{refresh}", end_tokens=(), **settings)

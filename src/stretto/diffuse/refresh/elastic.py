@@ -120,6 +120,7 @@ class ElasticState(RedoingState):
             return
         known = torch.from_numpy(np.flatnonzero(canvas.filled[seen.slots] != OPEN))
         rows = np.flatnonzero(np.isin(seen.rows, self.looked))
+        rows = rows[np.argsort(seen.rows[rows])]  # the window's come last, wherever it stands
         if not len(known) or not len(rows):
             return
         for layer in range(self.layers):
