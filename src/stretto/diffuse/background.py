@@ -1,4 +1,4 @@
-"""How frequent each token is in a corpus: what a position says beyond what any text would."""
+"""How frequent each token is in a corpus, so that a prediction can be weighed against what any text would hold."""
 
 from __future__ import annotations
 

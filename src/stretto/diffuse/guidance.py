@@ -1,4 +1,4 @@
-"""Classifier-free guidance on a canvas: a second canvas without the prompt, and away from what it says."""
+"""Classifier-free guidance: a second canvas without the prompt, and logits moved away from its own."""
 
 from __future__ import annotations
 

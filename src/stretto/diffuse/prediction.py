@@ -201,7 +201,7 @@ class Prediction:
     def report(self, tokens: Sequence[int], most: int, chosen_from: Prediction) -> list[LogProbability]:
         """Both log-probabilities of one token at each position, with the `most` likeliest beside.
 
-        `chosen_from` says of the same positions what the order chose from.
+        `chosen_from` is what the order chose from, at the same positions.
         """
         return reported(tokens, self.logits, chosen_from.steered, most)
 

@@ -36,7 +36,7 @@ ENTRY = Entry(
 class Revise(Order):
     """Like `low-confidence`; each step also sets the window's filled positions to the likeliest token, drawn or not.
 
-    The model must have been trained to speak of tokens that it sees (arXiv 2510.19871): others repeat them, or say
+    The model must have been trained to predict tokens that it sees (arXiv 2510.19871): others repeat them, or say
     anything. End tokens are not written over others. What the last step of a window fills is not read again. With
     share=0 it is `low-confidence`, step for step.
     """

@@ -96,7 +96,7 @@ class ProphetState(StopState):
         gap = float((best[:, 0] - best[:, 1]).mean())
         left = np.flatnonzero(canvas.open[prediction.positions])
         if gap < self._threshold(canvas.step / self.steps) or len(left) < canvas.open.sum():
-            return None  # or this step has opened again what the model did not speak of
+            return None  # or this step has opened again what the model did not predict
         return Delta.of(prediction, left)
 
     def _tests(self, canvas: Canvas) -> bool:
