@@ -54,11 +54,12 @@ def test_what_is_known_is_not_evaluated_again(monkeypatch):
 
     monkeypatch.setattr(type(engine.model), "evaluate", counted)
     sums = []
-    for method in ("plain", "plain", "recycle"):  # the last is to see the logits of every token of a prompt
+    # the first `recycle` is to see the logits of every token of a prompt, the second knows what follows them
+    for method in ("plain", "plain", "recycle+fixed(8)", "recycle+fixed(8)", "recycle(shared=False)+fixed(8)"):
         evaluated.clear()
         engine.generate(PROMPTS[0], method, max_new_tokens=1, end_tokens=())
         sums.append(sum(evaluated))
-    assert sums == [153, 153 - 128, 153]
+    assert sums == [153, 153 - 128, 153, 153 - 128, 153]
 
 
 def test_bits_are_the_bits_of_a_fresh_engine():

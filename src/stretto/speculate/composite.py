@@ -35,6 +35,10 @@ class CompositeSession(DraftSession):
             if drafting.of_prompt is not NOTHING:  # else it was computed for another
                 part.prime(evaluation, start)
 
+    def knows(self, tokens: Sequence[int]) -> bool:
+        told = zip(self.parts, self.drafting.draftings, strict=True)
+        return all(part.knows(tokens) for part, drafting in told if drafting.of_prompt is not NOTHING)
+
     def propose(self, room: Room) -> Tree:
         return self.drafting.propose([self], [room])[0]
 

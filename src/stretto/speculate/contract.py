@@ -80,6 +80,11 @@ class DraftSession(ABC):
         """What `Drafting.of_prompt` wants of the row's prompt tokens start … start + n - 1: logits [n, V], hidden rows
         [n, C]."""
 
+    def knows(self, tokens: Sequence[int]) -> bool:
+        """Whether it can do without `prime` for these tokens of the prompt, which were read before; else they are read
+        again."""
+        return False
+
     @abstractmethod
     def propose(self, room: Room) -> Tree:
         """At most `room` of guesses at what follows the row's committed tokens."""

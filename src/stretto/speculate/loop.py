@@ -76,8 +76,9 @@ class Loop(Base[Work]):
             self._companions.add(row)
         session, want = work.open(row), work.of_prompt
         tokens = row.history.tokens[:-1]
-        if want is not NOTHING:  # what it wants of a token that was read before is gone
-            self.cache.truncate(row.cache_row, 0)
+        known = tokens[: self.cache.following(row.cache_row)]
+        if session is not None and want is not NOTHING and not session.knows(known):
+            self.cache.truncate(row.cache_row, 0)  # what it wants of a token that was read before is gone
         unread = tokens[self.cache.following(row.cache_row) :]
         for evaluation, start in read(self.model, self.cache, row.cache_row, unread, want, size=size):
             if session is not None and want is not NOTHING:

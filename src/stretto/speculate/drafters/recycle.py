@@ -152,6 +152,9 @@ class RecycleSession(DraftSession):
         tokens = self.tokens[start : start + len(evaluation.logits)]
         self.table.learn({token: slot for slot, token in enumerate(tokens)}, evaluation.logits)
 
+    def knows(self, tokens: Sequence[int]) -> bool:
+        return bool((self.table.ids[tokens, 0] >= 0).all())
+
     def propose(self, room: Room) -> Tree:
         table, template = self.table, template_of(self.settings.ranks)
         tokens = np.empty(1 + template.size, dtype=np.int64)  # by slot: the root first
