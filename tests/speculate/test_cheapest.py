@@ -179,7 +179,7 @@ def test_a_single_chain_is_cut_where_it_gains_most(rates, start, per_token, spee
     tree = Tree.chain(range(len(rates)), source="s")
     for node, rate in enumerate(rates):
         tree.scores[node] = node / 10  # each node is of its own kind
-        plan._known.rates.seen[plan._known.rates.kinds(tree)[node]] = Rate(rate * 100, 100.0)
+        plan._known.rates.seen[plan._known.rates.kinds(tree, [node])[0]] = Rate(rate * 100, 100.0)
     (alone,) = plan.trim([None], [tree])
     reaches = list(itertools.accumulate(rates, operator.mul))
     price = MARGIN * plan._known.speed.worth(start)

@@ -38,13 +38,11 @@ def trials(tree: Tree, committed: Sequence[int]) -> Iterator[tuple[list[int], in
 
     Nothing is said of what stood behind the first miss: nobody knows. Whether a candidate was verified does not matter.
     """
-    below: dict[int, list[int]] = {}
-    for node, parent in enumerate(tree.parents):
-        if tree.proposals[node] is not NodeKind.RIDER:
-            below.setdefault(parent, []).append(node)
-    parent = ROOT
+    ridden, parent = NodeKind.RIDER in tree.proposals, ROOT
     for token in committed:
-        children = below.get(parent)
+        children = tree.children(parent)
+        if ridden:
+            children = [child for child in children if tree.proposals[child] is not NodeKind.RIDER]
         if not children:
             return
         right = next((child for child in children if tree.tokens[child] == token), None)
@@ -57,9 +55,10 @@ def trials(tree: Tree, committed: Sequence[int]) -> Iterator[tuple[list[int], in
 def along(tree: Tree, rates: Sequence[float]) -> list[float]:
     """The product of the rates on the path to each node; of riders 0."""
     found: list[float] = []
-    for parent, rate, proposal in zip(tree.parents, rates, tree.proposals, strict=True):
-        above = 1.0 if parent == ROOT else found[parent]
-        found.append(0.0 if proposal is NodeKind.RIDER else above * rate)
+    for parent, rate in zip(tree.parents, rates, strict=True):
+        found.append(rate if parent == ROOT else rate * found[parent])
+    if NodeKind.RIDER in tree.proposals:
+        return [0.0 if kind is NodeKind.RIDER else each for each, kind in zip(found, tree.proposals, strict=True)]
     return found
 
 
@@ -80,8 +79,8 @@ class Acceptance(ABC, Generic[Kind]):
         self._now = 0  # outcomes so far
 
     @abstractmethod
-    def kinds(self, tree: Tree) -> list[Kind]:
-        """Of every node; those of riders are not asked about."""
+    def kinds(self, tree: Tree, nodes: Sequence[int]) -> list[Kind]:
+        """Of these nodes; what is said of riders does not matter."""
 
     @abstractmethod
     def believed(self, kind: Kind) -> float:
@@ -100,7 +99,9 @@ class Acceptance(ABC, Generic[Kind]):
 
     def rates(self, tree: Tree) -> list[float]:
         """Probability that each node is accepted when its parent is."""
-        return [self.rate(kind) for kind in self.kinds(tree)]
+        kinds = self.kinds(tree, range(len(tree)))
+        found = {kind: self.rate(kind) for kind in set(kinds)}  # deep nodes are mostly alike
+        return [found[kind] for kind in kinds]
 
     def reaches(self, tree: Tree) -> list[float]:
         """Probability that each node is accepted: it never rises along a path, and is 0 for riders."""
@@ -120,12 +121,9 @@ class Acceptance(ABC, Generic[Kind]):
     def learn(self, tree: Tree, committed: Sequence[int]) -> None:
         """Judge the candidates along the committed tokens."""
         self._now += 1
-        if not len(tree):
-            return
-        kinds = self.kinds(tree)
         for children, right in trials(tree, committed):
-            for child in children:
-                self.add(kinds[child], child == right)
+            for child, kind in zip(children, self.kinds(tree, children), strict=True):
+                self.add(kind, child == right)
 
 
 # -- nodes that look alike --------------------------------------------------------------------
@@ -145,9 +143,9 @@ class ByLook(Acceptance[Look]):
     def __init__(self) -> None:
         super().__init__(FADE)
 
-    def kinds(self, tree: Tree) -> list[Look]:
-        columns = zip(tree.sources, tree.scores, tree.ranks, tree.depths, strict=True)
-        return [(source, score_class(score), rank, depth_class(depth)) for source, score, rank, depth in columns]
+    def kinds(self, tree: Tree, nodes: Sequence[int]) -> list[Look]:
+        sources, scores, ranks, depths = tree.sources, tree.scores, tree.ranks, tree.depths
+        return [(sources[node], score_class(scores[node]), ranks[node], depth_class(depths[node])) for node in nodes]
 
     def believed(self, kind: Look) -> float:
         """Depths are like shallower ones. Of scores, the drafter's own is believed, where it has one."""

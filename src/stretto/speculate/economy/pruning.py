@@ -37,12 +37,12 @@ def keep_best(tree: Tree, values: Sequence[float], nodes: int) -> Tree:
     """
     if len(tree) <= nodes or holds_draws(tree):
         return tree
-    riders = [node for node, proposal in enumerate(tree.proposals) if proposal is NodeKind.RIDER]
-    candidates = set(range(len(tree))).difference(riders)
-    if len(candidates) <= nodes:
-        return tree
-    kept = sorted(candidates, key=lambda node: (-values[node], node))[:nodes]
-    return tree.prune([*kept, *riders]) if kept else Tree()
+    order = sorted(range(len(tree)), key=values.__getitem__, reverse=True)  # stable: parents before their children
+    if NodeKind.RIDER in tree.proposals:
+        riders = [node for node, kind in enumerate(tree.proposals) if kind is NodeKind.RIDER]
+        candidates = [node for node in order if node not in riders]
+        return tree if len(candidates) <= nodes else tree.prune([*candidates[:nodes], *riders])
+    return tree.prune(order[:nodes]) if nodes else Tree()
 
 
 def sizes_that_pay(

@@ -107,14 +107,14 @@ class ByPlace(Acceptance[tuple[int, int]]):
         super().__init__(fade, forgets=True)
         self._by_depth = by_depth
 
-    def kinds(self, tree: Tree) -> list[tuple[int, int]]:
+    def kinds(self, tree: Tree, nodes: Sequence[int]) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
         ranks: dict[int, int] = {}  # parent -> candidates under it so far
         for parent, depth, proposal in zip(tree.parents, tree.depths, tree.proposals, strict=True):
             found.append(self._place(depth, ranks.get(parent, 0)))
             if proposal is not NodeKind.RIDER:
                 ranks[parent] = found[-1][1] + 1
-        return found
+        return [found[node] for node in nodes]
 
     def believed(self, kind: tuple[int, int]) -> float:
         """Acceptance of the child of that rank before any was seen: .6, .2, .1, .05 …"""

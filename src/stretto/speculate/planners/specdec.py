@@ -58,8 +58,8 @@ class Calibrated(Acceptance[int]):
     def __init__(self, fade: float = 0.99) -> None:
         super().__init__(fade)
 
-    def kinds(self, tree: Tree) -> list[int]:
-        return [min(BINS - 1, max(0, int(score * BINS))) for score in tree.scores]
+    def kinds(self, tree: Tree, nodes: Sequence[int]) -> list[int]:
+        return [min(BINS - 1, max(0, int(tree.scores[node] * BINS))) for node in nodes]
 
     def believed(self, kind: int) -> float:
         return (kind + 0.5) / BINS
