@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from stretto.models import llama2c
+from models.llama2c import build_tokenizer, read_vocabulary
 
 PLACE = Path(__file__).parents[1] / "src" / "stretto" / "zoo" / "causal"
 CONTROLS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
@@ -128,5 +128,5 @@ def real(name, data):
         return finished(tokenizer)
     place = {"llama2": "tokenizers/llama2/tokenizer.bin", "stories260k": "stories260k/tok512.bin"}[name]
     count = {"llama2": 32000, "stories260k": 512}[name]
-    tokens = llama2c.read_vocabulary((data / "models" / place).read_bytes(), count)
-    return finished(llama2c.build_tokenizer(tokens))
+    tokens = read_vocabulary((data / "models" / place).read_bytes(), count)
+    return finished(build_tokenizer(tokens))

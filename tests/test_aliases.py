@@ -10,7 +10,7 @@ import pytest
 from stretto import aliases, cli, method
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, StrettoError, closest
-from stretto.models.load import find
+from stretto.models.checkpoint import find
 from stretto.request import NEUTRAL, Request
 
 OPTIONS = {"dtype", "device", "weights", "model", "system"}  # of load and of the command line

@@ -26,8 +26,8 @@ from stretto.engine import Engine
 from stretto.entry import Entry, Guarantee
 from stretto.errors import StrettoError
 from stretto.gym import tasks
+from stretto.models.checkpoint import find
 from stretto.models.clock import SIZES, Curve
-from stretto.models.load import find
 from stretto.request import Request
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.contract import Verdict

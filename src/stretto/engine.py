@@ -38,6 +38,8 @@ from .values import checked, plain
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from .models.tokenizer import Tokenizer
+
 
 class Engine:
     """A model and its tokenizer, ready to answer."""
@@ -45,7 +47,7 @@ class Engine:
     def __init__(
         self,
         model: Model,
-        tokenizer: PreTrainedTokenizerBase | None = None,
+        tokenizer: Tokenizer | None = None,
         *,
         clock: Clock | None = None,
         prefixes: int | None = None,
@@ -264,8 +266,8 @@ class Engine:
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
-        """The checkpoint's tokenizer, if it has one."""
-        return self.codec.tokenizer
+        """The checkpoint's tokenizer as transformers has it, if there is one."""
+        return self.codec.whole()
 
     def _method(self, method: str | Method | None) -> Method:
         return methods.parse(methods.default(self.model) if method is None else method)

@@ -12,7 +12,8 @@ from .errors import InvalidRequest, closest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerBase
+
+    from .models.tokenizer import Tokenizer as ModelTokenizer
 
 Message = Mapping[str, Any]  # role, content, and what else the template reads
 
@@ -41,7 +42,7 @@ class Conversation:
 class Chats:
     """The chat templates of a tokenizer."""
 
-    def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase, reserved: Iterable[int] = ()) -> None:
+    def __init__(self, name: str, tokenizer: ModelTokenizer, reserved: Iterable[int] = ()) -> None:
         self.name = name  # of the model, for messages
         self._tokenizer = tokenizer
         self._reserved = frozenset(reserved)
@@ -208,9 +209,7 @@ class Chats:
 class _Plain:
     """A tokenizer that knows its control tokens by other names."""
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, added: Mapping[int, Any], controls: Sequence[str], mark: str
-    ) -> None:
+    def __init__(self, tokenizer: ModelTokenizer, added: Mapping[int, Any], controls: Sequence[str], mark: str) -> None:
         from tokenizers import AddedToken, Tokenizer
 
         own = cast("Tokenizer", tokenizer.backend_tokenizer)

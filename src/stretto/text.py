@@ -15,6 +15,8 @@ from .values import plain, token_ids
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from .models.tokenizer import Tokenizer
+
 Prompt = str | Sequence[int] | Sequence[Message] | Conversation  # text, token ids, or what was said in a chat
 
 
@@ -46,7 +48,7 @@ def _holds_more(item: object) -> bool:
     return isinstance(item, Sequence | Conversation | InvalidRequest) or getattr(item, "ndim", 0) > 0
 
 
-def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+def fingerprint(tokenizer: Tokenizer) -> str:
     """Tells tokenizers apart by what their ids stand for."""
     ids = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     return hashlib.sha256(repr(ids).encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -55,7 +57,7 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 class Codec:
     """A model's tokenizer and chat template, or neither: then prompts are token ids."""
 
-    def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase | None, reserved: Iterable[int] = ()) -> None:
+    def __init__(self, name: str, tokenizer: Tokenizer | None, reserved: Iterable[int] = ()) -> None:
         self.name = name  # of the model, for messages
         self.tokenizer = tokenizer
         self._reserved = frozenset(reserved)  # tokens with a meaning of their own to the model, such as masks
@@ -65,6 +67,11 @@ class Codec:
     def has_template(self) -> bool:
         """Whether the checkpoint brings a chat template."""
         return self.tokenizer is not None and bool(self.tokenizer.chat_template)
+
+    def whole(self) -> PreTrainedTokenizerBase | None:
+        """transformers' tokenizer, which from now on is asked for everything, as it may be changed from outside."""
+        self.tokenizer = getattr(self.tokenizer, "own", self.tokenizer)
+        return self.tokenizer
 
     def fingerprint(self) -> str | None:
         """Of the tokenizer; None without one. Found when it is first asked for."""
@@ -139,7 +146,7 @@ class Codec:
         check_text(text)
         return cast(list[int], self._tokenizer().encode(text, **options))
 
-    def _tokenizer(self) -> PreTrainedTokenizerBase:
+    def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             raise InvalidRequest(f"{self.name} has no tokenizer", hint="give the prompt as token ids")
         return self.tokenizer

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from models.llama2c import convert
 from stretto import zoo
 from stretto.engine import Engine
-from stretto.models.llama2c import convert
 from stretto.models.window import Window
 
 SETTINGS = {

@@ -13,9 +13,10 @@ from models import test_network as driven
 from models.families import EXPERTS, FAMILIES, GROUPED, OWN_ROTATION, POSITIONS, REACH, build
 from models.test_network import eager
 from stretto.errors import ModelError
-from stretto.models import agreement, fuse
+from stretto.models import fuse
 from stretto.models.agreement import gap, probed
 from stretto.models.contract import Ability
+from stretto.models.eager import logits_at
 from stretto.models.lean import lean_or_none
 from stretto.models.network import Network
 from stretto.models.place import Chunk
@@ -99,7 +100,7 @@ def test_the_reference_is_the_modules_own_forward() -> None:
     tokens = torch.tensor([driven.TOKENS])
     places = torch.arange(tokens.shape[1])[None]
     with torch.inference_mode():
-        driven.close(agreement._theirs(module, tokens, places)[0], driven.truth(module, driven.TOKENS))
+        driven.close(logits_at(module, tokens, places)[0], driven.truth(module, driven.TOKENS))
 
 
 def test_positions_taken_from_the_length_of_the_cache_are_refused() -> None:

@@ -72,7 +72,7 @@ def test_a_folder_loads(saved: Path, fast: bool, capfd: pytest.CaptureFixture[st
     assert loaded.tokenizer is not None
     assert loaded.tokenizer.apply_chat_template([{"role": "user", "content": "w7"}], tokenize=False) == "w7"
     assert loaded.end_tokens == {2, 3}  # the configuration's and the tokenizer's
-    assert loaded.config.vocab_size == VOCABULARY
+    assert loaded.model.vocabulary == VOCABULARY
 
 
 def test_what_has_no_fast_path_says_why(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..errors import ModelError, Unsupported
+from ..models.checkpoint import find
 from ..models.hooks import cache_argument
-from ..models.load import find, load_module
 from ..models.masked import Masking, recognise
+from ..models.stock import load_module
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from ..engine import Engine
 from ..errors import ModelError, Unsupported
+from ..models.checkpoint import find
 from ..models.contract import Model
 from ..models.lean import lean_or_none
-from ..models.load import find, load
+from ..models.load import load
 from ..models.masked import masking_of
 from ..models.network import Network
 from .replay import Replayed, Watched

@@ -12,8 +12,7 @@ from ..errors import InvalidRequest
 from .arguments import SHOWN_AFTER, waiting
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
+    from ..models.tokenizer import Tokenizer
     from ..speculate.datastore import Datastore
 
 
@@ -44,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
     """Build, and say what came of it."""
     from tqdm import tqdm
 
-    from ..models.load import load_tokenizer
+    from ..models.tokenizer import load_tokenizer
     from ..speculate.datastore import build, gather, place_for
     from ..text import fingerprint
 
@@ -98,7 +97,7 @@ def _previous(out: str, tokenizer: str | None) -> Datastore | None:
     return store if store.about.tokenizer == tokenizer else None
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def _tokens(tokenizer: Tokenizer, text: str) -> list[int]:
     found: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     return found
 

@@ -7,7 +7,8 @@ network.py   drives a transformers module's own layers (survey.py: finds out how
              between its layers; attention.py: what queries read)
 lean.py      the fast path for Llama-shaped networks (fuse.py: reads their weights; linear.py: its products)
 table.py     explicit probabilities, for tests and for thinking
-load.py      a folder or hub name -> model and tokenizer (llama2c.py: converts checkpoints of llama2.c)
+load.py      a folder or hub name -> model and tokenizer (checkpoint.py: its files; llama.py, tokenizer.py: read from
+             these alone; stock.py: transformers' module; agreement.py, eager.py: whether a model computes the same)
 masked.py    which checkpoints fill masks, and how (published.py: their networks as modules that transformers has)
 clock.py     what a window costs here
 """

@@ -1,4 +1,4 @@
-"""Reads a Llama-shaped transformers module into the fused weights that `lean.py` runs on.
+"""Reads a Llama-shaped module, transformers' or that of llama.py, into the fused weights that `lean.py` runs on.
 
 What the module is follows from its attributes and shapes, never from its name; whatever is not
 understood raises `Unlike`, and a look-alike is caught when logits are compared (lean.py).
@@ -6,13 +6,13 @@ understood raises `Unlike`, and a look-alike is caught when logits are compared 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
 
 from .kernel_choice import Wish, linears
 from .linear import Linear, Matrix, named
@@ -43,6 +43,26 @@ ROPE_FIELDS = {
     *("beta_fast", "beta_slow", "mscale", "mscale_all_dim"),
 }
 SETTLED_ROPES = ("default", "linear", "llama3", "yarn")  # whose frequencies do not depend on the length
+
+
+class Source(Protocol):
+    """A causal network as transformers builds it, or one with the same names."""
+
+    config: Any
+    training: bool
+
+    @property
+    def base_model(self) -> Any:
+        """Embedding, layers and final norm."""
+        ...
+
+    def get_output_embeddings(self) -> Any:
+        """The head."""
+        ...
+
+    def parameters(self) -> Iterable[Tensor]:
+        """All weights, each once."""
+        ...
 
 
 class Unlike(Exception):
@@ -95,12 +115,12 @@ class Weights:
     kernels: dict[str, str]  # and which kernels do it, by kind of product
 
 
-def fuse(module: PreTrainedModel, wish: Wish = Wish()) -> Weights:
+def fuse(module: Source, wish: Wish = Wish()) -> Weights:
     """The module's weights, copied, fused and packed; the module stays as it is. Raises Unlike."""
     return _Reader(module).weights(wish)
 
 
-def release(module: PreTrainedModel) -> None:
+def release(module: Source) -> None:
     """Drop the module's own copy of every matrix that `fuse` has copied (the embedding table is shared)."""
     parts = [part for layer in module.base_model.layers for part in layer.modules()]
     for part in [*parts, module.get_output_embeddings()]:
@@ -109,7 +129,7 @@ def release(module: PreTrainedModel) -> None:
 
 
 class _Reader:
-    def __init__(self, module: PreTrainedModel) -> None:
+    def __init__(self, module: Source) -> None:
         self.module = module
         self.config = module.config.get_text_config()
         base = module.base_model
@@ -169,7 +189,9 @@ class _Reader:
 
     def _check_fields(self) -> None:
         """Whether the configuration declares nothing but what is known here; what is off or absent does nothing."""
-        declared = type(self.config).__dataclass_fields__.keys() - PretrainedConfig.__dataclass_fields__.keys()
+        kind = type(self.config)
+        common = next(each for each in reversed(kind.__mro__) if is_dataclass(each))  # what all configurations have
+        declared = kind.__dataclass_fields__.keys() - common.__dataclass_fields__.keys()
         rope = getattr(self.config, "rope_parameters", None) or {}
         fields = [name for name in declared - FIELDS if getattr(self.config, name, None)]
         fields += [name for name in rope.keys() - ROPE_FIELDS if rope[name]]

@@ -23,13 +23,12 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from .agreement import gap
 from .blocks import CacheShape
 from .cache import Cache, KeyForm
 from .contract import Ability, Evaluation, Want
-from .fuse import Layer, Norm, Unlike, Weights, fuse, release
+from .fuse import Layer, Norm, Source, Unlike, Weights, fuse, release
 from .kernel_choice import Wish
 from .linear import threads_for
 from .numbers import Numbers
@@ -306,7 +305,7 @@ def _like(result: Tensor, rows: Tensor) -> Tensor:
 
 
 def lean_or_none(
-    module: PreTrainedModel,
+    module: Source,
     why_not: Callable[[str], None] = lambda reason: None,
     wish: Wish = Wish(),
     build: Callable[[Weights], Lean] = Lean,
@@ -328,7 +327,7 @@ def lean_or_none(
     return lean
 
 
-def _compare(lean: Lean, module: PreTrainedModel) -> None:
+def _compare(lean: Lean, module: Source) -> None:
     """Raise Unlike where the logits of probing tokens differ from the module's own."""
     found = gap(lean, module)
     if not found < (1e-3 if lean.dtype is torch.float32 and not lean.numbers.int8 else 0.1):

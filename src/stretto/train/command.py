@@ -89,7 +89,7 @@ def run_refine(given: argparse.Namespace) -> int:
     import torch
 
     from stretto.gym.mixture import load_mixture
-    from stretto.models.load import find
+    from stretto.models.checkpoint import find
     from stretto.train.refine import train_refined
     from stretto.train.trainer import Budget, Settings
 

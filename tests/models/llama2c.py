@@ -1,6 +1,4 @@
-"""Converts a llama2.c checkpoint to a Hugging Face folder.
-
-    python -m stretto.models.llama2c MODEL.bin TOKENIZER.bin OUT_FOLDER
+"""Converts a llama2.c checkpoint, such as the small real one of the shared data, to a Hugging Face folder.
 
 Reads the legacy format ("version 0" of github.com/karpathy/llama2.c): seven int32 (dim, hidden, layers, heads,
 key/value heads, vocabulary, positions; a negative vocabulary says that the head has weights of its own), then
@@ -9,9 +7,7 @@ float32 weights. Writes config, generation config, safetensors and a fast tokeni
 
 from __future__ import annotations
 
-import argparse
 import struct
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +17,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, processors
 from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 
-from ..errors import ModelError, StrettoError
-from ..files import replacing_files
+from stretto.errors import ModelError
+from stretto.files import replacing_files
 
 HEADER = struct.Struct("<7i")
 CONTROL = ("<unk>", "<s>", "</s>")  # ids 0, 1, 2
@@ -191,22 +187,3 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}", hint="check the path") from error
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m stretto.models.llama2c", description=__doc__.partition("\n")[0])
-    parser.add_argument("model", type=Path, help="checkpoint, .bin")
-    parser.add_argument("tokenizer", type=Path, help="tokenizer, .bin")
-    parser.add_argument("folder", type=Path, help="where to write")
-    chosen = parser.parse_args(arguments)
-    try:
-        convert(chosen.model, chosen.tokenizer, chosen.folder)
-    except StrettoError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,110 @@
+"""transformers' own module of a checkpoint, for what is not read here (llama.py) or has no fast path.
+
+Code that comes with a checkpoint is never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedModel,
+)
+from transformers.configuration_utils import PretrainedConfig
+
+from ..errors import ModelError
+from .checkpoint import content_of, weight_files
+from .masked import Layout
+from .published import Convert
+
+
+def load_module(
+    folder: Path, layout: Layout | None, dtype: torch.dtype | Literal["auto"], device: torch.device
+) -> PreTrainedModel:
+    """transformers' module with the weights of a checkpoint, read as its layout says.
+
+    Raises ModelError where a weight is missing, has another shape or belongs nowhere.
+    """
+    config = _config(folder) if layout is None or layout.config is None else layout.config
+    files = weight_files(folder)
+    settings: dict[str, Any] = {
+        "config": config,
+        "dtype": dtype,
+        "key_mapping": dict(layout.names) if layout is not None and layout.names else None,
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "ignore_mismatched_sizes": True,  # they are told below, by name
+        "output_loading_info": True,
+        "generation_config": GenerationConfig(),  # the checkpoint's own is read elsewhere
+    }
+    try:
+        if layout is None or layout.convert is None:
+            module, info = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **settings)
+        else:
+            settings["state_dict"] = _converted(files, layout.convert)
+            module, info = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(None, **settings)
+    except Exception as error:  # transformers raises many kinds over tensors that do not fit
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"the weights in {folder} do not load: {reason}", hint="do they belong to its config.json?"
+        ) from error
+    _check_loaded(folder, info)
+    ready: PreTrainedModel = module.eval().requires_grad_(False).to(device)
+    return ready
+
+
+def _check_loaded(folder: Path, info: Mapping[str, Any]) -> None:
+    """Every weight found its place, and every place its weight."""
+    for key, what in (
+        ("missing_keys", "lack"),
+        ("mismatched_keys", "have the wrong shape in"),
+        ("unexpected_keys", "hold"),
+    ):
+        wrong = sorted(each if isinstance(each, str) else each[0] for each in info[key])
+        if wrong:
+            raise ModelError(
+                f"the weights in {folder} {what} {wrong[0]}" + (f" and {len(wrong) - 1} more" if wrong[1:] else ""),
+                hint="config.json and weights belong to different models, or a shard is missing",
+            )
+
+
+def _converted(files: list[Path], convert: Convert) -> dict[str, Tensor]:
+    """All weights after conversion. They stay in the mapped files until they are used."""
+    found: dict[str, Tensor] = {}
+    for file in files:
+        for name, weight in load_file(file).items():
+            found |= convert(name, weight)
+    return found
+
+
+def _config(folder: Path) -> PretrainedConfig:
+    file = folder / "config.json"
+    content = content_of(folder)
+    kind = content.get("model_type")
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # a config class may raise anything over the fields of a wrong file
+        if "auto_map" in content:
+            raise ModelError(
+                f"{folder} needs code of its own, which is never run", hint="use a checkpoint without"
+            ) from error
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{file} describes no known model (model_type {kind!r}): {reason}", hint="is it complete?"
+        ) from error
+    if config.is_encoder_decoder:
+        raise ModelError(f"{folder} holds a {kind!r} model, which has an encoder", hint="use a decoder-only model")
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(
+            f"{folder} holds a {kind!r} model, which does not continue text", hint="use a causal language model"
+        )
+    return config
