@@ -19,6 +19,7 @@ import torch
 
 from models.families import build
 from stretto import aliases, catalogue, cli, method
+from stretto.diffuse.family import KINDS
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, StrettoError
 from stretto.generation import Generation
@@ -145,7 +146,7 @@ WORDS += ["two", "lookup", "lookup(2)", "recycle()", "random", "()", "", " ", "=
 
 def complete(kind, text):
     """A method that holds the part."""
-    whole = {"acceptor": "lookup+", "planner": "lookup+"} | dict.fromkeys(method.FILLING[1:], "threshold+")
+    whole = {"acceptor": "lookup+", "planner": "lookup+"} | dict.fromkeys(KINDS[1:], "threshold+")
     return whole.get(kind, "") + text
 
 
@@ -189,8 +190,8 @@ def test_parts_by_value(continuing, filling):
         if made is not None and part.kind in ("drafter", "planner", "acceptor"):
             kinds = {
                 "drafter": method.parse("lookup").draft,
-                "acceptor": method.PLAIN.accept,
-                "planner": method.PLAIN.plan,
+                "acceptor": method.parse("plain").accept,
+                "planner": method.parse("plain").plan,
             }
             kinds[part.kind] = made
             found = attempt(what, lambda kinds=kinds: decoded(method.Speculate(*kinds.values()), continuing, filling))

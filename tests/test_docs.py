@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from laws.worlds import decode
-from stretto import catalogue, cli, method, zoo
+from stretto import catalogue, cli, zoo
 from stretto.constrain.languages import language
 from stretto.constrain.matcher import Matcher
+from stretto.diffuse.family import FILLS
 from stretto.engine import Engine
 from stretto.models.masked import LAYOUTS, Masking
 from stretto.models.table import MaskedTable, TableModel
@@ -201,5 +202,5 @@ def test_the_page_on_masked_models_names_what_there_is() -> None:
         assert set(json.loads(kind)) == {"mask_token_id", "block", "shift"}
     for layout in ("llada", "Dream", "sdar", "Fast_dLLM_Qwen"):
         assert layout in LAYOUTS and layout in text
-    for default in method.FILLS.values():
+    for default in FILLS.values():
         assert f"`{default}`" in text

@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 import stretto
 from stretto import cli
 from stretto import method as methods
+from stretto.diffuse.family import FILLS
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, StrettoError, Unsupported
 from stretto.models.masked import OWN, Masking
@@ -72,7 +73,7 @@ def run(capsys, *words):
 def test_each_kind_of_model_has_a_method_that_suits_it() -> None:
     table = [MaskedTable(8, lambda at, seen: [0.0] * 8, Masking(7, block=block)) for block in (None, 4)]
     chosen = {methods.default(each) for each in [TableModel(8, lambda path: [0.0] * 8), *table]}
-    assert chosen == {methods.CONTINUES, *methods.FILLS.values()}
+    assert chosen == {"auto", *FILLS.values()}
     for each in table:
         methods.check(methods.parse(methods.default(each)), each)
 

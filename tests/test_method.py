@@ -5,11 +5,13 @@ import pytest
 from stretto import catalogue, method
 from stretto.entry import Guarantee
 from stretto.errors import InvalidRequest, UnknownName, Unsupported
+from stretto.family import families
 from stretto.models.contract import Ability
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Acceptor
 from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.drafters.model import DraftModel
+from stretto.speculate.family import beside
 from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.cheapest import Cheapest
 from stretto.speculate.planners.fixed import Fixed
@@ -86,14 +88,7 @@ def test_every_entry_parses_and_every_part_is_reachable():
         assert entry.source and entry.summary and isinstance(entry.guarantee, Guarantee)
     for name, part in catalogue.parts().items():
         assert part.name == name
-        assert part.kind in {
-            "drafter",
-            "acceptor",
-            "planner",
-            "steer",
-            *method.ALONE,
-            *method.FILLING,
-        }
+        assert part.kind in {"steer", *(kind for family in families() for kind in family.kinds)}
         assert (part.__doc__ or "").strip()
 
 
@@ -115,7 +110,8 @@ def test_auto_fuses_what_suits_the_model_and_a_draft_that_lies_beside_it(tmp_pat
     assert names(alone) == ["suffix"]
     method.check(alone, chained)
     (draft / "tokenizer.json").write_text("{ }")  # another one
-    assert method.beside(target) is None
+    assert beside(target) is None
     chosen = method.parse("auto(lookup,draft)")
     assert method.complete(chosen, model) is chosen
-    assert method.complete(method.PLAIN, model) is method.PLAIN
+    plain = method.parse("plain")
+    assert method.complete(plain, model) is plain

@@ -13,8 +13,9 @@ from html import unescape
 
 import pytest
 
-from stretto import cli, method
+from stretto import cli
 from stretto.cli import arguments, paint
+from stretto.diffuse.family import FILLS
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest
 from stretto.generation import Generation, Step
@@ -152,4 +153,4 @@ def test_the_help_names_the_methods_that_the_code_takes():
     parser = arguments.Parser(prog="stretto")
     arguments.add_method(parser)
     told = parser.format_help()
-    assert f"({method.CONTINUES};" in told and method.FILLS[False] in "".join(told.split())
+    assert f"({'auto'};" in told and FILLS[False] in "".join(told.split())

@@ -11,8 +11,12 @@ import pytest
 import torch
 
 from stretto import catalogue, method
+from stretto.diffuse.method import Diffuse
 from stretto.errors import InvalidRequest
 from stretto.request import Request
+from stretto.route.loop import Routed
+from stretto.search.loop import Searched
+from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
@@ -113,19 +117,22 @@ def test_a_function_is_checked_in_the_same_way():
 
 
 def test_every_part_and_every_method_is_checked_and_can_be_asked_what_it_takes():
-    for part in [*catalogue.parts().values(), Request, Speculate, *method.ALONE.values(), method.Diffuse]:
+    for part in [*catalogue.parts().values(), Request, Speculate, Routed, Searched, Diffuse]:
         assert isinstance(part, Checked), part
         for name, kind in settings_of(part).items():
             with pytest.raises(InvalidRequest, match=f"^{name}.* a value of the wrong kind"):
                 fitting(object(), kind, name)
 
 
+USUAL = (Exact(), Fixed())
+
+
 def test_settings_of_parts_are_refused_by_value_and_by_text():
     for make in (
         lambda: Fixed(float("nan")),
         lambda: Lookup(longest="x"),
-        lambda: Speculate(5, method.PLAIN.accept, method.PLAIN.plan),
-        lambda: Speculate(Lookup, method.PLAIN.accept, method.PLAIN.plan),
+        lambda: Speculate(5, *USUAL),
+        lambda: Speculate(Lookup, *USUAL),
         lambda: method.parse("lookup+fixed(nan)"),
         lambda: method.parse("lookup(longest=1e30)"),
         lambda: method.parse("graft(drafter=lookup)"),

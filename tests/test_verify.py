@@ -12,7 +12,7 @@ from laws.test_constraints import Pairs
 from stretto import method as methods
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest
-from stretto.method import PLAIN
+from stretto.method import parse
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.noise import gumbel, key
@@ -44,7 +44,7 @@ class Mistaken(Acceptor):
 
 
 def mistaken(length: int, rank: int = 1) -> Speculate:
-    return Speculate(Lookup(), Mistaken(length, rank), PLAIN.plan)
+    return Speculate(Lookup(), Mistaken(length, rank), parse("plain").plan)
 
 
 @pytest.fixture
@@ -100,7 +100,9 @@ class Hasty(Mistaken):
 
 
 def test_an_answer_that_ends_early_is_no_tie():
-    found = compare(nearly_tied(0.0), [1], Speculate(Lookup(), Hasty(0), PLAIN.plan), "plain", max_new_tokens=9)
+    found = compare(
+        nearly_tied(0.0), [1], Speculate(Lookup(), Hasty(0), parse("plain").plan), "plain", max_new_tokens=9
+    )
     assert found.position == 1 and found.gap == float("inf") and not found.tie
     assert found.tokens == (None, 2)
 

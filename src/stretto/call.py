@@ -92,7 +92,7 @@ class Call:
         """The answer of a row, as far as there is one."""
         prompt, tokens = row.history.tokens[: row.history.prompt_length], row.new_tokens
         text, numbers = self.text(prompt), numbers_of(self.model)
-        greedy, repeats = self.pipeline.greedy, methods.repeats(self.method, self.pipeline)
+        greedy, repeats = self.pipeline.greedy, self.method.repeats(self.pipeline.greedy)
         text.extend(tokens, last=True)
         answer = Generation(
             text=text.text,

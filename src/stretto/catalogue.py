@@ -1,25 +1,27 @@
 """Collects what the parts declare: the parts by name, and the catalogue's entries.
 
-Nothing is listed here. A part is a class with a `name` in one of the part folders; an entry is the module's
-`ENTRY` (or `ENTRIES`), standing beside the system's principal part. Parts from elsewhere join them: those of a file
-(`plug_in`), of a class at hand (`register`), and of installed packages that name a module under the entry points
-`stretto.parts`.
+Nothing is listed here. A part is a class with a `name` in the folder of a family, of steers or of diagnostics; an
+entry is the module's `ENTRY` (or `ENTRIES`), standing beside the system's principal part. Parts from elsewhere join
+them: those of a file (`plug_in`), of a class at hand (`register`), and of installed packages that name a module under
+the entry points `stretto.parts`.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
-import pkgutil
+import re
 import sys
 import warnings
-from collections.abc import Iterator
-from functools import cache
+from ast import literal_eval
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from functools import cache, cached_property
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .entry import Entry, Guarantee
 from .errors import InvalidRequest, UnknownName, closest
@@ -28,24 +30,13 @@ Part = TypeVar("Part", bound=type)
 
 GROUP = "stretto.parts"  # of the entry points under which installed packages name a module with parts
 
-FOLDERS = (  # where parts of methods and diagnostics stand
-    "speculate.drafters",
-    "speculate.acceptors",
-    "speculate.planners",
-    "steer",
-    "constrain",
-    "route",
-    "search",
-    "diffuse",
-    "diffuse.orders",
-    "diffuse.blocks",
-    "diffuse.refresh",
-    "diffuse.stops",
-    "diffuse.adjustments",
-    "diffuse.guessers",
-    "diffuse.constraints",
-    "diagnose",
-)
+NAME = re.compile(r'^    name: ClassVar\[str\] = "([^"]+)"', re.MULTILINE)
+ENTRY = re.compile(r"^ENTR(?:Y|IES) = ((?:Entry)?\(.*?^\))$", re.MULTILINE | re.DOTALL)
+TEXT = re.compile(r'^([A-Z_]+) = ("[^"]*")$', re.MULTILINE)
+WORDS = {"Entry": Entry, "Guarantee": Guarantee}  # what an entry is written with
+HOME = Path(__file__).parent
+FAMILIES = tuple(sorted((file.parent.name for file in HOME.glob("*/family.py")), reverse=True))  # folders
+FOLDERS = (*FAMILIES, "steer", "constrain", "diagnose")  # parts stand there, or in folders of these
 
 PLAIN = Entry(
     name="plain",
@@ -57,14 +48,14 @@ PLAIN = Entry(
 )
 
 
-def parts() -> dict[str, Any]:
-    """Every part of every method by its name."""
-    return _own_parts() | _installed().parts | _added.parts
+def parts() -> Mapping[str, Any]:
+    """Every part of every method by its name; this package's own are imported when they are looked up."""
+    return ChainMap(_added.parts, _installed().parts, cast(MutableMapping[str, Any], OWN))
 
 
 def entries() -> dict[str, Entry]:
     """Every catalogue entry by its name."""
-    return _own_entries() | _installed().entries | _added.entries
+    return {PLAIN.name: PLAIN} | OWN.entries | _installed().entries | _added.entries
 
 
 def part(name: str) -> Any:
@@ -129,17 +120,17 @@ class _Others:
             raise InvalidRequest(f"the {part.kind} {part.name!r} lacks {missing}", hint=f"see {kind.__qualname__}")
         if not getattr(getattr(part, "__dataclass_params__", None), "frozen", False):
             raise InvalidRequest(f"{shown} is no frozen dataclass", hint="write @dataclass(frozen=True) above it")
-        other = (_own_parts() | self.parts).get(part.name)
+        other = self.parts.get(part.name) or OWN.get(part.name)
         if other is not None and (other.__module__, other.__qualname__) != (part.__module__, part.__qualname__):
             raise InvalidRequest(f"a part named {part.name!r} is there already", hint="give it another name")
         self.parts[part.name] = part
 
     def take_all(self, module: ModuleType) -> int:
         """All of a module; how many parts that were."""
-        found = list(_parts_of(module))
+        found = list(parts_of(module))
         for part in found:
             self.take(part)
-        self.entries |= {entry.name: entry for entry in _entries_of(module)}
+        self.entries |= {entry.name: entry for entry in entries_of(module)}
         return len(found)
 
 
@@ -162,39 +153,73 @@ def _installed() -> _Others:
 # -- this package's own ------------------------------------------------------------------------------
 
 
-@cache
-def _own_parts() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for module in _modules():
-        for part in _parts_of(module):
-            assert part.name not in found, f"two parts are named {part.name!r}"
-            found[part.name] = part
-    return found
+class Declared(Mapping[str, Any]):
+    """The parts in folders of this package by name, as their files declare them.
+
+    There are hundreds of parts, and a command or a method needs few of them. Each file declares in one form, which a
+    test holds: `name: ClassVar[str] = "…"` in the class of a part, and `ENTRY = Entry(…)` (or `ENTRIES = (…)`) beside
+    it, of plain values and of text that the file names. So the files are read as text, and a part is imported when it
+    is looked up.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        """`folders`: of this package, with all that are in them."""
+        self._folders = folders
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """The module of each part."""
+        found: dict[str, str] = {}
+        for module, text in self._texts():
+            for name in NAME.findall(text):
+                assert name not in found, f"two parts are named {name!r}"
+                found[name] = module
+        return found
+
+    @cached_property
+    def entries(self) -> dict[str, Entry]:
+        """The catalogue's entries by name."""
+        found: dict[str, Entry] = {}
+        for module, text in self._texts():
+            for written in ENTRY.findall(text):
+                words = WORDS | {name: literal_eval(value) for name, value in TEXT.findall(text)}
+                value = eval(compile(written, module, "eval"), words)  # this package's own text
+                for entry in (value,) if isinstance(value, Entry) else value:
+                    assert entry.name not in found, f"two entries are named {entry.name!r}"
+                    found[entry.name] = entry
+        return found
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        """Module and text of each file."""
+        for folder in self._folders:
+            for file in sorted((HOME / folder).rglob("[!_]*.py")):
+                module = ".".join(file.relative_to(HOME).with_suffix("").parts)
+                yield f"{__package__}.{module}", file.read_text(encoding="utf-8")
+
+    def __getitem__(self, name: str) -> Any:
+        module = import_module(self._places[name])
+        return next(part for part in parts_of(module) if part.name == name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
 
 
-@cache
-def _own_entries() -> dict[str, Entry]:
-    found = {PLAIN.name: PLAIN}
-    for module in _modules():
-        for entry in _entries_of(module):
-            assert entry.name not in found, f"two entries are named {entry.name!r}"
-            found[entry.name] = entry
-    return found
-
-
-def _parts_of(module: ModuleType) -> Iterator[Any]:
+def parts_of(module: ModuleType) -> Iterator[Any]:
     """The classes with a name of their own that a module defines."""
     for _, part in inspect.getmembers(module, inspect.isclass):
         if part.__module__ == module.__name__ and isinstance(vars(part).get("name"), str):
             yield part
 
 
-def _entries_of(module: ModuleType) -> list[Entry]:
+def entries_of(module: ModuleType) -> list[Entry]:
+    """The entries that a module declares."""
     return [module.ENTRY] if hasattr(module, "ENTRY") else list(getattr(module, "ENTRIES", ()))
 
 
-def _modules() -> Iterator[ModuleType]:
-    for folder in FOLDERS:
-        package = importlib.import_module(f"stretto.{folder}")
-        for found in pkgutil.iter_modules(package.__path__):
-            yield importlib.import_module(f"{package.__name__}.{found.name}")
+OWN = Declared(FOLDERS)

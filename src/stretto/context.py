@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from .models.clock import Clock
 from .models.contract import Model
 from .models.prefixes import Prefixes
 from .models.vocabulary import require_fit
+
+Kept = TypeVar("Kept")
+
+
+class Memory:
+    """What parts remember from one decode to the next. Whoever remembers names the kind of it, so no cast is needed."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[type, Hashable], tuple[Hashable, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def remembered(
+        self, kind: type[Kept], key: Hashable, make: Callable[[], Kept], *, version: Hashable = None
+    ) -> Kept:
+        """What was made under a kind and a key; made when it is first asked for, and anew once `version` is another.
+
+        `key` tells it apart from what others of the same kind remember: a part itself, or its name and more.
+        """
+        found = self._kept.get((kind, key))
+        if found is None or found[0] != version:
+            found = self._kept[kind, key] = (version, make())
+        value: Kept = found[1]
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +44,7 @@ class Context:
     target: Model
     clock: Clock
     load: Callable[[str], Model]  # a second model by name, on the target's device
-    memory: dict[object, object] = field(default_factory=dict)  # what parts remember from one decode to the next
+    memory: Memory = field(default_factory=Memory)
     prefixes: Prefixes = field(default_factory=lambda: Prefixes(0))  # texts that the target has read before
     tokenizer: Callable[[], str | None] = lambda: None  # fingerprint of the target's; None: it has none
     encode: Callable[[str], list[int]] | None = None  # tokens of a piece of text, without special ones
@@ -32,6 +58,12 @@ class Context:
     def vocabulary(self) -> int:
         """How many token ids there are."""
         return self.ids or self.target.vocabulary
+
+    def remembered(
+        self, kind: type[Kept], key: Hashable, make: Callable[[], Kept], *, version: Hashable = None
+    ) -> Kept:
+        """What parts remember from one decode of the engine to the next; see `Memory.remembered`."""
+        return self.memory.remembered(kind, key, make, version=version)
 
     def second(self, model: str | Model) -> Model:
         """A second model, by its name or as it is. Raises Unsupported where its tokens are not the target's.

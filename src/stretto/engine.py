@@ -13,7 +13,7 @@ import torch
 from . import method as methods
 from .aliases import ours
 from .call import Call
-from .context import Context
+from .context import Context, Memory
 from .errors import InvalidRequest, NotTaken, StrettoError, Unsupported
 from .generation import Generation
 from .handle import Handle, Piece
@@ -62,7 +62,7 @@ class Engine:
         self.asked = Asked()  # by the checkpoint's generation_config.json
         self._told = False  # what of that is not taken
         self._drafts: dict[str, Model] = {}
-        self._memory: dict[object, object] = {}
+        self._memory = Memory()
         self._scheduler = Scheduler(self.context)
 
     @classmethod

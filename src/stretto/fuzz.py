@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from . import catalogue, gym
 from . import method as methods
-from .diffuse.method import Diffuse
 from .engine import Engine
 from .entry import Guarantee
 from .errors import StrettoError
+from .family import families, family_of
 from .models.masked import masking_of
 from .models.numbers import TIE
 from .request import Request
@@ -157,11 +157,10 @@ class _Drawing:
     def kinds(self) -> list[str]:
         """Of which kinds the parts of a method are."""
         steers = ["steer"] * self.chance.choice((0, 0, 0, 1, 2))
-        if masking_of(self.engine.model) is not None:
-            others = [kind for kind in methods.FILLING if kind != "order"]
-            return ["order", *self.chance.sample(others, self.chance.choice((0, 1, 1, 2, 2, 3))), *steers]
-        drafting = [["drafter"], ["drafter", "acceptor"], ["drafter", "planner"], ["drafter", "acceptor", "planner"]]
-        return [*self.chance.choice([*drafting, *drafting, ["route"]]), *steers]
+        masked = masking_of(self.engine.model) is not None
+        drawn = self.chance.choice([draw for family in families() if family.masks is masked for draw in family.draws])
+        more = self.chance.sample(drawn.more, self.chance.choice(drawn.counts)) if drawn.more else []
+        return [*drawn.kinds, *more, *steers]
 
     def part(self, kind: str, depth: int = 0) -> Any:
         """A part of that kind with drawn settings; None where none came through its own checks."""
@@ -275,7 +274,7 @@ def attempt(engine: Engine, case: Case, tally: Tally) -> None:
 
 def exact(method: Method, settings: dict[str, Any]) -> bool:
     """Whether the method promises plain decoding's tokens under these settings."""
-    if isinstance(method, Diffuse):
+    if not family_of(type(method)).like_plain:
         return False
     greedy = not settings.get("temperature")
     return method.guarantee is Guarantee.EXACT or (method.guarantee is Guarantee.DISTRIBUTION and greedy)

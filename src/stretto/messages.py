@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import InvalidRequest, closest
+from .values import check_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -305,14 +306,3 @@ def _private(texts: Iterable[str], count: int) -> list[str]:
     used = set().union(*texts)
     found = (chr(number) for number in PRIVATE if chr(number) not in used)
     return [each for each, _ in zip(found, range(count), strict=False)]
-
-
-def check_text(text: str) -> None:
-    """Raise InvalidRequest for a text with half a surrogate pair, which no tokenizer reads."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(
-            f"the text holds {text[error.start]!r} at {error.start}, which is half a character",
-            hint="decode it as UTF-8 with errors='replace'",
-        ) from error

@@ -20,14 +20,13 @@ def tokens_of(codec: Codec, context: Context, ends: frozenset[int]) -> Tokens:
 
     Without a tokenizer they spell nothing. Raises Unsupported where texts are not what their tokens spell.
     """
-    key = ("tokens", ends)
-    if key not in context.memory:
-        pieces = [None] * context.vocabulary if codec.tokenizer is None else _pieces(codec, context.vocabulary)
-        encode = None if codec.tokenizer is None else codec.encode_piece
-        context.memory[key] = Tokens(pieces, ends, encode)
-    found = context.memory[key]
-    assert isinstance(found, Tokens)
-    return found
+
+    def spelt() -> Tokens:
+        if codec.tokenizer is None:
+            return Tokens([None] * context.vocabulary, ends, None)
+        return Tokens(_pieces(codec, context.vocabulary), ends, codec.encode_piece)
+
+    return context.remembered(Tokens, ends, spelt)
 
 
 def constrained(pipeline: Pipeline, constraint: Constraint, tokens: Tokens) -> Pipeline:

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import InvalidRequest
-from .messages import Chats, Conversation, Message, check_text
+from .messages import Chats, Conversation, Message
 from .pieces import TORN, Text
-from .values import plain, token_ids
+from .values import check_text, plain, token_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -251,3 +251,14 @@ def _number(value: Any, *, unbounded: bool = False) -> Any:
     if not fine:
         raise _Wrong
     return value
+
+
+def check_text(text: str) -> None:
+    """Raise InvalidRequest for a text with half a surrogate pair, which no tokenizer reads."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"the text holds {text[error.start]!r} at {error.start}, which is half a character",
+            hint="decode it as UTF-8 with errors='replace'",
+        ) from error

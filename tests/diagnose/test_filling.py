@@ -9,8 +9,8 @@ from laws.test_diffusion import WORLDS
 from stretto import catalogue, method
 from stretto.cli.methods import _own
 from stretto.diagnose.filling import PARADIGMS, TECHNIQUE_OF, TECHNIQUES, TRAININGS, Fit, fits, place, section
+from stretto.diffuse.family import KINDS as FILLING
 from stretto.errors import InvalidRequest, Unsupported
-from stretto.method import FILLING
 
 METHODS = {name: found for name, found in catalogue.entries().items() if found.family == "diffusion"}
 

@@ -23,7 +23,7 @@ from stretto.engine import Engine
 from stretto.entry import Entry, Guarantee
 from stretto.errors import Unsupported
 from stretto.generation import Generation
-from stretto.method import PLAIN, Method
+from stretto.method import Method, parse
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Ability
 from stretto.models.masked import masking_of
@@ -159,4 +159,4 @@ def test_the_engine_really_does_or_refuses_so(name):
 def plainly(column: int, setting: int) -> list[list[int]]:
     """Plain decoding's tokens for one of the requests of a column."""
     ask = ASKS[column]
-    return [answer.tokens for answer in put(engine(), PLAIN, ask, ask.settings[setting])]
+    return [answer.tokens for answer in put(engine(), parse("plain"), ask, ask.settings[setting])]

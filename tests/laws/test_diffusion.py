@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,37 +13,27 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from diffuse.canvases import answer, context, engine
+from diffuse.canvases import answer, engine
 from diffuse.filters import filter_file
 from laws.stores import even_store, random_store
 from models.families import FAMILIES
 from models.masked_checkpoints import save
 from stretto import catalogue, method
 from stretto.diffuse.canvas import Canvas, Delta, Span
-from stretto.diffuse.loop import Loop
 from stretto.diffuse.method import Diffuse
 from stretto.diffuse.orders.contract import Order, OrderState
 from stretto.diffuse.orders.threshold import Threshold, ThresholdState
 from stretto.errors import StrettoError, Unsupported
+from stretto.laws import filling
+from stretto.laws.filling import END, MASK, NEW, PROMPTS, WORLDS, loop_of
 from stretto.models.lean import lean_or_none
 from stretto.models.load import load
 from stretto.models.masked import MaskedModel, Masking
 from stretto.models.table import MaskedTable
-from stretto.request import Request
-from stretto.row import Limits, Row
-from stretto.steer.choice import Rule
-from stretto.steer.path import History
+from stretto.row import Row
 from wide import WIDE
 
-MASK, END = 5, 1
-WORLDS = {
-    "bidirectional": MaskedTable.random_masked(6, 3, Masking(MASK), sharpness=2.5),
-    "shifted": MaskedTable.random_masked(6, 4, Masking(MASK, shift=True), sharpness=2.5),
-    "block-causal": MaskedTable.random_masked(6, 5, Masking(MASK, block=4), sharpness=2.5),
-    "shifted block-causal": MaskedTable.random_masked(6, 6, Masking(MASK, shift=True, block=4), sharpness=2.5),
-}
 KINDS = ("order", "blocks", "refresh", "stop")
-PROMPTS = [[0, 2, 3], [4], [2, MASK, MASK, 3, 0, MASK, 4]]  # of unequal lengths, the last with holes
 SEVERAL = {  # settings worth trying beside the defaults
     "low-confidence": ["low-confidence(steps=4)", "low-confidence(ends_last=true)"],
     "threshold": ["threshold(0.5)"],
@@ -79,7 +68,6 @@ NEEDED = {  # parts that serve with a setting only
     "learned": f"learned({filter_file(8)},0.7)",
     "position-aware": f"position-aware({random_store(5)})",
 }
-NEW = 7
 USUAL = ("blocks", "recompute", "fill")  # where none are named
 
 
@@ -152,31 +140,8 @@ def parsed(text: str) -> Diffuse:
     return method.parse(text)
 
 
-WARM = Request(temperature=0.8).pipeline(frozenset())
-
-
 def fits(text: str, model: MaskedTable) -> bool:
-    try:
-        method.check(parsed(text), model, WARM)
-    except StrettoError as error:
-        assert error.hint
-        return False
-    return True
-
-
-def loop_of(chosen: Diffuse, model: Any, **settings: Any) -> tuple[Loop, list[Row]]:
-    """The prompts as rows, each step to be made by hand."""
-    request = Request(**settings)
-    loop = chosen.loop(context(model), model.new_cache(1, 4))
-    rows = []
-    for tokens in PROMPTS:
-        first = tokens.index(MASK) if MASK in tokens else len(tokens)
-        given = tokens[first:]
-        limits = Limits(len(given) or NEW, frozenset([END]))
-        rule = Rule(request.pipeline(limits.ends), request.seed, 0)
-        rows.append(Row(History(tokens[:first]), loop.cache.open(), rule, limits, given=given))
-        loop.add(rows[-1])
-    return loop, rows
+    return filling.fits(parsed(text), model)
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -189,47 +154,7 @@ def test_every_combination_that_fits_is_lawful(order: str, world: str) -> None:
 
 
 def lawful(text: str, model: MaskedTable, turn: int) -> None:
-    """What the rows of a batch go through, step by step; and one of them, by turns, alone and in pieces."""
-    chosen = method.parse(text)
-    settings: dict[str, Any] = {"temperature": 0.8, "seed": 5}
-    loop, rows = loop_of(chosen, model, **settings)
-    canvases = [loop.canvas(row) for row in rows]
-    given = [(canvas.frozen.copy(), canvas.ids.copy()) for canvas in canvases]
-    rounds = 0
-    while loop.rows:
-        loop.step()
-        rounds += 1
-        for canvas, (frozen, ids) in zip(canvases, given, strict=True):
-            size = len(canvas)  # a stop may cut the canvas, but nothing that is given
-            assert (canvas.ids[: len(ids)][frozen[:size]] == ids[:size][frozen[:size]]).all(), text
-            assert not frozen[size:].any(), text
-    for row, canvas in zip(rows, canvases, strict=True):
-        assert MASK not in row.new_tokens and row.new_tokens, text  # no mask is left
-        assert row.finish == ("end" if row.new_tokens[-1] == END else "length"), text
-        assert row.counters.rounds == len(row.steps) <= rounds
-        slow = sum(max(0, 1 - len(step.positions) + len(step.remasked)) for step in row.steps)
-        assert row.counters.rounds <= canvas.total + slow, text
-        if type(chosen.order.open(canvas, context(model))).spare is OrderState.spare:
-            assert slow == 0, text
-        once(row, canvas, chosen.order.revises, text)
-    row, prompt = rows[turn % len(rows)], PROMPTS[turn % len(rows)]
-    stream = engine(model).stream(prompt, chosen, max_new_tokens=NEW, end_tokens=[END], **settings)
-    assert [token for piece in stream for token in piece.tokens] == row.new_tokens, text
-    assert stream.generation.tokens == row.new_tokens, text
-    assert [step.positions for step in stream.generation.steps] == [step.positions for step in row.steps], text
-
-
-def once(row: Row, canvas: Canvas, revises: bool, text: str) -> None:
-    """The steps fill each position of the answer once, but for what they take back, and nothing that was given."""
-    times = Counter(at for step in row.steps for at in step.positions)
-    taken = Counter(at for step in row.steps for at in step.remasked)
-    assert revises or not taken, text
-    filled = {at: count - taken[at] for at, count in times.items()}
-    assert set(filled.values()) <= {0, 1}, text
-    whole = np.arange(len(row.history.tokens))[-len(row.new_tokens) :]  # positions of the answer
-    free = whole[~canvas.frozen[whole]]
-    assert {at for at, count in filled.items() if count} >= set(free.tolist()), text
-    assert not {*times} & set(np.flatnonzero(canvas.frozen).tolist()), text
+    filling.every_step_is_lawful(method.parse(text), model, turn)
 
 
 @pytest.mark.parametrize("world", ["bidirectional", "shifted block-causal"])

@@ -25,6 +25,7 @@ from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.drafters.pearl import Pearl
 from stretto.speculate.drafters.recycle import Recycle
 from stretto.speculate.drafters.sampled import Sampled
+from stretto.speculate.family import STEADY, usual_plan
 from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.cheapest import Cheapest
 from stretto.speculate.planners.fixed import Fixed
@@ -74,7 +75,7 @@ def test_the_same_call_gives_the_same_tokens(acceptor: Acceptor) -> None:
     """Twice, alone or in a batch or as one of several samples, by a fresh engine or a used one, at any speed."""
     used, tried = engine(0), 0
     for name, drafter in parts().items():
-        named = Speculate(drafter, acceptor, method.usual_plan(acceptor))
+        named = Speculate(drafter, acceptor, usual_plan(acceptor))
         try:
             method.check(named, WORLD)
         except Unsupported:
@@ -163,7 +164,7 @@ def test_a_position_that_is_drafted_is_judged_the_same_wherever_its_round_began(
 
 
 def test_a_drawing_acceptor_implies_lengths_that_nothing_measures() -> None:
-    assert method.parse("sampled+rejection").plan == method.STEADY == method.parse("lookup+relaxed").plan
+    assert method.parse("sampled+rejection").plan == STEADY == method.parse("lookup+relaxed").plan
     assert method.parse("draft").plan == Cheapest() == method.parse("draft+exact").plan
     for text in ("sampled+rejection", "sampled+rejection+cheapest", "sampled+rejection+fixed", "draft", "draft+fixed"):
         assert method.describe(method.parse(text)) == text

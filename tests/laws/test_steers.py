@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pytest
 import torch
@@ -13,15 +12,15 @@ from torch import Tensor
 
 from laws.worlds import seen
 from stretto import catalogue
+from stretto.laws import steering
+from stretto.laws.steering import VOCABULARY, history, random_logits
 from stretto.steer.allow import Allow
 from stretto.steer.choice import Rule, choose
 from stretto.steer.contract import Steer
 from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
-from stretto.steer.temperature import Temperature
 
-VOCABULARY = 6
 STEERS = {name: part for name, part in catalogue.parts().items() if part.kind == "steer"}
 EXAMPLES: list[Steer] = [example for steer in STEERS.values() for example in steer.examples()]
 CASES = [pytest.param(step, id=repr(step)) for step in EXAMPLES]
@@ -32,62 +31,27 @@ TOKEN = st.integers(0, VOCABULARY - 1)
 TAIL = st.lists(TOKEN, max_size=4).map(tuple)
 
 
-def history(prompt: Sequence[int], output: Sequence[int]) -> History:
-    made = History(prompt)
-    made.extend(output)
-    return made
-
-
-def random_logits(nodes: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return 2 * torch.randn(nodes, VOCABULARY, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def nodes() -> list[Path]:
-    """Nodes of the trees of two rows."""
-    tails = [(), (0,), (3,), (0, 2), (0, 2, 2), (1, 3, 5, 1)]
-    rows = history([1, 2, 1], [2, 3, 2]), history([0], [])
-    return [Path(row, tail) for row in rows for tail in tails]
-
-
 def test_every_steer_has_neutral_and_reshaping_examples() -> None:
     assert len(STEERS) >= 17
     for name, steer in STEERS.items():
         assert steer.name == name
-        assert steer.examples()[0].idle, f"{name}: the first example is the neutral one"
-        assert any(not example.idle for example in steer.examples()), f"{name}: an example that reshapes"
+        steering.it_has_neutral_and_reshaping_examples(steer)
 
 
 @pytest.mark.parametrize("step", CASES)
 def test_neutral_is_bit_identical_and_the_rest_reshapes(step: Steer) -> None:
-    logits = random_logits(12, 0)
-    steered = step(logits, seen(nodes(), logits, step))
-    greedy = isinstance(step, Temperature) and step.greedy  # zero temperature is carried out by the choice
-    assert torch.equal(steered, logits) == (step.idle or greedy)
+    steering.neutral_is_bit_identical_and_the_rest_reshapes(step)
 
 
 @pytest.mark.parametrize("step", CASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_steer_is_pure(step: Steer, dtype: torch.dtype) -> None:
-    """Same shape and type; the input is left alone, the same again gives the same, and a token stays finite."""
-    logits, paths = random_logits(12, 1, dtype), nodes()
-    before, committed = logits.clone(), [path.history.tokens.copy() for path in paths]
-    steered = step(logits, seen(paths, logits, step))
-    assert steered.shape == logits.shape
-    assert steered.dtype == dtype
-    assert not steered.isnan().any()
-    assert torch.equal(logits, before)
-    assert [path.history.tokens for path in paths] == committed
-    assert torch.equal(step(logits, seen(paths, logits, step)), steered)
-    assert step == next(other for other in type(step).examples() if other == step), "settings compare by value"
-    hash(step)
+    steering.a_steer_is_pure(step, dtype)
 
 
 @pytest.mark.parametrize("step", ACTIVE)
 def test_pointwise_steers_do_not_look_at_the_path(step: Steer) -> None:
-    logits = random_logits(1, 2).expand(12, -1)
-    steered = step(logits, seen(nodes(), logits, step))
-    same = all(torch.equal(row, steered[0]) for row in steered)
-    assert same or not step.pointwise
+    steering.pointwise_steers_do_not_look_at_the_path(step)
 
 
 @pytest.mark.parametrize("step", CASES)
@@ -101,14 +65,7 @@ def test_pointwise_steers_do_not_look_at_the_path(step: Steer) -> None:
 def test_tree_equals_path(
     step: Steer, prompt: list[int], output: list[int], tails: list[tuple[int, ...]], seed: int
 ) -> None:
-    """A node among others gets, bit for bit, the row that plain decoding of its path would get."""
-    row = history(prompt, output)
-    logits = random_logits(len(tails), seed)
-    in_tree = step(logits, seen([Path(row, tail) for tail in tails], logits, step))
-    for node, tail in enumerate(tails):
-        alone = logits[node : node + 1]
-        plain = step(alone, seen([Path(history(prompt, [*output, *tail]))], alone, step))
-        assert torch.equal(in_tree[node], plain[0])
+    steering.a_tree_equals_its_paths(step, prompt, output, tails, seed)
 
 
 @pytest.mark.parametrize("step", CASES)
@@ -120,21 +77,7 @@ def test_tree_equals_path(
 def test_rejected_drafts_leave_no_trace(
     step: Steer, rounds: list[tuple[list[tuple[int, ...]], list[int]]], forked: bool
 ) -> None:
-    drafted, plain = History([1, 2]), History([1, 2])
-    for tails, committed in rounds:
-        step(
-            random_logits(len(tails), 3),
-            seen([Path(drafted, tail) for tail in tails], random_logits(len(tails), 3), step),
-        )  # all of them rejected
-        drafted, kept = (drafted.fork(), drafted) if forked else (drafted, None)
-        drafted.extend(committed)
-        plain.extend(committed)
-        if kept is not None:  # what a twin goes on to do is no trace either
-            kept.extend([5, 5])
-    logits = random_logits(1, 4)
-    assert torch.equal(
-        step(logits, seen([Path(drafted)], logits, step)), step(logits, seen([Path(plain)], logits, step))
-    )
+    steering.rejected_drafts_leave_no_trace(step, rounds, forked)
 
 
 @settings(max_examples=150)

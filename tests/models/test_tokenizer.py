@@ -37,6 +37,7 @@ def test_the_zoo_s_is_the_same_tokenizer(name: str) -> None:
         assert getattr(mine, asked) == getattr(theirs, asked)
     assert mine.added_tokens_decoder.keys() == theirs.added_tokens_decoder.keys()
     assert fingerprint(mine) == fingerprint(theirs)
+    assert mine.convert_ids_to_tokens(range(5000)) == theirs.convert_ids_to_tokens(range(5000))
 
 
 CHANGES = {

@@ -23,6 +23,7 @@ COMMANDS = {
     "chat": "converse",
     "methods": "list the ways of decoding, or the parts they are made of",
     "verify": "check that two methods give the same tokens",
+    "laws": "put the parts of a file to the laws that the package's own obey",
     "fuzz": "try drawn combinations of methods, settings and batches against what must be equal",
     "diagnose": "measure traces, or how far ahead a model's hidden states see",
     "store": "build a datastore of texts, from which drafts are retrieved",

@@ -86,12 +86,11 @@ def load_continuing(given: argparse.Namespace, *, hint: str) -> Engine:
 
 def add_method(parser: argparse.ArgumentParser) -> None:
     """--method: what `named_method` reads."""
-    from ..method import CONTINUES, FILLS
+    from ..family import families
 
-    parser.add_argument(
-        "--method",
-        help=f"see `stretto methods`; 'plain' drafts nothing ({CONTINUES}; of models that fill masks: {FILLS[False]})",
-    )
+    usual = {family.masks: family.default for family in families() if family.default}
+    told = f"{usual[False]}; of models that fill masks: {usual[True]}"
+    parser.add_argument("--method", help=f"see `stretto methods`; 'plain' drafts nothing ({told})")
 
 
 def named_method(given: argparse.Namespace) -> Method | None:

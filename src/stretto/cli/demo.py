@@ -73,14 +73,14 @@ def run(given: argparse.Namespace) -> int:
 def solved(engine: Engine, methods: dict[str, Method]) -> list[Question]:
     """The first question of each kind that the model answers rightly; both decoders are warm afterwards."""
     from ..gym import questions, task
-    from ..method import PLAIN
+    from ..method import parse
 
     found: list[Question] = []
     for kind, name in KINDS.items():
         for question in questions(kind, "test", TRIES):
             reply = answer(engine, question, methods[name])
             if task(kind).check(question, reply.text):
-                answer(engine, question, PLAIN)
+                answer(engine, question, parse("plain"))
                 found.append(question)
                 break
         if len(found) == SHOWN:
@@ -149,13 +149,13 @@ class Race:
 def timed(engine: Engine, questions: list[Question], methods: dict[str, Method]) -> Race:
     """Decode all questions both ways several times; who goes first changes each time."""
     from ..generation import Counters
-    from ..method import PLAIN
+    from ..method import parse
     from ..verify import agreement
 
     race = Race(counters={"plain": Counters(), "drafted": Counters()})
     for repeat in range(REPEATS):
         for number, question in enumerate(questions):
-            ways = {"plain": PLAIN, "drafted": methods[KINDS[question.kind]]}
+            ways = {"plain": parse("plain"), "drafted": methods[KINDS[question.kind]]}
             order = sorted(ways, reverse=bool((repeat + number) % 2))
             answers = {}
             for way in order:

@@ -10,11 +10,13 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..entry import Guarantee
 from ..errors import UnknownName, closest
 from .fields import plain, settings_of
 
 if TYPE_CHECKING:
     from ..entry import Entry
+    from ..family import Family
 
 WIDTH = 100
 OUTPUT = {  # what a guarantee means, by its value
@@ -23,19 +25,12 @@ OUTPUT = {  # what a guarantee means, by its value
     "approximate": "may differ from plain decoding; an extreme setting of its parts gives that",
     "none": "other than plain decoding's, as the method defines it",
 }
-FILLED = "may differ from filling one position a step; an extreme setting of its parts gives that"  # on masked models
-FAMILIES = {
-    "speculate": "models that continue text: tokens are guessed and verified",
-    "route": "models that continue text: layers, or another model, for some tokens",
-    "search": "models that continue text: several answers grown and pruned",
-    "diffusion": "masked-diffusion models: masks are filled, in any order, several at once",
-    "diagnostics": "measures; decodes nothing",
-}
 
 
 def page(name: str) -> str:
     """The page of a name. Raises UnknownName with the closest one."""
     from .. import catalogue, method
+    from ..family import family_of
 
     if name in catalogue.entries():
         lines = [*_entry(catalogue.entries()[name]), *_made_of(catalogue.entries()[name].parts)]
@@ -50,7 +45,7 @@ def page(name: str) -> str:
             f"no method or part is named {name!r}", hint=closest(name, known, "`stretto methods` lists them")
         )
     whole = method.describe(method.parse(name))
-    return "\n".join([*_made_of(whole), "", f"try: {_command(whole, 'diffusion' if _fills(whole) else 'speculate')}"])
+    return "\n".join([*_made_of(whole), "", f"try: {_command(whole, family_of(type(method.parse(whole))))}"])
 
 
 def summary(part: type) -> str:
@@ -65,17 +60,19 @@ def summary(part: type) -> str:
 
 def _entry(entry: Entry) -> Iterator[str]:
     """The entry itself: what, whose, for whom, how good, and how to call it."""
+    from ..family import families
+
     number = "" if entry.number is None else f" (number {entry.number} of the catalogue)"
     yield f"{entry.name}{number}"
     yield from _wrapped(entry.summary, "  ")
     yield ""
-    fills = entry.family == "diffusion"
+    family = next((family for family in families() if family.name == entry.family), None)
     facts = {
         "source": entry.source + ("" if entry.confirmed else "; details are left open there"),
-        "for": FAMILIES.get(entry.family, entry.family),
-        "output": f"{entry.guarantee.value}: {_meaning(entry, fills)}",
+        "for": "measures; decodes nothing" if family is None else family.about,
+        "output": f"{entry.guarantee.value}: {_meaning(entry, family)}",
         "needs": ", ".join(entry.needs) or "nothing else",
-        "try": entry.command or _command(entry.name, entry.family),
+        "try": entry.command or _command(entry.name, family),
     }
     for name, text in facts.items():
         first, *rest = _wrapped(text, " " * 10)
@@ -83,12 +80,13 @@ def _entry(entry: Entry) -> Iterator[str]:
         yield from rest
 
 
-def _meaning(entry: Entry, fills: bool) -> str:
-    return FILLED if fills and entry.guarantee.value == "approximate" else OUTPUT[entry.guarantee.value]
+def _meaning(entry: Entry, family: Family[Any] | None) -> str:
+    own = family is not None and entry.guarantee is Guarantee.APPROXIMATE and family.approximate
+    return own or OUTPUT[entry.guarantee.value]
 
 
-def _command(name: str, family: str) -> str:
-    model = "--model zoo/masked " if family == "diffusion" else ""
+def _command(name: str, family: Family[Any] | None) -> str:
+    model = "" if family is None or family.model == "zoo/causal" else f"--model {family.model} "
     quoted = f"'{name}'" if re.search(r"[^\w-]", name) else name
     return f'stretto generate {model}--method {quoted} "…"'
 
@@ -150,13 +148,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_shown, value)) or "none"
     return str(getattr(value, "name", value)) or "none"
-
-
-def _fills(text: str) -> bool:
-    from ..diffuse.method import Diffuse
-    from ..method import parse
-
-    return isinstance(parse(text), Diffuse)
 
 
 def _wrapped(text: str, first: str, rest: str | None = None) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InvalidRequest, StrettoError, UnknownName, closest
 from .explain import held, page, summary
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..method import Method
     from ..models.contract import Ability, Model
 
-FILLING = ("order", "blocks", "refresh", "stop", "guidance", "adjustment", "guesser", "constraint")
-KINDS = ("drafter", "acceptor", "planner", "steer", *FILLING, "route", "search")
 COLUMNS = ("name", "number", "family", "guarantee", "summary", "parts", "needs")
 
 
@@ -77,8 +75,10 @@ def record(entry: Entry) -> dict[str, Any]:
 def parts() -> list[dict[str, Any]]:
     """Every part as plain data: kind, name, summary, settings; drafters first."""
     from .. import catalogue
+    from ..family import families
 
-    found: list[Any] = sorted(catalogue.parts().values(), key=lambda part: (KINDS.index(part.kind), part.name))
+    kinds = [*(kind for family in families() for kind in family.kinds), "steer"]
+    found: list[Any] = sorted(catalogue.parts().values(), key=lambda part: (kinds.index(part.kind), part.name))
     return [
         {
             "kind": part.kind,
@@ -101,7 +101,7 @@ def taxonomy() -> str:
     entries = _entries(None)
     methods = [entry for entry in entries if not entry.command]
     flagged = written.page([(entry, flags_of(entry)) for entry in methods], [e for e in entries if e.command])
-    placed = [(entry, filling.place(entry, _own(entry))) for entry in methods if entry.family == "diffusion"]
+    placed = [(entry, filling.place(entry, _own(entry))) for entry in methods if entry.family == filling.FAMILY]
     return f"{flagged}\n{filling.section(placed, _filling_parts(), _at_a_mask)}"
 
 
@@ -115,11 +115,13 @@ def _own(entry: Entry) -> list[Any]:
 def _filling_parts() -> dict[str, str]:
     """The text of each part that fills canvases -> its kind; also of settings that fit elsewhere than the defaults."""
     from .. import catalogue
+    from ..diagnose.filling import TECHNIQUE_OF
 
-    named = [part for part in catalogue.parts().values() if part.kind in FILLING]
+    kinds = list(TECHNIQUE_OF)
+    named = [part for part in catalogue.parts().values() if part.kind in kinds]
     found = {FILLED_PARTS.get(part.name, part.name): part.kind for part in named}
     found |= {"explore(branches=2)": "order", "freedave(subset=true)": "guesser"}
-    return dict(sorted(found.items(), key=lambda each: (FILLING.index(each[1]), each[0])))
+    return dict(sorted(found.items(), key=lambda each: (kinds.index(each[1]), each[0])))
 
 
 def _at_a_mask(text: str, block_causal: bool) -> None:
@@ -188,24 +190,21 @@ def planned(parts: str, planner: str) -> Method:
     from dataclasses import replace
 
     from .. import method
-    from ..speculate.loop import Speculate
 
-    chosen = method.parse(parts)
-    if planner and isinstance(chosen, Speculate) and chosen.draft is not None:
-        other = method.parse(f"lookup+{planner}")
-        assert isinstance(other, Speculate)
-        return replace(chosen, plan=other.plan)
-    return method.parse(f"{parts}+{planner}") if planner else chosen
+    chosen: Any = method.parse(parts)
+    if planner and getattr(chosen, "draft", None) is not None:
+        other: Any = method.parse(f"lookup+{planner}")
+        return cast("Method", replace(chosen, plan=other.plan))
+    return method.parse(f"{parts}+{planner}") if planner else method.parse(parts)
 
 
 def flags_of(entry: Entry) -> Flags:
     """Where an entry stands among the methods."""
     from .. import method
     from ..diagnose.taxonomy import classify
-    from ..speculate.loop import Speculate
 
-    parsed = method.parse(entry.parts)
-    if not isinstance(parsed, Speculate) or parsed.draft is None:
+    parsed: Any = method.parse(entry.parts)
+    if getattr(parsed, "draft", None) is None:
         return classify(entry, None, (), "")
     drafters = _drafters(parsed.draft)
     principal = [found for drafter in drafters for found in _principal(drafter)]

@@ -42,14 +42,15 @@ TECHNIQUES = {  # by the kind of the part that makes the method what it is
     "guidance and constraints": "other conditions than the prompt on what is filled",
     "step distillation": "weights that need fewer steps",
 }
+FAMILY = "diffusion"  # of the methods on this page
 TECHNIQUE_OF = {
     "order": "parallel decoding",
-    "adjustment": "parallel decoding",
-    "refresh": "caching",
     "blocks": "length and blocks",
+    "refresh": "caching",
     "stop": "length and blocks",
-    "guesser": "verification",
     "guidance": "guidance and constraints",
+    "adjustment": "parallel decoding",
+    "guesser": "verification",
     "constraint": "guidance and constraints",
 }
 TRAININGS = {

@@ -33,16 +33,17 @@ def of_store(path: str, context: Context, ends: frozenset[int], padding: float) 
     """
     store = opened(path, context)
     vocabulary = context.target.vocabulary
-    key = ("frequencies", str(store.folder), store.about.content, vocabulary, ends, padding)
-    found = context.memory.get(key)
-    if not isinstance(found, np.ndarray):
+
+    def counted() -> Floats:
         counts = np.zeros(vocabulary)
         known = np.diff(np.asarray(store.arrays["heads"], np.int64))[:vocabulary]  # suffixes by their first token
         counts[: len(known)] = known
         for end in ends:
             counts[end] += padding * store.about.documents / len(ends)
-        found = context.memory[key] = frequencies(counts, vocabulary)
-    return found
+        return frequencies(counts, vocabulary)
+
+    key = ("frequencies", str(store.folder), store.about.content, vocabulary, ends, padding)
+    return context.remembered(np.ndarray, key, counted)
 
 
 def require_padding(padding: float) -> None:

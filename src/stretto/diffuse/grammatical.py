@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -166,10 +165,8 @@ def completion_of(context: Context, language: Language, canvas: Canvas) -> Compl
     """The test for canvases of this model; rows and requests share what it has read of the tokens."""
     mask, ends = canvas.masking.mask, canvas.ends
     pieces = pieces_of(context, mask)
-    key = ("completion", language, context.tokenizer(), context.target.vocabulary, mask, ends)
-    if key not in context.memory:
-        context.memory[key] = Completion(language, pieces, ends)
-    return cast(Completion, context.memory[key])
+    key = (language, context.tokenizer(), context.target.vocabulary, mask, ends)
+    return context.remembered(Completion, key, lambda: Completion(language, pieces, ends))
 
 
 def pieces_of(context: Context, mask: int) -> list[str | None]:
@@ -177,15 +174,17 @@ def pieces_of(context: Context, mask: int) -> list[str | None]:
     decode, encode = context.decode, context.encode
     if decode is None or encode is None:
         raise Unsupported("a grammar speaks of text, and there is no tokenizer", hint="load one with the model")
-    key = ("pieces", context.tokenizer(), context.target.vocabulary)
-    if key not in context.memory:
+
+    def found() -> list[str | None]:
         try:
             anchor = encode(":")[-1:]  # where text begins some tokenizers leave a space out
         except InvalidRequest:
             anchor = []
         before = len(decode(anchor))
-        found = [decode([*anchor, token])[before:] for token in range(context.target.vocabulary)]
-        context.memory[key] = [piece if piece and TORN not in piece else None for piece in found]
-    pieces = cast(list[str | None], context.memory[key]).copy()
+        every = [decode([*anchor, token])[before:] for token in range(context.target.vocabulary)]
+        return [piece if piece and TORN not in piece else None for piece in every]
+
+    key = ("pieces", context.tokenizer(), context.target.vocabulary)
+    pieces = context.remembered(list, key, found).copy()
     pieces[mask] = None
     return pieces

@@ -9,12 +9,12 @@ from ..constrain.contract import Constraint as OfText
 from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
+from ..family import Method
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..models.masked import masking_of
 from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
-from ..values import Checked
 from .adjustments.contract import Adjustment
 from .blocks.contract import Blocks
 from .constraints.contract import CanvasConstraint
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Diffuse(metaclass=Checked):
+class Diffuse(Method):
     """The parts of one decode of this family."""
 
     order: Order

@@ -53,6 +53,10 @@ class FileTokenizer:
         """The text of token ids."""
         return self.backend_tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens)
 
+    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str | None]:
+        """How tokens are written in the vocabulary; None for ids that are none."""
+        return [self.backend_tokenizer.id_to_token(number) for number in ids]
+
     def get_vocab(self) -> dict[str, int]:
         """All tokens and their ids."""
         return self.backend_tokenizer.get_vocab(with_added_tokens=True)

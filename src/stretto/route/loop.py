@@ -12,6 +12,7 @@ from ..constrain.contract import Constraint
 from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
+from ..family import Method
 from ..generation import LogProbability, Step
 from ..loop import Loop as Base
 from ..models.cache import Cache
@@ -19,12 +20,11 @@ from ..models.contract import Model
 from ..row import Commit, Row, reported
 from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
-from ..values import Checked
 from .contract import Route, Routing, Writing
 
 
 @dataclass(frozen=True, slots=True)
-class Routed(metaclass=Checked):
+class Routed(Method):
     """The one part of a method of this family."""
 
     route: Route

@@ -10,6 +10,7 @@ from ..constrain.contract import Constraint
 from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
+from ..family import Method
 from ..generation import Step
 from ..loop import Loop as Base
 from ..models.cache import Cache
@@ -18,12 +19,11 @@ from ..models.reading import read
 from ..row import Commit, Row
 from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
-from ..values import Checked
 from .contract import Branch, Group, Search, Searching
 
 
 @dataclass(frozen=True, slots=True)
-class Searched(metaclass=Checked):
+class Searched(Method):
     """The one part of a method of this family."""
 
     search: Search

@@ -231,15 +231,16 @@ def count(text: str | Grams, context: Context) -> Grams:
     if not folder.exists():
         raise InvalidRequest(f"there is no text {text}", hint="name a text file or a folder of *.txt files")
     files = sorted(folder.glob("*.txt")) if folder.is_dir() else [folder]
-    key = ("superposed", *((str(file), file.stat().st_mtime_ns) for file in files))
-    if key not in context.memory:
+    encode = context.encode
+
+    def counted() -> Grams:
         try:
-            documents = [context.encode(file.read_text(encoding="utf-8")) for file in files]
+            documents = [encode(file.read_text(encoding="utf-8")) for file in files]
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"{text} is not UTF-8 text", hint="convert it first") from error
         if not any(documents):
             raise InvalidRequest(f"there is no text in {text}", hint="name a text file or a folder of *.txt files")
-        context.memory[key] = Grams(documents, context.target.vocabulary)
-    grams = context.memory[key]
-    assert isinstance(grams, Grams)
-    return grams
+        return Grams(documents, context.target.vocabulary)
+
+    key = tuple((str(file), file.stat().st_mtime_ns) for file in files)
+    return context.remembered(Grams, key, counted)

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -279,11 +279,7 @@ def opened(path: str, context: Context) -> Datastore:
         built = file.stat().st_mtime_ns
     except OSError:
         raise InvalidRequest(f"there is no datastore in {path}", hint=HINT) from None
-    key = ("datastore", str(file.resolve()))
-    when, store = cast(tuple[int, Datastore], context.memory.get(key, (None, None)))
-    if when != built:
-        store = Datastore.open(path)
-        context.memory[key] = (built, store)
+    store = context.remembered(Datastore, str(file.resolve()), lambda: Datastore.open(path), version=built)
     store.check(context.tokenizer(), context.vocabulary)
     return store
 

@@ -10,6 +10,7 @@ from time import perf_counter
 from ..constrain.contract import Constraint
 from ..context import Context
 from ..entry import Guarantee
+from ..family import Method
 from ..generation import LogProbability, Step
 from ..loop import Loop as Base
 from ..models.cache import Cache
@@ -20,14 +21,13 @@ from ..models.window import Window
 from ..row import Commit, Row, reported
 from ..steer.contract import Steer
 from ..tree import ROOT, Tree
-from ..values import Checked
 from .companions import Companions
 from .contract import NO_ROOM, Acceptor, Drafter, Outcome, Planner, Room, Target, Verdict
 from .work import Share, Work, part_of, row_of
 
 
 @dataclass(frozen=True, slots=True)
-class Speculate(metaclass=Checked):
+class Speculate(Method):
     """The parts of one decode of this family; `draft=None` decodes plainly."""
 
     draft: Drafter | None

@@ -8,7 +8,7 @@ import pytest
 
 from laws.worlds import decode, plainly
 from speculate.drafters.by_hand import GREEDY, cyclic, play, row_of
-from stretto.context import Context
+from stretto.context import Context, Memory
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
@@ -322,10 +322,10 @@ def test_a_corpus_is_read_from_files_and_drafted_from(tmp_path):
             model, SimulatedClock(), lambda name: model, memory, encode=lambda text: [*map(int, text.split())]
         )
 
-    memory: dict[object, object] = {}
+    memory = Memory()
     corpus = read(str(tmp_path), context(memory))
     assert corpus.following((0, 1), 9) == {2: 1.0} and read(str(tmp_path), context(memory)) is corpus
-    drafting = Aded(step=0.0, corpus=str(tmp_path / "a.txt")).begin(context({}))
+    drafting = Aded(step=0.0, corpus=str(tmp_path / "a.txt")).begin(context(Memory()))
     assert drafting.open(row_of([3, 0, 1])).propose(WIDE).tokens == [2, 3, 4, 0]
     with pytest.raises(InvalidRequest, match="no text"):
         read(str(tmp_path / "c.txt"), context({}))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ... import method as methods
+from ...diffuse.family import KINDS, USUAL
 from ...engine import Engine
 from ...errors import StrettoError
-from ...method import FILLED, FILLING, Method
+from ...method import Method
 from ...models.contract import Model
 from ...models.masked import masking_of
 from ...request import Request
@@ -67,8 +68,8 @@ def usual(engine: Engine, temperature: float, load: Load) -> tuple[dict[str, Met
 
 def over(baseline: Method, method: Method, kept: Sequence[str] = ()) -> Method:
     """The method with the baseline's part of each kind that is `kept`, or of which it names none."""
-    own = {kind: getattr(method, kind) for kind in FILLING if kind not in kept}
-    return replace(baseline, **{kind: part for kind, part in own.items() if part != FILLED.get(kind)})
+    own = {kind: getattr(method, kind) for kind in KINDS if kind not in kept}
+    return replace(baseline, **{kind: part for kind, part in own.items() if part != USUAL.get(kind)})
 
 
 def fitting(method: Method, engine: Engine, temperature: float) -> None:

@@ -110,10 +110,6 @@ def _line_ends(context: Context) -> tuple[int, ...]:
     """Tokens whose text holds a line end; looked up once per engine."""
     if context.decode is None:
         return ()
+    decode, tokens = context.decode, range(context.target.vocabulary)
     key = (Adaptive.name, context.tokenizer())
-    if key not in context.memory:
-        decode = context.decode
-        context.memory[key] = tuple(t for t in range(context.target.vocabulary) if "\n" in decode([t]))
-    found = context.memory[key]
-    assert isinstance(found, tuple)
-    return found
+    return context.remembered(tuple, key, lambda: tuple(token for token in tokens if "\n" in decode([token])))

@@ -56,11 +56,7 @@ class Learned(Order):
 
     def open(self, canvas: Canvas, context: Context) -> OrderState:
         path = self._path(context.target.name)
-        key = (Learned, path, path.stat().st_mtime_ns)
-        if key not in context.memory:
-            context.memory[key] = Filter.load(path)
-        judge = context.memory[key]
-        assert isinstance(judge, Filter)
+        judge = context.remembered(Filter, path, lambda: Filter.load(path), version=path.stat().st_mtime_ns)
         return LearnedState(judge, self.least)
 
     def _path(self, model: str) -> Path:

@@ -83,8 +83,7 @@ class Aded(Drafter):
         if not self.shared or context.steady:
             own = replace(self, shared=False)
             return Drafting(own, lambda row: AdedSession(own, row, Trigrams(own, corpus)))
-        table = context.memory.setdefault((self, corpus), Trigrams(self, corpus))
-        assert isinstance(table, Trigrams)
+        table = context.remembered(Trigrams, (self, corpus), lambda: Trigrams(self, corpus))
         return Drafting(self, lambda row: AdedSession(self, row, table))
 
 
@@ -121,16 +120,17 @@ def read(text: str, context: Context) -> Corpus:
     files = sorted(place.glob("*.txt")) if place.is_dir() else [place] if place.exists() else []
     if not files:
         raise InvalidRequest(f"there is no text {text}", hint="name a text file or a folder of *.txt files")
-    key = ("aded", *((str(file), file.stat().st_mtime_ns) for file in files))
-    if key not in context.memory:
+    encode = context.encode
+
+    def counted() -> Corpus:
         try:
-            documents = [context.encode(file.read_text(encoding="utf-8")) for file in files]
+            documents = [encode(file.read_text(encoding="utf-8")) for file in files]
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"{text} is not UTF-8 text", hint="convert it first") from error
-        context.memory[key] = Corpus(documents, context.vocabulary)
-    corpus = context.memory[key]
-    assert isinstance(corpus, Corpus)
-    return corpus
+        return Corpus(documents, context.vocabulary)
+
+    key = tuple((str(file), file.stat().st_mtime_ns) for file in files)
+    return context.remembered(Corpus, key, counted)
 
 
 class Trigrams:

@@ -102,9 +102,7 @@ class CodeSwift(Drafter):
         content = tuple(store.about.content if store else "" for store in stores)
         if context.steady:
             return CodeSwiftDrafting(self, cast(tuple[Datastore | None, Datastore | None], tuple(stores)), None)
-        memory = context.memory.get(("codeswift", self))
-        if not isinstance(memory, Memory) or memory.content != content:
-            memory = context.memory["codeswift", self] = Memory(content)
+        memory = context.remembered(Memory, self, lambda: Memory(content), version=content)
         return CodeSwiftDrafting(self, cast(tuple[Datastore | None, Datastore | None], tuple(stores)), memory)
 
 

@@ -73,8 +73,7 @@ class Fuse(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        accounts = context.memory.setdefault(self, [Account() for _ in self.parts])
-        assert isinstance(accounts, list)
+        accounts = context.remembered(list, self, lambda: [Account() for _ in self.parts])
         return FuseDrafting(self, [part.begin(context) for part in self.parts], accounts, context)
 
 

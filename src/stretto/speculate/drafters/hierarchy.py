@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 
-from ...context import Context
+from ...context import Context, Memory
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import NOTHING, Evaluation, Model
@@ -58,7 +58,7 @@ class Hierarchy(Drafter):
 
     def begin(self, context: Context) -> Drafting:
         small = SmallModel(context, self.model, self.drafter.needs)
-        memory = cast(dict[object, object], context.memory.setdefault(("inside", self), {}))
+        memory = context.remembered(Memory, self, Memory)
         inner = self.drafter.begin(replace(context, target=small.model, memory=memory, ids=context.vocabulary))
         if inner.want.inside or inner.of_prompt.inside or NodeKind.RIDER in self.drafter.proposals:
             raise Unsupported(

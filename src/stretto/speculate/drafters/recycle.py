@@ -82,8 +82,7 @@ class Recycle(Drafter):
         if not self.shared or context.steady:
             own = replace(self, shared=False)
             return RecycleDrafting(own, lambda row: RecycleSession(own, row, Followers(vocabulary, self.ranks)))
-        table = context.memory.setdefault(self, Followers(vocabulary, self.ranks))
-        assert isinstance(table, Followers)
+        table = context.remembered(Followers, self, lambda: Followers(vocabulary, self.ranks))
         return RecycleDrafting(self, lambda row: RecycleSession(self, row, table))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -75,7 +75,7 @@ class Suffix(Drafter):
     def begin(self, context: Context) -> Drafting:
         if not self.shared or context.steady:
             return Drafting(self, lambda row: SuffixSession(self, row, None))
-        others = cast(Others, context.memory.setdefault(("suffix", self.capacity), Others(self.capacity)))
+        others = context.remembered(Others, self.capacity, lambda: Others(self.capacity))
         return Drafting(self, lambda row: SuffixSession(self, row, others))
 
 

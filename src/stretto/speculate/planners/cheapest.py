@@ -42,8 +42,7 @@ class Cheapest(Planner):
             raise InvalidRequest(f"cheapest({self.most})", hint="most >= 1; use method 'plain' for no drafting")
 
     def begin(self, context: Context, drafting: Drafting) -> Planning:
-        knowledge = context.memory.setdefault((self, drafting.identity), Knowledge())
-        assert isinstance(knowledge, Knowledge)
+        knowledge = context.remembered(Knowledge, (self, drafting.identity), Knowledge)
         return CheapestPlanning(self, context.clock, drafting, knowledge)
 
 

@@ -51,8 +51,7 @@ class ProPD(Planner):
             raise InvalidRequest(f"propd(fade={self.fade}, recent={self.recent})", hint="both in (0, 1]")
 
     def begin(self, context: Context, drafting: Drafting) -> Planning:
-        known = context.memory.setdefault((self, drafting.identity), Known(ByPlace(self.fade), Price()))
-        assert isinstance(known, Known)
+        known = context.remembered(Known, (self, drafting.identity), lambda: Known(ByPlace(self.fade), Price()))
         return ProPDPlanning(self, context, drafting, known)
 
 

@@ -59,8 +59,7 @@ class Sequoia(Planner):
 
     def begin(self, context: Context, drafting: Drafting) -> Planning:
         rates = Given(self.rates) if self.rates else ByPlace(self.fade, by_depth=False)
-        known = context.memory.setdefault((self, drafting.identity), Known(rates, Price()))
-        assert isinstance(known, Known)
+        known = context.remembered(Known, (self, drafting.identity), lambda: Known(rates, Price()))
         return SequoiaPlanning(self, context, drafting, known)
 
 

@@ -64,8 +64,7 @@ class SmartSpec(Planner):
             )
 
     def begin(self, context: Context, drafting: Drafting) -> Planning:
-        shared = context.memory.setdefault((self, drafting.identity), Shared(Rate(2 * self.acceptance, 2.0)))
-        assert isinstance(shared, Shared)
+        shared = context.remembered(Shared, (self, drafting.identity), lambda: Shared(Rate(2 * self.acceptance, 2.0)))
         return SmartSpecPlanning(self, context, drafting, shared)
 
 

@@ -46,8 +46,7 @@ class Sparse(Planner):
             raise InvalidRequest(f"sparse(fade={self.fade})", hint="0 < fade <= 1")
 
     def begin(self, context: Context, drafting: Drafting) -> Planning:
-        known = context.memory.setdefault((self, drafting.identity), Known(ByPlace(self.fade), Price()))
-        assert isinstance(known, Known)
+        known = context.remembered(Known, (self, drafting.identity), lambda: Known(ByPlace(self.fade), Price()))
         return SparsePlanning(self, context, drafting, known)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, cast, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -65,7 +65,7 @@ class Calibrated(Acceptance[int]):
         return (kind + 0.5) / BINS
 
 
-ESTIMATORS: dict[str, Callable[[], Estimator]] = {"scores": Scores, "calibrated": Calibrated}
+ESTIMATORS: dict[str, type[Scores | Calibrated]] = {"scores": Scores, "calibrated": Calibrated}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ class SpecDec(Planner):
     def begin(self, context: Context, drafting: Drafting) -> Planning:
         estimator = self.estimator
         if isinstance(estimator, str):
-            made = context.memory.setdefault((self, drafting.identity), ESTIMATORS[estimator]())
-            estimator = cast(Estimator, made)
+            kind = ESTIMATORS[estimator]
+            estimator = context.remembered(kind, (self, drafting.identity), kind)
         return SpecDecPlanning(self, estimator)
 
 

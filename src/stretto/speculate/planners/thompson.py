@@ -60,8 +60,7 @@ class Thompson(Planner):
         return not self.keep
 
     def begin(self, context: Context, drafting: Drafting) -> Planning:
-        last = context.memory.setdefault((self, drafting.identity), Posterior(self.accepted, self.rejected))
-        assert isinstance(last, Posterior)
+        last = context.remembered(Posterior, (self, drafting.identity), lambda: Posterior(self.accepted, self.rejected))
         return ThompsonPlanning(self, last)
 
 

@@ -1,0 +1,155 @@
+"""What this family says of itself: how drafter, acceptor and planner make a method, and what `auto` drafts with."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import catalogue
+from ..entry import Guarantee
+from ..errors import InvalidRequest, Unsupported
+from ..family import Drawn, Family
+from ..models.contract import Ability, Model, Want
+from ..parts import describe_part
+from ..steer.contract import Steer
+from ..steer.pipeline import Pipeline
+from .acceptors.exact import Exact
+from .contract import Acceptor, Drafter, Planner
+from .drafters.fuse import Auto
+from .drafters.model import DraftModel
+from .drafters.recycle import Recycle
+from .drafters.suffix import Suffix
+from .loop import Speculate
+from .planners.cheapest import Cheapest
+from .planners.fixed import Fixed
+
+EXACT, MEASURED = Exact(), Cheapest()
+STEADY = Fixed(16, depth=8)  # chains of 8, trees of 16 nodes
+WORTH_WATCHING = 30_000_000  # weights from which on looking at every node's logits is a small part of a forward
+DRAWN = (("drafter",), ("drafter", "acceptor"), ("drafter", "planner"), ("drafter", "acceptor", "planner"))
+
+
+class Speculating(Family[Speculate]):
+    """Draft and verify; with no drafter, plain decoding."""
+
+    name = "speculate"
+    kinds = ("drafter", "acceptor", "planner")
+    about = "models that continue text: tokens are guessed and verified"
+    method = Speculate
+    bare = True
+    default = Auto.name
+    draws = tuple(map(Drawn, 2 * DRAWN))
+
+    def assemble(self, text: str, chosen: Mapping[str, Any], steers: tuple[Steer, ...]) -> Speculate:
+        """See `Family.assemble`."""
+        if chosen and "drafter" not in chosen:
+            raise InvalidRequest(f"method {text!r} has no drafter", hint=f"for example 'lookup+{text}'")
+        accept = chosen.get("acceptor", EXACT)
+        return Speculate(chosen.get("drafter"), accept, chosen.get("planner", usual_plan(accept)), steers)
+
+    def text(self, method: Speculate) -> str:
+        """See `Family.text`."""
+        if method.draft is None:
+            return "plain"
+        parts: list[Any] = [method.draft]
+        if method.accept != EXACT:
+            parts.append(method.accept)
+        if method.plan != usual_plan(method.accept):
+            parts.append(method.plan)
+        return "+".join(map(describe_part, parts))
+
+    def check(self, method: Speculate, model: Model, pipeline: Pipeline, samples: int) -> None:
+        """See `Family.check`."""
+        _check_wants(pipeline.wants, model)
+        if method.draft is not None:
+            _check_drafter(method.draft, method.accept, model)
+
+    def complete(self, method: Speculate, model: Model) -> Speculate:
+        """See `Family.complete`: which drafters `auto` fuses for this model."""
+        if not isinstance(method.draft, Auto) or method.draft.parts:
+            return method
+        parts: list[Drafter] = [Suffix(factor=16.0)]  # how much of it is worth verifying is the planner's matter
+        if Ability.TREE in model.abilities:  # what several draft together is a tree
+            if weights_of(model) > WORTH_WATCHING:
+                parts.append(Recycle(prompt=False))
+            if (draft := beside(Path(model.name))) is not None:
+                parts.append(DraftModel(str(draft)))
+        return replace(method, draft=Auto(tuple(parts)))
+
+
+FAMILY = Speculating()
+
+
+def usual_plan(accept: Acceptor) -> Planner:
+    """The planner where none is named: one that measures, or, where what is drafted changes the tokens, one that does
+    not, so that a seed reproduces."""
+    return MEASURED if accept.guarantee is Guarantee.EXACT else STEADY
+
+
+def _check_drafter(drafter: Drafter, accept: Acceptor, model: Model) -> None:
+    """Raise Unsupported where the acceptor cannot judge what is drafted, or the model cannot verify it."""
+    if foreign := drafter.proposals - accept.accepts:
+        kinds = ", ".join(sorted(kind.value for kind in foreign))
+        raise Unsupported(
+            f"acceptor {accept.name!r} cannot judge the {kinds} proposals of drafter {drafter.name!r}",
+            hint=f"use {_judges(drafter)}",
+        )
+    if not accept.judges_siblings(drafter):
+        raise Unsupported(
+            f"acceptor {accept.name!r} cannot judge the {drafter.siblings.value} of drafter {drafter.name!r}",
+            hint=f"use {_judges(drafter)}",
+        )
+    if missing := drafter.needs & ~model.abilities:
+        raise Unsupported(
+            f"drafter {drafter.name!r} needs {_names(missing)}, which {model.name} cannot do",
+            hint="set it to draft a chain, or use another drafter",
+        )
+
+
+def _check_wants(want: Want, model: Model) -> None:
+    """Raise Unsupported where steers want of an evaluation what the model does not hand out."""
+    missing = Ability.HIDDEN if want.hidden or want.readout else Ability.NONE
+    missing = (missing | (Ability.ATTENTION if want.attention else Ability.NONE)) & ~model.abilities
+    if missing:
+        raise Unsupported(
+            f"a steer needs {_names(missing)}, which {model.name} does not hand out", hint="leave the steer out"
+        )
+    layers = [layer for layer in (*want.hidden, *want.readout) if not 0 <= layer <= model.layers]
+    heads = [at for at in want.attention if not (0 <= at[0] < model.layers and 0 <= at[1] < model.heads)]
+    if layers or heads:
+        raise Unsupported(
+            f"a steer looks at {f'layer {layers[0]}' if layers else f'head {heads[0]}'}, which {model.name} lacks",
+            hint=f"it has layers 0 (the embedding) to {model.layers}, of {model.heads} heads each",
+        )
+
+
+def weights_of(model: Model) -> int:
+    """About how many a forward reads."""
+    return 12 * model.layers * model.channels**2 + model.vocabulary * model.channels
+
+
+def beside(folder: Path) -> Path | None:
+    """The draft model that lies in or beside a checkpoint's folder under the name `draft`, with the same tokenizer."""
+    tokenizer = folder / "tokenizer.json"
+    for place in (folder / "draft", folder.parent / "draft"):
+        twin = place / "tokenizer.json"
+        if place != folder and tokenizer.is_file() and twin.is_file() and filecmp.cmp(tokenizer, twin, shallow=False):
+            return place
+    return None
+
+
+def _judges(drafter: Drafter) -> str:
+    """The acceptors that may judge what a drafter proposes, by name."""
+    acceptors = [part for part in catalogue.parts().values() if part.kind == "acceptor"]
+    return ", ".join(
+        repr(part.name)
+        for part in sorted(acceptors, key=lambda part: (part.name != EXACT.name, part.name))
+        if drafter.proposals <= part.accepts and part.judges_siblings(drafter)
+    )
+
+
+def _names(ability: Any) -> str:
+    return ", ".join(member.name.lower() for member in ability)
