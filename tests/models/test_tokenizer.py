@@ -35,6 +35,7 @@ def test_the_zoo_s_is_the_same_tokenizer(name: str) -> None:
     assert mine.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
     for asked in ("bos_token_id", "eos_token_id", "chat_template", "clean_up_tokenization_spaces", "pad_token"):
         assert getattr(mine, asked) == getattr(theirs, asked)
+    assert type(mine.own) is type(theirs) and mine.own.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
     assert mine.added_tokens_decoder.keys() == theirs.added_tokens_decoder.keys()
     assert fingerprint(mine) == fingerprint(theirs)
     assert mine.convert_ids_to_tokens(range(5000)) == theirs.convert_ids_to_tokens(range(5000))

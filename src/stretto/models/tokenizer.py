@@ -88,7 +88,7 @@ class FileTokenizer:
     @cached_property
     def own(self) -> PreTrainedTokenizerBase:
         """transformers' tokenizer of the same folder."""
-        return stock(self._folder)
+        return stock(self._folder, general=True)
 
     def _named(self, name: str) -> int | None:
         token = self._settings.get(name)
@@ -147,15 +147,20 @@ def _says_no_more(settings: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
     )
 
 
-def stock(folder: Path) -> PreTrainedTokenizerBase:
-    """transformers' tokenizer of a folder. Raises ModelError."""
-    from transformers import AutoTokenizer
+def stock(folder: Path, *, general: bool = False) -> PreTrainedTokenizerBase:
+    """transformers' tokenizer of a folder; `general`: known to be of the class that takes tokenizer.json as it is, so
+    that the others need no import. Raises ModelError.
+    """
+    if general:
+        from transformers import PreTrainedTokenizerFast as Kind
+    else:
+        from transformers import AutoTokenizer as Kind
 
     from .quiet import quiet
 
     with quiet():
         try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            tokenizer: PreTrainedTokenizerBase = Kind.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
         except Exception as error:  # the Rust library raises bare Exceptions
