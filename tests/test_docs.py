@@ -134,6 +134,32 @@ def test_the_order_of_the_page_works_as_it_stands(
     assert same == "True" and 1 <= int(whole) < 32 and 1 <= int(less) < 32
 
 
+def test_the_searches_and_the_scorer_of_the_page_work_as_they_stand(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stepwise, segmentwise, use, scorer = blocks("write-a-search.md")
+    monkeypatch.setattr(catalogue, "_added", catalogue._Others())
+    module = ModuleType("shown")
+    monkeypatch.setitem(sys.modules, "shown", module)
+    shown = vars(module)
+    for block in (stepwise, segmentwise):
+        exec(compile(block, "write-a-search.md", "exec"), shown)
+    model = TableModel.random(5, seed=2)
+    chance = {"temperature": 1.0, "seed": 3}
+    for search, given in ((shown["Widening"](1), {}), (shown["Survivor"](1), chance)):
+        settings = {"max_new_tokens": 12, "end_tokens": (), **given}
+        alone = Engine(model).generate([0, 1], search, **settings)
+        assert alone.tokens == Engine(model).generate([0, 1], "plain", **settings).tokens
+    if "causal" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    for block in (use, scorer):
+        exec(compile(block, "write-a-search.md", "exec"), shown)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith("3 ") and second.endswith(" True")
+    lengths = json.loads(third)
+    assert len(lengths) == 6 and lengths == sorted(lengths) and lengths[0] < lengths[-1]
+
+
 def test_the_page_on_masked_models_works_as_it_stands(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

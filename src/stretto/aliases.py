@@ -44,7 +44,7 @@ SAME = {  # their name -> ours
 
 _GRAMMAR = "grammars are parts of methods, for models that fill masks: method='low-confidence+lave(json)'"
 _DRAFT = "name the draft in the method: method='draft(model=FOLDER)'"
-_BEAMS = "there is no beam search; samples=N with temperature above 0 gives several answers"
+_BEAMS = "use method='beam(WIDTH)', whose settings `stretto methods beam` tells"
 _STREAM = "use engine.stream(…), which gives the answer piece by piece; the command line streams by itself"
 _CACHE = "leave it out: caches are the engine's own matter"
 _TEXT = "leave it out: an answer has both, its text and its tokens"
@@ -59,7 +59,7 @@ INSTEAD = {  # their name -> what to use
     "min_length": "use " + _LENGTH.format("min_new_tokens"),
     "do_sample": "use temperature: above 0 samples, 0 is greedy",
     "greedy": "use temperature=0, which is the default",
-    "best_of": "use samples=N, and choose among the answers by their log_probabilities",
+    "best_of": "use method='best-of(N)', whose settings `stretto methods best-of` tells",
     "use_beam_search": _BEAMS,
     "num_beams": _BEAMS,
     "num_beam_groups": _BEAMS,

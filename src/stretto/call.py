@@ -44,9 +44,14 @@ class Call:
         Nothing has been made for any of them yet.
         """
         samples = self.request.samples
-        together = samples * self.needs(max(prompts, default=1))  # samples of a prompt run side by side
+        together = self._rows * self.needs(max(prompts, default=1))  # of a prompt run side by side
         answers = len(prompts) * samples * BYTES_PER_ANSWER
         require_memory(together + answers, self.model.device)
+
+    @property
+    def _rows(self) -> int:
+        """How many rows of the cache one prompt takes."""
+        return self.method.rows(self.request.samples)
 
     def needs(self, prompt: int) -> int:
         """Bytes that a row takes after a prompt of so many tokens, once it has grown to its end."""
@@ -62,7 +67,7 @@ class Call:
         if masking is not None and masking.mask in tokens:
             prompt = tokens.index(masking.mask)
         rows = [self._row(tokens[:prompt], tokens[prompt:], sample) for sample in range(self.request.samples)]
-        needs = self.needs(len(tokens))
+        needs = -(-self._rows * self.needs(len(tokens)) // self.request.samples)
         return [Ticket(row, self.method, needs, call=self) for row in rows]
 
     def _row(self, prompt: list[int], given: list[int], sample: int) -> Row:

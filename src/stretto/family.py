@@ -44,6 +44,10 @@ class Method(metaclass=Checked):
     def loop(self, context: Context, cache: Cache) -> Loop[Any]:
         """The loop of this family, with rows of this method where nothing else is said."""
 
+    def rows(self, samples: int) -> int:
+        """How many rows of the cache one prompt takes at most, for so many answers."""
+        return samples
+
     def repeats(self, greedy: bool) -> bool:
         """Whether the same call gives the same tokens again, at temperature 0 (`greedy`) or with the same seed."""
         return True

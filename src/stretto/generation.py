@@ -12,7 +12,7 @@ from .errors import StrettoError
 from .files import require_writable, write_text
 
 SHOWN = 60  # characters of the text in a `repr`
-Finish = Literal["end", "stop", "length", "interrupt", "error"]
+Finish = Literal["end", "stop", "length", "budget", "interrupt", "error"]
 
 
 @dataclass(slots=True)

@@ -48,6 +48,8 @@ class Row:
     steps: list[Step] = field(default_factory=list)
     reported: list[LogProbability] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)  # who guessed each new token; "" for the model's own
+    segment: Stopper | None = None  # where a search looks at the row next: it pauses with that token
+    paused: bool = False  # takes no part in rounds
     _stopper: Stopper | None = None
     # of all rounds that are over: the counters, how many steps, and whether they ended the row
     book: tuple[Counters, int, Finish | None] = field(default_factory=lambda: (Counters(), 0, None))
@@ -92,7 +94,9 @@ class Row:
                 self.finish = "end"
             elif len(kept) == self.remaining:
                 self.finish = "length"
-            if self.finish:
+            elif self.segment is not None and self.segment.push(token):
+                self.paused = True
+            if self.finish or self.paused:
                 break
         self.history.extend(kept)
         self.sources += [*sources, *[""] * (len(kept) - len(sources))][: len(kept)]
@@ -151,6 +155,14 @@ class Row:
             self._stopper = self.stoppers()
             for token in self.new_tokens:
                 self._stopper.push(token)
+
+    def fork(self, rule: Rule) -> Row:
+        """A copy that goes on by another rule of choice, and has no place in a cache yet; its counters begin anew."""
+        twin = Row(self.history.fork(), -1, rule, self.limits, self.stoppers, self.given, self.log_probabilities)
+        twin.steps, twin.reported, twin.sources = self.steps.copy(), self.reported.copy(), self.sources.copy()
+        twin.book = (Counters(new_tokens=self.settled), len(self.steps), self.finish)
+        twin.roll_back()
+        return twin
 
     def unwind(self) -> None:
         """An interrupt has ended the row."""

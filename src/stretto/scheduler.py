@@ -382,7 +382,7 @@ class Scheduler:
         """
         tickets = [ticket for ticket in self._tickets if ticket.loop is loop and ticket.status != "waiting"]
         rows = [ticket for ticket in tickets if ticket.status == "running"]
-        if len(rows) == 1 or (all(each.group is rows[0].group for each in rows) and type(loop).kin is not Loop.kin):
+        if rows and {ticket.row for ticket in rows} == set(loop.kin(rows[0].row)):
             self._fail(rows, error)
             tickets = [ticket for ticket in tickets if ticket.status != "ended"]
         elif isinstance(error, OutOfMemory):

@@ -40,7 +40,17 @@ SAMPLED = Speculate(Sampled(TableModel.random(V, seed=5)), Rejection(), Fixed(3)
 FAMILIES: dict[str, tuple[Any, list[str | Method]]] = {
     "speculate": (MODEL, ["plain", "lookup+fixed(4)", "suffix", "jacobi", SAMPLED, "recycle+typical"]),
     "route": (LARGE, [Routed(route) for route in ROUTES.values() if route.name != "ambedkar"]),
-    "search": (MODEL, ["superposed(alpha=0,kept=6)", "superposed(alpha=0,kept=4,sharpness=0.5)"]),
+    "search": (
+        MODEL,
+        [
+            "superposed(alpha=0,kept=6)",
+            "superposed(alpha=0,kept=4,sharpness=0.5)",
+            "beam(3)",
+            "beam(2)+lookup+fixed(3)",
+            "best-of(3)+suffix",
+            "guided(4,2,segmenter=every(3))+lookup",
+        ],
+    ),
     "diffuse": (
         WORLDS["bidirectional"],
         ["threshold(0.6)+blocks(4)", "low-confidence+blocks(3)+dual-cache", "threshold+prefix-cache"],
@@ -57,11 +67,13 @@ def drawn(family: str, rng: random.Random) -> tuple[list[int], str | Method, dic
     model, methods = FAMILIES[family]
     prompt = [rng.randrange(model.vocabulary - 2) for _ in range(rng.randint(1, 40))]
     settings = {"max_new_tokens": rng.randint(1, 12), "seed": rng.randrange(9), "end_tokens": ()}
-    if family != "search" and rng.random() < 0.5:
+    method = rng.choice(methods)
+    chance = family != "search" or str(method).startswith(("best-of", "guided"))
+    if chance and (family == "search" or rng.random() < 0.5):
         settings["temperature"] = rng.choice([0.7, 1.0])
     if family == "speculate" and rng.random() < 0.5:
         settings |= {"log_probabilities": 1, "repetition_penalty": 1.2, "samples": rng.randint(1, 3)}
-    return prompt, rng.choice(methods), settings
+    return prompt, method, settings
 
 
 def begin(served: Engine, prompt: Any, method: str | Method, settings: dict[str, Any]) -> list[Ticket]:

@@ -80,3 +80,11 @@ def test_eight_samples_take_little_more_than_one(sharing):
     exact = (len(LONG) + 31) * sharing.caches[-1].shape.bytes_per_slot
     assert exact <= one <= 1.1 * exact
     assert eight <= 1.3 * exact
+
+
+@pytest.mark.parametrize("method", ["beam(8)", "best-of(8)", "guided(8,2,segmenter=every(4))"])
+def test_eight_branches_of_a_search_take_little_more_than_one(sharing, method):
+    settings = {"max_new_tokens": 12} | ({} if method == "beam(8)" else {"temperature": 0.9, "seed": 4})
+    _, shared, eight = sharing.answers([LONG], method, **settings)
+    assert shared == len(LONG) - 1
+    assert eight <= 1.3 * (len(LONG) + 11) * sharing.caches[-1].shape.bytes_per_slot

@@ -231,10 +231,10 @@ def test_mixing_weights():
 
 
 def test_drafts_that_end_in_one_token_are_read_as_that_token():
-    searching = Superposing(Superposed(alpha=0), engine(network()).context(), network().new_cache())
-    row = Row(History([4, 8]), -1, Rule(Request().pipeline(frozenset())), Limits(9))
-    row.cache_row = searching.cache.open()
-    group = Group([row], alive=[Branch((3, 6), -1.0), Branch((5, 6), -2.0)])
+    cache = network().new_cache()
+    searching = Superposing(Superposed(alpha=0), engine(network()).context(), cache)
+    row = Row(History([4, 8]), cache.open(), Rule(Request().pipeline(frozenset())), Limits(9))
+    group = Group([row], row, alive=[Branch((3, 6), -1.0), Branch((5, 6), -2.0)])
     window = searching._window([group])
     assert window.tokens.tolist() == [[6]] and window.embeds is None and window.positions.tolist() == [[3]]
     group.alive = [Branch((3, 6), 0.0), Branch((5, 7), math.log(0.5))]
@@ -295,6 +295,6 @@ def test_a_text_file_or_folder_is_counted_once(tmp_path, monkeypatch):
 
 
 def test_the_best_of_a_group_come_first_and_the_last_stands_for_what_there_is_not():
-    group = Group([None] * 3, alive=[Branch((1,), -2.0)], finished=[Branch((2,), -1.0)])
+    group = Group([None] * 3, None, alive=[Branch((1,), worth=-2.0)], finished=[Branch((2,), worth=-1.0)])
     assert [branch.tokens for branch in group.best] == [(2,), (1,), (1,)]
-    assert np.isclose(group.best[0].score, -1.0)
+    assert np.isclose(group.best[0].worth, -1.0)

@@ -46,4 +46,8 @@ def plain(value: Any) -> Any:
     """A setting's value as plain data."""
     if isinstance(value, frozenset):
         return tuple(sorted(value))
+    if hasattr(type(value), "kind"):  # a part: its text
+        from ..parts import describe_part
+
+        return describe_part(value)
     return value.value if isinstance(value, Enum) else value

@@ -1,7 +1,13 @@
 """Many candidate answers to one prompt, grown and pruned together.
 
-contract.py    what a search must do
-loop.py        the one loop: grow, and hand out what is certain
-grams.py       followers of runs of tokens in a text, counted
-superposed.py  several drafts in one stream of the cache
+contract.py     what a search must do
+loop.py         the one loop: grow, and hand out what is certain
+branches.py     branches as rows: they fork, are drafted for and evaluated together
+stepwise.py     searches that choose each next token; ranking.py: the best of many continuations
+segmentwise.py  searches that draw segments and judge them
+scorer.py       what a scorer must do; scorers/: one file each
+segmenter.py    what tells where a segment ends; segmenters.py: those that there are
+within.py       what a search may take
+beam.py  best_of.py  guided.py  superposed.py
+grams.py        followers of runs of tokens in a text, counted
 """

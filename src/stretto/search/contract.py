@@ -1,44 +1,69 @@
 """What a search must do: grow and prune the candidate answers (branches) of each prompt.
 
 The rows of one prompt are a group: as many answers are wanted as rows joined before the first round. Their histories
-get tokens only once all surviving branches agree on them.
+get tokens only once all surviving branches agree on them. There are three ways to write a search:
+
+- stepwise.py: each next token of all branches is chosen from what the model says after each (beams);
+- segmentwise.py: branches go on by the rule of choice, and are judged where a segment ends (best of n);
+- `Search` and `Searching` themselves: it evaluates what it likes (superposed drafts).
+
+In the first two a branch is a row like any other: it forks, is drafted for, steered and counted.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ..context import Context
 from ..entry import Guarantee
-from ..generation import LogProbability
-from ..models.cache import Cache
+from ..generation import Counters, LogProbability
 from ..models.contract import Model
 from ..row import Row
 from ..steer.pipeline import Pipeline
 from ..values import Checked
+from .within import UNBOUNDED, Within
+
+if TYPE_CHECKING:
+    from ..speculate.contract import Target, Verdict
+    from .branches import Branches
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Branch:
     """One candidate answer."""
 
-    tokens: tuple[int, ...] = ()  # of the answer, without the prompt's
-    score: float = 0.0  # natural logarithm; what branches are ranked by
-    reports: tuple[LogProbability, ...] = ()  # of each token, where the rows want them
+    tokens: Sequence[int] = ()  # of the answer, without the prompt's
+    score: float = 0.0  # natural logarithm of what was chosen so far, summed
+    worth: float = 0.0  # what answers are ranked by
+    reports: Sequence[LogProbability] = ()  # of each token, where the rows want them
+    sources: Sequence[str] = ()  # who guessed each token
+    strand: int = 0  # branches of unlike strands do not compete
+    number: int = 0  # of two that are worth the same, the one that was begun first is the better one
+    row: Row | None = None  # where the branch is a row of its own, and has not ended
+
+    def catch_up(self) -> None:
+        """Take over what the round has brought to the branch's row."""
+        if self.row is not None:
+            self.tokens, self.reports, self.sources = self.row.new_tokens, self.row.reported, self.row.sources
+            self.row = None if self.row.finish else self.row
 
 
 @dataclass(slots=True, eq=False)
 class Group:
     """All rows and branches of one prompt."""
 
-    rows: list[Row]
+    rows: list[Row]  # those that wait for answers
+    first: Row  # has read the prompt; the other branches fork from it
     alive: list[Branch] = field(default_factory=lambda: [Branch()])  # best first
-    finished: list[Branch] = field(default_factory=list)  # ended by an end token; best first
+    finished: list[Branch] = field(default_factory=list)  # nothing can follow
     ended: bool = False  # nothing will change any more
-    seconds: list[float] = field(default_factory=list)  # of each round
+    cut: bool = False  # as the search has taken all that it may
+    counters: Counters = field(default_factory=Counters)  # of all branches together
+    calls: int = 0  # of the scorer
+    streams: int = 0  # of noise that were given to branches
     handed: int = 0  # tokens of the answers that the rows hold
 
     @property
@@ -49,19 +74,48 @@ class Group:
     @property
     def best(self) -> list[Branch]:
         """The best branches, as many as are wanted, best first; the last stands for what there is not."""
-        ranked = sorted((*self.finished, *self.alive), key=lambda branch: -branch.score)[: self.wanted]
+        found = sorted((*self.finished, *self.alive), key=lambda branch: (-branch.worth, branch.number))
+        ranked = found[: self.wanted]
         return ranked + ranked[-1:] * (self.wanted - len(ranked))
+
+    def spend(self, slots: Sequence[int], seconds: float, drafting: float = 0.0, accepted: int = 0) -> None:
+        """A round took that: how many slots each evaluated row of the cache had, the time, drafts that were of use."""
+        self.counters.rounds += 1
+        self.counters.seconds += seconds
+        self.counters.draft_seconds += drafting
+        self.counters.row_forwards += len(slots)
+        self.counters.token_forwards += sum(slots)
+        self.counters.drafted += sum(slots) - len(slots)
+        self.counters.accepted += accepted
 
 
 class Searching(ABC):
-    """A search at work in one decode."""
+    """A search at work in one decode, for all groups of rows that are searched by it."""
 
     @abstractmethod
-    def grow(self, groups: Sequence[Group]) -> list[list[int]]:
-        """One round of every group: branches are replaced, `ended` is set.
+    def grow(self, groups: Sequence[Group]) -> None:
+        """Begin a round: what it evaluates by itself, and how many branches there are at first."""
 
-        Returns how many slots of the model each evaluation took, per group.
+    def choose(self, group: Group, target: Target, places: Mapping[Row, int]) -> list[Heir] | None:
+        """Of branches that are rows: what follows, seen what the model says after each, whose tree is at which place.
+
+        None: what the rule of choice says.
         """
+        return None
+
+    def settle(self, group: Group) -> None:
+        """End a round: `alive`, `finished` and `ended` are brought up to date."""
+
+    def rank(self, group: Group) -> None:
+        """The best so far is asked for: let every branch know its worth."""
+
+
+class Heir(NamedTuple):
+    """What a branch becomes in a round. One that several come from forks; one that none comes from is dropped."""
+
+    branch: Branch  # gets its row
+    row: Row  # of the branch that it comes from
+    verdict: Verdict
 
 
 class Search(metaclass=Checked):
@@ -70,11 +124,25 @@ class Search(metaclass=Checked):
     name: ClassVar[str]
     kind: ClassVar[str] = "search"
     guarantee: ClassVar[Guarantee] = Guarantee.APPROXIMATE
-    obeys: ClassVar[bool] = False  # whether branches take only tokens that the row's pipeline leaves: constraints hold
+    forks: ClassVar[bool] = True  # its branches are rows: drafted for, under constraints, seen by steers from inside
 
     def check(self, model: Model, pipeline: Pipeline, samples: int) -> None:
         """Raise Unsupported or InvalidRequest for a model, steers, or number of answers that it cannot serve."""
 
+    def rows(self, samples: int) -> int:
+        """How many branches it has at most, for so many answers."""
+        return samples
+
+    @property
+    def bound(self) -> Within:
+        """What it may take for one prompt."""
+        return UNBOUNDED
+
+    @property
+    def hears(self) -> bool:
+        """Whether it wants the log-probabilities of its branches' tokens, which cost a little."""
+        return False
+
     @abstractmethod
-    def begin(self, context: Context, cache: Cache) -> Searching:
-        """Start work in one decode."""
+    def begin(self, context: Context, branches: Branches) -> Searching:
+        """Start work in one decode; `branches` is the loop of the branches that are rows."""

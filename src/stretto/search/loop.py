@@ -4,109 +4,144 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from time import perf_counter
 
 from ..constrain.contract import Constraint
 from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
 from ..family import Method
-from ..generation import Step
+from ..generation import Counters, Step
 from ..loop import Loop as Base
 from ..models.cache import Cache
-from ..models.contract import NOTHING, Model
-from ..models.reading import read
+from ..models.contract import Model
 from ..row import Commit, Row
+from ..speculate.acceptors.exact import Exact
+from ..speculate.loop import Speculate
+from ..speculate.planners.fixed import Fixed
+from ..speculate.work import Work as Drafting
 from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
+from .branches import Branches
 from .contract import Branch, Group, Search, Searching
+
+UNDRAFTED = Speculate(draft=None, accept=Exact(), plan=Fixed(1))
 
 
 @dataclass(frozen=True, slots=True)
 class Searched(Method):
-    """The one part of a method of this family."""
+    """The parts of a method of this family."""
 
     search: Search
     steers: tuple[Steer, ...] = ()  # beside those of the request
     constraint: Constraint | None = None  # what every answer obeys
+    drafts: Speculate = UNDRAFTED  # for its branches
 
     @property
     def guarantee(self) -> Guarantee:
         """What holds between its output and plain decoding."""
         return self.search.guarantee
 
+    def rows(self, samples: int) -> int:
+        """How many rows of the cache one prompt takes at most."""
+        return self.search.rows(samples)
+
     def check(self, model: Model, pipeline: Pipeline, samples: int) -> None:
         """Raise Unsupported or InvalidRequest where the search cannot serve."""
-        if self.constraint is not None and not self.search.obeys:
+        if self.constraint is not None and not self.search.forks:
             raise Unsupported(
                 f"{self.constraint.name} keeps an answer valid token by token, which {self.search.name!r} cannot",
                 hint="leave it out; 'plain' and methods that draft obey it",
             )
         self.search.check(model, pipeline, samples)
+        if self.drafts.accept.guarantee is not Guarantee.EXACT:
+            raise Unsupported(
+                f"the acceptor {self.drafts.accept.name!r} would change the branches of {self.search.name!r}",
+                hint="leave it out: drafts of a search are accepted exactly",
+            )
 
     def loop(self, context: Context, cache: Cache) -> Loop:
         """The loop of this family, with rows of this method where nothing else is said."""
         return Loop(context, cache, self)
 
 
-class Loop(Base[Searching]):
-    """Decodes groups of rows together. All rows of a group share one row of the cache."""
+@dataclass(eq=False)
+class Work:
+    """A method at work."""
+
+    method: Searched
+    searching: Searching
+    drafting: Drafting
+
+
+class Loop(Base[Work]):
+    """Decodes groups of rows together. The branches of all groups stand in one loop of drafting, `branches`."""
 
     def __init__(self, context: Context, cache: Cache, usual: Searched | None = None) -> None:
         super().__init__(context, cache)
+        self.branches = Branches(context, cache)
         self._groups: dict[Row, Group] = {}
+        self._before: dict[Row, Counters] = {}  # what a row had taken before it was searched for
         self.usual = None if usual is None else self.begin(usual)
 
-    def _work(self, method: Searched) -> Searching:
-        return method.search.begin(self.context, self.cache)
+    def _work(self, method: Searched) -> Work:
+        drafting = self.branches.begin(method.drafts)
+        return Work(method, method.search.begin(self.context, self.branches), drafting)
 
-    def _read(self, row: Row, work: Searching, size: Callable[[], int]) -> Iterator[None]:
-        """Evaluate what is not read of a row's prompt up to its last token, and begin a group with it."""
-        tokens = row.history.tokens[:-1]
-        unread = tokens[self.cache.following(row.cache_row) :]
-        for _ in read(self.model, self.cache, row.cache_row, unread, NOTHING, size=size):
-            if self.cache.following(row.cache_row) < len(tokens):
-                yield
-        self._groups[row] = Group([row])
+    def _read(self, row: Row, work: Work, size: Callable[[], int]) -> Iterator[None]:
+        """Let the first branch read the row's prompt, and begin a group with it."""
+        first = row.fork(row.rule)
+        first.cache_row = row.cache_row
+        if work.method.search.hears and first.log_probabilities is None:
+            first.log_probabilities = 0
+        group = Group([row], first)
+        yield from self.branches.read(first, work.drafting, size)
+        self.branches.take(first, group, work.searching)
+        self._groups[row] = group
 
     def fork(self, row: Row, copy: Row) -> None:
         """Let `copy` join as one more answer to the same prompt; only before the first round."""
         group = self._groups[row]
-        if group.seconds:
+        if group.counters.rounds:
             raise Unsupported("the search has begun", hint="fork rows before the first round")
-        copy.cache_row = row.cache_row
         group.rows.append(copy)
         self._groups[copy] = group
         self._join(copy, self.works[row])
 
     def kin(self, row: Row) -> list[Row]:
-        return list(self._groups[row].rows)
+        return list(self._groups[row].rows) if row in self._groups else [row]
 
-    def _forget(self, row: Row, work: Searching) -> None:
+    def _join(self, row: Row, work: Work) -> None:
+        super()._join(row, work)
+        row.cache_row = -1  # it is its first branch's
+
+    def _forget(self, row: Row, work: Work) -> None:
+        row.cache_row = -1
         group = self._groups.pop(row, None)
+        self._before.pop(row, None)
         if group is not None:
             group.rows.remove(row)
-        if group is None or not group.rows:
-            super()._forget(row, work)
+            if not group.rows:
+                self.branches.drop(group)
 
     def hand_over(self, row: Row) -> None:
         """The best there is, to this row alone."""
         group = self._groups[row]
+        self.works[row].searching.rank(group)
         branch = group.best[group.rows.index(row)]
         self._hand(group, row, branch, len(branch.tokens))
 
     def step(self) -> list[Commit]:
-        begun = perf_counter()
-        groups = list(dict.fromkeys(self._groups[row] for row in self.rows))
-        slots: dict[Group, list[int]] = {}
-        for work in dict.fromkeys(self.works[group.rows[0]] for group in groups):
-            own = [group for group in groups if self.works[group.rows[0]] is work]
-            slots.update(zip(own, work.grow(own), strict=True))
-        seconds = perf_counter() - begun
+        groups = {group: self.works[row] for row in self.rows if (group := self._groups[row]).rows[0] is row}
+        for work in dict.fromkeys(groups.values()):
+            work.searching.grow([group for group in groups if groups[group] is work])
+        if self.branches.ready:
+            self.branches.step()
         commits: dict[Row, Commit] = {}
-        for group in groups:
-            group.seconds.append(seconds)
-            self._count(group, slots[group], seconds)
+        for group, work in groups.items():
+            work.searching.settle(group)
+            if not group.ended and work.method.search.bound.spent(group.counters, group.calls):
+                work.searching.rank(group)
+                group.ended = group.cut = True
             commits |= self._hand_out(group)
         ordered = [commits[row] for row in self.rows]
         for row in [row for row in self.rows if row.finish]:
@@ -115,41 +150,34 @@ class Loop(Base[Searching]):
 
     def _hand_out(self, group: Group) -> dict[Row, Commit]:
         """Give the rows what is certain: at the end everything, before it what all branches share."""
-        best = group.best
         end = None if group.ended else agreed([*group.alive, *group.finished], group.handed)
         handed = {
             row: self._hand(group, row, branch, len(branch.tokens) if end is None else end)
-            for row, branch in zip(group.rows, best, strict=True)
+            for row, branch in zip(group.rows, group.best, strict=True)
         }
         group.handed = group.handed if end is None else end
-        assert not group.ended or all(row.finish for row in group.rows), "a search ended before its answers did"
+        for row in group.rows if group.ended else ():
+            row.finish = row.finish or ("budget" if group.cut else None)
+            assert row.finish, "a search ended before its answers did"
         return handed
 
     def _hand(self, group: Group, row: Row, branch: Branch, end: int) -> Commit:
-        """Commit a branch's tokens up to number `end` that the row does not hold yet."""
+        """Commit a branch's tokens up to number `end` that the row does not hold yet, and book the round."""
         held = len(row.new_tokens)
-        kept = row.advance(branch.tokens[held:end]) if end > held else []
-        row.reported.extend(branch.reports[held : held + len(kept)])
+        kept = row.advance(branch.tokens[held:end], branch.sources[held:end]) if end > held else []
+        sources = row.sources[held:]
+        if row.log_probabilities is not None:
+            row.reported.extend(branch.reports[held : held + len(kept)])
+        counters = replace(self._before.setdefault(row, row.counters))
+        # What the group took is told by one row, so that sums over rows are true.
+        taken = group.counters
+        counters.add(taken if row is group.rows[0] else Counters(rounds=taken.rounds, seconds=taken.seconds))
+        counters.layer_token_forwards = self.model.layers * counters.token_forwards
+        seconds = counters.seconds - row.counters.seconds
         first = len(row.history.tokens) - len(kept)
-        spent = [*group.seconds[held:], *([0.0] * len(kept))]
-        steps = [
-            Step(position=first + at, committed=[token], sources=[""], seconds=spent[at])
-            for at, token in enumerate(kept)
-        ]
-        row.settle(steps, replace(row.counters))
-        return Commit(row, kept, [""] * len(kept))
-
-    def _count(self, group: Group, evaluated: Sequence[int], seconds: float) -> None:
-        """The group's forwards are counted once, in its first row, so that sums over rows are true."""
-        for row in group.rows:
-            counters = replace(row.counters)
-            counters.rounds += 1
-            counters.seconds += seconds
-            if row is group.rows[0]:
-                counters.row_forwards += len(evaluated)
-                counters.token_forwards += sum(evaluated)
-                counters.layer_token_forwards += self.model.layers * sum(evaluated)
-            row.settle([], counters)
+        steps = [Step(position=first, committed=kept, sources=sources, seconds=seconds)] if kept else []
+        row.settle(steps, counters)
+        return Commit(row, kept, sources)
 
 
 def agreed(branches: Sequence[Branch], start: int) -> int:

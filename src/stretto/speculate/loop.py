@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from time import perf_counter
@@ -87,7 +87,7 @@ class Loop(Base[Work]):
                 yield
 
     def fork(self, row: Row, copy: Row) -> None:
-        copy.cache_row = self.cache.fork(row.cache_row)[0]
+        copy.cache_row = self.cache.fork(row.cache_row, fixed=len(row.history.tokens) - 1)[0]
         if self._companions is not None:
             self._companions.fork(row, copy)
         work = self.works[row]
@@ -128,21 +128,23 @@ class Loop(Base[Work]):
 
     def step(self) -> list[Commit]:
         begun = perf_counter()
-        rows = list(self.rows)
+        rows = self._ready()
         shares = self._shares(rows)
         trees = self._propose(shares, len(rows))
         drafted, own = perf_counter(), self._now()
         evaluation = self._evaluate(rows, trees, shares)
         done = self._judge(rows, trees, shares, evaluation)
         judged = (self._now() - own) / len(rows)
-        for _, outcome in done:
-            outcome.seconds = judged
         for share in shares:
-            share.teach([done[place][1] for place in share.places], evaluation)
+            share.teach(done, evaluation, judged)
         self._record(done, perf_counter() - begun, drafted - begun)
-        for row in [row for row in rows if row.finish]:
+        for row in [row for row in self.rows if row.finish]:
             self.remove(row)
-        return [commit for commit, _ in done]
+        return [commit for commit, _ in done.values()]
+
+    def _ready(self) -> list[Row]:
+        """The rows that take part in this round."""
+        return list(self.rows)
 
     def _shares(self, rows: Sequence[Row]) -> list[Share]:
         """The rows of each method."""
@@ -187,21 +189,25 @@ class Loop(Base[Work]):
 
     def _judge(
         self, rows: Sequence[Row], trees: Sequence[Tree], shares: Sequence[Share], evaluation: Evaluation
-    ) -> list[tuple[Commit, Outcome]]:
+    ) -> dict[Row, tuple[Commit, Outcome]]:
         """What becomes of every row's tree; rows of one acceptor are judged together, whatever drafts for them."""
         panels: dict[Acceptor, list[int]] = {}
         for share in shares:
             panels.setdefault(share.work.method.accept, []).extend(share.places)
-        done: dict[int, tuple[Commit, Outcome]] = {}
+        done: dict[Row, tuple[Commit, Outcome]] = {}
         said = {} if self._companions is None else self._companions.evaluate(rows, trees)
         for acceptor, places in panels.items():
             places.sort()
             part = part_of(evaluation, places, len(rows))
             heard = {companion: logits[places] for companion, logits in said.items()}
             target = Target([rows[place] for place in places], [trees[place] for place in places], part, heard)
-            for at, verdict in enumerate(acceptor.accept(target)):
-                done[places[at]] = self._commit(target, at, rows[places[at]], verdict)
-        return [done[place] for place in range(len(rows))]
+            for at, row, verdict in self._verdicts(acceptor, target, shares):
+                done[row] = self._commit(target, at, row, verdict)
+        return done
+
+    def _verdicts(self, acceptor: Acceptor, target: Target, shares: Sequence[Share]) -> list[tuple[int, Row, Verdict]]:
+        """What is committed to which row, with the number of the tree that it comes from."""
+        return [(at, target.rows[at], verdict) for at, verdict in enumerate(acceptor.accept(target))]
 
     def _commit(self, target: Target, at: int, row: Row, verdict: Verdict) -> tuple[Commit, Outcome]:
         """Make the verdict final: cut it where the row ends, keep its slots of the cache."""
@@ -215,11 +221,12 @@ class Loop(Base[Work]):
         kept = row.advance(tokens, [tree.sources[node] for node in nodes])
         if row.log_probabilities is not None:
             row.reported.extend(found[: len(kept)])
-        path = nodes[: len(kept)]
+        path = nodes[: len(kept) - row.paused]  # a row that goes on has its last token yet to be evaluated
+        held = nodes[: len(kept) - 1]
         if self._companions is not None:
-            self._companions.keep(row, nodes)
-        if len(nodes) < len(tree):
-            self.cache.keep(row.cache_row, start, [start, *(start + 1 + node for node in nodes)])
+            self._companions.keep(row, held)
+        if len(held) < len(tree):
+            self.cache.keep(row.cache_row, start, [start, *(start + 1 + node for node in held)])
         return Commit(row, kept, row.sources[-len(kept) :]), Outcome(tree, path, kept)
 
     def _report(self, target: Target, at: int, row: Row, parent: int, token: int) -> LogProbability:
@@ -227,9 +234,9 @@ class Loop(Base[Work]):
         raw, steered = target.raw(at, parent)[None], target.steered(at, parent)[None]
         return reported([token], raw, steered, row.log_probabilities or 0)[0]
 
-    def _record(self, done: Sequence[tuple[Commit, Outcome]], seconds: float, draft_seconds: float) -> None:
+    def _record(self, done: Mapping[Row, tuple[Commit, Outcome]], seconds: float, draft_seconds: float) -> None:
         """Counters and the trace."""
-        for commit, outcome in done:
+        for commit, outcome in done.values():
             row, tree = commit.row, outcome.tree
             step = Step(
                 position=len(row.history.tokens) - len(commit.tokens),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..context import Context
 from ..entry import Guarantee
 from ..models.contract import NOTHING, Evaluation, Want
-from ..row import Row
+from ..row import Commit, Row
 from ..tree import ROOT, NodeKind, Tree
 from .contract import Drafting, DraftSession, Outcome, Planning, Room
 
@@ -82,12 +82,25 @@ class Share:
                 return
         self.proposed = self.trees = [Tree() for _ in self.rows]
 
-    def teach(self, outcomes: Sequence[Outcome], evaluation: Evaluation) -> None:
-        """Drafter and planner learn what became of the proposals; `evaluation` is that of all rows of the round."""
+    def fork(self, row: Row, copy: Row) -> None:
+        """A row has forked in the middle of the round: to its copy the same was proposed."""
+        at = self.rows.index(row)
+        self.rows.append(copy)
+        self.places.append(self.places[at])
+        self.trees.append(self.trees[at])
+        self.proposed.append(self.proposed[at])
+
+    def teach(self, done: Mapping[Row, tuple[Commit, Outcome]], evaluation: Evaluation, seconds: float) -> None:
+        """Drafter and planner learn what became of the proposals; `evaluation` is that of all rows of the round, which
+        took `seconds` for each."""
         drafting, planning = self.work.drafting, self.work.planning
         if drafting is None or planning is None or self.resting:
             return
-        for at, (place, row, outcome) in enumerate(zip(self.places, self.rows, outcomes, strict=True)):
+        for at, (place, row) in enumerate(zip(self.places, self.rows, strict=True)):
+            if row not in done:  # it has left in the middle of the round
+                continue
+            outcome = done[row][1]
+            outcome.seconds = seconds
             if drafting.want.logits is True and evaluation.logits is not None:
                 outcome.logits = evaluation.logits[place, : 1 + len(outcome.tree)]
             for layer in drafting.want.hidden:

@@ -1,0 +1,1 @@
+"""What tells how good an answer is, one file per scorer."""

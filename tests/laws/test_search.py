@@ -1,0 +1,188 @@
+"""What every search must keep: of one branch it is plain decoding, drafts change nothing, answers come as asked for."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+
+import pytest
+import torch
+
+from stretto import catalogue
+from stretto.engine import Engine
+from stretto.models.clock import SimulatedClock
+from stretto.models.table import TableModel
+from stretto.search.loop import Loop
+
+V = 6
+MODEL = TableModel.random(V, seed=4, order=3)
+PROMPT = [0, 1, 2, 0, 1, 2]
+SETTINGS = {"max_new_tokens": 14, "end_tokens": (4,)}
+CHANCE = {"temperature": 1.0, "seed": 3}
+SEARCHES = {  # of one branch; with several; what must be set
+    "beam": ("beam(1)", ["beam(3)", "beam(4,groups=2,penalty=0)", "beam(3,norm=gnmt,early=true)"], {}),
+    "best-of": ("best-of(1)", ["best-of(4)", "best-of(3,matches(3 5))"], CHANCE),
+    "guided": (
+        "guided(1,1)",
+        [
+            "guided(4,2,segmenter=every(3))",
+            "guided(4,1,segmenter=at-tokens(3,5))",
+            "guided(6,3,segmenter=at-pattern(3 5))",
+            "guided(4,2,segmenter=at-doubt(1.2,least=2))",
+        ],
+        CHANCE,
+    ),
+    "superposed": ("superposed(alpha=0)", [], {}),
+}
+WIDE = [(method, given) for _, wide, given in SEARCHES.values() for method in wide]
+
+
+def engine(model=MODEL):
+    return Engine(model, clock=SimulatedClock())
+
+
+def said(answers):
+    return [(answer.tokens, answer.finish) for answer in (answers if isinstance(answers, list) else [answers])]
+
+
+def test_every_search_is_here():
+    assert set(SEARCHES) == {part.name for part in catalogue.parts().values() if part.kind == "search"}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("steered", [{}, {"repetition_penalty": 1.4, "banned_tokens": [2]}])
+def test_one_branch_is_plain_decoding(name, steered):
+    one, _, given = SEARCHES[name]
+    for prompt in (PROMPT, [3], [2, 5, 1]):
+        settings = SETTINGS | given | steered
+        assert said(engine().generate(prompt, one, **settings)) == said(engine().generate(prompt, "plain", **settings))
+
+
+@pytest.mark.parametrize(("method", "given"), WIDE, ids=[method for method, _ in WIDE])
+def test_drafts_change_nothing(method, given):
+    settings = {**SETTINGS, **given, "samples": 2, "log_probabilities": 1}
+    prompts = [PROMPT, [3, 3, 3, 3, 3], [5, 0, 1]]
+    plain = engine().generate(prompts, method, **settings)
+    # every token that any branch may take is drafted, three deep: rounds are saved for certain
+    for drafter in ("lookup", "suffix", "jacobi", "recycle+fixed(40,depth=3)"):
+        drafted = engine().generate(prompts, f"{method}+{drafter}", **settings)
+        assert said(drafted) == said(plain)
+        for mine, other in zip(drafted, plain, strict=True):
+            ours = [(each.token, each.raw, each.steered) for each in mine.log_probabilities]
+            theirs = [(each.token, each.raw, each.steered) for each in other.log_probabilities]
+            assert ours == theirs
+        assert drafted[0].counters.rounds <= plain[0].counters.rounds
+
+
+def test_drafts_that_are_right_save_rounds_of_a_beam():
+    looped = TableModel(V, lambda path: [6.0 if token == (path[-1] + 1) % V else 0.1 * token for token in range(V)])
+    settings = {"max_new_tokens": 30, "end_tokens": ()}
+    plain = engine(looped).generate(PROMPT, "beam(2,penalty=0)", **settings)
+    drafted = engine(looped).generate([*range(V)] * 2, "beam(1)+lookup+fixed(5)", **settings)
+    assert drafted.counters.rounds <= 10 < 30 == plain.counters.rounds
+    assert drafted.counters.accepted >= 20 and set(drafted.steps[0].sources) == {"lookup", ""}
+
+
+@pytest.mark.parametrize(("method", "given"), WIDE, ids=[method for method, _ in WIDE])
+@pytest.mark.parametrize("samples", [1, 2, 5])
+def test_there_are_as_many_answers_as_asked_for_and_the_best_come_first(method, given, samples):
+    found = engine().generate([PROMPT], method, samples=samples, **SETTINGS, **given)
+    assert len(found) == samples and all(answer.finish in ("end", "length") for answer in found)
+    if samples > 1:
+        fewer = engine().generate([PROMPT], method, samples=1, **SETTINGS, **given)
+        assert method.startswith("beam(3)") or len({tuple(answer.tokens) for answer in found}) > 1 or len(fewer) == 1
+
+
+def likeliest(model, prompt, size, ends=()):
+    """Every answer of up to `size` tokens with its log-probability, by enumeration."""
+    found = []
+    for tokens in itertools.product(range(model.vocabulary), repeat=size):
+        cut = next((at + 1 for at, token in enumerate(tokens) if token in ends), size)
+        found.append(tokens[:cut])
+    scored = {}
+    for tokens in set(found):
+        logits = [model.rule((*prompt, *tokens[:at])) for at in range(len(tokens))]
+        scored[tokens] = sum(
+            float(torch.tensor(row, dtype=torch.float32).double().log_softmax(-1)[token])
+            for row, token in zip(logits, tokens, strict=True)
+        )
+    return scored
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
+def test_a_beam_that_is_wide_enough_finds_the_best_of_all_answers(penalty):
+    small = TableModel.random(4, seed=7, order=2)
+    found = engine(small).generate(
+        [[1, 2]], f"beam(64,penalty={penalty})", samples=6, max_new_tokens=4, end_tokens=(3,)
+    )
+    scored = likeliest(small, (1, 2), 4, ends=(3,))
+    ranked = sorted(scored, key=lambda tokens: -scored[tokens] / len(tokens) ** penalty)[:6]
+    assert [tuple(answer.tokens) for answer in found] == ranked
+
+
+def slow_beam(prompt, width, size, penalty, ends, rule):
+    """Beams over whole texts, no cache: every pair of branch and token is ranked."""
+    alive, finished = [((), 0.0)], []
+    for _ in range(size):
+        pairs = []
+        for tokens, score in alive:
+            row = rule((*prompt, *tokens))
+            pairs += [((*tokens, token), score + row[token]) for token in range(len(row))]
+        pairs.sort(key=lambda pair: -pair[1])
+        finished += [pair for pair in pairs[:width] if pair[0][-1] in ends]
+        alive = [pair for pair in pairs if pair[0][-1] not in ends][:width]
+        worths = sorted((score / len(tokens) ** penalty for tokens, score in finished), reverse=True)[:width]
+        hopes = [score / max(len(tokens) + 1, size) ** penalty for tokens, score in alive]
+        if len(worths) == width and max(hopes) <= worths[-1]:
+            alive = []
+            break
+    ranked = sorted(finished + alive, key=lambda pair: -pair[1] / len(pair[0]) ** penalty)
+    return [list(tokens) for tokens, _ in ranked]
+
+
+@pytest.mark.parametrize("width", [2, 3, 5])
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_beams_against_a_slow_reference(width, penalty):
+    def rule(path):
+        return torch.tensor(MODEL.rule(path), dtype=torch.float32).double().log_softmax(-1).tolist()
+
+    for prompt in ([0], [3, 3], [5, 1, 2]):
+        found = engine().generate(
+            [prompt], f"beam({width},penalty={penalty})", samples=width, max_new_tokens=10, end_tokens=(4,)
+        )
+        assert [answer.tokens for answer in found] == slow_beam(prompt, width, 10, penalty, (4,), rule)[:width]
+
+
+def test_the_best_of_n_is_the_best_of_as_many_samples():
+    settings = SETTINGS | CHANCE
+    drawn = engine().generate([PROMPT], "plain", samples=5, log_probabilities=0, **settings)
+    ranked = sorted(drawn, key=lambda answer: -sum(each.raw for each in answer.log_probabilities) / len(answer.tokens))
+    found = engine().generate([PROMPT], "best-of(5)+lookup", samples=3, **settings)
+    assert said(found) == said(ranked[:3])
+    assert found[0].counters.row_forwards == sum(answer.counters.row_forwards for answer in drawn)
+
+
+def test_a_search_that_is_over_holds_nothing():
+    served = engine()
+    loops = []
+    for method, given in WIDE:
+        tickets = served._submit([PROMPT], served._call(method, SETTINGS | given), strict=True)[1]
+        loops += [ticket.loop for ticket in tickets]
+        served._scheduler.run(lambda tickets=tickets: all(ticket.status == "ended" for ticket in tickets))
+    assert all(isinstance(loop, Loop) and not loop.branches.rows and not loop.branches.groups for loop in loops)
+    assert all(not loop.cache.rows and not loop.branches.works for loop in loops)
+    gc.collect()
+
+
+@pytest.mark.parametrize("method", ["beam(4)", "best-of(4)", "guided(4,2,segmenter=every(3))"])
+def test_what_a_search_may_take_is_a_bound_and_the_best_so_far_is_the_answer(method):
+    given = {} if method.startswith("beam") else CHANCE
+    settings = {"max_new_tokens": 30, "end_tokens": (), **given}
+    for bound, spent in (("rounds=5", lambda c: c.rounds), ("tokens=18", lambda c: c.token_forwards)):
+        most = int(bound.split("=")[1])
+        answer = engine().generate(PROMPT, f"{method[:-1]},within=within({bound}))", **settings)
+        assert answer.finish == "budget" and 0 < len(answer.tokens) < 30
+        assert most <= spent(answer.counters) < most + 4
+    whole = engine().generate(PROMPT, method, **settings)
+    assert whole.finish == "length" and math.isfinite(whole.counters.seconds)
