@@ -9,6 +9,7 @@ import math
 import pytest
 import torch
 
+from laws.test_constraints import Pairs
 from stretto import catalogue
 from stretto.engine import Engine
 from stretto.models.clock import SimulatedClock
@@ -73,6 +74,20 @@ def test_drafts_change_nothing(method, given):
             theirs = [(each.token, each.raw, each.steered) for each in other.log_probabilities]
             assert ours == theirs
         assert drafted[0].counters.rounds <= plain[0].counters.rounds
+
+
+@pytest.mark.parametrize(("method", "given"), WIDE, ids=[method for method, _ in WIDE])
+@pytest.mark.parametrize("ends", [(4,), ()])
+def test_every_branch_obeys_a_constraint(method, given, ends):
+    """Tokens 0 and 1 in pairs of equal ones, eight in all at most."""
+    settings = {**given, "samples": 3, "max_new_tokens": 12, "end_tokens": ends, "constraint": Pairs()}
+    found = engine().generate([PROMPT, [3]], method, **settings)
+    assert said(engine().generate([PROMPT, [3]], f"{method}+lookup", **settings)) == said(found)
+    assert len({tuple(answer.tokens) for answer in found}) > 1
+    for answer in found:
+        held = [token for token in answer.tokens if token not in ends]
+        assert answer.finish == "end" and set(held) <= {0, 1} and len(held) <= 8
+        assert held[::2] == held[1::2]
 
 
 def test_drafts_that_are_right_save_rounds_of_a_beam():

@@ -97,6 +97,8 @@ class Stepping(Searching):
     def choose(self, group: Group, target: Target, places: Mapping[Row, int]) -> list[Heir]:
         first, search = group.first, self.search
         most, ends = first.limits.new_tokens, first.limits.ends
+        # A text that ends an answer, or leaves nothing that may follow, is seen only as its row takes the tokens.
+        blind = first.stoppers is not None or first.rule.pipeline.constraint is not None
         tips = [Tip(row, len(b.tokens), b.score, b.strand) for b in group.alive if (row := b.row) is not None]
         finished: list[tuple[Branch, Tip]] = []
         while True:
@@ -108,7 +110,7 @@ class Stepping(Searching):
             finished += [(self._branch(tip), tip) for tip in over]
             known = [*group.finished, *(branch for branch, _ in finished)]
             tips = search.going([tip for tip in taken if tip not in over], known, most, group.wanted)
-            if not tips or first.stoppers is not None or any(tip.node is None for tip in tips):
+            if not tips or blind or any(tip.node is None for tip in tips):
                 break
         alive = [(self._branch(tip), tip) for tip in tips]
         self._grown[group] = [branch for branch, _ in alive], [branch for branch, _ in finished]
