@@ -11,8 +11,9 @@ from ..context import Context
 from ..models.cache import Cache
 from ..models.contract import Evaluation
 from ..row import Commit, Row
-from ..speculate.contract import Acceptor, Outcome, Target, Verdict
+from ..speculate.contract import Acceptor, Outcome, Verdict
 from ..speculate.loop import Loop
+from ..speculate.target import Target
 from ..speculate.work import Share
 from ..tree import ROOT, Tree
 from .contract import Group, Heir, Searching

@@ -17,7 +17,8 @@ from ..context import Context
 from ..errors import Unsupported
 from ..models.contract import Model
 from ..row import Row
-from ..speculate.contract import Target, Verdict
+from ..speculate.contract import Verdict
+from ..speculate.target import Target
 from ..steer.pipeline import Pipeline
 from ..tree import ROOT, Tree
 from .branches import Branches
