@@ -6,10 +6,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from models.families import FAMILIES
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
+from stretto.models.lean import lean_or_none
 from stretto.models.table import TableModel
 from stretto.search.beam import Beam
 from stretto.search.loop import Searched
@@ -86,3 +89,35 @@ def test_what_it_cannot_serve_is_refused():
         served.generate([0], "beam+best-of")
     with pytest.raises(InvalidRequest, match="norm"):
         served.generate([0], "beam(norm=words)")
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("end", [None, 7])
+def test_the_answers_of_transformers_beams(penalty, end):
+    """Those of `early_stopping="never"`, the only setting that ends when nothing can get better any more."""
+    theirs, own = FAMILIES["llama"](), lean_or_none(FAMILIES["llama"](), print)
+    assert own is not None
+    served = Engine(own, clock=SimulatedClock())
+    for prompt in ([5, 17, 3], [1, 2, 3, 4, 1, 2], [60]):
+        found = theirs.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
+            num_beams=4,
+            num_return_sequences=4,
+            length_penalty=penalty,
+            early_stopping="never",
+            max_new_tokens=10,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=0,
+        )
+        lines = [line[len(prompt) :] for line in found.tolist()]
+        lines = [line[: line.index(end) + 1] if end in line else line for line in lines]
+        answers = served.generate(
+            [prompt],
+            f"beam(4,penalty={penalty})+lookup",
+            samples=4,
+            max_new_tokens=10,
+            end_tokens=() if end is None else (end,),
+        )
+        assert [answer.tokens for answer in answers] == lines
