@@ -137,7 +137,7 @@ def test_the_order_of_the_page_works_as_it_stands(
 def test_the_searches_and_the_scorer_of_the_page_work_as_they_stand(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stepwise, segmentwise, use, scorer = blocks("write-a-search.md")
+    stepwise, segmentwise, use, *scorer = blocks("write-a-search.md")
     monkeypatch.setattr(catalogue, "_added", catalogue._Others())
     module = ModuleType("shown")
     monkeypatch.setitem(sys.modules, "shown", module)
@@ -152,7 +152,7 @@ def test_the_searches_and_the_scorer_of_the_page_work_as_they_stand(
         assert alone.tokens == Engine(model).generate([0, 1], "plain", **settings).tokens
     if "causal" not in zoo.names():
         pytest.skip("the zoo's models are not in this checkout")
-    for block in (use, scorer):
+    for block in (use, *scorer):
         exec(compile(block, "write-a-search.md", "exec"), shown)
     first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith("3 ") and second.endswith(" True")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
@@ -11,12 +12,13 @@ import pytest
 
 import stretto
 from laws.worlds import LastTwo
-from stretto import catalogue, cli, method
+from stretto import catalogue, cli, method, zoo
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.speculate.contract import Drafter, Drafting, DraftSession
 from stretto.tree import Tree
+from test_docs import blocks
 
 SOURCE = '''
 from dataclasses import dataclass
@@ -87,6 +89,31 @@ def test_the_command_line_takes_a_file(file, capsys):
     assert "The last token again" in capsys.readouterr().out
     assert cli.main(["methods", "--plugin", str(file)]) == 0
     assert "three-again" in capsys.readouterr().out
+
+
+PAGES = {  # what a page defines, and a method made of it
+    "drafter": ("write-a-drafter.md", 1, ["--method", "bigram"]),
+    "steer": ("write-a-steer.md", 1, ["--method", "lookup", "--steer", "sober(0.5)"]),
+    "order": ("write-an-order.md", 1, ["--model", "zoo/masked", "--method", "near(1.0)+blocks(8)"]),
+    "search": ("write-a-search.md", 2, ["--method", "widening(3)+lookup"]),
+    "scorer": ("write-a-search.md", -2, ["--method", "best-of(3,brief())", "--temperature", "1"]),
+}
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_the_parts_of_the_pages_work_from_a_file(kind, tmp_path, capsys):
+    page, number, given = PAGES[kind]
+    if ("masked" if kind == "order" else "causal") not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    found = blocks(page)
+    path = tmp_path / "mine.py"
+    path.write_text("\n".join(found[:number] if number > 0 else [found[number]]), encoding="utf-8")
+    model = [] if "--model" in given else ["--model", "zoo/causal"]
+    line = ["generate", "a owl", "--json", "--plugin", str(path), "--max-new-tokens", "8", *model, *given]
+    assert cli.main(line) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["tokens"] and record["finish"] in ("end", "length")
+    assert record["method"].startswith(given[given.index("--method") + 1][:5])
 
 
 def test_a_bare_part_is_a_method(file, engine):
