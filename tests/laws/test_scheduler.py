@@ -32,7 +32,6 @@ from stretto.speculate.contract import Drafter, Drafting, DraftSession, Room, Tr
 from stretto.speculate.drafters.sampled import Sampled
 from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
-from wide import WIDE
 
 V = 6
 MODEL = TableModel.random(V, seed=4)
@@ -96,7 +95,7 @@ def alone(family: str, prompt: Any, method: str | Method, settings: dict[str, An
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("seed", range(20 if WIDE else 10))
+@pytest.mark.parametrize("seed", range(20))
 def test_rows_that_come_go_and_are_preempted_answer_as_alone(family: str, seed: int) -> None:
     rng, served = random.Random(seed), engine(family)
     begun: list[tuple[list[Ticket], Any]] = []

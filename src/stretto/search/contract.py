@@ -8,6 +8,20 @@ get tokens only once all surviving branches agree on them. There are three ways 
 - `Search` and `Searching` themselves: it evaluates what it likes (superposed drafts).
 
 In the first two a branch is a row like any other: it forks, is drafted for, steered and counted.
+
+>>> from stretto.engine import Engine
+>>> from stretto.models.table import TableModel
+>>> from stretto.search.stepwise import Sprout, Stepwise
+>>> @dataclass(frozen=True)
+... class Second(Stepwise):
+...     '''One branch, which takes the second best token.'''
+...     name: ClassVar[str] = "second"
+...     def grow(self, tips, weights, ends, wanted):
+...         scores, tokens = weights[0].topk(2)
+...         return [Sprout(0, int(tokens[1]), tips[0].score + float(scores[1]))]
+>>> engine = Engine(TableModel(3, lambda path: [0.0, 5.0, 1.0]))
+>>> engine.generate([0], "plain", max_new_tokens=2).tokens, engine.generate([0], Second(), max_new_tokens=2).tokens
+([1, 1], [2, 2])
 """
 
 from __future__ import annotations
