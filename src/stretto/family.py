@@ -9,49 +9,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar, Generic, TypeVar
 
 from .catalogue import FAMILIES
-from .context import Context
-from .entry import Guarantee
 from .errors import InvalidRequest, Unsupported
-from .loop import Loop
-from .models.cache import Cache
+from .loop import Method
 from .models.contract import Model
 from .models.masked import masking_of
 from .steer.contract import Steer
 from .steer.pipeline import Pipeline
-from .values import Checked
-
-
-class Method(metaclass=Checked):
-    """The parts of one decode, its steers beside those of the request, its constraint: a frozen dataclass of these."""
-
-    __slots__ = ()
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-    steers: tuple[Steer, ...]
-    constraint: Any  # what every answer obeys; None: anything goes
-
-    @property
-    @abstractmethod
-    def guarantee(self) -> Guarantee:
-        """What holds between its output and plain decoding, or what the family says in its place."""
-
-    @abstractmethod
-    def loop(self, context: Context, cache: Cache) -> Loop[Any]:
-        """The loop of this family, with rows of this method where nothing else is said."""
-
-    def rows(self, samples: int) -> int:
-        """How many rows of the cache one prompt takes at most, for so many answers."""
-        return samples
-
-    def repeats(self, greedy: bool) -> bool:
-        """Whether the same call gives the same tokens again, at temperature 0 (`greedy`) or with the same seed."""
-        return True
-
 
 Own = TypeVar("Own", bound=Method)  # the methods of a family
 

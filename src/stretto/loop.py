@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import Field
 from threading import Lock
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 from weakref import ref
 
 from .context import Context
+from .entry import Guarantee
 from .models.cache import Cache
 from .models.reading import whole
 from .row import Commit, Row
+from .steer.contract import Steer
+from .values import Checked
 
 Work = TypeVar("Work")  # a method's parts at work, as its family has them
 
@@ -117,3 +121,29 @@ class Loop(ABC, Generic[Work]):
 
     def hand_over(self, row: Row) -> None:
         """The row is to end now: commit what there is."""
+
+
+class Method(metaclass=Checked):
+    """The parts of one decode, its steers beside those of the request, its constraint: a frozen dataclass of these."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    steers: tuple[Steer, ...]
+    constraint: Any  # what every answer obeys; None: anything goes
+
+    @property
+    @abstractmethod
+    def guarantee(self) -> Guarantee:
+        """What holds between its output and plain decoding, or what the family says in its place."""
+
+    @abstractmethod
+    def loop(self, context: Context, cache: Cache) -> Loop[Any]:
+        """The loop of this family, with rows of this method where nothing else is said."""
+
+    def rows(self, samples: int) -> int:
+        """How many rows of the cache one prompt takes at most, for so many answers."""
+        return samples
+
+    def repeats(self, greedy: bool) -> bool:
+        """Whether the same call gives the same tokens again, at temperature 0 (`greedy`) or with the same seed."""
+        return True

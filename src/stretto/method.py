@@ -22,7 +22,8 @@ from typing import Any
 from . import catalogue
 from .constrain.contract import Constraint
 from .errors import InvalidRequest, Unsupported
-from .family import Method, families, family_of
+from .family import families, family_of
+from .loop import Method
 from .models.contract import Model
 from .models.masked import masking_of
 from .parts import describe_part, named, pieces_of, read_part

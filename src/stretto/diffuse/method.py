@@ -9,7 +9,7 @@ from ..constrain.contract import Constraint as OfText
 from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
-from ..family import Method
+from ..loop import Method
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..models.masked import masking_of

@@ -7,7 +7,7 @@ from typing import Any
 from .. import method as methods
 from ..engine import Engine
 from ..errors import StrettoError
-from ..family import Method
+from ..loop import Method
 from ..models.clock import SimulatedClock
 from ..models.table import TableModel
 

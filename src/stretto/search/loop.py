@@ -9,9 +9,9 @@ from ..constrain.contract import Constraint
 from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
-from ..family import Method
 from ..generation import Counters, Step
 from ..loop import Loop as Base
+from ..loop import Method
 from ..models.cache import Cache
 from ..models.contract import Model
 from ..row import Commit, Row

@@ -10,9 +10,9 @@ from time import perf_counter
 from ..constrain.contract import Constraint
 from ..context import Context
 from ..entry import Guarantee
-from ..family import Method
 from ..generation import LogProbability, Step
 from ..loop import Loop as Base
+from ..loop import Method
 from ..models.cache import Cache
 from ..models.clock import stopwatch
 from ..models.contract import NOTHING, Evaluation, Want
