@@ -85,7 +85,7 @@ class Parrot(Drafter):
     name: ClassVar[str] = "parrot"
 
     def begin(self, context):
-        seen = context.memory.setdefault("parrot", [])
+        seen = context.remembered(list, "parrot", list)
         return Drafting(self, lambda row: ParrotSession(row, seen))
 
 
