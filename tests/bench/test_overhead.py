@@ -41,4 +41,4 @@ def test_each_part_of_a_long_text_has_its_figure(world, tmp_path):
     page = table(found)
     assert "lookup" in page and " 160" in page
     found.save(tmp_path / "overhead.json")
-    assert (tmp_path / "overhead.json").read_text().startswith("{")
+    assert Overhead.load(tmp_path / "overhead.json") == found

@@ -413,7 +413,7 @@ def test_what_is_refused(checkpoint, tmp_path, capsys):
     assert "no references" in capsys.readouterr().out
     other = tmp_path / "other.json"
     other.write_text('{"quality": true}')
-    with pytest.raises(InvalidRequest, match="no such result"):
+    with pytest.raises(InvalidRequest, match="holds no result"):
         Quality.load(other)
 
 

@@ -8,24 +8,23 @@ shape end in other bits: each side is held against itself alone as well, so that
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import ClassVar
 
 import torch
 from transformers import LlamaConfig, PreTrainedModel
 
 from ..engine import Engine
-from ..files import write_text
 from ..models.load import load
 from ..models.masked import MaskedModel, Masking
 from .results import Spread
 from .sampler import Sampler, Settings, Written, module_of
+from .stored import Stored
 from .subject import driven, encode, seeded
 from .tasks import select
 
@@ -71,15 +70,13 @@ class WayResult:
 
 
 @dataclass(slots=True)
-class Comparison:
+class Comparison(Stored):
     """Everything `stretto bench canvas` found."""
 
-    provenance: dict[str, Any]
-    contestants: list[WayResult] = field(default_factory=list)
+    COMMAND: ClassVar[str] = "stretto bench canvas"
+    ENTRY: ClassVar[str] = "contestants"
 
-    def save(self, path: Path) -> None:
-        """Write as JSON."""
-        write_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+    contestants: list[WayResult] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -429,7 +429,7 @@ def _claims(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from .claims.lab import Lab
-    from .claims.table import chosen, page, save, tried
+    from .claims.table import Tried, chosen, page, tried
     from .provenance import machine_line, provenance
     from .subject import load_subject
 
@@ -445,7 +445,7 @@ def _claims(args: argparse.Namespace) -> int:
             bar.set_description(each.claim.name)
             bar.update()
             if args.out:
-                save(found, record, args.out.with_suffix(".json"))
+                Tried(record, [one.record() for one in found]).save(args.out.with_suffix(".json"))
     lab.close()
     drafted = f" with {args.draft}" if args.draft else ""
     line = f"{args.model}{drafted}, {dtype}, {machine_line(record)}, {record['date'][:10]}"
@@ -464,19 +464,16 @@ def _report(args: argparse.Namespace) -> int:
     from .quality.results import Quality
     from .results import Report
     from .shape import Shape
+    from .stored import Stored
 
-    speeds, shapes, qualities = [], [], []
+    found: dict[type[Stored], list[Any]] = {Report: [], Shape: [], Quality: []}
     files = [Path(name) for name in args.named]
     for file in files:
-        if Shape.is_in(file):
-            shapes.append((file.name, Shape.load(file)))
-        elif Quality.is_in(file):
-            qualities.append((file.name, Quality.load(file)))
-        else:
-            speeds.append((file.name, Report.load(file)))
+        kind = next((kind for kind in found if kind.is_in(file)), Report)
+        found[kind].append((file.name, kind.load(file)))
     out = args.out or files[0]
     target = out.with_suffix(".html")
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, page(speeds, shapes, qualities))
+    write_text(target, page(found[Report], found[Shape], found[Quality]))
     print(target)
     return 0

@@ -7,18 +7,15 @@ overhead. The text is forced (see replay.py), so that all of them decode the sam
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import ClassVar
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ..engine import Engine
-from ..files import write_text
 from ..generation import Generation
 from ..gym.mixture import load_mixture
 from ..models.cache import Cache
@@ -27,6 +24,7 @@ from ..models.window import Window
 from .provenance import machine_line
 from .replay import Replayed, followers
 from .results import Spread
+from .stored import Stored
 from .subject import Subject, driven
 
 Progress = Callable[[], object]
@@ -76,17 +74,15 @@ class Length:
 
 
 @dataclass(slots=True)
-class Overhead:
+class Overhead(Stored):
     """Everything `stretto bench overhead` found."""
 
-    provenance: dict[str, Any]
+    COMMAND: ClassVar[str] = "stretto bench overhead"
+    ENTRY: ClassVar[str] = "lengths"
+
     tokens: int = TOKENS
     widths: list[Width] = field(default_factory=list)
     lengths: list[Length] = field(default_factory=list)
-
-    def save(self, path: Path) -> None:
-        """Write as JSON."""
-        write_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
 
 def widths(subject: Subject, methods: Iterable[str] = WIDE, *, progress: Progress = lambda: None) -> list[Width]:

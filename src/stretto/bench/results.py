@@ -1,30 +1,23 @@
-"""From seconds to figures: speeds, ratios measured side by side, means; and their JSON form."""
+"""From seconds to figures: speeds, ratios measured side by side, means."""
 
 from __future__ import annotations
 
-import json
-import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from ..errors import InvalidRequest
-from ..files import write_text
 from ..generation import Counters
 from .baselines import GREEDY
 from .contestants import GREEDILY, Case, Contestant, Draw
 from .harness import Prepared, Run
 from .repetition import LIMIT, repeated_share
 from .rounds import Profile, Round, middle, pace
-
-T = TypeVar("T")
+from .stored import Stored
 
 PLAIN = "plain"
 BEST = "hf best"  # the fastest of transformers' ways on a task
 BETTER = "best per task"
-INNERMOST = re.compile(r"([\[{])\n\s*([^\[\]{}]*?)\n\s*([\]}])")  # of indented JSON; within a string no line ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +105,12 @@ class Mean:
 
 
 @dataclass(slots=True)
-class Report:
-    """Everything one run of the benchmark found."""
+class Report(Stored):
+    """Everything `stretto bench` found."""
 
-    provenance: dict[str, Any]
+    COMMAND: ClassVar[str] = "stretto bench"
+    ENTRY: ClassVar[str] = "clock"
+
     tasks: list[TaskResult] = field(default_factory=list)
     means: list[Mean] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)  # task -> why nothing was measured
@@ -126,54 +121,12 @@ class Report:
         """Those that were measured, in order."""
         return list(dict.fromkeys(task.column for task in self.tasks))
 
-    def save(self, path: Path) -> None:
-        """Write as JSON."""
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
-        write_text(path, INNERMOST.sub(in_a_line, text) + "\n")
-
     @classmethod
-    def load(cls, path: Path) -> Report:
-        """Read what `save` wrote, now or in an earlier version. Raises InvalidRequest where it is something else."""
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            only = {"batch": record["provenance"]["settings"]["batch"]}  # results once had no other columns
-            return cls(
-                record["provenance"],
-                [_task({"column": only} | task) for task in record["tasks"]],
-                [_of_column(Mean, {"column": only} | mean) for mean in record["means"]],
-                record["skipped"],
-                record.get("clock", []),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            hint = "name the JSON file that `stretto bench --out` wrote"
-            raise InvalidRequest(f"{path} holds no result of the benchmark: {error!r}", hint=hint) from error
-
-
-def in_a_line(found: re.Match[str]) -> str:
-    """What `INNERMOST` found, without its line ends."""
-    return found[1] + re.sub(r"\n\s*", " ", found[2]) + found[3]
-
-
-def _of_column(kind: Callable[..., T], record: dict[str, Any]) -> T:
-    return kind(**(record | {"column": Column(**record["column"])}))
-
-
-def _task(record: dict[str, Any]) -> TaskResult:
-    return _of_column(
-        TaskResult, record | {"contestants": [_contestant(contestant) for contestant in record["contestants"]]}
-    )
-
-
-def _contestant(record: dict[str, Any]) -> ContestantResult:
-    return ContestantResult(
-        **record
-        | {
-            "speed": Spread(**record["speed"]),
-            "ratios": {to: Spread(**spread) for to, spread in record["ratios"].items()},
-            "counters": Counters(**record["counters"]),
-            "profile": Profile.load(record.get("profile")),
-        }
-    )
+    def current(cls, record: dict[str, Any]) -> dict[str, Any]:
+        """Results once had a single column, which only the settings told, and no clock."""
+        only = {"column": {"batch": record["provenance"]["settings"]["batch"]}}
+        columns = {name: [only | each for each in record[name]] for name in ("tasks", "means")}
+        return {"clock": []} | record | columns
 
 
 def summarise(

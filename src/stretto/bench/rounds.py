@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..generation import Step
 
@@ -130,11 +129,6 @@ class Profile:
         for source, (drafted, accepted) in other.sources.items():
             held = self.sources.setdefault(source, [0, 0])
             held[:] = [held[0] + drafted, held[1] + accepted]
-
-    @classmethod
-    def load(cls, record: dict[str, Any] | None) -> Profile | None:
-        """Read what was written to JSON."""
-        return None if record is None else cls(**record)
 
 
 def pace(rounds: Sequence[Round]) -> list[list[float]]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from ..engine import Engine
-from ..errors import InvalidRequest, Unsupported
-from ..files import write_text
+from ..errors import Unsupported
 from ..generation import Generation
 from ..models.contract import Model
 from ..models.hooks import cache_argument
@@ -25,6 +22,7 @@ from ..models.window import Window
 from .contestants import twin
 from .provenance import machine_line
 from .results import Spread
+from .stored import Stored
 from .subject import Subject
 from .tasks import Exercise
 from .tasks.gym import gym_tasks
@@ -69,40 +67,15 @@ class Growth:
 
 
 @dataclass(slots=True)
-class Shape:
+class Shape(Stored):
     """Everything `stretto bench shape` found."""
 
-    provenance: dict[str, Any]
+    COMMAND: ClassVar[str] = "stretto bench shape"
+    ENTRY: ClassVar[str] = "windows"
+
     windows: list[WindowCost] = field(default_factory=list)
     batches: list[BatchGain] = field(default_factory=list)
     growth: Growth | None = None
-
-    def save(self, path: Path) -> None:
-        """Write as JSON."""
-        write_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
-
-    @staticmethod
-    def is_in(path: Path) -> bool:
-        """Whether a JSON file looks like this rather than like speeds."""
-        try:
-            return "windows" in json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, TypeError):
-            return False
-
-    @classmethod
-    def load(cls, path: Path) -> Shape:
-        """Read what `save` wrote. Raises InvalidRequest where it is something else."""
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
-                record["provenance"],
-                [WindowCost(**{**cost, "milliseconds": Spread(**cost["milliseconds"])}) for cost in record["windows"]],
-                [BatchGain(**{**gain, "gain": Spread(**gain["gain"])}) for gain in record["batches"]],
-                Growth(**record["growth"]) if record["growth"] else None,
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            hint = "name the JSON file that `stretto bench shape --out` wrote"
-            raise InvalidRequest(f"{path} holds no shape of the benchmark: {error!r}", hint=hint) from error
 
 
 class Forward(Protocol):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 from ...errors import StrettoError, UnknownName, closest
-from ...files import write_text
-from ..results import INNERMOST, Spread, in_a_line
+from ..results import Spread
+from ..stored import Stored
 from .acceptance import CLAIMS as ACCEPTANCE
 from .contract import Absent, Claim, Figure, Figures
 from .diffusion import CLAIMS as DIFFUSION
@@ -84,6 +82,16 @@ class Found:
         }
 
 
+@dataclass(slots=True)
+class Tried(Stored):
+    """Everything `stretto bench claims` found."""
+
+    COMMAND: ClassVar[str] = "stretto bench claims"
+    ENTRY: ClassVar[str] = "claims"
+
+    claims: list[dict[str, Any]] = field(default_factory=list)  # each a `Found`'s record
+
+
 def chosen(names: Sequence[str]) -> list[Claim]:
     """The claims of these names, or of these systems or numbers; all without any. Raises UnknownName."""
     if not names:
@@ -142,10 +150,3 @@ def shown(figure: Figure) -> str:
     if isinstance(figure, Spread):
         return f"{figure.median:.2f} ({figure.low:.2f}–{figure.high:.2f})"
     return f"{figure:.3g}" if abs(figure) < 1 else f"{figure:.2f}"
-
-
-def save(found: Sequence[Found], provenance: dict[str, Any], path: Path) -> None:
-    """Write as JSON."""
-    record = {"provenance": provenance, "claims": [each.record() for each in found]}
-    text = json.dumps(record, indent=1, ensure_ascii=False)
-    write_text(path, INNERMOST.sub(in_a_line, text) + "\n")

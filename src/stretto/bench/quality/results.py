@@ -1,17 +1,14 @@
-"""What is found of methods that answer questions, and its JSON form."""
+"""What is found of methods that answer questions."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ...errors import InvalidRequest
-from ...files import write_text
 from ...generation import Counters
-from ..results import INNERMOST, Spread, in_a_line
+from ..results import Spread
+from ..stored import Stored
 
 COUNTS = ("rounds", "row_forwards", "token_forwards", "layer_token_forwards")
 COSTS = (*COUNTS, "seconds")
@@ -84,44 +81,21 @@ class MeanQuality:
 
 
 @dataclass(slots=True)
-class Quality:
+class Quality(Stored):
     """Everything `stretto bench quality` found. The first method of each task is the baseline."""
 
-    provenance: dict[str, Any]
+    COMMAND: ClassVar[str] = "stretto bench quality"
+    ENTRY: ClassVar[str] = "quality"
+
     tasks: list[TaskQuality] = field(default_factory=list)
     means: list[MeanQuality] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)  # task or method -> why it was not measured
 
-    def save(self, path: Path) -> None:
-        """Write as JSON."""
-        text = json.dumps({"quality": True} | asdict(self), indent=1, ensure_ascii=False)
-        write_text(path, INNERMOST.sub(in_a_line, text) + "\n")
-
-    @staticmethod
-    def is_in(path: Path) -> bool:
-        """Whether a JSON file looks like this."""
-        try:
-            return "quality" in json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, TypeError):
-            return False
+    def record(self) -> dict[str, Any]:
+        """With the entry by which it is known."""
+        return {self.ENTRY: True} | asdict(self)
 
     @classmethod
-    def load(cls, path: Path) -> Quality:
-        """Read what `save` wrote. Raises InvalidRequest where it is something else."""
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            means = [MeanQuality(**mean) for mean in record["means"]]
-            return cls(record["provenance"], [_task(task) for task in record["tasks"]], means, record["skipped"])
-        except (ValueError, KeyError, TypeError) as error:
-            hint = "name the JSON file that `stretto bench quality --out` wrote"
-            raise InvalidRequest(f"{path} holds no such result: {error!r}", hint=hint) from error
-
-
-def _task(record: dict[str, Any]) -> TaskQuality:
-    return TaskQuality(**record | {"contestants": [_contestant(contestant) for contestant in record["contestants"]]})
-
-
-def _contestant(record: dict[str, Any]) -> ContestantQuality:
-    ratios = {name: Spread(**spread) for name, spread in record["ratios"].items()}
-    read = {"speed": Spread(**record["speed"]), "counters": Counters(**record["counters"]), "ratios": ratios}
-    return ContestantQuality(**record | read)
+    def current(cls, record: dict[str, Any]) -> dict[str, Any]:
+        """Without that entry."""
+        return {name: value for name, value in record.items() if name != cls.ENTRY}
