@@ -129,7 +129,7 @@ def test_ratios_are_of_the_same_repeat(monkeypatch) -> None:
     page = table(
         Comparison(provenance(model="m", count=3, shortest=2, longest=9, max_new_tokens=2), list(contestants.values()))
     )
-    assert "4.00 (4.00-4.00)" in page and "ours = plain alone" in page
+    assert "4.00 (4.00–4.00)" in page and "ours = plain alone" in page
 
 
 def side_by_side(theirs, mine, *, batch=3, same=PLAIN):

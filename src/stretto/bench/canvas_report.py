@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from . import tables
 from .canvas import PLAIN, Comparison, WayResult
 from .provenance import machine_line
-from .results import Spread
+from .tables import Entry
+
+
+def _beside(way: WayResult, base: str) -> str:
+    return f"{way.ratios[base]:.2f}" if base in way.ratios else ""
+
+
+ENTRIES: Sequence[Entry[WayResult]] = (
+    Entry("tokens/s", 9, lambda way: f"{way.speed.median:.1f}"),
+    Entry(f"x {PLAIN}", 22, lambda way: _beside(way, PLAIN)),
+    Entry("x same", 22, lambda way: _beside(way, way.same)),
+    Entry("rounds", 8, lambda way: str(way.rounds)),
+    Entry("token-forwards", 16, lambda way: str(way.token_forwards)),
+)
 
 
 def table(found: Comparison) -> str:
@@ -18,12 +32,8 @@ def table(found: Comparison) -> str:
         "medians of the repeats (quartiles); 'same': the plain way that computes the same, and writes the same tokens",
     ]
     for batch in dict.fromkeys(contestant.batch for contestant in found.contestants):
-        head = f"batch {batch}"
-        lines += ["", f"{head:44}{'tokens/s':>9}{'x ' + PLAIN:>22}{'x same':>22}{'rounds':>8}{'token-forwards':>16}"]
-        for contestant in (contestant for contestant in found.contestants if contestant.batch == batch):
-            ratios = [_shown(contestant.ratios.get(base)) for base in (PLAIN, contestant.same)]
-            line = f"{contestant.name:44}{contestant.speed.median:9.1f}{ratios[0]:>22}{ratios[1]:>22}"
-            lines.append(line + f"{contestant.rounds:8}{contestant.token_forwards:16}")
+        lines += ["", tables.head(f"{f'batch {batch}':44}", ENTRIES)]
+        lines += [tables.line(f"{each.name:44}", ENTRIES, each) for each in found.contestants if each.batch == batch]
     return "\n".join([*lines, "", *notes(found.contestants)])
 
 
@@ -44,7 +54,3 @@ def notes(contestants: Sequence[WayResult]) -> list[str]:
 
 def _prompts(count: int) -> str:
     return f"{count} prompt{'s' * (count != 1)}"
-
-
-def _shown(ratio: Spread | None) -> str:
-    return "" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"

@@ -6,19 +6,18 @@ import statistics
 from collections.abc import Sequence
 from html import escape
 
-from . import figures, markup
+from . import figures, markup, tables
 from .baselines import GREEDY
 from .drawing import pyplot
 from .plot import marks_of, speeds
 from .quality.page import quality_parts
 from .quality.results import Quality
-from .report import left_out, origin, shown
-from .results import BEST, PLAIN, Column, ContestantResult, Mean, Report, Spread, TaskResult
+from .report import CONTESTANTS, MEANS, NAMES, SLOWEST, differing, headline, left_out, origin, shown, slowest
+from .results import BEST, PLAIN, Column, Mean, Report, TaskResult
 from .shape import Shape
 from .shape import table as shape_table
+from .tables import Entry
 
-NAMES = {GREEDY: "transformers' greedy", BEST: "transformers' best", PLAIN: "our plain"}
-COLUMNS = (GREEDY, BEST, PLAIN)
 SPEED, QUALITY = "decoding speed", "right answers and their cost"
 
 HOW = """All contestants answer the same prompts in one process on the same threads, in turn; each ratio is of the same
@@ -83,7 +82,7 @@ def _cards(report: Report, column: Column) -> str:
         if to is None:
             continue
         best = max(means, key=lambda mean: mean.ratios[to])
-        others = [f"{best.ratios[name]:.2f} × {NAMES[name]}" for name in COLUMNS if name in best.ratios and name != to]
+        others = [f"{best.ratios[name]:.2f} × {NAMES[name]}" for name in NAMES if name in best.ratios and name != to]
         cards.append(
             f'<div class="card"><div>{escape(family)}, {_tasks(report, family, column)}, {escape(str(column))}</div>'
             f"<b>{best.ratios[to]:.2f} ×</b> {escape(NAMES[to])}"
@@ -194,59 +193,24 @@ def _shade(value: float, best: bool) -> str:
 
 
 def _means(means: Sequence[Mean], column: Column) -> str:
-    """Geometric means of every contestant, family by family."""
-    to = [name for name in COLUMNS if any(name in mean.ratios for mean in means)]
-    head = markup.row("th", ["geometric means", *(f"× {NAMES[name]}" for name in to), "slowest beside plain"])
-    body = []
+    """Geometric means of every contestant, family by family, beside those that were measured."""
+    entries = [entry for entry in MEANS if any(map(entry.cell, means))]
+    entries.append(Entry(SLOWEST, 0, slowest))
     families = {mean.family: mean for mean in reversed(means)}  # the first of each
+    body = []
     for mean in means:
-        worst = "" if mean.worst is None else f"{mean.worst:.2f} on {mean.worst_task}"
-        ratios = [f"{mean.ratios[name]:.2f}" if name in mean.ratios else "" for name in to]
-        cells = [f"{mean.family}: {shown(mean.contestant, column)}", *ratios, worst]
-        body.append(markup.row("td", cells, "mean" if families[mean.family] is mean else ""))
-    return markup.table(head, body)
+        kind = "mean" if families[mean.family] is mean else ""
+        body.append(tables.cells(f"{mean.family}: {shown(mean.contestant, column)}", entries, mean, kind))
+    return markup.table(tables.titles("geometric means", entries), body)
 
 
 def _details(task: TaskResult) -> str:
     """All contestants of one task."""
-    head = markup.row(
-        "th",
-        ["", "tokens/s", "quartiles", "× greedy", "× best", "× plain", "τ", "accepted", "drafting", "guessed by"],
-    )
-    title = f"{task.name}: {task.cases} prompts, {task.tokens} tokens, {task.repeated_share:.0%} in a repeated 8-gram"
-    return f"<h3>{escape(title)}</h3>" + markup.table(
-        head, [_contestant(contestant, task.column) for contestant in task.contestants]
-    )
-
-
-def _contestant(contestant: ContestantResult, column: Column) -> str:
-    counters = contestant.counters
-    share = counters.draft_seconds / counters.seconds if counters.seconds else None
-    note = f" ({contestant.differing} differ)" if contestant.differing else ""
-    cells = [
-        shown(contestant.name, column) + note,
-        f"{contestant.speed.median:.0f}",
-        f"{contestant.speed.low:.0f}–{contestant.speed.high:.0f}",
-        *(_ratio(contestant.ratios.get(to)) for to in COLUMNS),
-        f"{contestant.tokens_per_forward:.2f}",
-        "" if contestant.accepted_share is None else f"{contestant.accepted_share:.0%}",
-        f"{share:.0%}" if share else "",
-        _sources(contestant),
-    ]
-    return markup.row("td", cells)
-
-
-def _ratio(spread: Spread | None) -> str:
-    return "" if spread is None else f"{spread.median:.2f}"
-
-
-def _sources(contestant: ContestantResult) -> str:
-    """Of all committed tokens the share that each drafter guessed."""
-    if contestant.profile is None or not contestant.ours:
-        return ""
-    tokens = contestant.counters.new_tokens * len(contestant.seconds)
-    held = [(source, accepted) for source, (_, accepted) in contestant.profile.sources.items() if accepted]
-    return ", ".join(f"{source} {accepted / tokens:.0%}" for source, accepted in sorted(held, key=lambda x: -x[1]))
+    body = []
+    for contestant in task.contestants:
+        note = f" ({differing(contestant)})" if contestant.differing else ""
+        body.append(tables.cells(shown(contestant.name, task.column) + note, CONTESTANTS, contestant))
+    return f"<h3>{escape(headline(task))}</h3>" + markup.table(tables.titles("", CONTESTANTS), body)
 
 
 # -- shapes, origins and the like ---------------------------------------------------------------------

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+from . import tables
 from .baselines import GREEDY
 from .provenance import machine_line
-from .results import BEST, PLAIN, Column, ContestantResult, Mean, Report, Spread, TaskResult
+from .results import BEST, PLAIN, Column, ContestantResult, Mean, Report, TaskResult
+from .tables import Entry
 
-COLUMNS = ("x greedy", "x hf best", "x plain")
-HEAD = f"{'tokens/s':>9} {'(quartiles)':>13}" + "".join(f"{name:>10}" for name in (*COLUMNS, "tau", "accepted"))
+NAMES = {GREEDY: "transformers' greedy", BEST: "transformers' best", PLAIN: "our plain"}
+HEADS = {GREEDY: ("x greedy", "× greedy"), BEST: ("x hf best", "× best"), PLAIN: ("x plain", "× plain")}
 WIDTHS = (14, 30)  # of a contestant's name: at least, at most
 
 
@@ -20,10 +24,10 @@ def table(report: Report) -> str:
     for column in report.columns or [Column()]:
         if several:
             lines += ["", f"==== {column} ===="]
-        lines += ["", " " * (2 + width) + HEAD]
+        lines += ["", tables.head(" " * (2 + width), CONTESTANTS)]
         for task in report.tasks:
             if task.contestants and task.column == column:
-                lines += ["", _title(task), *(_row(contestant, column, width) for contestant in task.contestants)]
+                lines += ["", headline(task), *(_row(contestant, column, width) for contestant in task.contestants)]
         lines += ["", *_means(report, column, width)]
     lines += ["", *left_out(report)]
     return "\n".join(lines).rstrip()
@@ -49,43 +53,80 @@ def shown(contestant: str, column: Column) -> str:
     return "hf sampling" if contestant == GREEDY and column.temperature else contestant
 
 
-def _title(task: TaskResult) -> str:
+def headline(task: TaskResult) -> str:
+    """What a task's table stands under."""
     return f"{task.name}: {task.cases} prompts, {task.tokens} tokens, {task.repeated_share:.0%} in a repeated 8-gram"
 
 
 def _row(contestant: ContestantResult, column: Column, width: int) -> str:
-    accepted = "" if contestant.accepted_share is None else f"{contestant.accepted_share:.0%}"
-    spread = f"{contestant.speed.low:.0f}–{contestant.speed.high:.0f}"
-    note = f"  {contestant.differing} differ" if contestant.differing else ""
-    return (
-        f"  {shown(contestant.name, column):{width}.{width}}{contestant.speed.median:9.0f} {spread:>13}"
-        f"{_ratio(contestant.ratios.get(GREEDY)):>10}{_ratio(contestant.ratios.get(BEST)):>10}"
-        f"{_ratio(contestant.ratios.get(PLAIN)):>10}{contestant.tokens_per_forward:10.2f}{accepted:>10}{note}"
-    )
+    return tables.line(_label(contestant.name, column, width), CONTESTANTS, contestant, differing(contestant))
 
 
-def _ratio(spread: Spread | None) -> str:
-    return "" if spread is None else f"{spread.median:.2f}"
+def _label(name: str, column: Column, width: int) -> str:
+    return f"  {shown(name, column):{width}.{width}}"
+
+
+def differing(contestant: ContestantResult) -> str:
+    """In how many groups its tokens are not those expected; empty where there is none."""
+    return f"{contestant.differing} differ" if contestant.differing else ""
+
+
+def _beside(to: str) -> Callable[[ContestantResult], str]:
+    return lambda contestant: f"{contestant.ratios[to].median:.2f}" if to in contestant.ratios else ""
+
+
+def _mean_beside(to: str) -> Callable[[Mean], str]:
+    return lambda mean: f"{mean.ratios[to]:.2f}" if to in mean.ratios else ""
+
+
+def _accepted(contestant: ContestantResult) -> str:
+    return "" if contestant.accepted_share is None else f"{contestant.accepted_share:.0%}"
+
+
+def _drafting(contestant: ContestantResult) -> str:
+    counters = contestant.counters
+    share = counters.draft_seconds / counters.seconds if counters.seconds else None
+    return f"{share:.0%}" if share else ""
+
+
+def _sources(contestant: ContestantResult) -> str:
+    """Of all committed tokens the share that each drafter guessed."""
+    if contestant.profile is None or not contestant.ours:
+        return ""
+    tokens = contestant.counters.new_tokens * len(contestant.seconds)
+    held = [(source, accepted) for source, (_, accepted) in contestant.profile.sources.items() if accepted]
+    return ", ".join(f"{source} {accepted / tokens:.0%}" for source, accepted in sorted(held, key=lambda x: -x[1]))
+
+
+def slowest(mean: Mean) -> str:
+    """The task on which it is slowest beside plain decoding; empty where plain decoding was not measured."""
+    return "" if mean.worst is None else f"{mean.worst:.2f} on {mean.worst_task}"
+
+
+SLOWEST = "slowest beside plain"
+CONTESTANTS: Sequence[Entry[ContestantResult]] = (
+    Entry("tokens/s", 9, lambda one: f"{one.speed.median:.0f}"),
+    Entry("(quartiles)", 14, lambda one: f"{one.speed.low:.0f}–{one.speed.high:.0f}", "quartiles"),
+    *(Entry(head, 10, _beside(to), page) for to, (head, page) in HEADS.items()),
+    Entry("tau", 10, lambda one: f"{one.tokens_per_forward:.2f}", "τ"),
+    Entry("accepted", 10, _accepted),
+    Entry("drafting", 0, _drafting),
+    Entry("guessed by", 0, _sources),
+)
+MEANS: Sequence[Entry[Mean]] = [Entry(head, 10, _mean_beside(to), f"× {NAMES[to]}") for to, (head, _) in HEADS.items()]
 
 
 def _means(report: Report, column: Column, width: int) -> list[str]:
     means = [mean for mean in report.means if mean.column == column]
     if not means:
         return []
-    lines = [
-        f"{'geometric means':{2 + width}}" + "".join(f"{name:>10}" for name in COLUMNS) + "   slowest beside plain"
-    ]
+    lines = [tables.head(f"{'geometric means':{2 + width}}", MEANS, SLOWEST)]
     for family in dict.fromkeys(mean.family for mean in means):
         count = sum(bool(t.contestants) for t in report.tasks if (t.family, t.column) == (family, column))
         lines.append(f"{family}, {count} tasks")
-        lines += [_mean(mean, width) for mean in means if mean.family == family]
+        of_family = [mean for mean in means if mean.family == family]
+        lines += [tables.line(_label(m.contestant, column, width), MEANS, m, slowest(m)) for m in of_family]
     return lines
-
-
-def _mean(mean: Mean, width: int) -> str:
-    greedy, best, plain = (f"{mean.ratios[to]:.2f}" if to in mean.ratios else "" for to in (GREEDY, BEST, PLAIN))
-    worst = "" if mean.worst is None else f"{mean.worst:.2f} on {mean.worst_task}"
-    return f"  {shown(mean.contestant, mean.column):{width}.{width}}{greedy:>10}{best:>10}{plain:>10}   {worst}"
 
 
 REASONS = {  # of what is left out: its attribute of a task, what is said of it

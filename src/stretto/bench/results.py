@@ -28,6 +28,10 @@ class Spread:
     low: float
     high: float
 
+    def __format__(self, each: str) -> str:
+        """The median and the quartiles in brackets, each number in this format."""
+        return f"{self.median:{each}} ({self.low:{each}}–{self.high:{each}})"
+
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
         """Of at least one value."""

@@ -148,5 +148,5 @@ def _wanted(claim: Claim) -> str:
 def shown(figure: Figure) -> str:
     """A number to three digits, with its quartiles if it has any."""
     if isinstance(figure, Spread):
-        return f"{figure.median:.2f} ({figure.low:.2f}–{figure.high:.2f})"
+        return f"{figure:.2f}"
     return f"{figure:.3g}" if abs(figure) < 1 else f"{figure:.2f}"

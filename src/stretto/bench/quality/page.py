@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from .. import markup
+from .. import markup, tables
 from ..figures import svg
+from ..tables import Entry
 from .figures import Row, of_family, of_task, pareto
 from .names import name_all
-from .results import COSTS, ContestantQuality, MeanQuality, Quality, TaskQuality
+from .results import MeanQuality, Quality, TaskQuality
 from .small import sign, small
-from .table import above, amount, by_family, difference, interval, legend, notes, origin, ratio, share
+from .table import CONTESTANTS, FURTHEST, MEANS, by_family, furthest, legend, notes, origin, share
 
-NAMES = {
-    "rounds": "rounds",
-    "row_forwards": "row-forwards",
-    "token_forwards": "token-forwards",
-    "layer_token_forwards": "layer-token-forwards",
-    "seconds": "seconds",
-    "speed": "tokens/s",
-}
 HOW = """All methods answer the same questions in one process on the same threads, in turn. An answer is right where the
 task's own check says so. A <em>round</em> is one evaluation of the model after another; row-, token- and
 layer-token-forwards count what was computed in them. Accuracy is the arithmetic mean over the tasks, costs are
@@ -65,38 +58,21 @@ def _best(task: TaskQuality) -> str:
 
 def _means(means: Sequence[MeanQuality]) -> str:
     """Accuracy, and costs as times the baseline's."""
-    heads = ["", "right", "at 95 %", "points above, at 95 %", *(f"× {name}" for name in NAMES.values())]
-    rows = []
-    for at, mean in enumerate(means):
-        worst = f"{100 * mean.worst:+.1f} on {mean.worst_task}" if mean.worst < 0 else ""
-        ratios = [ratio(mean.ratios.get(name)) for name in NAMES]
-        cells = [mean.name, share(mean.accuracy), interval(mean), difference(mean), *ratios, worst]
-        rows.append(_signed(at, markup.row("td", cells)))
-    return markup.table(markup.row("th", [*heads, "furthest below"]), rows)
+    entries = [*MEANS, Entry(FURTHEST, 0, furthest)]
+    rows = [_signed(at, tables.cells(mean.name, entries, mean)) for at, mean in enumerate(means)]
+    return markup.table(tables.titles("", entries), rows)
 
 
 def _contestants(task: TaskQuality) -> str:
     """Accuracy, and costs per answer with the speed beside the baseline's."""
-    costs = [f"{NAMES[name]} per answer" for name in COSTS]
-    heads = ["", "right", "at 95 %", "points above", "same", "tokens per answer", *costs, "tokens/s", "× tokens/s"]
-    rows = [_signed(at, _contestant(contestant)) for at, contestant in enumerate(task.contestants)]
-    return markup.table(markup.row("th", heads), rows)
+    rows = [_signed(at, tables.cells(one.name, CONTESTANTS, one)) for at, one in enumerate(task.contestants)]
+    return markup.table(tables.titles("", CONTESTANTS), rows)
 
 
 def _signed(at: int, row: str) -> str:
     """A method's row, with the mark that it bears in the pictures."""
     shape, colour = sign(at)
     return row.replace("<td>", f'<td><span style="color:{colour}">{shape}</span> ', 1)
-
-
-def _contestant(contestant: ContestantQuality) -> str:
-    faster = contestant.ratios.get("speed")
-    spread = "" if faster is None else f"{faster.median:.2f}"
-    if faster is not None and len(contestant.seconds) > 1:
-        spread += f" ({faster.low:.2f}–{faster.high:.2f})"
-    cells = [contestant.name, share(contestant.accuracy), interval(contestant), above(contestant), str(contestant.same)]
-    cells += [amount(contestant.tokens / len(contestant.right)), *(amount(contestant.cost(name)) for name in COSTS)]
-    return markup.row("td", [*cells, f"{contestant.speed.median:.0f}", spread])
 
 
 def _methods(task: TaskQuality) -> str:

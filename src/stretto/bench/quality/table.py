@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from .. import tables
 from ..provenance import machine_line
+from ..tables import Entry
 from .results import ALL, COSTS, ContestantQuality, MeanQuality, Quality, TaskQuality
 
 WIDTHS = (16, 44)  # of a method's name: at least, at most
-HEAD = "   right      (95 %)       above  same  tokens   rounds     rows   tokens   layers  seconds  tokens/s"
-MEANS = {  # what stands in the table of means, and under which head
-    "rounds": "rounds",
-    "row_forwards": "rows",
-    "token_forwards": "tokens",
-    "layer_token_forwards": "layers",
-    "seconds": "seconds",
-    "speed": "tokens/s",
-}
 
 
 def table(quality: Quality) -> str:
     """The means, then every task's methods, then what was left out and what can't be concluded."""
     names = [contestant.name for task in quality.tasks for contestant in task.contestants]
     width = min(max(WIDTHS[0], *map(len, names), 0), WIDTHS[1])
-    lines = [origin(quality), "", *legend(quality), "", *_means(quality, width), "", " " * (2 + width) + HEAD]
+    lines = [
+        origin(quality),
+        "",
+        *legend(quality),
+        "",
+        *_means(quality, width),
+        "",
+        tables.head(" " * (2 + width), CONTESTANTS),
+    ]
     for task in quality.tasks:
         if task.contestants:
             lines += [
@@ -57,13 +58,11 @@ def legend(quality: Quality) -> list[str]:
 
 
 def _row(one: ContestantQuality, width: int) -> str:
-    costs = [amount(one.cost(name)) for name in COSTS]
-    return (
-        f"  {one.name:{width}.{width}}{share(one.accuracy):>8}{interval(one):>12}{above(one):>12}{one.same:6}"
-        f"{amount(one.tokens / len(one.right)):>8}"
-        + "".join(f"{cost:>9}" for cost in costs)
-        + f"{one.speed.median:10.0f}"
-    )
+    return tables.line(_label(one.name, width), CONTESTANTS, one)
+
+
+def _label(name: str, width: int) -> str:
+    return f"  {name:{width}.{width}}"
 
 
 def share(value: float) -> str:
@@ -104,11 +103,10 @@ def _means(quality: Quality, width: int) -> list[str]:
     """Arithmetic means of accuracy, geometric means of the costs as times the baseline's."""
     if not quality.means:
         return []
-    heads = "".join(f"{head:>9}" for head in MEANS.values())
-    lines = [f"{'means; x baseline':{2 + width}}   right      (95 %)            above (95 %){heads}   furthest below"]
+    lines = [tables.head(f"{'means; x baseline':{2 + width}}", MEANS, FURTHEST)]
     for members in by_family(quality.means).values():
         lines.append(f"{members[0].family}, {tasks(members[0])}")
-        lines += [_mean(mean, width) for mean in members]
+        lines += [tables.line(_label(mean.name, width), MEANS, mean, furthest(mean)) for mean in members]
     return lines
 
 
@@ -124,16 +122,58 @@ def tasks(mean: MeanQuality) -> str:
     return f"{mean.tasks} task{'s' * (mean.tasks != 1)}"
 
 
-def _mean(mean: MeanQuality, width: int) -> str:
-    ratios = "".join(f"{ratio(mean.ratios.get(name)):>9}" for name in MEANS)
-    worst = f"   {100 * mean.worst:+.1f} on {mean.worst_task}" if mean.worst < 0 else ""
-    right = f"{share(mean.accuracy):>8}{interval(mean):>12}{difference(mean):>25}"
-    return f"  {mean.name:{width}.{width}}{right}{ratios}{worst}"
+def _cost(name: str) -> Callable[[ContestantQuality], str]:
+    return lambda one: amount(one.cost(name))
 
 
-def ratio(value: float | None) -> str:
+def _ratio(name: str) -> Callable[[MeanQuality], str]:
     """Times the baseline's; empty where there is nothing to compare with."""
-    return "" if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+    return lambda mean: ratio(mean.ratios[name]) if name in mean.ratios else ""
+
+
+def ratio(value: float) -> str:
+    """Hundredths, or thousandths where it is small."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def _faster(one: ContestantQuality) -> str:
+    """Times the baseline's speed, with quartiles where there are several repeats."""
+    faster = one.ratios.get("speed")
+    if faster is None:
+        return ""
+    return f"{faster:.2f}" if len(one.seconds) > 1 else f"{faster.median:.2f}"
+
+
+def furthest(mean: MeanQuality) -> str:
+    """The task on which it is furthest below the baseline; empty where it is below on none."""
+    return f"{100 * mean.worst:+.1f} on {mean.worst_task}" if mean.worst < 0 else ""
+
+
+FURTHEST = "furthest below"
+NAMES = {  # of costs and speed: in a terminal, on a page
+    "rounds": ("rounds", "rounds"),
+    "row_forwards": ("rows", "row-forwards"),
+    "token_forwards": ("tokens", "token-forwards"),
+    "layer_token_forwards": ("layers", "layer-token-forwards"),
+    "seconds": ("seconds", "seconds"),
+    "speed": ("tokens/s", "tokens/s"),
+}
+CONTESTANTS: Sequence[Entry[ContestantQuality]] = (
+    Entry("right", 8, lambda one: share(one.accuracy)),
+    Entry("(95 %)", 12, interval, "at 95 %"),
+    Entry("above", 12, above, "points above"),
+    Entry("same", 6, lambda one: str(one.same)),
+    Entry("tokens", 8, lambda one: amount(one.tokens / len(one.right)), "tokens per answer"),
+    *(Entry(NAMES[name][0], 9, _cost(name), f"{NAMES[name][1]} per answer") for name in COSTS),
+    Entry("tokens/s", 10, lambda one: f"{one.speed.median:.0f}"),
+    Entry("x tokens/s", 0, _faster, "× tokens/s"),
+)
+MEANS: Sequence[Entry[MeanQuality]] = (
+    Entry("right", 8, lambda mean: share(mean.accuracy)),
+    Entry("(95 %)", 12, interval, "at 95 %"),
+    Entry("above (95 %)", 25, difference, "points above, at 95 %"),
+    *(Entry(head, 9, _ratio(name), f"× {page}") for name, (head, page) in NAMES.items()),
+)
 
 
 def notes(quality: Quality) -> list[str]:
