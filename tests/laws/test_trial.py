@@ -14,7 +14,7 @@ from stretto.errors import InvalidRequest
 from stretto.laws.trial import Trials, trials
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["write-a-drafter.md", "write-a-steer.md", "write-an-order.md"]
+PAGES = ["write-a-drafter.md", "write-a-steer.md", "write-an-order.md", "write-a-search.md"]
 DRAFTER = '''
 from dataclasses import dataclass
 from stretto.speculate.contract import Drafter, Drafting, DraftSession
@@ -94,9 +94,11 @@ def test_the_parts_of_the_pages_obey_the_laws_that_the_pages_name(page: str, tmp
     text = (DOCS / page).read_text(encoding="utf-8")
     assert re.search(r"`stretto laws \w+\.py`", text)
     found = of(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], tmp_path)
-    assert len(found) >= 10 and broken(found) == []
+    assert len(found) >= 6 and broken(found) == []
 
 
+SCORER = re.findall(r"```python\n(.*?)```", (DOCS / "write-a-search.md").read_text(encoding="utf-8"), re.DOTALL)[3]
+SEARCH = re.search(r"```python\n(.*?)```", (DOCS / "write-a-search.md").read_text(encoding="utf-8"), re.DOTALL)[1]
 CHAIN = 'return Tree.chain([self.row.root] * min(2, room.nodes, room.depth), source="thrice")'
 TWINS = "tree = Tree()\n        for _ in range(min(2, room.nodes)):\n            tree.add(0)\n        return tree"
 BREAKS = {
@@ -113,6 +115,19 @@ BREAKS = {
         "confidence.max() * np.random.default_rng().random()",
         "every step is lawful",
     ),
+    "a memory of its own": (
+        SCORER,
+        "    def full(self, drafts: Sequence[Draft]) -> list[float]:\n",
+        "    said = []\n\n    def full(self, drafts: Sequence[Draft]) -> list[float]:\n"
+        "        self.said.append(1)\n        return [(-1) ** len(self.said) * sum(each.tokens) for each in drafts]\n",
+        "the same alone",
+    ),
+    "another count of branches in each call": (
+        SEARCH,
+        "width = min(",
+        "object.__setattr__(self, 'most', 3 - self.most % 3)\n        width = min(",
+        "the same alone",
+    ),
     "what is not open": (ORDER, "np.flatnonzero(", "1 + np.flatnonzero(", "every step is lawful"),
 }
 
@@ -125,7 +140,7 @@ def test_a_part_that_breaks_a_law_is_found(break_: str, tmp_path: Path) -> None:
     assert any(law in name for name in failed), failed
 
 
-@pytest.mark.parametrize("text", [DRAFTER, STEER], ids=["drafter", "steer"])
+@pytest.mark.parametrize("text", [DRAFTER, STEER, SCORER], ids=["drafter", "steer", "scorer"])
 def test_whole_they_break_none(text: str, tmp_path: Path) -> None:
     assert broken(of(text, tmp_path)) == []
 

@@ -62,6 +62,15 @@ def an_answer_is_the_same_alone_together_again_and_as_a_stream(method: Method, n
         ]
 
 
+def both_answer_alike(method: Method, other: Method, name: str) -> None:
+    """Two methods have the same answers, all that are asked for, in the same order."""
+    settings = served(method, name)
+    if settings is not None:
+        for prompt in PROMPTS:
+            found, expected = (engine().generate([prompt], each, samples=3, **settings) for each in (other, method))
+            assert [answer.tokens for answer in found] == [answer.tokens for answer in expected]
+
+
 def the_text_form_gives_it_again(method: Method) -> None:
     """`describe` writes what `parse` reads."""
     assert methods.parse(methods.describe(method)) == method

@@ -21,6 +21,7 @@ from .worlds import adversaries
 
 Trials = dict[str, Callable[[], None]]  # by what is tried, for people
 BESIDE = ("", "+blocks(2)", "+blocks(3)+prefix-cache", "+blocks(3)+block-cache", "+cut-at-end")  # an order
+SEARCHING = {"search": "{}", "scorer": "best-of(4,scorer={})", "segmenter": "guided(4,2,segmenter={})"}  # by kind
 BEFORE = ("threshold(0.5)", "low-confidence(steps=4)", "ascending(growth=1)")  # what else fills canvases
 
 
@@ -63,8 +64,10 @@ def laws(part: Any) -> Iterator[tuple[str, Callable[[], None]]]:
     by_kind = {"drafter": _drafter, "acceptor": _acceptor, "planner": _planner, "steer": _steer, "order": _order}
     if part.kind in by_kind:
         yield from by_kind[part.kind](part)
-    elif part.kind in ("route", "search"):
-        yield from _method(part)
+    elif part.kind == "route":
+        yield from _method(describe_part(part))
+    elif part.kind in SEARCHING:
+        yield from _search(SEARCHING[part.kind].format(describe_part(part)))
     elif part.kind in ("blocks", "refresh", "stop", "guidance", "guesser", "adjustment", "constraint"):
         yield from _filling([f"{order}+{describe_part(part)}" for order in BEFORE])
     else:
@@ -93,7 +96,7 @@ def _acceptor(part: Any) -> Iterator[tuple[str, Callable[[], None]]]:
         for shape in range(6):
             law = partial(drafting.the_joint_distribution_is_exact, part, shape)
             yield f"the joint distribution is exact, trees {shape}", law
-    yield from _method(part, "lookup")
+    yield from _method(f"lookup+{describe_part(part)}")
 
 
 def _planner(part: Any) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -143,8 +146,17 @@ def _filling(texts: Sequence[str]) -> Iterator[tuple[str, Callable[[], None]]]:
         raise InvalidRequest(f"{texts[0]!r} fits no model here", hint="see what its `check` refuses")
 
 
-def _method(part: Any, before: str = "") -> Iterator[tuple[str, Callable[[], None]]]:
-    chosen = method.parse("+".join(filter(None, (before, describe_part(part)))))
+def _search(text: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    yield from _method(text)
+    chosen: Any = method.parse(text)
+    if chosen.search.forks:
+        for name in decoding.SETTINGS:
+            law = partial(decoding.both_answer_alike, chosen, method.parse(f"{text}+lookup"), name)
+            yield f"drafts for its branches change nothing, {name}", law
+
+
+def _method(text: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    chosen = method.parse(text)
     yield _said(decoding.some_request_is_served), partial(decoding.some_request_is_served, chosen)
     yield _said(decoding.the_text_form_gives_it_again), partial(decoding.the_text_form_gives_it_again, chosen)
     for name in decoding.SETTINGS:
