@@ -81,7 +81,7 @@ COMPLAINTS = {
     "serve": "there is no server",
     "run": "stretto generate answers",
     "quantize": "--weights int8",
-    "generate ab --num-beams 4": "use method='beam(WIDTH)'",
+    "generate ab --num-beams 4": "method='beam(N)'",
     "generate ab --file x": "stretto generate - < FILE",
     "generate ab --min-length 3": "min_new_tokens",
     "generate ab -m x": "use --model",

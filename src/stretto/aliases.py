@@ -42,9 +42,9 @@ SAME = {  # their name -> ours
     "system_prompt": "system",  # llama.cpp, on the command line
 }
 
-_GRAMMAR = "grammars are parts of methods, for models that fill masks: method='low-confidence+lave(json)'"
+_GRAMMAR = "grammars are constraints: constraint='sentence(FILE)', 'regex(\"…\")', 'choices(…)'"
 _DRAFT = "name the draft in the method: method='draft(model=FOLDER)'"
-_BEAMS = "use method='beam(WIDTH)', whose settings `stretto methods beam` tells"
+_BEAMS = "name the search: method='beam(N)'; `stretto methods beam` tells its settings"
 _STREAM = "use engine.stream(…), which gives the answer piece by piece; the command line streams by itself"
 _CACHE = "leave it out: caches are the engine's own matter"
 _TEXT = "leave it out: an answer has both, its text and its tokens"
@@ -59,7 +59,7 @@ INSTEAD = {  # their name -> what to use
     "min_length": "use " + _LENGTH.format("min_new_tokens"),
     "do_sample": "use temperature: above 0 samples, 0 is greedy",
     "greedy": "use temperature=0, which is the default",
-    "best_of": "use method='best-of(N)', whose settings `stretto methods best-of` tells",
+    "best_of": "name the search: method='best-of(N)'; `stretto methods best-of` tells its settings",
     "use_beam_search": _BEAMS,
     "num_beams": _BEAMS,
     "num_beam_groups": _BEAMS,

@@ -10,8 +10,7 @@ from .errors import StrettoError
 from .generation import Generation
 from .guarantee import guarantee
 from .method import Method
-from .models.contract import Model
-from .models.masked import masking_of
+from .models.contract import Model, masking_of
 from .models.memory import require_memory
 from .models.numbers import numbers_of
 from .pieces import Text

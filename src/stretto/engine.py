@@ -21,10 +21,9 @@ from .holes import encode_holes
 from .messages import Conversation, Message
 from .method import Method
 from .models.clock import Clock, MeasuredClock
-from .models.contract import Model
+from .models.contract import Model, masking_of
 from .models.generation_config import Asked
 from .models.load import load
-from .models.masked import masking_of
 from .models.numbers import numbers_of
 from .models.prefixes import prefixes_of
 from .models.vocabulary import require_fit
@@ -99,7 +98,8 @@ class Engine:
         """
         request = Request.of(settings, self.asked.settings)
         taken = request.defaults == "model"
-        if not self._told and (taken or "defaults" not in settings):
+        asks = self.asked.settings or self.asked.foreign
+        if asks and not self._told and (taken or "defaults" not in settings):
             left = self.asked.left_out(ours(settings), taken)
             self._told = bool(left)
             if left:

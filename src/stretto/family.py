@@ -17,8 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from .catalogue import FAMILIES
 from .errors import InvalidRequest, Unsupported
 from .loop import Method
-from .models.contract import Model
-from .models.masked import masking_of
+from .models.contract import Model, masking_of
 from .steer.contract import Steer
 from .steer.pipeline import Pipeline
 

@@ -21,7 +21,7 @@ from .engine import Engine
 from .entry import Guarantee
 from .errors import StrettoError
 from .family import families, family_of
-from .models.masked import masking_of
+from .models.contract import masking_of
 from .models.numbers import TIE
 from .request import Request
 from .verify import agreement, scores_after

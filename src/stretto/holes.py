@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from .errors import InvalidRequest, Unsupported
-from .models.contract import Model
-from .models.masked import masking_of
+from .models.contract import Model, masking_of
 from .text import Codec
 
 HOLE = re.compile(r"<\|([1-9][0-9]*)\|>")  # so many tokens of a text that are to be filled

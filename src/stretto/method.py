@@ -24,8 +24,7 @@ from .constrain.contract import Constraint
 from .errors import InvalidRequest, Unsupported
 from .family import families, family_of
 from .loop import Method
-from .models.contract import Model
-from .models.masked import masking_of
+from .models.contract import Model, masking_of
 from .parts import describe_part, named, pieces_of, read_part
 from .steer.contract import Steer
 from .steer.pipeline import Pipeline

@@ -81,10 +81,10 @@ class Request(metaclass=Checked):
         `checkpoint` has the settings that generation_config.json asks for; `defaults="model"` takes those that are not
         given. Raises ModelError where that file holds what no request takes.
         """
-        settings = ours(settings)
-        unknown = next((name for name in settings if name not in NEUTRAL), None)
-        if unknown is not None:
-            raise InvalidRequest(f"there is no setting {unknown!r}", hint=meant(unknown, NEUTRAL))
+        if not settings.keys() <= NEUTRAL.keys():
+            settings = ours(settings)
+            if unknown := next((name for name in settings if name not in NEUTRAL), None):
+                raise InvalidRequest(f"there is no setting {unknown!r}", hint=meant(unknown, NEUTRAL))
         wanted = settings.get("defaults")
         if isinstance(wanted, str) and wanted == "model":
             try:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from .errors import InvalidRequest, StrettoError, Unsupported
 from .models.cache import Cache
-from .models.contract import NOTHING, Model, Want
-from .models.masked import masking_of
+from .models.contract import NOTHING, Model, Want, masking_of
 from .models.memory import free_bytes, require_memory
 from .models.reading import CHUNK
 from .models.window import Window

@@ -32,7 +32,8 @@ from stretto.bench.tasks import Exercise, select
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.generation import Counters
-from stretto.models.masked import Masking, masking_of
+from stretto.models.contract import masking_of
+from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.loop import Speculate

@@ -25,8 +25,7 @@ from stretto.errors import Unsupported
 from stretto.generation import Generation
 from stretto.method import Method, parse
 from stretto.models.clock import SimulatedClock
-from stretto.models.contract import Ability
-from stretto.models.masked import masking_of
+from stretto.models.contract import Ability, masking_of
 from stretto.models.table import MaskedTable
 
 PAGE = Path(__file__).parents[2] / "docs" / "support.md"

@@ -18,8 +18,9 @@ from stretto.diffuse.views import CanvasView
 from stretto.engine import Engine
 from stretto.errors import ModelError
 from stretto.models.clock import SimulatedClock
+from stretto.models.contract import masking_of
 from stretto.models.load import Loaded, load
-from stretto.models.masked import MaskedModel, Masking, masking_of, recognise
+from stretto.models.masked import MaskedModel, Masking, recognise
 
 CANVAS = [5, 7, MASK, 9, 11, MASK, MASK, 3, 8, MASK]
 

@@ -20,8 +20,9 @@ from stretto.diffuse.refresh.contract import Plan
 from stretto.diffuse.views import CanvasView
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, ModelError
+from stretto.models.contract import masking_of
 from stretto.models.load import load
-from stretto.models.masked import OWN, Masking, masking_of
+from stretto.models.masked import OWN, Masking
 from stretto.models.table import ExactJoint
 from stretto.train.batches import KINDS
 from stretto.train.export import export_zoo

@@ -13,7 +13,8 @@ from stretto.cli import main
 from stretto.engine import Engine
 from stretto.errors import UnknownName
 from stretto.gym import actions, lists
-from stretto.models.masked import OWN, masking_of
+from stretto.models.contract import masking_of
+from stretto.models.masked import OWN
 from stretto.train import specialists
 from stretto.train.specialists import (
     CAUSAL,

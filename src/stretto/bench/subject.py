@@ -12,10 +12,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 from ..engine import Engine
 from ..errors import ModelError, Unsupported
 from ..models.checkpoint import find
-from ..models.contract import Model
+from ..models.contract import Model, masking_of
 from ..models.lean import lean_or_none
 from ..models.load import load
-from ..models.masked import masking_of
 from ..models.network import Network
 from .replay import Replayed, Watched
 from .tasks import Exercise

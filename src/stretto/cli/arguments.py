@@ -77,7 +77,7 @@ def _uncollected() -> Iterator[None]:
 def load_continuing(given: argparse.Namespace, *, hint: str) -> Engine:
     """The same where nothing but left to right will do. Raises Unsupported, with the hint, for one that fills masks."""
     engine = load_engine(given)
-    from ..models.masked import masking_of
+    from ..models.contract import masking_of
 
     if masking_of(engine.model) is not None:
         raise Unsupported(f"{given.model} fills masks, and this is of models that continue text", hint=hint)

@@ -7,8 +7,7 @@ from typing import Any
 
 from ..errors import InvalidRequest
 from ..family import Drawn, Family, refuse_aided
-from ..models.contract import Model
-from ..models.masked import masking_of
+from ..models.contract import Model, masking_of
 from ..parts import describe_part
 from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline

@@ -15,7 +15,7 @@ from ..context import Context
 from ..generation import Step
 from ..loop import Loop as Base
 from ..models.cache import Cache
-from ..models.masked import masking_of
+from ..models.contract import masking_of
 from ..row import Commit, Row
 from .alternatives import offered, settled, variants
 from .canvas import Canvas, Delta

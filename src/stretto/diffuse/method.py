@@ -11,8 +11,7 @@ from ..entry import Guarantee
 from ..errors import Unsupported
 from ..loop import Method
 from ..models.cache import Cache
-from ..models.contract import Model
-from ..models.masked import masking_of
+from ..models.contract import Model, masking_of
 from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
 from .adjustments.contract import Adjustment

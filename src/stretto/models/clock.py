@@ -6,12 +6,10 @@ import json
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-
-import torch
 
 from . import machine
 from .cache import Cache
@@ -190,17 +188,12 @@ def describe(model: Model, rows: int = 1) -> str:
 
 def _time(model: Model, window: Window, cache: Cache) -> float:
     """Seconds of one evaluation."""
-    now = stopwatch(model.device)
+    now = machine.stopwatch(model.device)
     start = now()
     evaluation = model.evaluate(window, cache)
     if evaluation.logits is not None and model.device.type != "cpu":
         evaluation.logits[0, 0, 0].item()  # the device works on its own until it is asked
     return now() - start
-
-
-def stopwatch(device: torch.device) -> Callable[[], float]:
-    """Seconds by which costs are told: on a CPU this thread's own, so that what else the machine does counts not."""
-    return time.thread_time if device.type == "cpu" else time.perf_counter
 
 
 def _recall(path: Path) -> Curve | None:

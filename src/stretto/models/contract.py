@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .cache import Cache, KeyForm
+    from .masked import Masking
     from .window import Branch, Window
 
 
@@ -108,3 +109,9 @@ class Model(Protocol):
     def read_out(self, hidden: Tensor) -> Tensor:
         """Final norm and head on the output rows of any layer: [..., C] -> [..., V] float32."""
         ...
+
+
+def masking_of(model: Model) -> Masking | None:
+    """The masking of a masked-diffusion model; None for a model that continues text."""
+    masking: Masking | None = getattr(model, "masking", None)
+    return masking

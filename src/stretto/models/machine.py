@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,8 @@ def _processor(device: torch.device) -> str:
         lines = []
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     return f"{name or platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def stopwatch(device: torch.device) -> Callable[[], float]:
+    """Seconds by which costs are told: on a CPU this thread's own, so that what else the machine does counts not."""
+    return time.thread_time if device.type == "cpu" else time.perf_counter

@@ -78,12 +78,6 @@ class MaskedModel(Around):
         return logits
 
 
-def masking_of(model: Model) -> Masking | None:
-    """The masking of a masked-diffusion model; None for a model that continues text."""
-    masking: Masking | None = getattr(model, "masking", None)
-    return masking
-
-
 # -- checkpoints ------------------------------------------------------------------------------------
 
 

@@ -17,8 +17,7 @@ import torch
 from ..errors import InvalidRequest
 from .blocks import Three, size_of
 from .cache import Cache
-from .contract import Model
-from .masked import masking_of
+from .contract import Model, masking_of
 from .numbers import numbers_of
 
 Key = tuple[int, tuple[int, ...]]  # the number of the block before it, and its tokens

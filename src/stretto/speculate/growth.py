@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from ..models.clock import stopwatch
+from ..models.machine import stopwatch
 from ..row import Row
 from ..tree import ROOT, NodeKind, Tree
 from .chance import DRAFTING, Chance, KeyedChance, Vector, chance_of

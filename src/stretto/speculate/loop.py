@@ -14,8 +14,8 @@ from ..generation import LogProbability, Step
 from ..loop import Loop as Base
 from ..loop import Method
 from ..models.cache import Cache
-from ..models.clock import stopwatch
 from ..models.contract import NOTHING, Evaluation, Want
+from ..models.machine import stopwatch
 from ..models.reading import read, whole
 from ..models.window import Window
 from ..row import Commit, Row, reported

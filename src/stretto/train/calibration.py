@@ -112,7 +112,7 @@ def _begun(given: argparse.Namespace, what: str) -> tuple[Diffuse, Engine]:
     from stretto import method as methods
     from stretto.diffuse.method import Diffuse
     from stretto.engine import Engine
-    from stretto.models.masked import masking_of
+    from stretto.models.contract import masking_of
 
     method = methods.parse(given.method)
     if not isinstance(method, Diffuse):

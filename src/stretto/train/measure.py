@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from stretto.engine import Engine
 from stretto.gym import Question, questions, task, tasks
-from stretto.models.masked import masking_of
+from stretto.models.contract import masking_of
 
 LONGEST_ANSWER = 448
 AT_ONCE = 64

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...engine import Engine
 from ...gym import actions, lists
-from ...models.masked import masking_of
+from ...models.contract import masking_of
 from ...models.window import Window
 from ...train.specialists import WORDS, held_out, paths
 from .contract import Claim, Figures, at_least, at_most

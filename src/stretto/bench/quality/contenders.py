@@ -10,8 +10,7 @@ from ...diffuse.family import KINDS, USUAL
 from ...engine import Engine
 from ...errors import StrettoError
 from ...method import Method
-from ...models.contract import Model
-from ...models.masked import masking_of
+from ...models.contract import Model, masking_of
 from ...request import Request
 from ...train.measure import BASELINES
 from ..contestants import with_models

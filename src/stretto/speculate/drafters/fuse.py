@@ -10,8 +10,8 @@ from typing import ClassVar, cast
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...models.clock import stopwatch
 from ...models.contract import NOTHING, Ability, Evaluation
+from ...models.machine import stopwatch
 from ...row import Row
 from ...tree import NodeKind, Siblings, Tree
 from ..composite import CompositeDrafting, CompositeSession

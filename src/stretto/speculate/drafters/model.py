@@ -11,8 +11,8 @@ import torch
 
 from ...context import Context
 from ...entry import Entry, Guarantee
-from ...models.clock import stopwatch
 from ...models.contract import Model
+from ...models.machine import stopwatch
 from ...row import Row
 from ...steer.choice import Choices, choose
 from ...steer.nodes import Nodes
