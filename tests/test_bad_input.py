@@ -20,6 +20,7 @@ import torch
 from models.families import build
 from stretto import aliases, catalogue, cli, method
 from stretto.diffuse.family import KINDS
+from stretto.diffuse.method import Diffuse
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, StrettoError
 from stretto.generation import Generation
@@ -28,6 +29,7 @@ from stretto.models.load import load
 from stretto.models.masked import Masking
 from stretto.models.table import MaskedTable, TableModel
 from stretto.request import NEUTRAL
+from stretto.speculate.loop import Speculate
 from stretto.values import settings_of, shown
 
 SEED = os.environ.get("STRETTO_FUZZ", "0")
@@ -151,7 +153,7 @@ def complete(kind, text):
 
 
 def decoded(chosen, continuing, filling):
-    engine = filling if isinstance(chosen, method.Diffuse) else continuing
+    engine = filling if isinstance(chosen, Diffuse) else continuing
     return engine.generate([[1, 2, 1, 2]], chosen, max_new_tokens=5, end_tokens=())
 
 
@@ -194,11 +196,11 @@ def test_parts_by_value(continuing, filling):
                 "planner": method.parse("plain").plan,
             }
             kinds[part.kind] = made
-            found = attempt(what, lambda kinds=kinds: decoded(method.Speculate(*kinds.values()), continuing, filling))
+            found = attempt(what, lambda kinds=kinds: decoded(Speculate(*kinds.values()), continuing, filling))
             served += found is not None
             sane(found or [], what)
     for wrong in POOL:
-        assert attempt(shown(wrong), lambda wrong=wrong: method.Speculate(wrong, wrong, wrong)) is None
+        assert attempt(shown(wrong), lambda wrong=wrong: Speculate(wrong, wrong, wrong)) is None
         assert wrong is None or attempt(shown(wrong), lambda wrong=wrong: continuing.generate([1], wrong)) is None
     assert served
 

@@ -83,7 +83,7 @@ class Request(metaclass=Checked):
         """
         if not settings.keys() <= NEUTRAL.keys():
             settings = ours(settings)
-            if unknown := next((name for name in settings if name not in NEUTRAL), None):
+            if (unknown := next((name for name in settings if name not in NEUTRAL), None)) is not None:
                 raise InvalidRequest(f"there is no setting {unknown!r}", hint=meant(unknown, NEUTRAL))
         wanted = settings.get("defaults")
         if isinstance(wanted, str) and wanted == "model":

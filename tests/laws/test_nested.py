@@ -9,7 +9,7 @@ import pytest
 
 from laws.nested import attempt, drawn, holders, leaves, texts
 
-DRAWN = 40
+DRAWN = 80
 
 
 def test_nestings_give_right_tokens_or_a_typed_error() -> None:

@@ -187,8 +187,8 @@ def test_a_drawing_acceptor_implies_lengths_that_nothing_measures() -> None:
     ],
 )
 def test_an_answer_tells_whether_it_would_come_again(text: str, warm: bool, cold: bool) -> None:
-    assert method.repeats(method.parse(text), WARM) is warm
-    assert method.repeats(method.parse(text), GREEDY) is cold
+    assert method.parse(text).repeats(WARM.greedy) is warm
+    assert method.parse(text).repeats(GREEDY.greedy) is cold
 
 
 def test_measured_lengths_do_change_what_an_acceptor_of_its_own_gives() -> None:
