@@ -8,6 +8,7 @@ windows are short, so that they close within a test prompt; the rotary base is l
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -59,7 +60,7 @@ LATENT: dict[str, Any] = {  # keys and values come from one short row
 
 def build(family: str, **settings: Any) -> PreTrainedModel:
     """A causal LM of transformers' `family` with random weights."""
-    config = getattr(transformers, f"{family}Config")(**(COMMON | settings))
+    config = getattr(transformers, f"{family}Config")(**deepcopy(COMMON | settings))  # some write into what they get
     head = "LMHeadModel" if family == "GPT2" else "ForCausalLM"
     architecture = getattr(transformers, family.removesuffix("Text") + head)
     with torch.random.fork_rng():

@@ -27,8 +27,6 @@ SILENT = {  # keys of config.json that change no logit here, whatever they say
     *("architectures", "bos_token_id", "eos_token_id", "pad_token_id", "initializer_range", "use_cache"),
     *("dtype", "torch_dtype", "attention_dropout", "pretraining_tp", "transformers_version", "max_window_layers"),
     *("_name_or_path", "is_llama_config", "transformers.js_config", "stretto_diffusion"),
-    *("return_dict", "output_hidden_states", "output_attentions", "id2label", "label2id", "problem_type"),
-    *("tokenizer_class", "task_specific_params", "chunk_size_feed_forward", "_attn_implementation_autoset"),
 }
 
 
