@@ -20,6 +20,7 @@ from stretto.search.scorer import Scorer, Scoring
 from stretto.search.scorers.by_function import ByFunction
 from stretto.search.scorers.matches import Matches
 from stretto.search.segmenters import AtPattern, AtTokens, Every
+from stretto.search.within import Within
 
 MODEL = TableModel.random(6, seed=4, order=3)
 SETTINGS = {"max_new_tokens": 12, "end_tokens": (), "temperature": 1.0, "seed": 5}
@@ -110,7 +111,13 @@ def test_where_segments_end():
 
 @pytest.mark.parametrize(
     ("part", "settings"),
-    [(Every, {"tokens": 0}), (AtPattern, {"pattern": "("}), (Matches, {"pattern": "["}), (BestOf, {"n": 0})],
+    [
+        (Every, {"tokens": 0}),
+        (AtPattern, {"pattern": "("}),
+        (Matches, {"pattern": "["}),
+        (BestOf, {"n": 0}),
+        (Within, {"tokens": -1}),
+    ],
 )
 def test_settings_out_of_range(part, settings):
     with pytest.raises(InvalidRequest) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..errors import InvalidRequest
 from ..generation import Counters
 from ..values import Checked
 
@@ -20,6 +21,12 @@ class Within(metaclass=Checked):
 
     name: ClassVar[str] = "within"
     kind: ClassVar[str] = "bound"
+
+    def __post_init__(self) -> None:
+        if min(self.tokens, self.rounds, self.calls, self.seconds) < 0:
+            raise InvalidRequest(
+                "a search may not take less than nothing", hint="bounds are numbers from 0; 0 sets none"
+            )
 
     def spent(self, counters: Counters, calls: int) -> bool:
         """Whether that was as much as it may be."""
