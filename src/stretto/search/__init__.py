@@ -7,7 +7,7 @@ stepwise.py     searches that choose each next token; ranking.py: the best of ma
 segmentwise.py  searches that draw segments and judge them
 scorer.py       what a scorer must do; scorers/: one file each
 segmenter.py    what tells where a segment ends; segmenters.py: those that there are
-within.py       what a search may take
+within.py       what a search may take; texts.py: what a branch's text is
 beam.py  best_of.py  guided.py  superposed.py
 grams.py        followers of runs of tokens in a text, counted
 """

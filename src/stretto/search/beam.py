@@ -66,10 +66,6 @@ class Beam(Stepwise):
         if min(self.penalty, self.diversity) < 0:
             raise InvalidRequest(f"penalty {self.penalty}, diversity {self.diversity}", hint="give numbers from 0")
 
-    @property
-    def bound(self) -> Within:
-        return self.within
-
     def rows(self, samples: int) -> int:
         return self._size(samples) * self.groups
 

@@ -36,13 +36,5 @@ class BestOf(Segmentwise):
         if self.n < 1:
             raise InvalidRequest(f"the best of {self.n} answers", hint="n is at least 1")
 
-    @property
-    def bound(self) -> Within:
-        return self.within
-
-    @property
-    def judge(self) -> Scorer:
-        return self.scorer
-
     def rows(self, samples: int) -> int:
         return max(self.n, samples)

@@ -139,6 +139,7 @@ class Search(metaclass=Checked):
     kind: ClassVar[str] = "search"
     guarantee: ClassVar[Guarantee] = Guarantee.APPROXIMATE
     forks: ClassVar[bool] = True  # its branches are rows: drafted for, under constraints, seen by steers from inside
+    within: Within = UNBOUNDED  # what it may take for one prompt; a field of those that can be bounded
 
     def check(self, model: Model, pipeline: Pipeline, samples: int) -> None:
         """Raise Unsupported or InvalidRequest for a model, steers, or number of answers that it cannot serve."""
@@ -146,11 +147,6 @@ class Search(metaclass=Checked):
     def rows(self, samples: int) -> int:
         """How many branches it has at most, for so many answers."""
         return samples
-
-    @property
-    def bound(self) -> Within:
-        """What it may take for one prompt."""
-        return UNBOUNDED
 
     @property
     def hears(self) -> bool:

@@ -49,18 +49,6 @@ class Guided(Segmentwise):
                 f"{self.keep} of {self.width} branches go on", hint="the width is a multiple of what is kept"
             )
 
-    @property
-    def bound(self) -> Within:
-        return self.within
-
-    @property
-    def judge(self) -> Scorer:
-        return self.scorer
-
-    @property
-    def ending(self) -> Segmenter:
-        return self.segmenter
-
     def rows(self, samples: int) -> int:
         return self.width * -(-samples // self.width)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -14,6 +14,7 @@ from ..errors import InvalidRequest
 from ..generation import LogProbability
 from ..values import Checked
 from .contract import Branch
+from .texts import Decode, text_of
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,12 @@ class Draft:
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]  # of the answer
     said: Sequence[LogProbability] = field(default=(), compare=False)  # of each token, where the scorer `hears` them
-    decode: Callable[[Sequence[int]], str] | None = field(default=None, compare=False)  # None: there is no tokenizer
+    decode: Decode | None = field(default=None, compare=False)  # None: there is no tokenizer
 
     @cached_property
     def text(self) -> str:
         """Of the answer, special tokens left out; without a tokenizer, the ids between spaces."""
-        return " ".join(map(str, self.tokens)) if self.decode is None else self.decode(self.tokens)
+        return text_of(self.tokens, self.decode)
 
 
 class Scoring(ABC):

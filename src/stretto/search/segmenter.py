@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from ..values import Checked
-
-Decode = Callable[[Sequence[int]], str]
+from .texts import Decode
 
 
 class Segment(ABC):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..errors import InvalidRequest
-from .segmenter import Decode, Segment, Segmenter
+from .segmenter import Segment, Segmenter
+from .texts import Decode, compiled, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +66,10 @@ class AtPattern(Segmenter):
     name: ClassVar[str] = "at-pattern"
 
     def __post_init__(self) -> None:
-        try:
-            re.compile(self.pattern)
-        except re.error as error:
-            raise InvalidRequest(f"{self.pattern!r} is no regular expression: {error}", hint="mend it") from error
+        compiled(self.pattern)
 
     def open(self, decode: Decode | None) -> Segment:
-        return _Matched(re.compile(self.pattern), decode)
+        return _Matched(compiled(self.pattern), decode)
 
 
 @dataclass(slots=True)
@@ -82,8 +80,7 @@ class _Matched(Segment):
 
     def push(self, token: int) -> bool:
         self.tokens.append(token)
-        text = " ".join(map(str, self.tokens)) if self.decode is None else self.decode(self.tokens)
-        return self.pattern.search(text) is not None
+        return self.pattern.search(text_of(self.tokens, self.decode)) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,11 +13,15 @@ from ..steer.pipeline import Pipeline
 from .branches import Branches
 from .contract import Branch, Group, Search, Searching
 from .scorer import Judged, Scorer
+from .scorers.likelihood import LIKELIHOOD
 from .segmenter import Segmenter
 
 
 class Segmentwise(Search):
     """Every branch draws by a stream of noise of its own, so the temperature is above 0."""
+
+    scorer: Scorer = LIKELIHOOD  # tells how good an answer is, or the beginning of one
+    segmenter: Segmenter | None = None  # where branches are judged, beside at the end of all answers
 
     def check(self, model: Model, pipeline: Pipeline, samples: int) -> None:
         if pipeline.greedy:
@@ -28,18 +31,8 @@ class Segmentwise(Search):
         return Segmenting(self, context, branches)
 
     @property
-    @abstractmethod
-    def judge(self) -> Scorer:
-        """What tells how good an answer is, or the beginning of one."""
-
-    @property
-    def ending(self) -> Segmenter | None:
-        """Where branches are judged, beside at the end of all answers."""
-        return None
-
-    @property
     def hears(self) -> bool:
-        return self.judge.hears
+        return self.scorer.hears
 
     def select(self, values: Sequence[float], finished: int) -> list[int]:
         """Which of the branches go on: numbers of `values`, best first, repeated for one that forks.
@@ -55,7 +48,7 @@ class Segmenting(Searching):
     def __init__(self, search: Segmentwise, context: Context, branches: Branches) -> None:
         self.search = search
         self.branches = branches
-        self.judged = Judged(search.judge, context)
+        self.judged = Judged(search.scorer, context)
         self.decode = context.decode
 
     def grow(self, groups: Sequence[Group]) -> None:
@@ -71,7 +64,7 @@ class Segmenting(Searching):
         return self.branches.sprout(row, group.streams)
 
     def _begin_segments(self, group: Group) -> None:
-        segmenter = self.search.ending
+        segmenter = self.search.segmenter
         for row in [branch.row for branch in group.alive if branch.row is not None]:
             row.segment, row.paused = segmenter.open(self.decode) if segmenter else None, False
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...context import Context
-from ...errors import InvalidRequest
 from ..scorer import Draft, Scorer, Scoring
+from ..texts import compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,10 @@ class Matches(Scorer):
     name: ClassVar[str] = "matches"
 
     def __post_init__(self) -> None:
-        try:
-            re.compile(self.pattern)
-        except re.error as error:
-            raise InvalidRequest(f"{self.pattern!r} is no regular expression: {error}", hint="mend it") from error
+        compiled(self.pattern)
 
     def begin(self, context: Context) -> Scoring:
-        return _Matches(re.compile(self.pattern))
+        return _Matches(compiled(self.pattern))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,23 @@
+"""What scorers and segmenters make of a branch's text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from ..errors import InvalidRequest
+
+Decode = Callable[[Sequence[int]], str]
+
+
+def text_of(tokens: Sequence[int], decode: Decode | None) -> str:
+    """The text of tokens; without a tokenizer, the ids between spaces."""
+    return " ".join(map(str, tokens)) if decode is None else decode(tokens)
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A regular expression. Raises InvalidRequest where it is none."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise InvalidRequest(f"{pattern!r} is no regular expression: {error}", hint="mend it") from error
