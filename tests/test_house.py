@@ -40,6 +40,7 @@ FLOORS = [  # an import goes down this list, never up
     {"speculate", "route", "diffuse"},
     {"family"},
     {"loop"},
+    {"documents"},
     {"context"},
     {"row"},
     {"steer", "constrain"},

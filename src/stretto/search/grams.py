@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from ..context import Context
-from ..errors import InvalidRequest, Unsupported
+from ..documents import counted
+from ..errors import InvalidRequest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,25 +87,13 @@ def _search(keys: Integers, wanted: Integers) -> tuple[Integers, NDArray[np.bool
 
 
 def count(text: str | Grams, context: Context) -> Grams:
-    """The n-grams of a file, or of each *.txt file of a folder; remembered from one decode to the next."""
+    """The n-grams of a text; see `counted`. Raises as that does, and InvalidRequest where the text is empty."""
     if isinstance(text, Grams):
         return text
-    if context.encode is None:
-        raise Unsupported("n-grams are counted in a text, and here is no text", hint="decode through an Engine")
-    folder = Path(text).expanduser()
-    if not folder.exists():
-        raise InvalidRequest(f"there is no text {text}", hint="name a text file or a folder of *.txt files")
-    files = sorted(folder.glob("*.txt")) if folder.is_dir() else [folder]
-    encode = context.encode
 
-    def counted() -> Grams:
-        try:
-            documents = [encode(file.read_text(encoding="utf-8")) for file in files]
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"{text} is not UTF-8 text", hint="convert it first") from error
+    def grams(documents: list[list[int]]) -> Grams:
         if not any(documents):
             raise InvalidRequest(f"there is no text in {text}", hint="name a text file or a folder of *.txt files")
         return Grams(documents, context.target.vocabulary)
 
-    key = tuple((str(file), file.stat().st_mtime_ns) for file in files)
-    return context.remembered(Grams, key, counted)
+    return counted(Grams, text, context, grams)

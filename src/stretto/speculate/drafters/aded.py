@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import log, sqrt
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from ...context import Context
+from ...documents import counted
 from ...entry import Entry, Guarantee
-from ...errors import InvalidRequest, Unsupported
+from ...errors import InvalidRequest
 from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree
@@ -110,27 +110,8 @@ class Corpus:
 
 
 def read(text: str, context: Context) -> Corpus:
-    """The trigrams of a file, or of each *.txt file of a folder; remembered from one decode to the next.
-
-    Raises InvalidRequest where there is no such text, Unsupported where the target reads none.
-    """
-    if context.encode is None:
-        raise Unsupported("aded counts trigrams of a text, and here is no text", hint="decode through an Engine")
-    place = Path(text).expanduser()
-    files = sorted(place.glob("*.txt")) if place.is_dir() else [place] if place.exists() else []
-    if not files:
-        raise InvalidRequest(f"there is no text {text}", hint="name a text file or a folder of *.txt files")
-    encode = context.encode
-
-    def counted() -> Corpus:
-        try:
-            documents = [encode(file.read_text(encoding="utf-8")) for file in files]
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"{text} is not UTF-8 text", hint="convert it first") from error
-        return Corpus(documents, context.vocabulary)
-
-    key = tuple((str(file), file.stat().st_mtime_ns) for file in files)
-    return context.remembered(Corpus, key, counted)
+    """The trigrams of a text; see `counted`, also for what it raises."""
+    return counted(Corpus, text, context, lambda documents: Corpus(documents, context.vocabulary))
 
 
 class Trigrams:
