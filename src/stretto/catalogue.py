@@ -53,9 +53,9 @@ def parts() -> Mapping[str, Any]:
     return ChainMap(_added.parts, _installed().parts, cast(MutableMapping[str, Any], OWN))
 
 
-def entries() -> dict[str, Entry]:
+def entries() -> Mapping[str, Entry]:
     """Every catalogue entry by its name."""
-    return {PLAIN.name: PLAIN} | OWN.entries | _installed().entries | _added.entries
+    return ChainMap(_added.entries, _installed().entries, OWN.entries, {PLAIN.name: PLAIN})
 
 
 def part(name: str) -> Any:
@@ -165,6 +165,7 @@ class Declared(Mapping[str, Any]):
     def __init__(self, folders: Sequence[str]) -> None:
         """`folders`: of this package, with all that are in them."""
         self._folders = folders
+        self._found: dict[str, Any] = {}  # the parts that were looked up
 
     @cached_property
     def _places(self) -> dict[str, str]:
@@ -197,8 +198,10 @@ class Declared(Mapping[str, Any]):
                 yield f"{__package__}.{module}", file.read_text(encoding="utf-8")
 
     def __getitem__(self, name: str) -> Any:
-        module = import_module(self._places[name])
-        return next(part for part in parts_of(module) if part.name == name)
+        if name not in self._found:
+            module = import_module(self._places[name])
+            self._found[name] = next(part for part in parts_of(module) if part.name == name)
+        return self._found[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
