@@ -28,7 +28,7 @@ from stretto.engine import Engine
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.foreign import processors
 from stretto.models.clock import SimulatedClock
-from stretto.models.lean import lean_or_none
+from stretto.models.fast import lean_or_none
 from stretto.object_state import state_of
 from stretto.request import Request
 from stretto.speculate.acceptors.exact import Exact

@@ -19,7 +19,7 @@ from stretto.errors import InvalidRequest, OutOfMemory, Unsupported
 from stretto.models.around import Around
 from stretto.models.cache import Cache
 from stretto.models.contract import Evaluation, Want
-from stretto.models.lean import lean_or_none
+from stretto.models.fast import lean_or_none
 from stretto.models.masked import Masking
 from stretto.models.network import Network
 from stretto.models.table import MaskedTable, TableModel

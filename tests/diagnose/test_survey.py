@@ -9,7 +9,7 @@ from models.families import FAMILIES, VOCABULARY
 from stretto.diagnose.surplus import Probe
 from stretto.diagnose.survey import read, survey
 from stretto.errors import InvalidRequest, Unsupported
-from stretto.models.lean import lean_or_none
+from stretto.models.fast import lean_or_none
 from stretto.models.table import TableModel
 from stretto.models.window import Window
 

@@ -26,7 +26,7 @@ from stretto.diffuse.orders.threshold import Threshold, ThresholdState
 from stretto.errors import StrettoError, Unsupported
 from stretto.laws import filling
 from stretto.laws.filling import END, MASK, NEW, PROMPTS, WORLDS, loop_of
-from stretto.models.lean import lean_or_none
+from stretto.models.fast import lean_or_none
 from stretto.models.load import load
 from stretto.models.masked import MaskedModel, Masking
 from stretto.models.table import MaskedTable

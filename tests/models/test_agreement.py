@@ -17,7 +17,7 @@ from stretto.models import fuse
 from stretto.models.agreement import gap, probed
 from stretto.models.contract import Ability
 from stretto.models.eager import logits_at
-from stretto.models.lean import lean_or_none
+from stretto.models.fast import lean_or_none
 from stretto.models.network import Network
 from stretto.models.place import Chunk
 

@@ -16,8 +16,9 @@ from models.families import FAMILIES, ROPE, VOCABULARY, build
 from models.test_network import CPU, TOKENS, close, eager, feed, networks, references, some_tree, truth
 from stretto.models.cache import Cache
 from stretto.models.contract import NOTHING, Ability, Evaluation, Want
+from stretto.models.fast import lean_or_none
 from stretto.models.kernel_choice import Wish
-from stretto.models.lean import Lean, lean_or_none
+from stretto.models.lean import Lean
 from stretto.models.linear import Linear
 from stretto.models.window import Window
 from stretto.tree import ROOT, slot_of

@@ -13,7 +13,8 @@ from models.test_network import CPU, TOKENS
 from stretto import Engine
 from stretto.errors import ModelError
 from stretto.models.contract import NOTHING, Evaluation, Model, Want
-from stretto.models.lean import Lean, lean_or_none
+from stretto.models.fast import lean_or_none
+from stretto.models.lean import Lean
 from stretto.models.network import Network
 from stretto.models.sound import sound
 from stretto.models.window import Window

@@ -12,7 +12,7 @@ from models.families import FAMILIES
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
-from stretto.models.lean import lean_or_none
+from stretto.models.fast import lean_or_none
 from stretto.models.table import TableModel
 from stretto.search.beam import Beam
 from stretto.search.loop import Searched

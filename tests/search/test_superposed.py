@@ -14,7 +14,7 @@ from stretto import method
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
-from stretto.models.lean import lean_or_none
+from stretto.models.fast import lean_or_none
 from stretto.models.table import TableModel
 from stretto.models.window import RAW, Window
 from stretto.request import Request

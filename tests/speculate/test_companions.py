@@ -16,7 +16,7 @@ from stretto.engine import Engine
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Ability
-from stretto.models.lean import lean_or_none
+from stretto.models.fast import lean_or_none
 from stretto.models.table import TableModel
 from stretto.row import Limits, Row
 from stretto.speculate.acceptors.exact import Exact

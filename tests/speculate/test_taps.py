@@ -15,7 +15,7 @@ from stretto.engine import Engine
 from stretto.errors import Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Want
-from stretto.models.lean import lean_or_none
+from stretto.models.fast import lean_or_none
 from stretto.models.network import Network
 from stretto.models.window import Window
 from stretto.steer.contract import Stage, Steer

@@ -13,7 +13,7 @@ from ..engine import Engine
 from ..errors import ModelError, Unsupported
 from ..models.checkpoint import find
 from ..models.contract import Model, masking_of
-from ..models.lean import lean_or_none
+from ..models.fast import lean_or_none
 from ..models.load import load
 from ..models.network import Network
 from .replay import Replayed, Watched

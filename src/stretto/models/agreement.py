@@ -2,7 +2,7 @@
 
 A few tokens are put at the positions at which the configuration says that something changes: around the end of a
 window, of a chunk, of the length that a rotation was made for, and at the last position. The module is the plain one
-that reads Llama-shaped checkpoints (llama.py), or transformers' own, which is asked through eager.py.
+that reads Llama-shaped checkpoints (plain.py), or transformers' own, which is asked through eager.py.
 """
 
 from __future__ import annotations

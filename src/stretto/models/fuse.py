@@ -1,4 +1,4 @@
-"""Reads a Llama-shaped module, transformers' or that of llama.py, into the fused weights that `lean.py` runs on.
+"""Reads a Llama-shaped module, transformers' or that of plain.py, into the fused weights that `lean.py` runs on.
 
 What the module is follows from its attributes and shapes, never from its name; whatever is not
 understood raises `Unlike`, and a look-alike is caught when logits are compared (lean.py).

@@ -2,7 +2,7 @@
 
 RMS norm, rotary positions, grouped heads, gated MLP; optional biases, per-head query/key norms, sliding
 windows, layers without positions, scaled residuals. The weights are read out of a loaded transformers
-module (fuse.py), which must agree at probing positions (agreement.py). What makes it fast, measured on
+module (fuse.py), which must agree at probing positions (fast.py). What makes it fast, measured on
 small models, where each torch call costs 1 to 4 microseconds and the products themselves 5 to 30:
 
 - Products read few bytes and run in the kernel that is fastest for the window (linear.py).
@@ -17,19 +17,16 @@ small models, where each torch call costs 1 to 4 microseconds and the products t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .agreement import gap
 from .blocks import CacheShape
 from .cache import Cache, KeyForm
 from .contract import Ability, Evaluation, Want
-from .fuse import Layer, Norm, Source, Unlike, Weights, fuse, release
-from .kernel_choice import Wish
+from .fuse import Layer, Norm, Weights
 from .linear import threads_for
 from .numbers import Numbers
 from .place import Place, visibility, visibility_of_trunk
@@ -37,11 +34,9 @@ from .sound import fault, sound
 from .trunk import Standing, attend_apart
 from .window import RAW, Branch, Window
 
-CHECKED = 24  # tokens, about, on which the module must agree
-
 
 class Lean:
-    """A Llama-shaped network as a `Model`; built by `lean_or_none`."""
+    """A Llama-shaped network as a `Model`; built by `lean_or_none` (fast.py)."""
 
     abilities = Ability.ALL | Ability.BRANCHES
 
@@ -302,33 +297,3 @@ def _rotate(heads: Tensor, turn: Tensor) -> Tensor:
 
 def _like(result: Tensor, rows: Tensor) -> Tensor:
     return result if result.dtype is rows.dtype else result.to(rows.dtype)
-
-
-def lean_or_none(
-    module: Source,
-    why_not: Callable[[str], None] = lambda reason: None,
-    wish: Wish = Wish(),
-    build: Callable[[Weights], Lean] = Lean,
-) -> Lean | None:
-    """The fast path for `module`, or None where it does not apply; `why_not` is then told the reason.
-
-    A wish for int8 is for float32 modules on the CPU; one for bits asks for `build=Bitwise`. On success the module
-    gives up the weights that were fused: its own forward no longer runs.
-    """
-    try:
-        with torch.inference_mode(False), torch.no_grad():
-            lean = build(fuse(module, wish))
-            with threads_for(CHECKED * lean.weights.parameters):
-                _compare(lean, module)
-    except Unlike as unlike:
-        why_not(str(unlike))
-        return None
-    release(module)
-    return lean
-
-
-def _compare(lean: Lean, module: Source) -> None:
-    """Raise Unlike where the logits of probing tokens differ from the module's own."""
-    found = gap(lean, module)
-    if not found < (1e-3 if lean.dtype is torch.float32 and not lean.numbers.int8 else 0.1):
-        raise Unlike(f"its logits differ from the module's own by {found:.2%}")

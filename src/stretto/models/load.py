@@ -2,7 +2,7 @@
 
 Whatever can be checked without reading weights is checked first, and each mistake is one typed error.
 Code that comes with a checkpoint is never run. transformers is imported where its modules are needed: not for
-Llama-shaped checkpoints, which are read from their files (llama.py, tokenizer.py).
+Llama-shaped checkpoints, which are read from their files (plain.py, tokenizer.py).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch
 
 from ..errors import InvalidRequest, Unsupported
 from ..values import checked, shown
-from . import llama
+from . import plain
 from .checkpoint import content_of, find, generation_of, weight_files
 from .contract import Model
 from .fuse import Source
 from .generation_config import Asked, asked, end_tokens
 from .kernel_choice import Wish
-from .llama import DTYPES
 from .masked import Layout, MaskedModel, recognise
+from .plain import DTYPES
 from .tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -132,9 +132,9 @@ def _plain(
     """The network of a checkpoint that its files alone tell of; None where they do not."""
     if layout is not None and (layout.config or layout.names or layout.convert):
         return None
-    if llama.config_of(content, str(folder)) is None:
+    if plain.config_of(content, str(folder)) is None:
         return None
-    return llama.read(folder, content, weight_files(folder), dtype, device)
+    return plain.read(folder, content, weight_files(folder), dtype, device)
 
 
 def _stock(
@@ -151,7 +151,8 @@ def _stock(
 def _fast(module: Source, wish: Wish, why_not: Callable[[str], None] = lambda reason: None) -> Model | None:
     """The fast path; None where it does not apply, or does not agree with the module."""
     from .bitwise import Bitwise
-    from .lean import Lean, lean_or_none
+    from .fast import lean_or_none
+    from .lean import Lean
 
     return lean_or_none(module, why_not, wish, Bitwise if wish.bits else Lean)
 

@@ -1,4 +1,4 @@
-"""transformers' own module of a checkpoint, for what is not read here (llama.py) or has no fast path.
+"""transformers' own module of a checkpoint, for what is not read here (plain.py) or has no fast path.
 
 Code that comes with a checkpoint is never run.
 """

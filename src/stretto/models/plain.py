@@ -77,7 +77,7 @@ def read(
     files: Sequence[Path],
     dtype: torch.dtype | Literal["auto"],
     device: torch.device,
-) -> Llama | None:
+) -> Causal | None:
     """The network in these weight files, or None where they or config.json hold anything that is not known here."""
     config = config_of(content, str(folder))
     named = content.get("dtype", content.get("torch_dtype"))
@@ -85,7 +85,7 @@ def read(
     if config is None or held is None:
         return None
     with torch.device("meta"):
-        module = Llama(config)
+        module = Causal(config)
     shapes = {name: weight.shape for name, weight in module.state_dict().items()}
     if config.tied:
         del shapes[HEAD]
@@ -265,7 +265,7 @@ class Decoder(nn.Module):
         self.norm = Norm(config.hidden_size, config.rms_norm_eps)
 
 
-class Llama(nn.Module):
+class Causal(nn.Module):
     """A whole network; made by `read`."""
 
     def __init__(self, config: Config) -> None:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.families import GROUPED, build
-from stretto.models import fuse, llama
+from stretto.models import fuse, plain
 from stretto.models.checkpoint import content_of, find, weight_files
 from stretto.models.eager import logits_at
 from stretto.models.lean import Lean
@@ -39,7 +39,7 @@ def save(shape: str, folder: Path, dtype: torch.dtype = torch.float32):
 
 
 def read(folder: Path, dtype="auto"):
-    return llama.read(folder, content_of(folder), weight_files(folder), dtype, CPU)
+    return plain.read(folder, content_of(folder), weight_files(folder), dtype, CPU)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -86,17 +86,17 @@ KEEPS = {
 def test_what_is_not_known_is_left_to_transformers(change: str, tmp_path: Path) -> None:
     save("llama", tmp_path)
     content = content_of(tmp_path)
-    assert llama.config_of(content, "") is not None
-    assert llama.config_of(content | KEEPS[change], "") is None
+    assert plain.config_of(content, "") is not None
+    assert plain.config_of(content | KEEPS[change], "") is None
 
 
 @pytest.mark.parametrize("key", ["eos_token_id", "sliding_window"])
 def test_what_transformers_has_a_usual_value_for_must_be_named(key: str, tmp_path: Path) -> None:
     save("mistral", tmp_path)
     content = content_of(tmp_path)
-    assert llama.config_of(content, "") is not None
+    assert plain.config_of(content, "") is not None
     del content[key]
-    assert llama.config_of(content, "") is None
+    assert plain.config_of(content, "") is None
 
 
 def test_other_weights_are_left_to_transformers(tmp_path: Path) -> None:
