@@ -23,7 +23,10 @@ from stretto.models.window import Window
 from wide import WIDE
 
 CPU = torch.device("cpu")
-APPLIES = ("llama", "llama_yarn", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "granite")
+APPLIES = (
+    *("llama", "llama_yarn", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "granite"),
+    *("gemma", "gemma2", "gemma3"),
+)
 COUNTS = (1, 2, 3, 4, 5, 8, 16, 33)
 CONTEXTS = (1, 30, 90)
 FORMS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}

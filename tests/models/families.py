@@ -91,6 +91,7 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
         build, "Qwen2", **GROUPED, **MIXED, use_sliding_window=True, sliding_window=REACH, tie_word_embeddings=True
     ),
     "qwen3": partial(build, "Qwen3", **GROUPED, head_dim=12),
+    "gemma": partial(build, "Gemma", **GROUPED, head_dim=12),
     "gemma2": partial(build, "Gemma2", **GEMMA, final_logit_softcapping=3.0, attn_logit_softcapping=2.0),
     "gemma3": partial(
         build,

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from models import test_network as driven
-from models.families import FAMILIES, ROPE, VOCABULARY, build
+from models.families import FAMILIES, GEMMA, ROPE, VOCABULARY, build
 from models.test_network import CPU, TOKENS, close, eager, feed, networks, references, some_tree, truth
 from stretto.models.cache import Cache
 from stretto.models.contract import NOTHING, Ability, Evaluation, Want
@@ -23,7 +23,10 @@ from stretto.models.linear import Linear
 from stretto.models.window import Window
 from stretto.tree import ROOT, slot_of
 
-APPLIES = ("llama", "llama_yarn", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "granite")
+APPLIES = (
+    *("llama", "llama_yarn", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "granite"),
+    *("gemma", "gemma2", "gemma3"),
+)
 
 
 def fast(module: PreTrainedModel, **settings: Any) -> Lean:
@@ -209,6 +212,13 @@ def test_ropes_that_change_with_the_length_are_refused() -> None:
     assert "not settled" in reasons[0]
 
 
+def test_a_bound_of_scores_that_may_not_be_used_is_refused() -> None:
+    """Gemma 3 can name one, which its attention leaves out."""
+    reasons: list[str] = []
+    assert lean_or_none(build("Gemma3Text", **GEMMA, attn_logit_softcapping=500.0), reasons.append) is None
+    assert "bound of its scores" in reasons[0]
+
+
 def test_fused_weights_leave_the_module() -> None:
     module = FAMILIES["qwen2"]()
     table = module.get_input_embeddings().weight
@@ -218,9 +228,11 @@ def test_fused_weights_leave_the_module() -> None:
     assert lean.weights.table.data_ptr() == table.data_ptr()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision(dtype: torch.dtype) -> None:
-    module, reference = FAMILIES["qwen3"]().to(dtype), FAMILIES["qwen3"]().to(dtype)
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("qwen3", torch.bfloat16), ("qwen3", torch.float16), ("gemma3", torch.bfloat16)]
+)
+def test_half_precision(name: str, dtype: torch.dtype) -> None:
+    module, reference = FAMILIES[name]().to(dtype), FAMILIES[name]().to(dtype)
     lean = fast(module)
     cache = lean.new_cache()
     logits = feed(lean, cache, cache.open(), TOKENS)

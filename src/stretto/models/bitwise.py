@@ -41,9 +41,8 @@ class Bitwise(Lean):
 
     def _visit(self, window: Window, cache: Cache, want: Want) -> Visit:
         visit = super()._visit(window, cache, want)
-        visit.turn = visit.turn.to(torch.complex128)
-        if visit.key_turn is not None:
-            visit.key_turn = visit.key_turn.to(torch.complex128)
+        visit.turns = [turn.to(torch.complex128) for turn in visit.turns]
+        visit.key_turns = [turn.to(torch.complex128) for turn in visit.key_turns]
         return visit
 
     def _gated(self, gate: Tensor) -> Tensor:
@@ -55,22 +54,22 @@ class Bitwise(Lean):
         if layer.head_norm is not None:
             heads = norm_heads(heads, layer.head_norm)
         heads = heads.to(torch.float64, copy=True)
-        if layer.turns:
-            heads = sums.turned(heads, visit.turn)
+        if layer.rotation is not None:
+            heads = sums.turned(heads, visit.turns[layer.rotation])
         heads[:, : weights.heads].mul_(layer.scale)
         heads = sums.gridded(heads, self._grids)
         heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
         queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)  # of [B, T, all heads, size]
         queries = queries.reshape(batch, -1, weights.key_heads, weights.head_size).transpose(1, 2)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
-        if layer.turns and visit.key_turn is not None:
-            keys = sums.turned(keys, visit.key_turn)
+        if layer.rotation is not None and visit.key_turns:
+            keys = sums.turned(keys, visit.key_turns[layer.rotation])
             keys = sums.gridded(keys, self._key_grid)
         mask = visit.masks[layer.reach]
         for wanted, head in visit.wanted:
             if wanted == index:
                 visit.attention[wanted, head] = self._probabilities(head, queries, keys, mask)
-        mixed = sums.attended(queries, keys, values, mask).to(self.dtype)  # [B, H, T * G, size]
+        mixed = sums.attended(queries, keys, values, mask, weights.score_cap).to(self.dtype)  # [B, H, T * G, size]
         mixed = mixed.transpose(1, 2).reshape(batch * visit.size, -1)
         return mixed if slots is None else mixed.index_select(0, slots)
 

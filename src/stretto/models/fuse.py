@@ -6,8 +6,8 @@ understood raises `Unlike`, and a look-alike is caught when logits are compared 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -24,16 +24,20 @@ KNOWN = {
     "self_attn.k_norm.weight",
     "input_layernorm.weight",
     "post_attention_layernorm.weight",
+    "pre_feedforward_layernorm.weight",
+    "post_feedforward_layernorm.weight",
 }
 # What a configuration class may declare and the code here knows: because it reads it, because the module's weights
 # and attributes say the same, or because it changes no logit. Of anything else nobody knows what it does.
 FIELDS = {
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
     *("num_key_value_heads", "max_position_embeddings", "original_max_position_embeddings", "rope_parameters"),
-    *("hidden_act", "rms_norm_eps", "attention_bias", "attention_out_bias", "mlp_bias", "tie_word_embeddings"),
+    *("hidden_act", "hidden_activation", "rms_norm_eps", "tie_word_embeddings"),
+    *("attention_bias", "attention_out_bias", "mlp_bias"),
     *("sliding_window", "use_sliding_window", "max_window_layers", "sliding_window_pattern", "layer_types"),
     *("no_rope_layers", "no_rope_layer_interval"),
     *("attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling"),
+    *("query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"),
     *("attention_dropout", "embd_pdrop", "resid_pdrop", "residual_dropout", "initializer_range", "pretraining_tp"),
     *("bos_token_id", "eos_token_id", "eod_token_id", "pad_token_id", "use_cache"),
 }
@@ -78,19 +82,29 @@ class Norm:
 
 
 @dataclass(frozen=True, slots=True)
+class Rotation:
+    """How far pairs of channels turn at a position."""
+
+    frequencies: Tensor  # [head_size / 2] radians per position; 0 for channels that do not turn
+    amplitude: float  # (YaRN)
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One decoder layer."""
 
     attention_norm: Norm
     qkv: Linear  # [C] -> query, key and value heads; the query heads that share a key head lie apart
     head_norm: Norm | None  # of queries and keys; gain [query heads + key heads, size]
-    turns: bool  # whether queries and keys are rotated
+    rotation: int | None  # which of the network's turns queries and keys; None: none does
     scale: float  # of the scores
     reach: int | None  # sliding window, in positions
     out: Linear
+    attention_post: Norm | None  # of what attention gives, before it is added
     mlp_norm: Norm
     gate_up: Linear
     down: Linear
+    mlp_post: Norm | None  # of what the MLP gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +120,9 @@ class Weights:
     heads: int  # query heads
     key_heads: int
     head_size: int
-    frequencies: Tensor  # [head_size / 2] radians per position; 0 for channels that do not turn
-    amplitude: float  # of the rotation (YaRN)
+    rotations: tuple[Rotation, ...]  # kinds of layers may have each their own
+    score_cap: float | None  # bounds scores, by tanh (arXiv 2408.00118)
+    logit_cap: float | None  # and logits
     gelu: bool  # the MLP's gate: tanh-approximated GELU, else SiLU
     max_positions: int
     parameters: int
@@ -138,7 +153,7 @@ class _Reader:
                 raise Unlike(f"the decoder has no {name}")
         self.base: Any = base
         self.table: Tensor = base.embed_tokens.weight
-        if type(base.embed_tokens) is not nn.Embedding:
+        if type(base.embed_tokens) is not nn.Embedding and not hasattr(base.embed_tokens, "embed_scale"):
             raise Unlike("the embedding is no plain table")
         if module.training:
             raise Unlike("it is in training mode")
@@ -148,7 +163,7 @@ class _Reader:
         self.head_size = int(getattr(attention, "head_dim", 0))
         self.heads = int(self.config.num_attention_heads)
         self.key_heads = int(self.config.num_key_value_heads)
-        self.frequencies, self.amplitude = self._rotary()
+        self.rotations, self.turned_by = self._rotations()
         self.query_order, self.channel_order = self._orders()
 
     def weights(self, wish: Wish) -> Weights:
@@ -171,15 +186,16 @@ class _Reader:
         return Weights(
             name=(config.name_or_path or config.model_type) + (" int8" if wish.int8 else ""),
             table=self.table.detach(),
-            embedding_scale=float(getattr(config, "embedding_multiplier", None) or 1.0),
+            embedding_scale=self._embedding_scale(),
             layers=tuple(self._layer(layer, *parts) for layer, *parts in zip(layers, *products.values(), strict=True)),
             final_norm=self._norm(base.norm),
             head=last[0],
             heads=self.heads,
             key_heads=self.key_heads,
             head_size=self.head_size,
-            frequencies=self._pair_frequencies(),
-            amplitude=self.amplitude,
+            rotations=tuple(map(self._whole, self.rotations)),
+            score_cap=self._score_cap(base.layers[0].self_attn),
+            logit_cap=getattr(config, "final_logit_softcapping", None),
             gelu=self._gelu(base.layers[0].mlp),
             max_positions=int(config.max_position_embeddings),
             parameters=sum(weight.numel() for weight in self.module.parameters()),
@@ -192,9 +208,10 @@ class _Reader:
         kind = type(self.config)
         common = next(each for each in reversed(kind.__mro__) if is_dataclass(each))  # what all configurations have
         declared = kind.__dataclass_fields__.keys() - common.__dataclass_fields__.keys()
-        rope = getattr(self.config, "rope_parameters", None) or {}
+        given = getattr(self.config, "rope_parameters", None) or {}
+        ropes = [each for each in given.values() if isinstance(each, Mapping)] or [given]  # by type of layer, or one
         fields = [name for name in declared - FIELDS if getattr(self.config, name, None)]
-        fields += [name for name in rope.keys() - ROPE_FIELDS if rope[name]]
+        fields += [name for rope in ropes for name in rope.keys() - ROPE_FIELDS if rope[name]]
         if fields:
             raise Unlike(f"it has {', '.join(sorted(fields))}, which the fast path does not know")
 
@@ -207,17 +224,21 @@ class _Reader:
     def _layer(self, layer: Any, qkv: Linear, out: Linear, gate_up: Linear, down: Linear) -> Layer:
         attention = layer.self_attn
         reach = getattr(attention, "sliding_window", getattr(self.config, "sliding_window", None))
+        layer_type = "" if "" in self.turned_by else attention.layer_type
+        four = hasattr(layer, "post_feedforward_layernorm")  # norms
         return Layer(
             attention_norm=self._norm(layer.input_layernorm),
             qkv=qkv,
             head_norm=self._head_norm(attention) if hasattr(attention, "q_norm") else None,
-            turns=bool(getattr(attention, "use_rope", True)),
+            rotation=self.turned_by.get(layer_type) if getattr(attention, "use_rope", True) else None,
             scale=float(attention.scaling),
             reach=None if reach is None else int(reach),
             out=out,
-            mlp_norm=self._norm(layer.post_attention_layernorm),
+            attention_post=self._norm(layer.post_attention_layernorm) if four else None,
+            mlp_norm=self._norm(layer.pre_feedforward_layernorm if four else layer.post_attention_layernorm),
             gate_up=gate_up,
             down=down,
+            mlp_post=self._norm(layer.post_feedforward_layernorm) if four else None,
         )
 
     def _qkv(self, layer: Any) -> Matrix:
@@ -261,6 +282,20 @@ class _Reader:
         gains = [queries.gain[pairs].expand(self.heads, -1), keys.gain[pairs].expand(self.key_heads, -1)]
         return Norm(torch.cat(gains), queries.floor)
 
+    def _embedding_scale(self) -> float:
+        """What rows of the table are multiplied by, by the table itself in its own precision, or by the decoder."""
+        own = getattr(self.base.embed_tokens, "embed_scale", None)
+        if own is not None:
+            return float(own.to(self.dtype))
+        return float(getattr(self.config, "embedding_multiplier", None) or 1.0)
+
+    def _score_cap(self, attention: Any) -> float | None:
+        """What bounds the scores, if anything; raises Unlike where it is named, but perhaps not used."""
+        cap: float | None = getattr(attention, "attn_logit_softcapping", None)
+        if cap and hasattr(attention, "q_norm"):
+            raise Unlike("it names a bound of its scores beside norms of its queries")
+        return cap
+
     def _gelu(self, mlp: Any) -> bool:
         """Whether the gate is tanh-approximated GELU; raises Unlike where it is neither that nor SiLU."""
         activation = getattr(mlp, "act_fn", getattr(mlp, "activation_fn", None))
@@ -273,30 +308,49 @@ class _Reader:
             return True
         raise Unlike("the gate of its MLP is neither SiLU nor GELU")
 
-    def _rotary(self) -> tuple[Tensor, float]:
-        """Radians per position of each turning pair of channels, and the amplitude of the rotation."""
-        rotary = self.base.rotary_emb
-        if getattr(rotary, "rope_type", None) not in SETTLED_ROPES or not hasattr(rotary, "inv_freq"):
+    def _rotations(self) -> tuple[list[Rotation], dict[str, int]]:
+        """Each rotation once, a frequency for each pair that turns, and which of them a type of layer has.
+
+        Where there is one for all layers, its type is "".
+        """
+        types = getattr(self.base.rotary_emb, "rope_type", None)
+        found: list[Rotation] = []
+        turned_by = {}
+        for layer_type, rope in (types if isinstance(types, Mapping) else {"": types}).items():
+            rotation = self._rotation(rope, layer_type)
+            same = [at for at, each in enumerate(found) if _alike(each, rotation)]
+            turned_by[layer_type] = same[0] if same else len(found)
+            found += [] if same else [rotation]
+        if len({len(each.frequencies) for each in found}) != 1:
+            raise Unlike("its layers turn unlike numbers of channels")
+        return found, turned_by
+
+    def _rotation(self, rope: Any, layer_type: str) -> Rotation:
+        rotary, prefix = self.base.rotary_emb, f"{layer_type}_" if layer_type else ""
+        if rope not in SETTLED_ROPES or not hasattr(rotary, f"{prefix}inv_freq"):
             raise Unlike("its rotary frequencies are not settled beforehand")
-        frequencies, amplitude = rotary.inv_freq.float(), float(rotary.attention_scaling)
+        frequencies = getattr(rotary, f"{prefix}inv_freq").float()
+        amplitude = float(getattr(rotary, f"{prefix}attention_scaling"))
         positions = torch.tensor([[0, 1, 7, self.config.max_position_embeddings - 1]], device=frequencies.device)
         angles = positions[..., None] * frequencies.repeat(2)
-        cos, sin = rotary(self.table.new_zeros(1, dtype=torch.float32), positions)
+        asked = (layer_type,) if layer_type else ()
+        cos, sin = rotary(self.table.new_zeros(1, dtype=torch.float32), positions, *asked)
         for theirs, ours in ((cos, angles.cos()), (sin, angles.sin())):
             if theirs.shape != ours.shape or not torch.allclose(theirs, ours * amplitude, atol=1e-5):
                 raise Unlike("its rotary tables are not those of two halves that turn")
-        return frequencies, amplitude
+        return Rotation(frequencies, amplitude)
 
     def _pairs(self) -> Tensor:
         """Channels of a head in the order in which those that turn together are neighbours."""
-        turning = 2 * len(self.frequencies)
+        turning = 2 * len(self.rotations[0].frequencies)
         device = self.table.device
         halves = torch.arange(turning, device=device).view(2, -1).t().flatten()
         return torch.cat([halves, torch.arange(turning, self.head_size, device=device)])
 
-    def _pair_frequencies(self) -> Tensor:
-        still = self.head_size // 2 - len(self.frequencies)
-        return torch.cat([self.frequencies, self.frequencies.new_zeros(still)])
+    def _whole(self, rotation: Rotation) -> Rotation:
+        """With a frequency for each pair, those that do not turn included."""
+        still = self.head_size // 2 - len(rotation.frequencies)
+        return replace(rotation, frequencies=F.pad(rotation.frequencies, (0, still)))
 
     def _orders(self) -> tuple[Tensor, Tensor]:
         """Columns of the output matrix, and rows of the fused query/key/value matrix, in our order.
@@ -325,6 +379,10 @@ def _stacked(parent: Any, names: tuple[str, ...], fused: str = "") -> Matrix:
     zeros = [part.weight.new_zeros(len(part.weight)) for part in matrices]
     biases = [zero if part.bias is None else part.bias.detach() for part, zero in zip(matrices, zeros, strict=True)]
     return weight, torch.cat(biases)
+
+
+def _alike(one: Rotation, other: Rotation) -> bool:
+    return one.amplitude == other.amplitude and torch.equal(one.frequencies, other.frequencies)
 
 
 def _scaled(weight: Tensor, bias: Tensor | None, factor: float) -> Matrix:

@@ -1,9 +1,9 @@
 """The fast path: Llama-shaped networks as a few torch calls per layer, over fused weights.
 
-RMS norm, rotary positions, grouped heads, gated MLP; optional biases, per-head query/key norms, sliding
-windows, layers without positions, scaled residuals. The weights are read out of a loaded transformers
-module (fuse.py), which must agree at probing positions (fast.py). What makes it fast, measured on
-small models, where each torch call costs 1 to 4 microseconds and the products themselves 5 to 30:
+RMS norm, rotary positions, grouped heads, gated MLP; optional biases, per-head query/key norms, norms of what is
+added, sliding windows, rotations by type of layer, layers without positions, scaled residuals, soft caps. The weights
+are read out of a loaded module (fuse.py), which must agree at probing positions (fast.py). What makes it fast,
+measured on small models, where each torch call costs 1 to 4 microseconds and the products themselves 5 to 30:
 
 - Products read few bytes and run in the kernel that is fastest for the window (linear.py).
 - Queries, keys and values are one product; so are gate and up. Additions to the residual ride along.
@@ -26,8 +26,8 @@ from torch import Tensor
 from .blocks import CacheShape
 from .cache import Cache, KeyForm
 from .contract import Ability, Evaluation, Want
-from .fuse import Layer, Norm, Weights
-from .linear import threads_for
+from .fuse import Layer, Norm, Rotation, Weights
+from .linear import Linear, threads_for
 from .numbers import Numbers
 from .place import Place, visibility, visibility_of_trunk
 from .sound import fault, sound
@@ -49,7 +49,8 @@ class Lean:
         self.max_positions = weights.max_positions
         self.device = weights.table.device
         self.dtype = weights.table.dtype
-        self._apart = self.device.type == "cpu"  # whether it reads what rows share apart from their own
+        # whether it reads what rows share apart from their own
+        self._apart = self.device.type == "cpu" and weights.score_cap is None
         wish = weights.wish
         dtype = str(self.dtype).removeprefix("torch.")
         self.numbers = Numbers(dtype, wish.int8, wish.bits, wish.settled, weights.kernels)
@@ -57,9 +58,9 @@ class Lean:
         self._open, self._shut = torch.tensor([0.0, -torch.inf], dtype=self.dtype, device=self.device)
         self._sizes = [weights.heads, weights.key_heads, weights.key_heads]
         turning = [weights.heads + weights.key_heads, weights.key_heads]  # heads that turn, heads that do not
-        self._turn_all = _turn_table(weights, *turning)
-        self._turn_queries = _turn_table(weights, weights.heads, 2 * weights.key_heads)
-        self._turn_key = _turn_table(weights, 1, 0)
+        self._turn_all = [_turn_table(each, *turning) for each in weights.rotations]
+        self._turn_queries = [_turn_table(each, weights.heads, 2 * weights.key_heads) for each in weights.rotations]
+        self._turn_key = [_turn_table(each, 1, 0) for each in weights.rotations]
 
     def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
         """An empty cache of this model's shape; the channels of a key are in this model's order."""
@@ -140,12 +141,12 @@ class Lean:
             batch=window.tokens.shape[0],
             size=window.tokens.shape[1],
             slots=_real_slots(window),
-            key_turn=_turn(cache.positions(place)[:, None, :, None], self._turn_key) if raw else None,
+            key_turns=[_turn(cache.positions(place)[:, None, :, None], each) for each in self._turn_key if raw],
             wanted=want.attention,
             branching=want.branches,
         )
         positions = visit.pack(window.positions[:, :, None])[:, :, None]  # [N, 1, 1]
-        visit.turn = _turn(positions, self._turn_queries if raw else self._turn_all)
+        visit.turns = [_turn(positions, each) for each in (self._turn_queries if raw else self._turn_all)]
         visit.given = {branch: visit.pack(rows) for branch, rows in window.given.items()}
         first, last = window.layers or (0, self.layers)
         for reach in {layer.reach for layer in self.weights.layers[first:last]}:
@@ -169,13 +170,14 @@ class Lean:
             rows = rows + given
         else:
             heads = layer.qkv(_normed(rows, layer.attention_norm))  # [N, all heads * size]
-            before, rows = rows, layer.out(self._attend(index, layer, heads, visit), rows)
+            mixed = self._attend(index, layer, heads, visit)
+            before, rows = rows, _added(rows, layer.out, mixed, layer.attention_post)
             if (index, "attention") in visit.branching:
                 visit.branches[index, "attention"] = visit.unpack(rows - before)
         if (given := visit.given.get((index, "mlp"))) is not None:
             return rows + given
         gate, up = layer.gate_up(_normed(rows, layer.mlp_norm)).chunk(2, dim=1)
-        left = layer.down(self._gated(gate).mul_(up), rows)
+        left = _added(rows, layer.down, self._gated(gate).mul_(up), layer.mlp_post)
         if (index, "mlp") in visit.branching:
             visit.branches[index, "mlp"] = visit.unpack(left - rows)
         return left
@@ -190,19 +192,21 @@ class Lean:
         heads = flat.view(flat.shape[0], -1, weights.head_size)
         if layer.head_norm is not None:
             heads = norm_heads(heads, layer.head_norm)
-        if layer.turns:
-            heads = _rotate(heads, visit.turn)
+        if layer.rotation is not None:
+            heads = _rotate(heads, visit.turns[layer.rotation])
         heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
         queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)  # of [B, T, all heads, size]
         queries = queries.reshape(batch, -1, weights.key_heads, weights.head_size).transpose(1, 2)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
-        if layer.turns and visit.key_turn is not None:
-            keys = _rotate(keys, visit.key_turn)
+        if layer.rotation is not None and visit.key_turns:
+            keys = _rotate(keys, visit.key_turns[layer.rotation])
         mask = visit.masks[layer.reach]
         for wanted, head in visit.wanted:
             if wanted == index:
                 visit.attention[wanted, head] = self._probabilities(head, queries * layer.scale, keys, mask)
-        if trunks := visit.trunks[layer.reach]:
+        if weights.score_cap is not None:
+            mixed = self._shares(queries * layer.scale, keys, mask).to(self.dtype) @ values
+        elif trunks := visit.trunks[layer.reach]:
             mixed = attend_apart(queries, keys, values, mask, trunks, layer=index, scale=layer.scale)
         else:
             mixed = F.scaled_dot_product_attention(
@@ -214,13 +218,16 @@ class Lean:
     def _probabilities(self, head: int, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         """Attention probabilities of one query head: [B, T, S] float32."""
         key_head, member = divmod(head, self._group)
-        scores = queries[:, key_head, member :: self._group].float() @ keys[:, key_head].float().mT
-        if mask is not None:
-            scores = scores + mask[:, 0, member :: self._group]
-        return scores.softmax(dim=-1)
+        shut = None if mask is None else mask[:, 0, member :: self._group]
+        return self._shares(queries[:, key_head, member :: self._group], keys[:, key_head], shut)
+
+    def _shares(self, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
+        """How much queries [..., N, size], scaled, read of keys [..., S, size]: [..., N, S] float32."""
+        scores = _capped(queries.float() @ keys.float().mT, self.weights.score_cap)
+        return (scores if mask is None else scores + mask).softmax(dim=-1)
 
     def _logits(self, rows: Tensor) -> Tensor:
-        return self.weights.head(_normed(rows, self.weights.final_norm)).float()
+        return _capped(self.weights.head(_normed(rows, self.weights.final_norm)).float(), self.weights.logit_cap)
 
 
 @dataclass(slots=True)
@@ -232,10 +239,10 @@ class Visit:
     batch: int  # B
     size: int  # T
     slots: Tensor | None  # [N] numbers of the real ones; None: all are
-    key_turn: Tensor | None  # [B, 1, S, size / 2] complex, where the cache holds raw keys
+    key_turns: list[Tensor]  # by rotation, [B, 1, S, size / 2] complex, where the cache holds raw keys; else none
     wanted: tuple[tuple[int, int], ...]
     branching: tuple[Branch, ...]  # whose additions are wanted
-    turn: Tensor = field(init=False)  # [N, all heads, size / 2] complex: rotates queries and keys, leaves values
+    turns: list[Tensor] = field(init=False)  # the same of [N, all heads, size / 2]: queries and keys, leaving values
     given: dict[Branch, Tensor] = field(default_factory=dict)  # -> [N, C]
     masks: dict[int | None, Tensor | None] = field(default_factory=dict)  # by reach, for the rows' own slots
     trunks: dict[int | None, list[tuple[Standing, Tensor | None]]] = field(default_factory=dict)  # and what they share
@@ -269,16 +276,25 @@ def _normed(rows: Tensor, norm: Norm) -> Tensor:
     return _like((rows / length).mul_(norm.gain), rows)
 
 
+def _added(rows: Tensor, product: Linear, inner: Tensor, norm: Norm | None) -> Tensor:
+    """`rows` [N, C] and what a branch gives, which some networks norm before."""
+    return product(inner, rows) if norm is None else _normed(product(inner), norm).add_(rows)
+
+
+def _capped(numbers: Tensor, cap: float | None) -> Tensor:
+    return numbers if cap is None else (numbers / cap).tanh_().mul_(cap)
+
+
 def norm_heads(heads: Tensor, norm: Norm) -> Tensor:
     """The first heads of [N, heads, size], as many as the norm has rows, each by its own."""
     count = norm.gain.shape[0]
     return torch.cat([_normed(heads[:, :count], norm), heads[:, count:]], dim=1)
 
 
-def _turn_table(weights: Weights, turning: int, still: int) -> tuple[Tensor, Tensor]:
+def _turn_table(rotation: Rotation, turning: int, still: int) -> tuple[Tensor, Tensor]:
     """Frequencies and amplitudes per head [heads, size / 2]; `still` heads keep what they have."""
-    frequencies = weights.frequencies.repeat(turning + still, 1)
-    amplitudes = torch.full_like(frequencies, weights.amplitude)
+    frequencies = rotation.frequencies.repeat(turning + still, 1)
+    amplitudes = torch.full_like(frequencies, rotation.amplitude)
     frequencies[turning:], amplitudes[turning:] = 0.0, 1.0
     return frequencies, amplitudes
 

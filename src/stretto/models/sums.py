@@ -47,23 +47,26 @@ def gridded(heads: Tensor, grid: tuple[Tensor, Tensor]) -> Tensor:
     return heads.add_(shift).sub_(shift)
 
 
-def attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+def attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, cap: float | None = None) -> Tensor:
     """What each query reads: [B, H, T, size] of scaled queries, keys and values [B, H, S, size], all `gridded`.
 
-    `mask` [B or 1, 1, T, S] float64 is added to the scores.
+    `mask` [B or 1, 1, T, S] float64 is added to the scores, which `cap` bounds before, by tanh.
     """
     step = max(1, PIECE // (queries.shape[0] * queries.shape[1] * keys.shape[2]))
     if queries.shape[2] <= step:
-        return _attended(queries, keys, values, mask)
+        return _attended(queries, keys, values, mask, cap)
     parts = []
     for start in range(0, queries.shape[2], step):
         piece = slice(start, start + step)
-        parts.append(_attended(queries[:, :, piece], keys, values, None if mask is None else mask[:, :, piece]))
+        shut = None if mask is None else mask[:, :, piece]
+        parts.append(_attended(queries[:, :, piece], keys, values, shut, cap))
     return torch.cat(parts, 2)
 
 
-def _attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+def _attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, cap: float | None) -> Tensor:
     scores = queries @ keys.mT
+    if cap is not None:
+        scores.div_(cap).tanh_().mul_(cap)
     if mask is not None:
         scores.add_(mask)
     weights = scores.sub_(scores.amax(-1, keepdim=True).sub_(SHIFT)).exp_().round_()
