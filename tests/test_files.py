@@ -158,7 +158,7 @@ WRITERS = {"write_text", "write_bytes", "savefig", "save", "savez", "save_file",
 HELPERS = {"replacing", "replacing_files", "unfinished", "TemporaryDirectory"}
 ELSEWHERE = {  # not what somebody keeps
     "files.py": "the helper itself",
-    "bench/figures.py": "a picture into memory",
+    "bench/drawing.py": "a picture into memory",
     "bench/claims/diffusion_constraints.py": "a passing grammar in a temporary folder",
     "bench/claims/lab.py": "texts in a temporary folder",
     "train/trainer.py": "the log, to which lines are added",

@@ -108,7 +108,7 @@ class Reader(HTMLParser):
 def shown() -> str:
     cost = [WindowCost("lean", n, Spread(n, n, n)) for n in WINDOWS]
     cost += [WindowCost("transformers", n, Spread(2 * n, n, 3 * n)) for n in WINDOWS]
-    return page([("r.json", result())], [("s.json", Shape(copy.deepcopy(RECORD), cost))])
+    return page([("r.json", result()), ("s.json", Shape(copy.deepcopy(RECORD), cost))])
 
 
 def test_it_needs_nothing_else_and_is_well_formed(shown):

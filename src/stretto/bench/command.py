@@ -460,20 +460,15 @@ def _report(args: argparse.Namespace) -> int:
     """Results as one page. Raises InvalidRequest where there are none to show."""
     if not args.named:
         raise InvalidRequest("there is no result to show", hint="stretto bench report RESULT.json …")
-    from .page import page
-    from .quality.results import Quality
+    from .page import KINDS, page
     from .results import Report
-    from .shape import Shape
-    from .stored import Stored
 
-    found: dict[type[Stored], list[Any]] = {Report: [], Shape: [], Quality: []}
     files = [Path(name) for name in args.named]
-    for file in files:
-        kind = next((kind for kind in found if kind.is_in(file)), Report)
-        found[kind].append((file.name, kind.load(file)))
+    kinds = [next((kind for kind in KINDS if kind.is_in(file)), Report) for file in files]
+    found = [(file.name, kind.load(file)) for file, kind in zip(files, kinds, strict=True)]
     out = args.out or files[0]
     target = out.with_suffix(".html")
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, page(found[Report], found[Shape], found[Quality]))
+    write_text(target, page(found))
     print(target)
     return 0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import re
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from .drawing import pyplot
+from .drawing import legend, plainly, pyplot
 from .plot import Mark, baseline, marks_of
 from .results import PLAIN, ContestantResult, Report, TaskResult
 from .rounds import Profile
@@ -19,30 +17,7 @@ FEWEST = 8  # rounds behind a point; fewer say nothing
 LINES = 3  # methods of ours in them, beside plain decoding
 PACES = 6  # answers that are shown, at most
 SMOOTH = 8  # tokens over which a pace is averaged, at least
-FINE = re.compile(r"(\d\.\d\d)\d+")  # beyond hundredths of a point
-FONTS = ["DejaVu Sans", "Verdana"]  # letters of the first are laid out; those of the second are as wide
 SHADES = ("#0077b6", "#2a9d8f", "#8d99ae")  # of runners: the engine's model, the module driven by us, transformers
-
-
-def svg(figure: Any, name: str) -> str:
-    """A figure as an SVG element to stand in a page; `name` keeps its references apart from other figures'.
-
-    Letters stay text, in fonts of one width: as outlines they are most of a page.
-    """
-    drawing = pyplot()
-    written = io.StringIO()
-    with drawing.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.sans-serif": FONTS}):
-        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    drawing.close(figure)
-    text = written.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r"\s*\n\s*", " ", text).replace("> <", "><")
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]*)', text))
-    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r'="[^"]*"', lambda attribute: FINE.sub(r"\1", attribute[0]), text)
-    text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
 
 
 def in_columns(tasks: Sequence[TaskResult], to: str, called: str) -> Any:
@@ -64,7 +39,7 @@ def in_columns(tasks: Sequence[TaskResult], to: str, called: str) -> Any:
     axis.margins(x=0.08)
     axis.set_ylim(bottom=0)
     axis.set_ylabel(f"times as fast as {called}", fontsize=9)
-    _plainly(axis, grid="y")
+    plainly(axis, grid="y")
     figure.legend(fontsize=8.5, frameon=False, loc="outside right center")
     return figure
 
@@ -108,9 +83,8 @@ def acceptance(tasks: Sequence[TaskResult]) -> Any:
         axis.set_xticks(range(1, deepest + 1, 1 if deepest <= 10 else 2))
         axis.set_ylim(0, 1.03)
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        _plainly(axis, grid="both")
-    handles, labels = reach.get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8.5, frameon=False, ncols=4, loc="outside lower center")
+        plainly(axis, grid="both")
+    legend(figure, reach, ncols=4)
     return figure
 
 
@@ -145,8 +119,7 @@ def cost_curve(report: Report, tasks: Sequence[TaskResult]) -> Any:
     relative.set_ylim(0, min(high, 1.15 * max(sizes)))
     _windowed(absolute, sizes, "milliseconds for a window")
     _windowed(relative, sizes, "in windows of one token")
-    handles, labels = relative.get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8.5, frameon=False, ncols=3, loc="outside lower center")
+    legend(figure, relative, ncols=3)
     return figure
 
 
@@ -166,7 +139,7 @@ def _windowed(axis: Any, sizes: Sequence[float], label: str) -> None:
     axis.set_xlabel("tokens in the window", fontsize=9)
     axis.set_ylabel(label, fontsize=9)
     axis.set_ylim(bottom=0)
-    _plainly(axis, grid="both")
+    plainly(axis, grid="both")
 
 
 def forward_costs(shape: Shape) -> Any:
@@ -216,11 +189,10 @@ def paces(tasks: Sequence[TaskResult]) -> Any:
         axis.set_title(task.name, fontsize=9, loc="left")
         axis.set_ylim(bottom=0)
         axis.tick_params(labelsize=8)
-        _plainly(axis, grid="y")
+        plainly(axis, grid="y")
     figure.supxlabel("tokens written", fontsize=9)
     figure.supylabel("milliseconds per token", fontsize=9)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8.5, frameon=False, ncols=4, loc="outside upper center")
+    legend(figure, axes[0, 0], ncols=4, where="upper")
     return figure
 
 
@@ -256,9 +228,3 @@ def _per_token(pace: Sequence[Sequence[float]]) -> tuple[list[float], list[float
             costs.append(1000 * (point[1] - before[1]) / (point[0] - before[0]))
             before = point
     return [pace[0][0], *tokens], [costs[0], *costs]
-
-
-def _plainly(axis: Any, *, grid: str) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis=grid, linewidth=0.4, color="#dddddd")
-    axis.set_axisbelow(True)

@@ -47,7 +47,15 @@ def document(title: str, parts: Iterable[str]) -> str:
     )
 
 
-def busy(provenance: dict[str, Any]) -> list[str]:
+def section(
+    provenance: dict[str, Any], name: str, body: Sequence[str], *, line: str, notes: Sequence[str]
+) -> list[str]:
+    """What a page shows of the result in the file of that name: `line` says what it is, `notes` what was left out."""
+    begin = [f'<p class="origin">{escape(line)}</p>', *_busy(provenance)]
+    return [*begin, *(body or ["<p>Nothing was measured.</p>"]), *_origin(provenance, notes, name)]
+
+
+def _busy(provenance: dict[str, Any]) -> list[str]:
     """A warning where the machine had other things to do."""
     load, cores = provenance["machine"].get("load"), provenance["machine"].get("cores") or 1
     if not load or load < BUSY * cores:
@@ -58,8 +66,7 @@ def busy(provenance: dict[str, Any]) -> list[str]:
     ]
 
 
-def origin(provenance: dict[str, Any], notes: Sequence[str], name: str) -> list[str]:
-    """What was left out, and the provenance of what stands in the file of that name."""
+def _origin(provenance: dict[str, Any], notes: Sequence[str], name: str) -> list[str]:
     parts = ["<h2>Left out</h2>", f"<pre>{escape(chr(10).join(notes))}</pre>"] if notes else []
     record = json.dumps(provenance, indent=1, ensure_ascii=False)
     return [

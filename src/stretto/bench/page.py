@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from . import figures, markup, tables
 from .baselines import GREEDY
-from .drawing import pyplot
+from .drawing import pyplot, svg
 from .plot import marks_of, speeds
+from .provenance import machine_line
 from .quality.page import quality_parts
 from .quality.results import Quality
 from .report import CONTESTANTS, MEANS, NAMES, SLOWEST, differing, headline, left_out, origin, shown, slowest
 from .results import BEST, PLAIN, Column, Mean, Report, TaskResult
 from .shape import Shape
 from .shape import table as shape_table
+from .stored import Stored
 from .tables import Entry
-
-SPEED, QUALITY = "decoding speed", "right answers and their cost"
 
 HOW = """All contestants answer the same prompts in one process on the same threads, in turn; each ratio is of the same
 repeat, and the median of the repeats stands here, with quartiles as bars. In a <em>replay</em> the network runs at its
@@ -31,23 +31,14 @@ while transformers draws a text of its own, another in each repeat; in replays a
 of drawing. A draft model draws as well, and hits a reference less often than it would hit what the target draws."""
 
 
-def page(
-    speeds_: Sequence[tuple[str, Report]],
-    shapes: Sequence[tuple[str, Shape]] = (),
-    qualities: Sequence[tuple[str, Quality]] = (),
-) -> str:
+def page(results: Sequence[tuple[str, Stored]]) -> str:
     """The page of some results, each with the name of its file. Raises Unsupported where matplotlib is missing."""
     pyplot()
     parts = []
-    for at, (name, report) in enumerate(speeds_):
-        parts += [f"<h2>{escape(name)}</h2>"] if len(speeds_) > 1 else []
-        parts += _report(report, name, f"r{at}")
-    for at, (name, shape) in enumerate(shapes):
-        parts += _shape(shape, name, f"s{at}")
-    for at, (name, quality) in enumerate(qualities):
-        parts += [f"<h2>{escape(name)}</h2>"] if len(qualities) > 1 or speeds_ or shapes else []
-        parts += quality_parts(quality, name, f"q{at}")
-    said = [SPEED] * bool(speeds_ or shapes) + [QUALITY] * bool(qualities)
+    for at, (name, found) in enumerate(results):
+        parts += [f"<h2>{escape(name)}</h2>"] if len(results) > 1 else []
+        parts += KINDS[type(found)][1](found, name, f"r{at}")
+    said = dict.fromkeys(KINDS[type(found)][0] for _, found in results)
     return markup.document(f"stretto: {', '.join(said)}", parts)
 
 
@@ -56,20 +47,18 @@ def page(
 
 def _report(report: Report, name: str, key: str) -> list[str]:
     measured = [task for task in report.tasks if task.contestants]
-    parts = [f'<p class="origin">{escape(origin(report))}</p>', *markup.busy(report.provenance)]
-    if not measured:
-        return [*parts, "<p>Nothing was measured.</p>", *markup.origin(report.provenance, left_out(report), name)]
+    body = _measured(report, measured, key) if measured else []
+    return markup.section(report.provenance, name, body, line=origin(report), notes=left_out(report))
+
+
+def _measured(report: Report, measured: Sequence[TaskResult], key: str) -> list[str]:
     columns = list(dict.fromkeys(task.column for task in measured))
     first = [task for task in measured if task.column == columns[0]]
-    parts += [_cards(report, columns[0]), f"<p>{HOW}</p>"]
+    parts = [_cards(report, columns[0]), f"<p>{HOW}</p>"]
     parts += [f"<p>{DRAWN}</p>"] if any(column.temperature for column in columns) else []
     parts += _speeds(measured, columns, key)
-    if len(columns) > 1:
-        parts += _columns(report, measured, key)
-    parts += _acceptance(first, key)
-    parts += _costs(report, first, key)
-    parts += _tables(report, measured, columns)
-    return [*parts, *markup.origin(report.provenance, left_out(report), name)]
+    parts += _columns(report, measured, key) if len(columns) > 1 else []
+    return [*parts, *_acceptance(first, key), *_costs(report, first, key), *_tables(report, measured, columns)]
 
 
 def _cards(report: Report, column: Column) -> str:
@@ -105,7 +94,7 @@ def _speeds(measured: Sequence[TaskResult], columns: Sequence[Column], key: str)
             continue
         against = NAMES[to] if not column.temperature or to == PLAIN else "transformers' sampling"
         drawn = markup.figure(
-            figures.svg(speeds(tasks), f"{key}-speed-{at}"),
+            svg(speeds(tasks), f"{key}-speed-{at}"),
             f"{column}: tokens per second of whole answers, the prompt included, as many times those of {against}.",
         )
         parts.append(drawn if at == 0 else markup.folded(str(column), drawn))
@@ -118,7 +107,7 @@ def _columns(report: Report, measured: Sequence[TaskResult], key: str) -> list[s
         tasks = [task for task in measured if task.family == family]
         to = next((to for to in (BEST, PLAIN) if to in tasks[0].contestants[0].ratios), None)
         if to is not None:
-            drawn = figures.svg(figures.in_columns(tasks, to, NAMES[to]), f"{key}-columns-{at}")
+            drawn = svg(figures.in_columns(tasks, to, NAMES[to]), f"{key}-columns-{at}")
             counted = ", ".join(dict.fromkeys(_tasks(report, family, task.column) for task in tasks))
             parts.append(markup.figure(drawn, f"{family}: geometric means over the tasks of each column ({counted})."))
     return parts
@@ -129,7 +118,7 @@ def _acceptance(tasks: Sequence[TaskResult], key: str) -> list[str]:
     for at, family in enumerate(dict.fromkeys(task.family for task in tasks)):
         members = [task for task in tasks if task.family == family]
         if figures.drafting(members):
-            drawn = figures.svg(figures.acceptance(members), f"{key}-depth-{at}")
+            drawn = svg(figures.acceptance(members), f"{key}-depth-{at}")
             parts.append(
                 markup.figure(
                     drawn, f"{family}, {members[0].column}: all rounds together, rounds without a draft included."
@@ -141,7 +130,7 @@ def _acceptance(tasks: Sequence[TaskResult], key: str) -> list[str]:
 def _costs(report: Report, tasks: Sequence[TaskResult], key: str) -> list[str]:
     parts = []
     if report.clock:
-        drawn = figures.svg(figures.cost_curve(report, tasks), f"{key}-clock")
+        drawn = svg(figures.cost_curve(report, tasks), f"{key}-clock")
         said = "Dots are rounds of this run without their drafting; larger ones stand for more rounds. What lies above "
         said += "the line is choosing, accepting and bookkeeping, and what else the machine did."
         parts += ["<h2>What a window costs</h2>", markup.figure(drawn, said)]
@@ -149,7 +138,7 @@ def _costs(report: Report, tasks: Sequence[TaskResult], key: str) -> list[str]:
     if found is not None:
         said = "Along the longest answer of a task, after the prompt, averaged over 8 tokens or more; of the repeats "
         said += "the one of middling length."
-        parts += ["<h2>Time per token over a run</h2>", markup.figure(figures.svg(found, f"{key}-pace"), said)]
+        parts += ["<h2>Time per token over a run</h2>", markup.figure(svg(found, f"{key}-pace"), said)]
     return parts
 
 
@@ -213,15 +202,22 @@ def _details(task: TaskResult) -> str:
     return f"<h3>{escape(headline(task))}</h3>" + markup.table(tables.titles("", CONTESTANTS), body)
 
 
-# -- shapes, origins and the like ---------------------------------------------------------------------
+# -- shapes ------------------------------------------------------------------------------------------
 
 
 def _shape(shape: Shape, name: str, key: str) -> list[str]:
-    drawn = figures.svg(figures.forward_costs(shape), f"{key}-forward")
-    return [
+    drawn = svg(figures.forward_costs(shape), f"{key}-forward")
+    body = [
         "<h2>Single forwards</h2>",
-        *markup.busy(shape.provenance),
         markup.figure(drawn, "One forward over a filled cache; quartiles are shaded."),
         f"<pre>{escape(shape_table(shape))}</pre>",
-        *markup.origin(shape.provenance, [], name),
     ]
+    line = f"{shape.provenance['settings']['model']}, {machine_line(shape.provenance)}"
+    return markup.section(shape.provenance, name, body, line=line, notes=[])
+
+
+KINDS: dict[type[Stored], tuple[str, Callable[..., list[str]]]] = {  # what a page can show: its title, its writer
+    Report: ("decoding speed", _report),
+    Shape: ("decoding speed", _shape),
+    Quality: ("right answers and their cost", quality_parts),
+}

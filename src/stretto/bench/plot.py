@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import replacing
 from .baselines import GREEDY, way
-from .drawing import pyplot
+from .drawing import headed, legend, plainly, png, pyplot
 from .report import origin
 from .results import PLAIN, ContestantResult, Report, TaskResult
 
@@ -68,12 +67,8 @@ def plot(report: Report, path: Path) -> None:
     """
     column = report.columns[0]
     figure = speeds([task for task in report.tasks if task.column == column and task.contestants])
-    figure.suptitle(
-        f"tokens per second beside transformers' greedy generate\n{origin(report)}", fontsize=10, x=0.02, ha="left"
-    )
-    with replacing(path) as fresh:
-        figure.savefig(fresh, dpi=150)
-    pyplot().close(figure)
+    headed(figure, f"tokens per second beside transformers' greedy generate\n{origin(report)}")
+    png(figure, path)
 
 
 def speeds(tasks: Sequence[TaskResult]) -> Any:
@@ -97,8 +92,7 @@ def speeds(tasks: Sequence[TaskResult]) -> Any:
     for axis, members in zip(axes[:, 0], families, strict=True):
         _panel(axis, members, marks)
     _times(axes[-1, 0], axes[0, 0].get_xlim())
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=4, fontsize=8.5, markerscale=0.7, frameon=False, loc="outside lower center")
+    legend(figure, axes[0, 0], ncols=4, markerscale=0.7)
     return figure
 
 
@@ -136,6 +130,4 @@ def _panel(axis: Any, tasks: Sequence[TaskResult], marks: Sequence[Mark]) -> Non
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_xscale("log")
     axis.set_title(tasks[0].family, fontsize=10, loc="left", fontweight="bold")
-    axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.grid(axis="x", linewidth=0.4, color="#dddddd")
-    axis.set_axisbelow(True)
+    plainly(axis, grid="x", bare=("top", "right", "left"))

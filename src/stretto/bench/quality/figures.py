@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...files import replacing
-from ..drawing import pyplot
+from ..drawing import headed, plainly, png, pyplot
 from ..plot import OURS, PLAINLY
 from .names import name_all
 from .results import COSTS, MeanQuality, Quality, TaskQuality
@@ -73,16 +72,10 @@ def front(spots: Sequence[tuple[float, float]]) -> list[int]:
 def plot(quality: Quality, path: Path) -> None:
     """Write a PNG with a row of panels for each family. Raises Unsupported where matplotlib is not installed."""
     figure = pareto([of_family(family, quality.means) for family in by_family(quality.means)])
-    figure.suptitle(
-        f"right answers and their cost (filled: nothing is as good for less; square: the baseline)\n{origin(quality)}",
-        fontsize=10,
-        x=0.01,
-        ha="left",
-    )
+    said = "right answers and their cost (filled: nothing is as good for less; square: the baseline)"
+    headed(figure, f"{said}\n{origin(quality)}")
     name_all(figure)
-    with replacing(path) as fresh:
-        figure.savefig(fresh, dpi=150)
-    pyplot().close(figure)
+    png(figure, path)
 
 
 def pareto(rows: Sequence[Row]) -> Any:
@@ -153,9 +146,7 @@ def _scales(axis: Any, label: str) -> None:
     axis.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axis.tick_params(labelsize=8.5)
     axis.set_xlabel(label, fontsize=9)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(linewidth=0.4, color="#dddddd")
-    axis.set_axisbelow(True)
+    plainly(axis, grid="both")
 
 
 def brief(value: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from .. import markup, tables
-from ..figures import svg
+from ..drawing import svg
 from ..tables import Entry
 from .figures import Row, of_family, of_task, pareto
 from .names import name_all
@@ -25,12 +25,14 @@ SMALL = "The same for this task alone; whose mark it is, the table says, and the
 
 def quality_parts(quality: Quality, name: str, key: str) -> list[str]:
     """Everything that one result shows; `key` keeps its figures apart from others'."""
-    parts = [f'<p class="origin">{escape(origin(quality))}</p>', *markup.busy(quality.provenance)]
     measured = [task for task in quality.tasks if task.contestants]
-    if not measured:
-        return [*parts, "<p>Nothing was measured.</p>", *markup.origin(quality.provenance, notes(quality), name)]
+    body = _measured(quality, measured, key) if measured else []
+    return markup.section(quality.provenance, name, body, line=origin(quality), notes=notes(quality))
+
+
+def _measured(quality: Quality, measured: Sequence[TaskQuality], key: str) -> list[str]:
     baseline = legend(quality)[0]
-    parts += [f"<p>{HOW}</p>", f"<p>{escape(baseline[0].upper() + baseline[1:])}.</p>"]
+    parts = [f"<p>{HOW}</p>", f"<p>{escape(baseline[0].upper() + baseline[1:])}.</p>"]
     for at, (family, members) in enumerate(by_family(quality.means).items()):
         row = of_family(family, quality.means)
         parts += [f"<h2>{escape(row[0])}</h2>", _drawn(row, FRONT, f"{key}-mean-{at}"), _means(members)]
@@ -39,8 +41,7 @@ def quality_parts(quality: Quality, name: str, key: str) -> list[str]:
         title, marks = of_task(task)
         drawn = markup.figure(small(marks, title), f"{title}, {task.asked} question{'s' * (task.asked != 1)}.")
         parts.append(markup.folded(f"{task.name}: {_best(task)}", drawn + _contestants(task)))
-    parts.append(markup.folded("the methods in full", _methods(measured[0])))
-    return [*parts, *markup.origin(quality.provenance, notes(quality), name)]
+    return [*parts, markup.folded("the methods in full", _methods(measured[0]))]
 
 
 def _drawn(row: Row, caption: str, key: str) -> str:
