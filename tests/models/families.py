@@ -42,6 +42,18 @@ GEMMA: dict[str, Any] = {
     "query_pre_attn_scalar": 10,
     "sliding_window": REACH,
 }
+TWO_ROPES: dict[str, Any] = {
+    "rope_parameters": {
+        "sliding_attention": ROPE | {"rope_theta": 20.0},
+        "full_attention": ROPE | {"rope_type": "linear", "factor": 2.0},
+    }
+}
+MULTIPLIERS: dict[str, Any] = {
+    "embedding_multiplier": 3.0,
+    "residual_multiplier": 0.7,
+    "attention_multiplier": 0.2,
+    "logits_scaling": 2.0,
+}
 EXPERTS: dict[str, Any] = {"num_experts_per_tok": 2}
 LATENT: dict[str, Any] = {  # keys and values come from one short row
     "num_key_value_heads": 4,
@@ -93,19 +105,7 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "qwen3": partial(build, "Qwen3", **GROUPED, head_dim=12),
     "gemma": partial(build, "Gemma", **GROUPED, head_dim=12),
     "gemma2": partial(build, "Gemma2", **GEMMA, final_logit_softcapping=3.0, attn_logit_softcapping=2.0),
-    "gemma3": partial(
-        build,
-        "Gemma3Text",
-        **(
-            GEMMA
-            | {
-                "rope_parameters": {
-                    "sliding_attention": ROPE | {"rope_theta": 20.0},
-                    "full_attention": ROPE | {"rope_type": "linear", "factor": 2.0},
-                }
-            }
-        ),
-    ),
+    "gemma3": partial(build, "Gemma3Text", **(GEMMA | TWO_ROPES)),
     "phi3": partial(build, "Phi3", **GROUPED, sliding_window=REACH),
     "olmo2": partial(build, "Olmo2", **GROUPED),
     "smollm3": partial(build, "SmolLM3", **GROUPED, no_rope_layers=[1, 0, 1], tie_word_embeddings=True),
@@ -135,15 +135,7 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
         moe_intermediate_size=12,
         routed_scaling_factor=2.5,
     ),
-    "granite": partial(
-        build,
-        "Granite",
-        **GROUPED,
-        embedding_multiplier=3.0,
-        residual_multiplier=0.7,
-        attention_multiplier=0.2,
-        logits_scaling=2.0,
-    ),
+    "granite": partial(build, "Granite", **GROUPED, **MULTIPLIERS),
     "ministral3": partial(  # queries grow with the position
         build,
         "Ministral3",

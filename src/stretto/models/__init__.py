@@ -9,7 +9,8 @@ lean.py      the fast path for Llama-shaped networks (fast.py: whether a module 
              linear.py: its products)
 table.py     explicit probabilities, for tests and for thinking
 load.py      a folder or hub name -> model and tokenizer (checkpoint.py: its files; plain.py, tokenizer.py: read from
-             these alone; stock.py: transformers' module; agreement.py, eager.py: whether a model computes the same)
+             these alone, as shape.py and rope.py understand config.json; stock.py: transformers' module;
+             agreement.py, eager.py: whether a model computes the same)
 masked.py    which checkpoints fill masks, and how (published.py: their networks as modules that transformers has)
 clock.py     what a window costs here
 """

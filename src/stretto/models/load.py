@@ -24,6 +24,7 @@ from .generation_config import Asked, asked, end_tokens
 from .kernel_choice import Wish
 from .masked import Layout, MaskedModel, recognise
 from .plain import DTYPES
+from .shape import config_of
 from .tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _plain(
     """The network of a checkpoint that its files alone tell of; None where they do not."""
     if layout is not None and (layout.config or layout.names or layout.convert):
         return None
-    if plain.config_of(content, str(folder)) is None:
+    if config_of(content, str(folder)) is None:
         return None
     return plain.read(folder, content, weight_files(folder), dtype, device)
 

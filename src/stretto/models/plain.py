@@ -1,14 +1,15 @@
-"""Llama-shaped checkpoints read from their files alone, as the module that the fast path is made of and checked by.
+"""Checkpoints read from their files alone, as the module that the fast path is made of and checked by.
 
 transformers takes seconds to import, and these networks are all alike. So where config.json says nothing but what is
-known here, and the weights are those that it calls for, the module below holds them: one screen of plain arithmetic,
-equal to transformers' own (a test compares them for each kind). Anything else is left to transformers (stock.py).
+known here (shape.py), and the weights are those that it calls for, the module below holds them: two screens of plain
+arithmetic, equal to transformers' own (a test compares them for each kind). Anything else is left to transformers
+(stock.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,58 +18,11 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Size, Tensor, nn
 
+from . import rope
+from .shape import FULL, SLIDING, Config, config_of
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-COUNTS = (
-    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
-    *("num_key_value_heads", "max_position_embeddings"),
-)
 TABLE, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-SILENT = {  # keys of config.json that change no logit here, whatever they say
-    *("architectures", "bos_token_id", "eos_token_id", "pad_token_id", "initializer_range", "use_cache"),
-    *("dtype", "torch_dtype", "attention_dropout", "pretraining_tp", "transformers_version", "max_window_layers"),
-    *("_name_or_path", "is_llama_config", "transformers.js_config", "stretto_diffusion"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What the networks of one model type have in common."""
-
-    bias: bool = False  # of queries, keys and values
-    head_norm: bool = False  # of queries and keys
-    head_dim: int | None = None  # where config.json names none; None: the channels in equal parts
-    named: tuple[str, ...] = ()  # keys that config.json must have, since transformers has a usual value for them
-
-
-KINDS = {
-    "llama": Traits(),
-    "mistral": Traits(named=("sliding_window",)),
-    "qwen2": Traits(bias=True),
-    "qwen3": Traits(head_norm=True, head_dim=128),
-}
-
-
-@dataclass(frozen=True)
-class Config:
-    """The shape of a network, under the names that config.json has for it."""
-
-    model_type: str
-    name_or_path: str
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    max_position_embeddings: int
-    head_dim: int
-    rms_norm_eps: float
-    rope_theta: float
-    tied: bool  # whether the head is the embedding table
-
-    def get_text_config(self) -> Config:
-        """Itself: there is nothing but text."""
-        return self
 
 
 def read(
@@ -84,6 +38,9 @@ def read(
     held = DTYPES.get(str(named)) if isinstance(dtype, str) else dtype
     if config is None or held is None:
         return None
+    if config.traits.lifted:  # the table scales its rows in its own precision
+        scale = float(torch.tensor(config.embedding_multiplier, dtype=held))
+        config = replace(config, embedding_multiplier=scale)
     with torch.device("meta"):
         module = Causal(config)
     shapes = {name: weight.shape for name, weight in module.state_dict().items()}
@@ -98,35 +55,6 @@ def read(
         module.lm_head.weight = module.model.embed_tokens.weight
     module.model.rotary_emb = Rotary(config, device)
     return module.eval().requires_grad_(False)
-
-
-def config_of(content: Mapping[str, Any], name: str) -> Config | None:
-    """The shape that config.json names; None where it says less than is needed, or more than is known."""
-    traits = KINDS.get(str(content.get("model_type")))
-    if traits is None or not content.keys() >= {"eos_token_id", *traits.named}:
-        return None
-    said = {key: value for key, value in content.items() if key not in SILENT and value not in (None, False)}
-    rope = said.pop("rope_parameters", None) or {"rope_theta": said.pop("rope_theta", None)}
-    if said.pop("model_type").startswith("qwen") and "use_sliding_window" not in said:
-        said.pop("sliding_window", None)
-        if set(said.get("layer_types", ())) == {"full_attention"}:
-            del said["layer_types"]
-    counts = {key: said.pop(key, None) for key in COUNTS}
-    if not all(type(count) is int and count > 0 for count in counts.values()) or not isinstance(rope, Mapping):
-        return None
-    rest = {key: said.pop(key, None) for key in ("head_dim", "rms_norm_eps", "hidden_act", "tie_word_embeddings")}
-    size = rest["head_dim"] or traits.head_dim or counts["hidden_size"] // counts["num_attention_heads"]
-    theta, eps = rope.get("rope_theta"), rest["rms_norm_eps"]
-    if said or rope.keys() - {"rope_theta", "rope_type"} or rope.get("rope_type", "default") != "default":
-        return None
-    if rest["hidden_act"] != "silu" or not isinstance(theta, int | float) or not isinstance(eps, float):
-        return None
-    if type(size) is not int or size % 2 or counts["num_attention_heads"] % counts["num_key_value_heads"]:
-        return None
-    if counts["hidden_size"] % counts["num_attention_heads"] or rest["tie_word_embeddings"] not in (None, True):
-        return None
-    kind, tied = str(content["model_type"]), bool(rest["tie_word_embeddings"])
-    return Config(kind, name, **counts, head_dim=size, rms_norm_eps=eps, rope_theta=float(theta), tied=tied)
 
 
 def _weights(
@@ -152,68 +80,89 @@ def _weights(
 
 
 class Norm(nn.Module):
-    """An RMS norm, computed in float32."""
+    """An RMS norm, computed in float32; `lifted`: its weights are added to 1, and multiplied there as well."""
 
-    def __init__(self, size: int, eps: float) -> None:
+    def __init__(self, size: int, config: Config) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(size))
-        self.eps = eps
+        self.eps, self.lifted = config.rms_norm_eps, config.traits.lifted
 
     def forward(self, rows: Tensor) -> Tensor:
         """[..., size] -> the same."""
         wide = rows.float()
-        return self.weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(rows.dtype)
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        if self.lifted:
+            return (wide * (1.0 + self.weight.float())).to(rows.dtype)
+        return self.weight * wide.to(rows.dtype)
 
 
 class Rotary(nn.Module):
-    """How far each pair of channels turns at a position."""
-
-    rope_type = "default"
-    attention_scaling = 1.0
+    """How far each pair of channels turns at a position, by type of layer."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
         super().__init__()
-        powers = torch.arange(0, config.head_dim, 2, device=device).float() / config.head_dim
-        self.inv_freq = 1.0 / config.rope_theta**powers
+        self.rope_type = {each: str(found["rope_type"]) for each, found in config.rope_parameters.items()}
+        for each, found in config.rope_parameters.items():
+            frequencies, amplitude = rope.turning(found, config.head_dim)
+            setattr(self, f"{each}_inv_freq", frequencies.to(device))
+            setattr(self, f"{each}_attention_scaling", amplitude)
 
-    def forward(self, rows: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of positions [1, T]: each [1, T, size], in the dtype of `rows`."""
-        angles = (positions[..., None].float() * self.inv_freq).repeat(1, 1, 2)
-        return angles.cos().to(rows.dtype), angles.sin().to(rows.dtype)
+    def forward(self, rows: Tensor, positions: Tensor, layer_type: str) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of positions [1, T]: each [1, T, channels that turn], in the dtype of `rows`."""
+        angles = (positions[..., None].float() * getattr(self, f"{layer_type}_inv_freq")).repeat(1, 1, 2)
+        amplitude = getattr(self, f"{layer_type}_attention_scaling")
+        return (angles.cos() * amplitude).to(rows.dtype), (angles.sin() * amplitude).to(rows.dtype)
 
 
 class Attention(nn.Module):
-    """Grouped heads that see what stands before them."""
+    """Grouped heads that see what stands before them, or the last of it."""
 
-    def __init__(self, config: Config, traits: Traits) -> None:
+    def __init__(self, config: Config, layer: int) -> None:
         super().__init__()
-        self.head_dim, self.scaling = config.head_dim, config.head_dim**-0.5
-        channels, heads, key_heads = config.hidden_size, config.num_attention_heads, config.num_key_value_heads
-        self.q_proj = nn.Linear(channels, heads * config.head_dim, bias=traits.bias)
-        self.k_proj = nn.Linear(channels, key_heads * config.head_dim, bias=traits.bias)
-        self.v_proj = nn.Linear(channels, key_heads * config.head_dim, bias=traits.bias)
-        self.o_proj = nn.Linear(heads * config.head_dim, channels, bias=False)
+        self.head_dim, self.scaling = config.head_dim, config.scaling
+        self.layer_type = config.layer_types[layer]
+        self.sliding_window = config.sliding_window if self.layer_type == SLIDING else None
+        self.use_rope = bool(config.no_rope_layers[layer])
+        self.attn_logit_softcapping = config.attn_logit_softcapping
+        channels, traits = config.hidden_size, config.traits
+        heads, key_heads = config.num_attention_heads, config.num_key_value_heads
+        self.sizes = [count * config.head_dim for count in (heads, key_heads, key_heads)]
+        if traits.fused:
+            self.qkv_proj = nn.Linear(channels, sum(self.sizes), bias=traits.bias)
+        else:
+            self.q_proj, self.k_proj, self.v_proj = (nn.Linear(channels, size, bias=traits.bias) for size in self.sizes)
+        self.o_proj = nn.Linear(self.sizes[0], channels, bias=False)
         if traits.head_norm:
-            self.q_norm, self.k_norm = (Norm(config.head_dim, config.rms_norm_eps) for _ in range(2))
+            self.q_norm, self.k_norm = (Norm(config.head_dim, config) for _ in range(2))
 
     def forward(self, rows: Tensor, turn: tuple[Tensor, Tensor], shut: Tensor) -> Tensor:
         """[1, T, C] -> [1, T, C]; what `shut` [T, T] says, no query reads."""
-        parts = (self.q_proj(rows), self.k_proj(rows), self.v_proj(rows))
+        if hasattr(self, "qkv_proj"):
+            parts = self.qkv_proj(rows).split(self.sizes, dim=-1)
+        else:
+            parts = (self.q_proj(rows), self.k_proj(rows), self.v_proj(rows))
         queries, keys, values = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in parts)
         if hasattr(self, "q_norm"):
             queries, keys = self.q_norm(queries), self.k_norm(keys)
-        queries, keys = _turned(queries, *turn), _turned(keys, *turn)
+        if self.use_rope:
+            queries, keys = _turned(queries, *turn), _turned(keys, *turn)
         keys, values = (part.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1) for part in (keys, values))
-        scores = (queries @ keys.mT * self.scaling).masked_fill(shut, -torch.inf)
+        scores = _capped(queries @ keys.mT * self.scaling, self.attn_logit_softcapping).masked_fill(shut, -torch.inf)
         mixed = scores.float().softmax(-1).to(rows.dtype) @ values
         found: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return found
 
 
 def _turned(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Heads [1, H, T, size] of which the first and the second half of the channels turn together."""
-    first, second = heads.chunk(2, dim=-1)
-    return heads * cos + torch.cat([-second, first], dim=-1) * sin
+    """Heads [1, H, T, size]: of the channels that turn, the first and the second half turn together."""
+    turning, still = heads.tensor_split((cos.shape[-1],), dim=-1)
+    first, second = turning.chunk(2, dim=-1)
+    return torch.cat([turning * cos + torch.cat([-second, first], dim=-1) * sin, still], dim=-1)
+
+
+def _capped(numbers: Tensor, cap: float | None) -> Tensor:
+    """Bounded by tanh, where there is a bound."""
+    return numbers if cap is None else torch.tanh(numbers / cap) * cap
 
 
 class Gated(nn.Module):
@@ -221,31 +170,50 @@ class Gated(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-        self.act_fn = F.silu
+        channels, inner, self.lifted = config.hidden_size, config.intermediate_size, config.traits.lifted
+        if config.traits.fused:
+            self.gate_up_proj = nn.Linear(channels, 2 * inner, bias=False)
+        else:
+            self.gate_proj, self.up_proj = (nn.Linear(channels, inner, bias=False) for _ in range(2))
+        self.down_proj = nn.Linear(inner, channels, bias=False)
+
+    def act_fn(self, gate: Tensor) -> Tensor:
+        """What the gate lets through."""
+        return F.gelu(gate, approximate="tanh") if self.lifted else F.silu(gate)
 
     def forward(self, rows: Tensor) -> Tensor:
         """[1, T, C] -> [1, T, C]."""
-        found: Tensor = self.down_proj(self.act_fn(self.gate_proj(rows)) * self.up_proj(rows))
+        if hasattr(self, "gate_up_proj"):
+            gate, up = self.gate_up_proj(rows).chunk(2, dim=-1)
+        else:
+            gate, up = self.gate_proj(rows), self.up_proj(rows)
+        found: Tensor = self.down_proj(self.act_fn(gate) * up)
         return found
 
 
 class Layer(nn.Module):
     """Attention, then the MLP, each added to the rows that it reads."""
 
-    def __init__(self, config: Config, traits: Traits) -> None:
+    def __init__(self, config: Config, index: int) -> None:
         super().__init__()
-        self.input_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(config, traits)
-        self.post_attention_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
+        self.residual_multiplier = config.residual_multiplier
+        self.self_attn = Attention(config, index)
         self.mlp = Gated(config)
+        self.input_layernorm = Norm(config.hidden_size, config)
+        self.post_attention_layernorm = Norm(config.hidden_size, config)
+        if config.traits.post_norm:
+            self.pre_feedforward_layernorm = Norm(config.hidden_size, config)
+            self.post_feedforward_layernorm = Norm(config.hidden_size, config)
 
     def forward(self, rows: Tensor, turn: tuple[Tensor, Tensor], shut: Tensor) -> Tensor:
         """[1, T, C] -> [1, T, C]."""
-        rows = rows + self.self_attn(self.input_layernorm(rows), turn, shut)
-        found: Tensor = rows + self.mlp(self.post_attention_layernorm(rows))
+        read = self.self_attn(self.input_layernorm(rows), turn, shut)
+        if not hasattr(self, "post_feedforward_layernorm"):
+            rows = rows + read * self.residual_multiplier
+            found: Tensor = rows + self.mlp(self.post_attention_layernorm(rows)) * self.residual_multiplier
+            return found
+        rows = rows + self.post_attention_layernorm(read)
+        found = rows + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(rows)))
         return found
 
 
@@ -256,13 +224,11 @@ class Decoder(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        traits = KINDS[config.model_type]
-        table = torch.empty(
-            config.vocab_size, config.hidden_size
-        )  # a table that drew its numbers would import for long
+        # a table that drew its numbers would import for long
+        table = torch.empty(config.vocab_size, config.hidden_size)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=table)
-        self.layers = nn.ModuleList(Layer(config, traits) for _ in range(config.num_hidden_layers))
-        self.norm = Norm(config.hidden_size, config.rms_norm_eps)
+        self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_hidden_layers))
+        self.norm = Norm(config.hidden_size, config)
 
 
 class Causal(nn.Module):
@@ -285,10 +251,11 @@ class Causal(nn.Module):
 
     def logits_at(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Logits of tokens [1, T] that stand at ascending positions [1, T]: [1, T, V] float32."""
-        rows = self.model.embed_tokens(tokens)
-        turn = self.model.rotary_emb(rows, positions)
-        shut = positions.mT < positions  # [T, T]: what stands behind a query
-        for layer in self.model.layers:
-            rows = layer(rows, turn, shut)
-        logits: Tensor = self.lm_head(self.model.norm(rows)).float()
-        return logits
+        config, base = self.config, self.model
+        rows = base.embed_tokens(tokens) * config.embedding_multiplier
+        turns = {each: base.rotary_emb(rows, positions, each) for each in config.rope_parameters}
+        back = positions.mT - positions  # [T, T] how far before a query a token stands
+        shut = {FULL: back < 0, SLIDING: (back < 0) | (back >= (config.sliding_window or 0))}
+        for layer, layer_type in zip(base.layers, config.layer_types, strict=True):
+            rows = layer(rows, turns[layer_type], shut[layer_type])
+        return _capped(self.lm_head(base.norm(rows)).float() / config.logits_scaling, config.final_logit_softcapping)
