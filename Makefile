@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Each worker begins with a half of the files and takes from the other's rest, so that most models are loaded once.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-wide test-oldest lint clean
+.PHONY: demo test test-wide test-oldest families lint clean
 
 demo: $(VENV)/installed
 	@$(BIN)/stretto demo
@@ -23,6 +23,10 @@ test-wide: $(VENV)/installed-dev
 test-oldest: $(VENV)/installed-oldest
 	PYTHONPATH=$(abspath $(VENV))/oldest $(PYTEST) tests/models tests/laws/test_real_models.py \
 		tests/bench/test_replay.py tests/bench/test_rounds.py tests/bench/test_shape.py
+
+# The table of transformers' causal families in docs/models.md, each built small and tried.
+families: $(VENV)/installed-dev
+	PYTHONPATH=tests $(BIN)/python tests/models/sweep.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

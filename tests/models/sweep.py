@@ -1,12 +1,14 @@
 """Every causal family of transformers, built small: served as its own forward has it, or refused in one typed line.
 
-`outcome` says which. The test of this name tries a part of them; `python tests/models/sweep.py` tries all, or those
-named, and prints what came out.
+`outcome` says which. The test of this name tries a part of them; `python tests/models/sweep.py` tries those named, or
+all, and prints a line of the table in docs/models.md for each; `make families` writes that table.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +17,17 @@ from torch import Tensor
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
 
 from stretto.errors import ModelError
+from stretto.models.fast import lean_or_none
+from stretto.models.lean import Lean
 from stretto.models.network import Network
 from stretto.models.window import Window
 from stretto.tree import ROOT, Tree, slot_of
 
 VOCABULARY = 97
 CPU = torch.device("cpu")
-SERVED = "served"
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+TABLE = re.compile(r"^\| family \|.*\n(\|.*\n)+", re.MULTILINE)
+FAST, DRIVEN, REFUSED = "fast", "driven", "refused"
 LARGEST = 5_000_000  # parameters of what is still small
 WORDS: dict[str, Any] = {  # what families call the sizes of their parts
     "hidden_size d_model n_embd emb_dim embedding_size word_embed_proj_dim lru_width": 32,
@@ -71,8 +77,8 @@ def build(family: str, **settings: Any) -> PreTrainedModel:
     return module.eval().requires_grad_(False)
 
 
-def outcome(module: PreTrainedModel) -> str:
-    """`SERVED`, or the reason of the refusal. Anything else that is raised, or other logits, is a fault."""
+def outcome(module: PreTrainedModel) -> tuple[str, str]:
+    """How it is served, and why no better. Anything else that is raised, or other logits, is a fault."""
     tokens = [position * 7 % 90 + 3 for position in range(20)]
     tree = Tree()
     for node, parent in enumerate((ROOT, ROOT, 0, 1, 2)):
@@ -81,37 +87,58 @@ def outcome(module: PreTrainedModel) -> str:
     with torch.inference_mode():  # before it is driven
         theirs = module(input_ids=torch.tensor([tokens]), use_cache=False).logits[0]
         below = [module(input_ids=torch.tensor([text]), use_cache=False).logits[0, -1] for text in texts]
+    reasons: list[str] = []
     try:
-        network = Network(module)
+        model = lean_or_none(module, reasons.append) or Network(module)
     except ModelError as refusal:
-        return str(refusal)
-    cache = network.new_cache()
+        return REFUSED, str(refusal).partition(" (hint: ")[0]
+    cache = model.new_cache()
     row = cache.open()
     pieces = ((0, 7), (7, 8), (8, 19))
     windows = [Window.chain([row], [tokens[start:end]], [start], CPU) for start, end in pieces]
     windows.append(Window.forest([row], tokens[-1:], [tree], [19], CPU))
-    ours = torch.cat([_logits(network, window, cache) for window in windows])
+    ours = torch.cat([_logits(model, window, cache) for window in windows])
     expected = torch.stack([*theirs, *below])
     places = [*range(20), *(19 + slot_of(node) for node in range(len(tree)))]
     torch.testing.assert_close(ours[places], expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
-    return SERVED
+    return (FAST, "") if isinstance(model, Lean) else (DRIVEN, reasons[0])
 
 
-def _logits(network: Network, window: Window, cache: Any) -> Tensor:
-    logits = network.evaluate(window, cache).logits
+def _logits(model: Lean | Network, window: Window, cache: Any) -> Tensor:
+    logits = model.evaluate(window, cache).logits
     assert logits is not None
     return logits[0]
 
 
+def line(family: str) -> str:
+    """What comes of a family, as a line of the table."""
+    try:
+        module = build(family)
+        module(input_ids=torch.tensor([[3, 4, 5, 6, 7]]), use_cache=False)
+    except Exception:  # its sizes have other names, or depend on each other
+        within = "text_config" in getattr(transformers, f"{family}Config").sub_configs
+        why = "a model within it reads the text" if within else "the usual names of sizes make no small one that runs"
+        return f"| {family} | not tried | {why} |"
+    try:
+        how, why = outcome(module)
+    except Exception as error:
+        how, why = "FAULT", f"{type(error).__name__} {str(error).splitlines()[0]}"
+    return f"| {family} | {how} | {why.removeprefix(type(module).__name__ + ' ')} |"
+
+
+def main(names: list[str]) -> None:
+    """Print the lines of these families; of all where none is named, and put them into the page."""
+    families = {kind.__name__.removesuffix("Config") for kind in MODEL_FOR_CAUSAL_LM_MAPPING}
+    lines = []
+    for name in names or sorted(families, key=str.lower):
+        lines.append(line(name))
+        print(lines[-1], flush=True)
+    if not names:
+        text = "\n".join(["| family | how | why no better |", "| --- | --- | --- |", *lines, ""])
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(TABLE.sub(lambda _: text, page), encoding="utf-8")
+
+
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
-    for name in sys.argv[1:] or [kind.__name__.removesuffix("Config") for kind in MODEL_FOR_CAUSAL_LM_MAPPING]:
-        try:
-            made = build(name)
-        except Exception as error:  # its sizes have other names, or depend on each other
-            print(f"{name}: not built ({type(error).__name__})", flush=True)
-            continue
-        try:
-            print(f"{name}: {outcome(made)}", flush=True)
-        except Exception as error:
-            print(f"{name}: FAULT {type(error).__name__} {str(error).splitlines()[0]}", flush=True)
+    main(sys.argv[1:])

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from models.sweep import SERVED, build, outcome
+from models.sweep import DRIVEN, FAST, PAGE, REFUSED, build, line, outcome
 
 FAMILIES = (
     *("Apertus", "Arcee", "BioGpt", "Cohere2", "DeepseekV2", "DeepseekV3", "Ernie4_5", "Exaone4"),
     *("Gemma", "Glm4", "GPTBigCode", "Helium", "HunYuanDenseV1", "Llama4Text", "Ministral3", "MiniCPM3"),
     *("Nemotron", "Olmo3", "Persimmon", "Qwen2Moe", "SeedOss", "StableLm", "Youtu"),
 )
-REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {  # family, settings, what the reason names
+UNSERVED: dict[str, tuple[str, dict[str, Any], str]] = {  # family, settings, what the reason names
     "Falcon": ("Falcon", {}, "attention of its own"),
     "Falcon, new": ("Falcon", {"new_decoder_architecture": True}, "attention of its own"),
     "GPT-Neo": ("GPTNeo", {}, "attention of its own"),
@@ -36,13 +36,14 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {  # family, settings, wha
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_served_as_its_own_forward_has_it(family: str) -> None:
-    assert outcome(build(family)) == SERVED
+    assert outcome(build(family))[0] in (FAST, DRIVEN)
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", UNSERVED)
 def test_refused_by_what_the_model_has(name: str) -> None:
-    family, settings, reason = REFUSED[name]
-    told = outcome(build(family, **settings))
+    family, settings, reason = UNSERVED[name]
+    how, told = outcome(build(family, **settings))
+    assert how == REFUSED
     assert re.search(reason, told), told
     assert "\n" not in told
     assert not re.search(r"(size of )?tensor|dimension|object has|Error|VisitedCache", told), "an internal error"
@@ -50,5 +51,10 @@ def test_refused_by_what_the_model_has(name: str) -> None:
 
 @pytest.mark.parametrize("family", ["CodeGen", "GPTJ"])
 def test_what_newer_releases_have_rewritten_is_served_or_refused(family: str) -> None:
-    told = outcome(build(family))
-    assert told == SERVED or "attention of its own" in told
+    how, told = outcome(build(family))
+    assert how == DRIVEN or "attention of its own" in told
+
+
+@pytest.mark.parametrize("family", ["Bloom", "Gemma3Text", "GPT2", "GptOss", "Llama", "Mixtral", "Olmo2", "Qwen3Next"])
+def test_the_table_in_the_docs_is_not_stale(family: str) -> None:
+    assert line(family) in PAGE.read_text(encoding="utf-8").splitlines(), "run make families"

@@ -213,7 +213,8 @@ class _Reader:
         fields = [name for name in declared - FIELDS if getattr(self.config, name, None)]
         fields += [name for rope in ropes for name in rope.keys() - ROPE_FIELDS if rope[name]]
         if fields:
-            raise Unlike(f"it has {', '.join(sorted(fields))}, which the fast path does not know")
+            more = f" and {len(fields) - 3} more" if fields[3:] else ""
+            raise Unlike(f"it has {', '.join(sorted(fields)[:3])}{more}, which the fast path does not know")
 
     def _check(self, index: int, layer: Any) -> None:
         unknown = {name for name, _ in layer.named_parameters()} - KNOWN
