@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -53,9 +54,12 @@ class Baseline:
         passes = []
         for call in self._calls:
             self._watched.follow(call.forced, self._draw.temperature)
+            begun = perf_counter()
             tokens.extend(self._generate(call.cases, call.pads))
             counters.add(self._watched.counters)
             passes.append(self._watched.passes)
+            counters.prompt_seconds += passes[-1][0].ended - begun
+            counters.seconds += passes[-1][-1].ended - passes[-1][0].ended
         counters.new_tokens = sum(map(len, tokens))
         counters.drafted = counters.token_forwards - counters.row_forwards
         if not self._side_by_side:  # every forward commits one token beyond what it accepts

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
 from ..files import require_writable, write_text
+from .real.command import add_arguments as real_arguments
 
 if TYPE_CHECKING:
     from .contestants import Contestant
@@ -36,6 +37,7 @@ examples:
   stretto bench shape --out results/shape
   stretto bench canvas --model random-masked --batch 1 8 --out results/canvas
   stretto bench quality --model zoo/masked --count 50 --batch 10 --out results/quality    right answers, and their cost
+  stretto bench real --model FILE.gguf --llamacpp ENV/bin/python --openvino ENV2/bin/python --data DATA --threads 1
   stretto bench claims --data DATA --out results/claims > docs/claims.md     what papers promise, tried here
 
 tasks: gym, gym:KIND, replay, replay:SOURCE, all (gym and replay), spec, spec:CATEGORY (Spec-Bench), mt, mt:CATEGORY
@@ -51,9 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "shape", "overhead", "canvas", "quality", "report", "claims"),
+        choices=("speed", "real", "shape", "overhead", "canvas", "quality", "report", "claims"),
         default="speed",
         help="speed: whole answers, against transformers' generate (default); "
+        "real: a checkpoint on real prompts, beside transformers, llama.cpp and OpenVINO GenAI; "
         "shape: single forwards, a batch of unequal rows, memory over 200 requests (not for random-134m); "
         "overhead: what drafting costs beside the forwards, by width and length; "
         "canvas: masked-diffusion models (also random-masked) beside a plain sampler, the same tokens; "
@@ -69,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_subject(parser.add_argument_group("what is measured"))
     _add_measuring(parser.add_argument_group("how it is measured"))
+    real_arguments(parser.add_argument_group("real: other engines, each in an environment of its own"))
     written = parser.add_argument_group("what is written")
     written.add_argument(
         "--out", type=Path, help="speed and quality write OUT.json and OUT.png; report OUT.html; the others OUT.json"
@@ -176,15 +180,23 @@ def run(args: argparse.Namespace) -> int:
     if args.what == "quality":
         return _quality(args)
     args.max_new_tokens = args.max_new_tokens or MAX_NEW_TOKENS
-    kinds = {"speed": _speed, "shape": _shape, "overhead": _overhead, "canvas": _canvas, "claims": _claims}
+    kinds = {
+        "speed": _speed,
+        "real": _real,
+        "shape": _shape,
+        "overhead": _overhead,
+        "canvas": _canvas,
+        "claims": _claims,
+    }
     return kinds[args.what](args)
 
 
 def _check(args: argparse.Namespace) -> None:
     """Raise what can be told of the options before anything heavy is loaded: names, what is missing, where files go."""
     from . import tasks
+    from .real.kinds import kinds
 
-    tasks.select(args.tasks or (), _data(args))
+    kinds(args.tasks or (), _data(args)) if args.what == "real" else tasks.select(args.tasks or (), _data(args))
     if args.out:
         if _draws(args):
             from .drawing import pyplot
@@ -310,6 +322,16 @@ def _contestants(args: argparse.Namespace, subject: Subject) -> list[Contestant]
 def _data(args: argparse.Namespace) -> Path | None:
     folder = args.data or os.environ.get("STRETTO_DATA")
     return Path(folder) if folder else None
+
+
+# -- real ---------------------------------------------------------------------------------------------
+
+
+def _real(args: argparse.Namespace) -> int:
+    """Real prompts, beside other engines."""
+    from .real.command import run as measure
+
+    return measure(args, _data(args))
 
 
 # -- shape --------------------------------------------------------------------------------------------

@@ -107,28 +107,24 @@ class Engines:
         return self._twins[stream]
 
 
-class Ours:
-    """stretto by one method, made to write what the cases expect where they are forced."""
+class Writing:
+    """stretto by one method, writing what it will."""
 
     ours = True
     learns = True
 
-    def __init__(self, name: str, engine: Engine, model: Replayed, method: Method, max_new_tokens: int) -> None:
+    def __init__(self, name: str, engine: Engine, method: Method, max_new_tokens: int) -> None:
         self.name = name
         self._engines = Engines(engine)
         self._engine = engine
-        self._model = model
         self._method = method
         self._max_new_tokens = max_new_tokens
         self._draw = GREEDILY
 
     def prepare(self, cases: Sequence[Case], draw: Draw = GREEDILY) -> None:
-        """Force the engine's model, where the cases are replayed."""
+        """Take the engine of this draw."""
         self._draw = draw
         self._engine = self._engines.of(draw)
-        texts = [case.text for case in cases]
-        table = followers(texts, self._model.device) if cases[0].forced else None
-        self._model.follow(table, draw.temperature)
 
     def answer(self, cases: Sequence[Case]) -> Answer:
         """One call for the whole group."""
@@ -146,6 +142,21 @@ class Ours:
         guarantee = self._method.guarantee
         certain = case.forced or not draw.temperature
         return guarantee is Guarantee.EXACT or (guarantee is Guarantee.DISTRIBUTION and certain)
+
+
+class Ours(Writing):
+    """The same, made to write what the cases expect where they are forced."""
+
+    def __init__(self, name: str, engine: Engine, model: Replayed, method: Method, max_new_tokens: int) -> None:
+        super().__init__(name, engine, method, max_new_tokens)
+        self._model = model
+
+    def prepare(self, cases: Sequence[Case], draw: Draw = GREEDILY) -> None:
+        """Force the engine's model, where the cases are replayed."""
+        super().prepare(cases, draw)
+        texts = [case.text for case in cases]
+        table = followers(texts, self._model.device) if cases[0].forced else None
+        self._model.follow(table, draw.temperature)
 
 
 def answered(found: Sequence[Generation]) -> Answer:

@@ -16,6 +16,11 @@ import transformers
 
 from .. import __version__
 
+WIDE = (  # what kernels for few bits ask for
+    *("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve"),
+)
+
 
 def provenance(**settings: Any) -> dict[str, Any]:
     """A record to stand in every result file; `settings` are the run's own."""
@@ -31,6 +36,7 @@ def provenance(**settings: Any) -> dict[str, Any]:
         },
         "machine": {
             "cpu": cpu(),
+            "instructions": instructions(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # before: was it quiet?
@@ -55,12 +61,22 @@ def commit() -> str:
 
 def cpu() -> str:
     """The processor's model."""
+    return _told("model name") or platform.processor() or platform.machine()
+
+
+def instructions() -> list[str]:
+    """Those of `WIDE` that the processor has; none where that is not known."""
+    flags = set((_told("flags") or _told("Features")).split())
+    return [name for name in WIDE if name in flags]
+
+
+def _told(name: str) -> str:
+    """What Linux says of the first processor under this name; empty elsewhere."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+            return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
     except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+        return ""
 
 
 def machine_line(record: dict[str, Any]) -> str:

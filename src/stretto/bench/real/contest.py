@@ -1,0 +1,114 @@
+"""Lets our methods, transformers and other engines answer the same prompts in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel
+
+from ...engine import Engine
+from ...errors import ModelError, StrettoError
+from ..baselines import GREEDY, Baseline
+from ..contestants import Contestant, Draw, Writing, with_models
+from ..harness import grouped, measure
+from ..replay import Watched
+from ..results import Column
+from .peers import OTHERS, Peer
+from .prompts import Prompts
+from .results import ColumnResult, Real, summarise
+from .worker import Worker
+
+LOOKUP = 10  # tokens that transformers copies at most, as its documents do
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured, and how."""
+
+    methods: tuple[str, ...]  # ours; `plain` is what tokens are compared with
+    pythons: Mapping[str, str]  # name of another engine -> an interpreter that has it
+    file: str  # what these read
+    batches: tuple[int, ...]  # rows side by side, ≥ 1
+    temperatures: tuple[float, ...]  # ≥ 0
+    repeats: int  # ≥ 1
+    max_new_tokens: int  # ≥ 1
+    threads: int  # of every contestant, ≥ 1
+    seed: int
+
+    def answers(self, prompts: Prompts, contestants: int) -> int:
+        """Answers to be given, warming up included."""
+        groups = sum(1 + self.repeats * -(-len(prompts.cases) // batch) for batch in self.batches)
+        return groups * contestants * len(self.temperatures)
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """One checkpoint and what it is asked."""
+
+    engine: Engine
+    module: PreTrainedModel | None  # transformers' own; None: it takes no part
+    prompts: Prompts
+    plan: Plan
+
+    def columns(self, found: Real, progress: Callable[[], object]) -> Iterator[ColumnResult]:
+        """Each column's figures; who takes no part is noted in `found.skipped`, and why."""
+        for batch in self.plan.batches:
+            with ExitStack() as open_processes:
+                contestants = [*self.ours(), *self.stock(), *self.others(batch, found, open_processes)]
+                for temperature in self.plan.temperatures:
+                    yield self._column(contestants, Column(batch, temperature), progress)
+
+    def ours(self) -> Iterator[Contestant]:
+        """stretto, method by method."""
+        for name in self.plan.methods:
+            chosen = with_models(name, self.engine.model)
+            yield Writing(name, self.engine, chosen, self.plan.max_new_tokens)
+
+    def stock(self) -> Iterator[Contestant]:
+        """transformers: greedily, and copying from the text so far."""
+        if self.module is not None:
+            watched, ends = Watched(self.module), sorted(self.engine.end_tokens)
+            for name, options in ((GREEDY, {}), ("hf lookup", {"prompt_lookup_num_tokens": LOOKUP})):
+                yield Baseline(name, watched, ends, self.plan.max_new_tokens, options)
+
+    def others(self, batch: int, found: Real, processes: ExitStack) -> Iterator[Contestant]:
+        """Other engines, a process for each of their ways."""
+        cases = [*self.prompts.cases, *self.prompts.spare]
+        context = max(len(case.prompt) for case in cases) + self.plan.max_new_tokens + 1
+        for other in OTHERS:
+            for name, way in other.ways.items():
+                python = self.plan.pythons.get(other.name)
+                if python is None:
+                    found.skipped[name] = other.missing
+                    continue
+                asked = {"model": self.plan.file, "way": way, "threads": self.plan.threads}
+                try:
+                    worker = Worker(other.command(python), **asked, rows=batch, context=context)
+                except ModelError as error:
+                    found.skipped[name] = error.message
+                    continue
+                processes.enter_context(closing(worker))
+                found.loading.setdefault(name, worker.seconds)
+                found.provenance["versions"] |= worker.versions
+                yield Peer(name, worker, self.plan.max_new_tokens)
+
+    def _column(
+        self, contestants: Sequence[Contestant], column: Column, progress: Callable[[], object]
+    ) -> ColumnResult:
+        groups = grouped(self.prompts.cases, column.batch)
+        draw = Draw(column.temperature, self.plan.seed, stream=column.batch)
+        spare = self.prompts.spare[: column.batch]
+        runs = measure(contestants, groups, self.plan.repeats, draw, spare=spare, progress=progress)
+        return summarise(column, groups, contestants, runs, self.engine.end_tokens)
+
+
+def module_of(name: str) -> tuple[PreTrainedModel | None, str]:
+    """transformers' own module of a checkpoint in float32, or why there is none."""
+    from ..subject import module_of as load
+
+    try:
+        return load(name), ""
+    except (StrettoError, OSError, ValueError, ImportError) as error:
+        return None, str(error).partition("\n")[0]
