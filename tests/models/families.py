@@ -81,7 +81,7 @@ def build(family: str, **settings: Any) -> PreTrainedModel:
         for name, weight in module.named_parameters():
             if name.endswith("bias") or "norm" in name or ".ln_" in name:
                 weight.add_(0.2 * torch.randn_like(weight))
-            elif "embed_positions" in name or "wpe" in name:
+            elif "embed_positions" in name or "wpe" in name or "sinks" in name:
                 weight.copy_(0.3 * torch.randn_like(weight))
         for name, buffer in module.named_buffers():
             if name.endswith("correction_bias"):  # of a router
@@ -134,6 +134,9 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
         first_k_dense_replace=1,
         moe_intermediate_size=12,
         routed_scaling_factor=2.5,
+    ),
+    "gpt_oss": partial(
+        build, "GptOss", **GROUPED, **MIXED, **EXPERTS, head_dim=8, num_local_experts=4, sliding_window=REACH
     ),
     "granite": partial(build, "Granite", **GROUPED, **MULTIPLIERS),
     "ministral3": partial(  # queries grow with the position

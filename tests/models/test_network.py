@@ -342,7 +342,7 @@ def test_the_survey_sees_windows_and_rotation() -> None:
         expected: tuple[int | None, ...] = (None, None, None)
         if family in {"mistral", "phi3", "starcoder2"}:
             expected = (REACH, REACH, REACH)
-        if family in {"qwen2", "gemma2", "gemma3"}:
+        if family in {"qwen2", "gemma2", "gemma3", "gpt_oss"}:
             expected = (REACH, None, REACH)
         assert reaches == expected, family
         turning = [rotary is not None for rotary in rotaries]
@@ -438,17 +438,6 @@ REFUSED: dict[str, tuple[Callable[[], PreTrainedModel], str]] = {
             transformers.BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=2)
         ),
         "position_ids",
-    ),
-    "attention sinks": (
-        lambda: build(
-            "GptOss",
-            num_key_value_heads=2,
-            head_dim=8,
-            num_local_experts=2,
-            num_experts_per_tok=1,
-            layer_types=["full_attention"] * 3,
-        ),
-        "s_aux",
     ),
     "own attention": (
         lambda: transformers.GPTNeoForCausalLM(

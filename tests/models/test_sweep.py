@@ -12,7 +12,7 @@ from models.sweep import DRIVEN, FAST, PAGE, REFUSED, build, line, outcome
 FAMILIES = (
     *("Apertus", "Arcee", "BioGpt", "Cohere2", "DeepseekV2", "DeepseekV3", "Ernie4_5", "Exaone4"),
     *("Gemma", "Glm4", "GPTBigCode", "Helium", "HunYuanDenseV1", "Llama4Text", "Ministral3", "MiniCPM3"),
-    *("Nemotron", "Olmo3", "Persimmon", "Qwen2Moe", "SeedOss", "StableLm", "Youtu"),
+    *("GptOss", "GraniteSWA", "Nemotron", "Olmo3", "Persimmon", "Qwen2Moe", "SeedOss", "StableLm", "Youtu"),
 )
 UNSERVED: dict[str, tuple[str, dict[str, Any], str]] = {  # family, settings, what the reason names
     "Falcon": ("Falcon", {}, "attention of its own"),
@@ -24,7 +24,6 @@ UNSERVED: dict[str, tuple[str, dict[str, Any], str]] = {  # family, settings, wh
     "Jamba": ("Jamba", {}, "state-space"),
     "LFM2": ("Lfm2", {"layer_types": ["conv", "full_attention"]}, "short convolutions"),
     "Qwen3-Next": ("Qwen3Next", {}, "linear attention"),
-    "gpt-oss": ("GptOss", {}, "attention sinks"),
     "BART": ("Bart", {}, "position_ids"),
     "Bloom": ("Bloom", {}, "position_ids"),
     "Mamba": ("Mamba", {}, "state-space"),

@@ -8,14 +8,22 @@ from torch.nn import functional
 
 
 def attend(
-    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, *, scale: float, softcap: float | None = None
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    *,
+    scale: float,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """What each query reads: [B, H, T, size].
 
     query [B, H, T, size], keys and values [B, G, S, size] with H a multiple of G, mask bool [B or 1, 1, T, S]
     (None: everything is open; every query must see at least one key). `softcap` bounds the scores by tanh, as
-    Gemma 2 does (arXiv 2408.00118). Query heads that share a key head are laid one after another on the
-    query axis, so that keys and values are never repeated.
+    Gemma 2 does (arXiv 2408.00118); `sinks` [H] are scores of what every query may read instead, which is nothing, as
+    in gpt-oss (arXiv 2508.10925). Query heads that share a key head are laid one after another on the query axis, so
+    that keys and values are never repeated.
     """
     batch, heads, size, width = query.shape
     shared = heads // keys.shape[1]
@@ -23,20 +31,34 @@ def attend(
         query = query.reshape(batch, keys.shape[1], shared * size, width)
         if mask is not None and size > 1:
             mask = mask.repeat(1, 1, shared, 1)
-    if softcap is None:
+    if softcap is None and sinks is None:
         read = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
     else:
-        read = probabilities(query, keys, mask, scale=scale, softcap=softcap) @ values
+        if sinks is not None:
+            sinks = sinks.view(-1, shared, 1).expand(-1, -1, size).reshape(-1, shared * size, 1)
+        read = probabilities(query, keys, mask, scale=scale, softcap=softcap, sinks=sinks) @ values
     return read.reshape(batch, heads, size, values.shape[-1])
 
 
 def probabilities(
-    query: Tensor, keys: Tensor, mask: Tensor | None, *, scale: float, softcap: float | None = None
+    query: Tensor,
+    keys: Tensor,
+    mask: Tensor | None,
+    *,
+    scale: float,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
-    """How much each query reads of each key, [B, H, T, S]; query and keys have the same heads, mask as in `attend`."""
+    """How much each query reads of each key, [B, H, T, S]; query and keys have the same heads, mask as in `attend`.
+
+    `sinks` [H or 1, T or 1, 1]: with them, a query's shares add up to less than one.
+    """
     scores = (query @ keys.transpose(-1, -2)) * scale
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    if sinks is not None:
+        scores = torch.cat([scores, sinks.expand(*scores.shape[:-1], 1)], dim=-1)
+    shares = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    return shares if sinks is None else shares[..., :-1]

@@ -34,6 +34,7 @@ class AttentionCall:
     values: Tensor
     scale: float
     softcap: float | None
+    sinks: Tensor | None  # [H]
     others: dict[str, Any]  # further keywords of the family
 
 
@@ -162,6 +163,7 @@ def _attention(
     *,
     scaling: float | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     dropout: float = 0.0,
     **others: Any,
 ) -> tuple[Tensor, None]:
@@ -169,7 +171,7 @@ def _attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     hooks = module.stretto_hooks
     assert isinstance(hooks, Hooks)
-    read = hooks.attend(AttentionCall(module, query, key, value, scale, softcap, others))
+    read = hooks.attend(AttentionCall(module, query, key, value, scale, softcap, s_aux, others))
     return read.transpose(1, 2), None
 
 

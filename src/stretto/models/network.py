@@ -199,10 +199,12 @@ class _Visit:
         for layer, head in self._heads:
             if layer == self._index:
                 query, keys = call.query[:, head, None], call.keys[:, head // shared, None]
-                self.attention[layer, head] = probabilities(query, keys, mask, scale=call.scale, softcap=call.softcap)[
-                    :, 0
-                ]
-        return attend(call.query, call.keys, call.values, mask, scale=call.scale, softcap=call.softcap)
+                sink = None if call.sinks is None else call.sinks[head]
+                shares = probabilities(query, keys, mask, scale=call.scale, softcap=call.softcap, sinks=sink)
+                self.attention[layer, head] = shares[:, 0]
+        return attend(
+            call.query, call.keys, call.values, mask, scale=call.scale, softcap=call.softcap, sinks=call.sinks
+        )
 
     def _mask(self, reach: Reach) -> Tensor | None:
         if reach not in self._masks:

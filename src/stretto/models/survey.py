@@ -29,8 +29,6 @@ PLACES = (0, 1, 37)  # positions at which the survey puts equal rows
 # Keywords of an attention call that do not change its scores, or say what our own mask says already.
 HARMLESS = {"position_ids", "use_cache", "sliding_window", "is_causal", "output_attentions", "cache_position"}
 
-KEYWORDS = {"s_aux": "attention sinks (s_aux)"}  # those that have a name of their own
-
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
@@ -38,24 +36,26 @@ class Rotary:
 
     turn: Callable[..., tuple[Tensor, Tensor]]  # the modelling file's apply_rotary_pos_emb(q, k, cos, sin)
     table: Callable[[Tensor], tuple[Tensor, Tensor]]  # positions [B, T] -> cos, sin, each [B, T, R]
+    width: int  # how many channels are turned, the first ones: R, or 2 R where a table has each number once
 
     def undo(self, keys: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
         """Keys [B, H, T, size] before rotation; rounding is that of one more rotation."""
         cos, sin = table
         square = (cos * cos + sin * sin)[:, None]  # 1, unless the family scales its tables (YaRN)
-        return self._front(keys, cos.shape[-1], lambda front: self.turn(front, front, cos, -sin)[1] / square)
+        if square.shape[-1] < self.width:
+            square = square.repeat(1, 1, 1, 2)
+        return self._front(keys, lambda front: self.turn(front, front, cos, -sin)[1] / square)
 
     def redo(self, keys: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
         """Keys [B, H, T, size] after rotation."""
         cos, sin = table
-        return self._front(keys, cos.shape[-1], lambda front: self.turn(front, front, cos, sin)[1])
+        return self._front(keys, lambda front: self.turn(front, front, cos, sin)[1])
 
-    @staticmethod
-    def _front(keys: Tensor, width: int, change: Callable[[Tensor], Tensor]) -> Tensor:
-        """Change the first `width` channels; the rest is not rotated."""
-        if width == keys.shape[-1]:
+    def _front(self, keys: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """Change the channels that are turned; the rest stays."""
+        if self.width == keys.shape[-1]:
             return change(keys)
-        return torch.cat([change(keys[..., :width]), keys[..., width:]], dim=-1)
+        return torch.cat([change(keys[..., : self.width]), keys[..., self.width :]], dim=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class _Watch:
         self.embeddings: list[Any] = []  # the rotary table that each layer was given
         self.tables: list[tuple[nn.Module, tuple[Any, ...], dict[str, Any], Any]] = []
         self.layers = layers
-        self._rotaries: dict[int, Rotary] = {}  # by the identity of the table handed out; layers share them
+        self._rotaries: dict[tuple[int, int], Rotary] = {}  # by the table handed out and width; layers share them
 
     def see_table(self, part: nn.Module, args: tuple[Any, ...], arguments: dict[str, Any], output: Any) -> None:
         """Note each call that yields a pair of tensors: the rotary modules are among them."""
@@ -219,11 +219,13 @@ class _Watch:
 
     def attend(self, call: AttentionCall) -> Tensor:
         given = [key for key, value in call.others.items() if value is not None and value is not False]
-        unknown = [KEYWORDS.get(key, key) for key in given if key not in HARMLESS]
+        unknown = [key for key in given if key not in HARMLESS]
         if unknown:
             raise ModelError(f"its attention uses {', '.join(unknown)}, which stretto does not know", hint=HINT)
         self.attentions.append(call.module)
-        return attend(call.query, call.keys, call.values, None, scale=call.scale, softcap=call.softcap)
+        return attend(
+            call.query, call.keys, call.values, None, scale=call.scale, softcap=call.softcap, sinks=call.sinks
+        )
 
     def anatomy(self, vocabulary: int, tolerance: float) -> Anatomy:
         """What was seen, put together."""
@@ -259,14 +261,16 @@ class _Watch:
         made = next((each for each in self.tables if each[3] is embedding), None)
         if turn is None or made is None:
             return False, None
-        made_rotary = Rotary(turn, _table_maker(made[0], made[1], made[2], self.places))
-        rotary = self._rotaries.setdefault(id(embedding), made_rotary)
-        try:
-            raw = rotary.undo(keys, embedding)
-            known = _alike(raw, tolerance) and bool(torch.allclose(rotary.redo(raw, embedding), keys, atol=tolerance))
-        except (TypeError, RuntimeError, IndexError):  # a function of that name with other arguments
-            return False, None
-        return known, rotary if known else None
+        table = _table_maker(made[0], made[1], made[2], self.places)
+        for width in (embedding[0].shape[-1], 2 * embedding[0].shape[-1]):
+            rotary = self._rotaries.setdefault((id(embedding), width), Rotary(turn, table, width))
+            try:
+                raw = rotary.undo(keys, embedding)
+                if _alike(raw, tolerance) and torch.allclose(rotary.redo(raw, embedding), keys, atol=tolerance):
+                    return True, rotary
+            except (TypeError, RuntimeError, IndexError):  # a function of that name with other arguments
+                continue
+        return False, None
 
 
 def _alike(keys: Tensor, tolerance: float) -> bool:
