@@ -629,7 +629,7 @@ MISTAKES = {  # arguments; MODEL, OTHER (another vocabulary), UNTEMPLATED and FO
     "unknown dtype": ("generate --model MODEL --dtype float9 ab", "unknown dtype"),
     "unknown device": ("generate --model MODEL --device abacus ab", "there is no device"),
     "unknown exactness": ("generate --model MODEL --exact letters ab", "choose tokens or bits"),
-    "unknown weights": ("generate --model MODEL --weights int9 ab", "choose auto or int8"),
+    "unknown weights": ("generate --model MODEL --weights int9 ab", "choose auto, float32, int8, int4"),
     "unknown method": ("generate --method lokup ab", "did you mean 'lookup'"),
     "empty method": ("generate --method '' ab", "the method is empty"),
     "unknown setting of a part": ("generate --method lookup(longst=2) ab", "did you mean 'longest'"),

@@ -12,13 +12,13 @@ from stretto.models.table import TableModel
 
 FORMS = {
     "float32": Numbers("float32"),
-    "int8": Numbers("float32", int8=True),
+    "Q8_0": Numbers("float32", "Q8_0"),
     "bfloat16": Numbers("bfloat16"),
     "bits": Numbers("bfloat16", bits=True),
 }
 EXPECTED = {
     ("float32", Guarantee.EXACT): "exact tokens",
-    ("int8", Guarantee.EXACT): "exact up to rounding: that of int8 can change tokens",
+    ("Q8_0", Guarantee.EXACT): "exact up to rounding: that of Q8_0 can change tokens",
     ("bfloat16", Guarantee.EXACT): "exact up to rounding: that of bfloat16 can change tokens",
     ("bits", Guarantee.EXACT): "exact bits",
     ("float32", Guarantee.DISTRIBUTION): "exact in distribution",
@@ -37,7 +37,7 @@ def test_what_is_said(form: str, method: Guarantee) -> None:
     assert certain == guarantee(
         Guarantee.EXACT if method is Guarantee.DISTRIBUTION else method, FORMS[form], greedy=True
     )
-    coarse = form in ("int8", "bfloat16") and method is Guarantee.DISTRIBUTION
+    coarse = form in ("Q8_0", "bfloat16") and method is Guarantee.DISTRIBUTION
     assert (f"up to the rounding of {form}" in said) is coarse
 
 

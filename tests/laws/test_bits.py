@@ -15,7 +15,7 @@ from stretto.models.bitwise import Bitwise
 from stretto.models.cache import Cache
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import NOTHING, Want
-from stretto.models.fast import lean_or_none
+from stretto.models.fast import CODED, lean_or_none
 from stretto.models.kernel_choice import Wish
 from stretto.models.lean import Lean
 from stretto.models.trunk import Sharing
@@ -29,7 +29,7 @@ APPLIES = (
 )
 COUNTS = (1, 2, 3, 4, 5, 8, 16, 33)
 CONTEXTS = (1, 30, 90)
-FORMS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
+FORMS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32, "int4": torch.float32}
 TOKENS = [(37 * at + at * at // 3 + 5) % VOCABULARY for at in range(128)]
 
 
@@ -37,9 +37,7 @@ TOKENS = [(37 * at + at * at // 3 + 5) % VOCABULARY for at in range(128)]
 def bitwise(family: str, form: str) -> Bitwise:
     module = FAMILIES[family]().to(FORMS[form])
     reasons: list[str] = []
-    model = lean_or_none(module, reasons.append, Wish(bits=True, int8=form == "int8"), Bitwise)
-    if model is None and form == "int8":
-        pytest.skip(f"eight bits are too few for these weights here: {reasons}")
+    model = lean_or_none(module, reasons.append, Wish(bits=True, form=form if form in CODED else ""), Bitwise)
     assert isinstance(model, Bitwise), reasons
     return model
 
@@ -170,8 +168,9 @@ def test_answers_have_the_bits_of_plain_decoding(dtype: str) -> None:
                 same(together, alone)
 
 
-def test_eight_bits_too() -> None:
-    engine = Engine(bitwise("llama", "int8"))
+@pytest.mark.parametrize("form", ["int8", "int4"])
+def test_few_bits_too(form: str) -> None:
+    engine = Engine(bitwise("llama", form))
     prompts = [TOKENS[:20] * 2, TOKENS[3:9], TOKENS[:1]]
     given = {"max_new_tokens": 40, "log_probabilities": 1}
     plain = [engine.generate(prompt, "plain", **given) for prompt in prompts]

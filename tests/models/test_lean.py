@@ -242,7 +242,7 @@ def test_half_precision(name: str, dtype: torch.dtype) -> None:
 
 def test_int8_is_near_and_does_not_depend_on_the_window() -> None:
     """Whatever stands beside a token, its logits are the same: its own baseline is exact."""
-    lean = fast(FAMILIES["llama"](), wish=Wish(int8=True))
+    lean = fast(FAMILIES["llama"](), wish=Wish(form="int8"))
     reference = truth(references("llama"), TOKENS)
 
     def together(cache: Cache) -> Tensor:

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from stretto.models import kernel_choice
 from stretto.models.alike import WIDTHS, Alike, widths_of
+from stretto.models.four_bits import relaid
 from stretto.models.kernel_choice import Wish, linears
-from stretto.models.linear import ROWS, Half, Int8, Kernel, Linear, Packed, Plain, named
+from stretto.models.linear import ROWS, Coded, Half, Kernel, Linear, Packed, Plain, named
+from stretto.models.quantised import Quantised, rounded
 
 COUNTS = sorted({1, 2, 3, 5, 17, 63, 64, 65, 130, *ROWS})
 KERNELS: dict[str, Callable[[Tensor, Tensor | None], Kernel]] = {
@@ -30,6 +32,22 @@ def matrix(outputs: int, inputs: int, seed: int = 0) -> Tensor:
     """A weight that float16 holds exactly."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(outputs, inputs, generator=generator).half().float()
+
+
+SUPER = {"Q4_K": (144, [0, 2]), "Q6_K": (210, [208])}  # bytes of a block of 256, and where its float16 stand
+
+
+def blocks(kind: str, outputs: int, inputs: int) -> Quantised:
+    """A weight in blocks; gguf writes no K kinds, so these are any bytes but for sane scales."""
+    generator = torch.Generator().manual_seed(outputs)
+    if kind not in SUPER:
+        return rounded(torch.randn(outputs, inputs, generator=generator), kind)
+    size, scales = SUPER[kind]
+    data = torch.randint(256, (outputs, inputs // 256, size), dtype=torch.uint8, generator=generator)
+    for at in scales:
+        chosen = (1e-3 * torch.rand(outputs, inputs // 256, 1, generator=generator)).half()
+        data[..., at : at + 2] = chosen.view(torch.uint8)
+    return Quantised(data.flatten(1), kind, inputs)
 
 
 @pytest.mark.parametrize("biased", [False, True])
@@ -47,18 +65,41 @@ def test_a_kernel_is_the_product(name: str, biased: bool) -> None:
         assert torch.equal(add, kept)
 
 
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q4_K", "Q5_0", "Q6_K", "Q8_0"])
 @torch.inference_mode()
-def test_int8_rows_do_not_know_their_neighbours() -> None:
-    weight, bias = matrix(64, 48), torch.randn(64)
-    kernel = Int8(weight, bias)
-    x = torch.randn(9, 48) * torch.logspace(-3, 3, 9)[:, None]
+def test_rows_of_blocks_do_not_know_their_neighbours(kind: str) -> None:
+    weight, bias = blocks(kind, 64, 768), torch.randn(64)
+    kernel = Coded((weight,), bias)
+    x = torch.randn(70, 768) * torch.logspace(-3, 3, 70)[:, None]
     together = kernel(x)
-    assert torch.equal(together, torch.cat([kernel(row) for row in x.split(1)]))
-    error = (together - F.linear(x, weight, bias)).abs().amax(1) / x.abs().amax(1)
-    assert 0 < float(error.max()) < 0.5  # sums of 48 products, each rounded to one part in 128
-    add = torch.randn(9, 64)
+    for rows in (1, 2, 3, 4, 5, 8, 16, 33, 64):
+        assert torch.equal(kernel(x[:rows]), together[:rows])
+        assert torch.equal(kernel(x[-rows:]), together[-rows:])
+    exact = F.linear(x, weight.dense())
+    error = (together - bias - exact).norm(dim=1) / exact.norm(dim=1)
+    assert 0 < float(error.max()) < 0.03  # inputs in eight bits
+    add = torch.randn(70, 64)
     torch.testing.assert_close(kernel(x, add), together + add)
-    assert torch.isfinite(kernel(torch.zeros(2, 48))).all()
+    assert torch.equal(kernel(torch.zeros(2, 768)), bias.expand(2, -1))
+
+
+@torch.inference_mode()
+def test_blocks_of_unlike_kinds_stand_one_below_the_other() -> None:
+    parts = (blocks("Q8_0", 32, 96), blocks("Q4_1", 64, 96), blocks("Q5_0", 8, 96))
+    kernel, x = Coded(parts, None), torch.randn(5, 96)
+    assert torch.equal(kernel(x), torch.cat([Coded((part,), None)(x) for part in parts], 1))
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q4_K"])
+def test_four_bits_are_laid_anew_with_offsets_in_eight(kind: str) -> None:
+    weight = blocks(kind, 16, 512)
+    data, series = relaid(weight)
+    again = Quantised(data, "Q4_0", data.shape[1] // 18 * 32).dense()
+    own, offsets = again[:, :512], again[:, 512:].unflatten(1, (-1, 32))[:, :, :16].sum(1)
+    assert series == (0 if kind == "Q4_0" else 2) and again.shape[1] == 512 + 32 * series
+    found = own if not series else own + offsets.repeat_interleave(32, 1)
+    limit = 0.0 if not series else float(offsets.abs().max()) / 190  # twice seven steps to either side
+    assert float((found - weight.dense()).abs().max()) <= limit
 
 
 def test_only_weights_that_float16_holds_are_halved() -> None:
@@ -144,7 +185,7 @@ def test_where_the_place_matters_rows_are_multiplied_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("shape", [(40, 24), (300, 200), (1100, 1000)])
-@pytest.mark.parametrize("wish", [Wish(bits=True), Wish(bits=True, settled=True), Wish(bits=True, int8=True)])
+@pytest.mark.parametrize("wish", [Wish(bits=True), Wish(bits=True, settled=True)])
 @torch.inference_mode()
 def test_alike_products_do_not_know_how_many_rows_there_are(shape: tuple[int, int], wish: Wish) -> None:
     weights = [matrix(*shape, seed) for seed in range(2)]
@@ -152,8 +193,7 @@ def test_alike_products_do_not_know_how_many_rows_there_are(shape: tuple[int, in
         assert len(set(product.names)) == 1  # one kernel, or the counts would differ
         x, add = torch.randn(130, shape[1]), torch.randn(130, shape[0])
         whole, added = product(x), product(x, add.clone())
-        if not wish.int8:
-            torch.testing.assert_close(whole, F.linear(x, weight), atol=5e-4, rtol=0)
+        torch.testing.assert_close(whole, F.linear(x, weight), atol=5e-4, rtol=0)
         for rows in range(1, 131):
             assert torch.equal(product(x[:rows]), whole[:rows])
             assert torch.equal(product(x[-rows:], add[-rows:].clone()), added[-rows:])

@@ -40,7 +40,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", default=MODEL, help=f"a folder, a shipped model or a hub name ({MODEL})")
     group.add_argument("--dtype", default="auto", help="float32, bfloat16, float16 or auto")
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … or auto")
-    group.add_argument("--weights", default="auto", help="auto, or int8 for quantised weights on the CPU")
+    group.add_argument("--weights", default="auto", help="auto, float32, int8 or int4 (on the CPU)")
     group.add_argument(
         "--exact", default="tokens", help="tokens, or bits: windows, drafts and batches compute the same bits, slower"
     )

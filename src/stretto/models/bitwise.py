@@ -11,8 +11,8 @@ from ..errors import Unsupported
 from . import sums
 from .cache import Cache, KeyForm
 from .contract import Want
-from .fuse import Layer, Weights
 from .lean import Lean, Visit, norm_heads
+from .weights import Layer, Weights
 from .window import Window
 
 TRIED = 9  # tokens of the windows in which such a network is tried
@@ -60,7 +60,7 @@ class Bitwise(Lean):
         heads = sums.gridded(heads, self._grids)
         heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
         queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)  # of [B, T, all heads, size]
-        queries = queries.reshape(batch, -1, weights.key_heads, weights.head_size).transpose(1, 2)
+        queries = self._grouped(queries)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
         if layer.rotation is not None and visit.key_turns:
             keys = sums.turned(keys, visit.key_turns[layer.rotation])
@@ -69,9 +69,7 @@ class Bitwise(Lean):
         for wanted, head in visit.wanted:
             if wanted == index:
                 visit.attention[wanted, head] = self._probabilities(head, queries, keys, mask)
-        mixed = sums.attended(queries, keys, values, mask, weights.score_cap).to(self.dtype)  # [B, H, T * G, size]
-        mixed = mixed.transpose(1, 2).reshape(batch * visit.size, -1)
-        return mixed if slots is None else mixed.index_select(0, slots)
+        return self._by_heads(sums.attended(queries, keys, values, mask, weights.score_cap).to(self.dtype), visit)
 
     def _try(self) -> None:
         """Tokens one by one, in one window, and beside others: raise Unsupported where any bit differs."""

@@ -6,8 +6,10 @@ understood raises `Unlike`, and a look-alike is caught when logits are compared 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, is_dataclass, replace
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import is_dataclass, replace
+from itertools import accumulate, groupby
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .kernel_choice import Wish, linears
-from .linear import Linear, Matrix, named
+from .linear import Linear, Matrix, Weight, dense, named
+from .quantised import Quantised, QuantisedEmbedding, QuantisedLinear, stacked
+from .weights import Layer, Norm, Rotation, Weights
 
 KNOWN = {
     *(f"self_attn.{name}_proj.{kind}" for name in ("q", "k", "v", "qkv", "o") for kind in ("weight", "bias")),
@@ -65,69 +69,16 @@ class Source(Protocol):
         ...
 
     def parameters(self) -> Iterable[Tensor]:
-        """All weights, each once."""
+        """All weights that are no blocks, each once."""
+        ...
+
+    def modules(self) -> Iterable[nn.Module]:
+        """All parts."""
         ...
 
 
 class Unlike(Exception):
     """The module is not Llama-shaped; the message says where."""
-
-
-@dataclass(frozen=True, slots=True)
-class Norm:
-    """An RMS norm: `gain * x / sqrt(|x|^2 + floor^2)`."""
-
-    gain: Tensor  # [size] the norm's weights times sqrt(size)
-    floor: Tensor  # sqrt(size * eps)
-
-
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    """How far pairs of channels turn at a position."""
-
-    frequencies: Tensor  # [head_size / 2] radians per position; 0 for channels that do not turn
-    amplitude: float  # (YaRN)
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One decoder layer."""
-
-    attention_norm: Norm
-    qkv: Linear  # [C] -> query, key and value heads; the query heads that share a key head lie apart
-    head_norm: Norm | None  # of queries and keys; gain [query heads + key heads, size]
-    rotation: int | None  # which of the network's turns queries and keys; None: none does
-    scale: float  # of the scores
-    reach: int | None  # sliding window, in positions
-    out: Linear
-    attention_post: Norm | None  # of what attention gives, before it is added
-    mlp_norm: Norm
-    gate_up: Linear
-    down: Linear
-    mlp_post: Norm | None  # of what the MLP gives
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """A whole network, ready to run."""
-
-    name: str
-    table: Tensor  # [V, C] embedding rows
-    embedding_scale: float
-    layers: tuple[Layer, ...]
-    final_norm: Norm
-    head: Linear
-    heads: int  # query heads
-    key_heads: int
-    head_size: int
-    rotations: tuple[Rotation, ...]  # kinds of layers may have each their own
-    score_cap: float | None  # bounds scores, by tanh (arXiv 2408.00118)
-    logit_cap: float | None  # and logits
-    gelu: bool  # the MLP's gate: tanh-approximated GELU, else SiLU
-    max_positions: int
-    parameters: int
-    wish: Wish  # how products were to be computed
-    kernels: dict[str, str]  # and which kernels do it, by kind of product
 
 
 def fuse(module: Source, wish: Wish = Wish()) -> Weights:
@@ -152,40 +103,37 @@ class _Reader:
             if not hasattr(base, name):
                 raise Unlike(f"the decoder has no {name}")
         self.base: Any = base
-        self.table: Tensor = base.embed_tokens.weight
-        if type(base.embed_tokens) is not nn.Embedding and not hasattr(base.embed_tokens, "embed_scale"):
-            raise Unlike("the embedding is no plain table")
+        self.table = _table(base.embed_tokens)
         if module.training:
             raise Unlike("it is in training mode")
         self._check_fields()
-        self.dtype = self.table.dtype
+        self.dtype, self.device = base.norm.weight.dtype, base.norm.weight.device
         attention = self._attention(base.layers[0])
         self.head_size = int(getattr(attention, "head_dim", 0))
         self.heads = int(self.config.num_attention_heads)
         self.key_heads = int(self.config.num_key_value_heads)
         self.rotations, self.turned_by = self._rotations()
-        self.query_order, self.channel_order = self._orders()
+        self.channel_order = self._order()
 
     def weights(self, wish: Wish) -> Weights:
         base, config = self.base, self.config
         head = self.module.get_output_embeddings()
-        if type(head) is not nn.Linear or head.bias is not None:
+        if type(head) not in (nn.Linear, QuantisedLinear) or head.bias is not None:
             raise Unlike("its head is no plain matrix")
-        if wish.int8 and (self.dtype is not torch.float32 or self.table.device.type != "cpu"):
-            raise Unlike("int8 weights need a float32 module on the CPU")
         divisor = float(getattr(config, "logits_scaling", None) or 1.0)
         layers = list(base.layers)
         for index, layer in enumerate(layers):
             self._check(index, layer)
-        size = sum(weight.nbytes for weight in self.module.parameters())
+        size = sum(weight.nbytes for weight in self._matrices())
         kinds = {"qkv": self._qkv, "out": self._out, "gate_up": self._gate_up, "down": self._down}
         products = {  # one kind after the other, so that only one kind's copies lie about
             kind: linears([read(layer) for layer in layers], size, wish) for kind, read in kinds.items()
         }
-        last = linears([_scaled(head.weight.detach(), None, 1 / divisor)], size, wish)
+        last = linears([_scaled(_weight(head), None, 1 / divisor)], size, wish)
+        held = {kind for series in (*products.values(), last) for each in series for kind in each.kinds}
         return Weights(
-            name=(config.name_or_path or config.model_type) + (" int8" if wish.int8 else ""),
-            table=self.table.detach(),
+            name=" ".join(filter(None, (config.name_or_path or config.model_type, wish.form))),
+            table=self.table,
             embedding_scale=self._embedding_scale(),
             layers=tuple(self._layer(layer, *parts) for layer, *parts in zip(layers, *products.values(), strict=True)),
             final_norm=self._norm(base.norm),
@@ -198,10 +146,18 @@ class _Reader:
             logit_cap=getattr(config, "final_logit_softcapping", None),
             gelu=self._gelu(base.layers[0].mlp),
             max_positions=int(config.max_position_embeddings),
-            parameters=sum(weight.numel() for weight in self.module.parameters()),
+            parameters=sum(math.prod(weight.shape) for weight in self._matrices()),
             wish=wish,
             kernels={kind: named(series[0]) for kind, series in (products | {"head": last}).items()},
+            dtype=self.dtype,
+            blocks="+".join(sorted(held)),
         )
+
+    def _matrices(self) -> list[Tensor | Quantised]:
+        """All weights, each once, in blocks or not."""
+        parts = [part for part in self.module.modules() if isinstance(part, QuantisedLinear | QuantisedEmbedding)]
+        blocks = {id(part.quantised.data): part.quantised for part in parts}
+        return [*self.module.parameters(), *blocks.values()]
 
     def _check_fields(self) -> None:
         """Whether the configuration declares nothing but what is known here; what is off or absent does nothing."""
@@ -244,11 +200,11 @@ class _Reader:
 
     def _qkv(self, layer: Any) -> Matrix:
         weight, bias = _stacked(layer.self_attn, ("q_proj", "k_proj", "v_proj"), "qkv_proj")
-        return weight[self.channel_order], None if bias is None else bias[self.channel_order]
+        return _ordered(weight, self.channel_order), None if bias is None else bias[self.channel_order]
 
     def _out(self, layer: Any) -> Matrix:
         weight, bias = _stacked(layer.self_attn, ("o_proj",))
-        return _scaled(weight[:, self.query_order], bias, float(getattr(layer, "residual_multiplier", 1.0)))
+        return _scaled(weight, bias, float(getattr(layer, "residual_multiplier", 1.0)))
 
     def _gate_up(self, layer: Any) -> Matrix:
         return _stacked(layer.mlp, ("gate_proj", "up_proj"), "gate_up_proj")
@@ -300,7 +256,7 @@ class _Reader:
     def _gelu(self, mlp: Any) -> bool:
         """Whether the gate is tanh-approximated GELU; raises Unlike where it is neither that nor SiLU."""
         activation = getattr(mlp, "act_fn", getattr(mlp, "activation_fn", None))
-        probe = torch.linspace(-4, 4, 33, device=self.table.device)
+        probe = torch.linspace(-4, 4, 33, device=self.device)
         if activation is None:
             raise Unlike("its MLP has no activation")
         if torch.allclose(activation(probe), F.silu(probe), atol=1e-6):
@@ -335,7 +291,7 @@ class _Reader:
         positions = torch.tensor([[0, 1, 7, self.config.max_position_embeddings - 1]], device=frequencies.device)
         angles = positions[..., None] * frequencies.repeat(2)
         asked = (layer_type,) if layer_type else ()
-        cos, sin = rotary(self.table.new_zeros(1, dtype=torch.float32), positions, *asked)
+        cos, sin = rotary(torch.zeros(1, device=self.device), positions, *asked)
         for theirs, ours in ((cos, angles.cos()), (sin, angles.sin())):
             if theirs.shape != ours.shape or not torch.allclose(theirs, ours * amplitude, atol=1e-5):
                 raise Unlike("its rotary tables are not those of two halves that turn")
@@ -344,7 +300,7 @@ class _Reader:
     def _pairs(self) -> Tensor:
         """Channels of a head in the order in which those that turn together are neighbours."""
         turning = 2 * len(self.rotations[0].frequencies)
-        device = self.table.device
+        device = self.device
         halves = torch.arange(turning, device=device).view(2, -1).t().flatten()
         return torch.cat([halves, torch.arange(turning, self.head_size, device=device)])
 
@@ -353,40 +309,64 @@ class _Reader:
         still = self.head_size // 2 - len(rotation.frequencies)
         return replace(rotation, frequencies=F.pad(rotation.frequencies, (0, still)))
 
-    def _orders(self) -> tuple[Tensor, Tensor]:
-        """Columns of the output matrix, and rows of the fused query/key/value matrix, in our order.
+    def _order(self) -> Tensor:
+        """Rows of the fused query/key/value matrix in our order."""
+        size, scored = self.head_size, self.heads + self.key_heads
+        rows = torch.arange((scored + self.key_heads) * size, device=self.device).view(-1, size)
+        return torch.cat([rows[:scored, self._pairs()], rows[scored:]]).flatten()
 
-        Query head (k, g), the g-th that shares key head k, moves to place (g, k).
-        """
-        size, device = self.head_size, self.table.device
-        queries = torch.arange(self.heads * size, device=device).view(self.key_heads, -1, size).transpose(0, 1)
-        start = self.heads * size
-        keys = torch.arange(start, start + self.key_heads * size, device=device).view(-1, size)
-        values = keys.flatten() + self.key_heads * size
-        pairs = self._pairs()
-        scored = torch.cat([queries[..., pairs].flatten(), keys[:, pairs].flatten(), values])
-        return queries.flatten(), scored
+
+def _table(embedding: Any) -> Tensor | Quantised:
+    if isinstance(embedding, QuantisedEmbedding):
+        return embedding.quantised
+    if type(embedding) is not nn.Embedding and not hasattr(embedding, "embed_scale"):
+        raise Unlike("the embedding is no plain table")
+    table: Tensor = embedding.weight.detach()
+    return table
+
+
+def _weight(part: Any) -> Weight:
+    return (part.quantised,) if type(part) is QuantisedLinear else part.weight.detach()
 
 
 def _stacked(parent: Any, names: tuple[str, ...], fused: str = "") -> Matrix:
     """Weights and biases of several matrices, one below the other; some modules hold them like that."""
     parts = [getattr(parent, name, None) for name in ((fused,) if fused and hasattr(parent, fused) else names)]
-    if not all(type(part) is nn.Linear for part in parts):
+    if not all(type(part) in (nn.Linear, QuantisedLinear) for part in parts):
         raise Unlike(f"it has no plain matrices {', '.join(names)}")
-    matrices = [part for part in parts if part is not None]
-    weight = torch.cat([part.weight.detach() for part in matrices])
-    if all(part.bias is None for part in matrices):
+    weights = [_weight(part) for part in parts]
+    lengths = [sum(map(len, weight)) if isinstance(weight, tuple) else len(weight) for weight in weights]
+    weight = _below(weights)
+    given = [None if part is None else part.bias for part in parts]
+    if all(bias is None for bias in given):
         return weight, None
-    zeros = [part.weight.new_zeros(len(part.weight)) for part in matrices]
-    biases = [zero if part.bias is None else part.bias.detach() for part, zero in zip(matrices, zeros, strict=True)]
-    return weight, torch.cat(biases)
+    like = next(bias for bias in given if bias is not None)
+    zeros = [like.new_zeros(length) for length in lengths]
+    return weight, torch.cat([zero if bias is None else bias.detach() for bias, zero in zip(given, zeros, strict=True)])
 
 
 def _alike(one: Rotation, other: Rotation) -> bool:
     return one.amplitude == other.amplitude and torch.equal(one.frequencies, other.frequencies)
 
 
-def _scaled(weight: Tensor, bias: Tensor | None, factor: float) -> Matrix:
+def _below(weights: Sequence[Weight]) -> Weight:
+    """Matrices one below the other: in blocks where all are, those of one kind together."""
+    if not all(isinstance(weight, tuple) for weight in weights):
+        return torch.cat([dense(weight) for weight in weights])
+    blocks = [part for weight in weights if isinstance(weight, tuple) for part in weight]
+    return tuple(stacked([*alike]) for _, alike in groupby(blocks, key=lambda part: part.kind))
+
+
+def _ordered(weight: Weight, order: Tensor) -> Weight:
+    """The rows of a matrix in another order, which keeps to the parts that are of one kind."""
+    if not isinstance(weight, tuple):
+        return weight[order]
+    starts = [0, *accumulate(map(len, weight))]
+    pieces = torch.split_with_sizes(order, [len(part) for part in weight])
+    return tuple(part.rows(piece - start) for part, piece, start in zip(weight, pieces, starts[:-1], strict=True))
+
+
+def _scaled(weight: Weight, bias: Tensor | None, factor: float) -> Matrix:
     if factor == 1.0:
         return weight, bias
-    return weight * factor, None if bias is None else bias * factor
+    return dense(weight) * factor, None if bias is None else bias * factor

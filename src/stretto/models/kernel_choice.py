@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import machine
 from .alike import Alike, widths_of
-from .linear import ROWS, Half, Int8, Kernel, Linear, Matrix, Packed, Plain, threads_for
+from .ggml import Unavailable, library
+from .linear import ROWS, Coded, Half, Kernel, Linear, Matrix, Packed, Plain, Weight, dense, threads_for
 
 TURNS = 8  # how often each kernel is timed, at most
 BUDGET = 0.015  # seconds per row count after which no further turn begins
@@ -29,14 +31,14 @@ SMALL = 4 << 20  # bytes; smaller weights may be kept in the form of several ker
 FAR = 8 << 20  # bytes; reading more than this in between makes no difference any more
 ROUNDING = 2.0**-24  # relative error that float32 itself makes
 
-Maker = Callable[[Tensor, Tensor | None], Kernel]  # of a weight [O, I] and its bias [O]
+Maker = Callable[[Any, Tensor | None], Kernel]  # of a weight [O, I] and its bias [O]
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """How products are to be computed."""
 
-    int8: bool = False  # by weights and inputs rounded to eight bits; for float32 weights on the CPU
+    form: str = ""  # of the weights: float32, int8, int4 (on the CPU); empty: as they are
     bits: bool = False  # a row's result has the same bits whatever stands beside it
     settled: bool = False  # by a rule instead of the clock: each load chooses the same kernels
 
@@ -48,10 +50,13 @@ def linears(matrices: Sequence[Matrix], beside: int = 0, wish: Wish = Wish()) ->
     timed over the whole series and after reading as much, because a kernel that is fast on weights in the
     processor's nearest cache may be slow on those that are not. The matrices may be dropped afterwards.
     """
-    makers = {"int8": Int8} if wish.int8 else _makers(matrices)
+    matrices = [(_in_form(weight, wish), bias) for weight, bias in matrices]
+    if any(isinstance(weight, Tensor) for weight, _ in matrices):
+        matrices = [(dense(weight), bias) for weight, bias in matrices]
+    makers = _makers(matrices)
     if wish.bits:
         makers = {name: _held(make, matrices[0]) for name, make in makers.items()}
-    single = wish.bits or matrices[0][0].nbytes > SMALL  # one kernel for all row counts
+    single = wish.bits or _bytes(matrices[0]) > SMALL  # one kernel for all row counts
     if len(makers) == 1:
         choice = [*makers] * len(ROWS)
     elif wish.settled:
@@ -59,7 +64,8 @@ def linears(matrices: Sequence[Matrix], beside: int = 0, wish: Wish = Wish()) ->
     else:
         choice = _by_clock(makers, matrices, beside, single)
     kernels = [{name: makers[name](*matrix) for name in dict.fromkeys(choice)} for matrix in matrices]
-    return [Linear([made[name] for name in choice], choice) for made in kernels]
+    kinds = [[part.kind for part in weight] if isinstance(weight, tuple) else [] for weight, _ in matrices]
+    return [Linear([made[name] for name in choice], choice, held) for made, held in zip(kernels, kinds, strict=True)]
 
 
 def _by_rule(names: Collection[str], *, alone: bool) -> list[str]:
@@ -73,6 +79,7 @@ def _by_rule(names: Collection[str], *, alone: bool) -> list[str]:
 def _by_clock(makers: Mapping[str, Maker], matrices: Sequence[Matrix], beside: int, single: bool) -> list[str]:
     """The fastest, per entry of ROWS: measured once on a machine, then remembered, so that later loads choose alike."""
     weight, bias = matrices[0]
+    assert isinstance(weight, Tensor)  # of blocks there is one kernel
     series = [len(matrices), *weight.shape, bias is not None, beside]
     question = {"kernels": list(makers), "series": series, "single": single, "rows": ROWS}
     question |= machine.facts(weight.device)
@@ -97,7 +104,7 @@ def _timed(makers: Mapping[str, Maker], matrices: Sequence[Matrix], beside: int,
     """The fastest, per entry of ROWS; the kernels that were made for it are dropped before those that stay are made."""
     tried = matrices[:1] if single else matrices
     trial = {name: [make(*matrix) for matrix in tried] for name, make in makers.items()}
-    timings = _timings(trial, matrices[0][0].shape[1], beside)
+    timings = _timings(trial, inputs_of(matrices[0][0]), beside)
     if single:
         return [_best_of_all(timings)] * len(ROWS)
     return [min(seconds, key=seconds.__getitem__) for seconds in timings]
@@ -105,23 +112,44 @@ def _timed(makers: Mapping[str, Maker], matrices: Sequence[Matrix], beside: int,
 
 def _held(make: Maker, matrix: Matrix) -> Maker:
     """The same kernels, each row's bits alike; the widths are those found for the first matrix of their shape."""
-    weight = matrix[0]
-    widths = widths_of(make(*matrix), weight.shape[1], weight)
+    like = matrix[0] if isinstance(matrix[0], Tensor) else torch.zeros(0)
+    widths = widths_of(make(*matrix), inputs_of(matrix[0]), like)
     return lambda weight, bias: Alike(make(weight, bias), widths)
 
 
+def _in_form(weight: Weight, wish: Wish) -> Weight:
+    """The weight as it is to be held: blocks where it has them, they are wanted, and there are kernels for them."""
+    if isinstance(weight, Tensor) or wish.form == "float32":
+        return dense(weight)
+    try:
+        library()
+    except Unavailable:
+        return dense(weight)
+    return weight
+
+
+def inputs_of(weight: Weight) -> int:
+    """I of [O, I]."""
+    return weight.shape[1] if isinstance(weight, Tensor) else weight[0].inputs
+
+
 def _on_cpu(matrices: Sequence[Matrix]) -> bool:
-    return all(weight.device.type == "cpu" and weight.dtype is torch.float32 for weight, _ in matrices)
+    return all(
+        isinstance(weight, Tensor) and weight.device.type == "cpu" and weight.dtype is torch.float32
+        for weight, _ in matrices
+    )
 
 
 def _makers(matrices: Sequence[Matrix]) -> dict[str, Maker]:
     """The kernels that can compute these products here, by name."""
+    if isinstance(matrices[0][0], tuple):
+        return {"coded": Coded}
     plain: dict[str, Maker] = {"plain": lambda weight, bias: Plain(weight, bias, transposed=False)}
     if not _on_cpu(matrices):
         return plain
-    if matrices[0][0].nbytes <= SMALL:
+    if _bytes(matrices[0]) <= SMALL:
         plain["transposed"] = lambda weight, bias: Plain(weight, bias, transposed=True)
-    if matrices[0][0].nbytes <= TINY:
+    if _bytes(matrices[0]) <= TINY:
         return {"transposed": plain["transposed"]}
     if hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         plain["packed"] = Packed
@@ -130,9 +158,14 @@ def _makers(matrices: Sequence[Matrix]) -> dict[str, Maker]:
     return plain
 
 
+def _bytes(matrix: Matrix) -> int:
+    """Of a weight in floats; blocks are never held in several forms."""
+    return matrix[0].nbytes if isinstance(matrix[0], Tensor) else 0
+
+
 def _fits_half(matrix: Matrix) -> bool:
     """Whether float16 holds the weights to within the rounding of float32."""
-    weight = matrix[0]
+    weight = dense(matrix[0])
     error = torch.linalg.vector_norm(weight - weight.half().float())
     return bool(error <= ROUNDING * torch.linalg.vector_norm(weight))
 

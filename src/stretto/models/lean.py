@@ -9,8 +9,7 @@ measured on small models, where each torch call costs 1 to 4 microseconds and th
 - Queries, keys and values are one product; so are gate and up. Additions to the residual ride along.
 - Channels of a head are ordered so that those that turn together are neighbours: rotation is one complex
   multiplication for all heads; values, which do not turn, are multiplied by 1.
-- Query heads are ordered so that those that share a key head are neighbours in time: grouped heads are
-  just more queries, and neither keys nor results are copied.
+- Query heads that share a key head are laid one behind another as more queries of it: keys are never copied.
 - Cache views and masks are cut once per evaluation for all layers.
 - Rows of unequal length are laid one behind another for everything but attention: padding costs nothing there.
 """
@@ -26,12 +25,13 @@ from torch import Tensor
 from .blocks import CacheShape
 from .cache import Cache, KeyForm
 from .contract import Ability, Evaluation, Want
-from .fuse import Layer, Norm, Rotation, Weights
 from .linear import Linear, threads_for
 from .numbers import Numbers
 from .place import Place, visibility, visibility_of_trunk
+from .quantised import Quantised
 from .sound import fault, sound
 from .trunk import Standing, attend_apart
+from .weights import Layer, Norm, Rotation, Weights
 from .window import RAW, Branch, Window
 
 
@@ -47,13 +47,13 @@ class Lean:
         self.layers = len(weights.layers)
         self.heads = weights.heads
         self.max_positions = weights.max_positions
-        self.device = weights.table.device
-        self.dtype = weights.table.dtype
+        self.device = weights.final_norm.gain.device
+        self.dtype = weights.dtype
         # whether it reads what rows share apart from their own
         self._apart = self.device.type == "cpu" and weights.score_cap is None
         wish = weights.wish
         dtype = str(self.dtype).removeprefix("torch.")
-        self.numbers = Numbers(dtype, wish.int8, wish.bits, wish.settled, weights.kernels)
+        self.numbers = Numbers(dtype, weights.blocks, wish.bits, wish.settled, weights.kernels)
         self._group = weights.heads // weights.key_heads
         self._open, self._shut = torch.tensor([0.0, -torch.inf], dtype=self.dtype, device=self.device)
         self._sizes = [weights.heads, weights.key_heads, weights.key_heads]
@@ -84,7 +84,7 @@ class Lean:
     @torch.inference_mode()
     def embed(self, tokens: Tensor) -> Tensor:
         """Rows of the embedding table, before any scaling (raw rows of a window are scaled alike)."""
-        return F.embedding(tokens, self.weights.table)
+        return _rows_of(self.weights.table, tokens)
 
     @torch.inference_mode()
     def read_out(self, hidden: Tensor) -> Tensor:
@@ -123,10 +123,10 @@ class Lean:
             assert window.hidden is not None, f"a window that begins at layer {first} needs hidden rows"
             return window.hidden.to(self.dtype)
         if window.embeds is None:
-            rows = F.embedding(window.tokens, self.weights.table)
+            rows = _rows_of(self.weights.table, window.tokens)
         else:
             raw = (window.tokens == RAW)[..., None]
-            rows = F.embedding(window.tokens.clamp(min=0), self.weights.table)
+            rows = _rows_of(self.weights.table, window.tokens.clamp(min=0))
             rows = torch.where(raw, window.embeds.to(rows.dtype), rows)
         if self.weights.embedding_scale != 1.0:
             rows = rows * self.weights.embedding_scale
@@ -196,7 +196,7 @@ class Lean:
             heads = _rotate(heads, visit.turns[layer.rotation])
         heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
         queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)  # of [B, T, all heads, size]
-        queries = queries.reshape(batch, -1, weights.key_heads, weights.head_size).transpose(1, 2)
+        queries = self._grouped(queries)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
         if layer.rotation is not None and visit.key_turns:
             keys = _rotate(keys, visit.key_turns[layer.rotation])
@@ -212,8 +212,20 @@ class Lean:
             mixed = F.scaled_dot_product_attention(
                 queries, keys, values, mask, scale=layer.scale
             )  # [B, H, T * G, size]
-        mixed = mixed.transpose(1, 2).reshape(batch * visit.size, -1)
-        return mixed if slots is None else mixed.index_select(0, slots)
+        return self._by_heads(mixed, visit)
+
+    def _grouped(self, queries: Tensor) -> Tensor:
+        """Those that share a key head as rows of it: [B, T, heads, size] -> [B, key heads, T * G, size]."""
+        batch, count, _, size = queries.shape
+        apart = queries.view(batch, count, self.weights.key_heads, self._group, size).transpose(1, 2)
+        return apart.reshape(batch, self.weights.key_heads, count * self._group, size)
+
+    def _by_heads(self, mixed: Tensor, visit: Visit) -> Tensor:
+        """What all heads of a row have read, one behind the other: [B, key heads, T * G, size] -> [N, all sizes]."""
+        batch, key_heads, _, size = mixed.shape
+        apart = mixed.view(batch, key_heads, visit.size, self._group, size).transpose(1, 2)
+        rows = apart.reshape(batch * visit.size, -1)
+        return rows if visit.slots is None else rows.index_select(0, visit.slots)
 
     def _probabilities(self, head: int, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         """Attention probabilities of one query head: [B, T, S] float32."""
@@ -289,6 +301,13 @@ def norm_heads(heads: Tensor, norm: Norm) -> Tensor:
     """The first heads of [N, heads, size], as many as the norm has rows, each by its own."""
     count = norm.gain.shape[0]
     return torch.cat([_normed(heads[:, :count], norm), heads[:, count:]], dim=1)
+
+
+def _rows_of(table: Tensor | Quantised, tokens: Tensor) -> Tensor:
+    """Embedding rows of tokens [...]: [..., C]."""
+    if isinstance(table, Tensor):
+        return F.embedding(tokens, table)
+    return table.rows(tokens.flatten()).dense().view(*tokens.shape, -1)
 
 
 def _turn_table(rotation: Rotation, turning: int, still: int) -> tuple[Tensor, Tensor]:

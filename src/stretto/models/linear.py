@@ -6,7 +6,8 @@ Small windows are bound by reading the weights, so the fewer bytes the better. K
 - `Plain`: torch's own product over the transposed weight                                   585 / 1563 / 1597
 - `Packed`: oneDNN's, over weights that it reordered beforehand                               560 / 496 / 731
 - `Half`: FBGEMM's, weights kept in float16 and products and sums done in float32             255 / 266 / 603
-- `Int8`: FBGEMM's, weights and inputs rounded to eight bits; only on request                 169 / 177 / 265
+- `Coded`: ggml's, weights in blocks of four to eight bits, inputs rounded to eight (ggml.py); where a checkpoint's
+  weights are blocks, or on request
 
 `Half` is used where float16 holds the weights exactly: that is so for checkpoints stored in float16 and,
 but for stray tiny weights, in bfloat16. For small weights the start-up of a kernel (15 microseconds for
@@ -15,7 +16,6 @@ but for stray tiny weights, in bfloat16. For small weights the start-up of a ker
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -23,10 +23,18 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .quantised import Quantised
+
 ROWS = (1, 2, 4, 8, 16, 64)  # row counts that are timed; others take the choice of the next larger one
 LIGHT = 64 << 20  # multiplications in a window up to which one thread does them all
 
-Matrix = tuple[Tensor, Tensor | None]  # weight [O, I], bias [O]
+Weight = Tensor | tuple[Quantised, ...]  # [O, I]: floats, or blocks, those of one kind below those of another
+Matrix = tuple[Weight, Tensor | None]  # weight [O, I], bias [O]
+
+
+def dense(weight: Weight) -> Tensor:
+    """A weight in floats."""
+    return weight if isinstance(weight, Tensor) else torch.cat([part.dense() for part in weight])
 
 
 class Kernel(Protocol):
@@ -79,30 +87,20 @@ class Half:
         return product if add is None else product.add_(add)
 
 
-class Int8:
-    """FBGEMM's product: weights rounded to eight bits per output channel, inputs per row.
+class Coded:
+    """ggml's products over weights in blocks: inputs are rounded to eight bits in groups of 32 or 256."""
 
-    FBGEMM takes one scale for all rows, and then a row's result would depend on its neighbours. So rows
-    are brought to length 1 (largest entry) beforehand, and a guard row fixes the scale.
-    """
+    def __init__(self, weight: Weight, bias: Tensor | None) -> None:
+        from .four_bits import blocks_of
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        scales = weight.abs().amax(dim=1).clamp(min=1e-12).double() / 127
-        zeros = torch.zeros(len(weight), dtype=torch.int64)
-        with warnings.catch_warnings():  # torch says that quantized tensors will go; there is no other way yet
-            warnings.simplefilter("ignore")
-            rounded = torch.quantize_per_channel(weight.contiguous(), scales, zeros, 0, torch.qint8)
-        self.weight = torch.ops.quantized.linear_prepack(rounded, None)
+        assert isinstance(weight, tuple)
+        self.weight = weight
+        self.parts = [blocks_of(part) for part in weight]
         self.bias = bias
-        self.guard = torch.zeros(1, weight.shape[1])
-        self.guard[0, 0], self.guard[0, -1] = 1.0, -1.0
-        self.narrow = not torch.cpu._is_vnni_supported()  # without VNNI eight-bit inputs overflow a pair sum
 
     def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
-        largest = torch.linalg.vector_norm(x, ord=torch.inf, dim=1, keepdim=True).clamp_(min=1e-12)
-        guarded = torch.cat([x / largest, self.guard])
-        product: Tensor = torch.ops.quantized.linear_dynamic(guarded, self.weight, self.narrow)
-        product = product[:-1].mul_(largest)
+        products = [part(x) for part in self.parts]
+        product = products[0] if len(products) == 1 else torch.cat(products, 1)
         if self.bias is not None:
             product = product.add_(self.bias)
         return product if add is None else product.add_(add)
@@ -129,10 +127,11 @@ def threads_for(work: int) -> Iterator[None]:
 class Linear:
     """A product with fixed weights [O, I], by the kernel that is fastest for the number of rows."""
 
-    def __init__(self, kernels: Sequence[Kernel], names: Sequence[str] = ()) -> None:
-        """`kernels` holds one entry per entry of ROWS, `names` what they are called."""
+    def __init__(self, kernels: Sequence[Kernel], names: Sequence[str] = (), kinds: Sequence[str] = ()) -> None:
+        """`kernels` holds one entry per entry of ROWS, `names` what they are called, `kinds` those of its blocks."""
         self.kernels = tuple(kernels)
         self.names = tuple(names)
+        self.kinds = tuple(kinds)
         choice = [next(index for index, count in enumerate(ROWS) if count >= rows) for rows in range(1, ROWS[-1])]
         self._by_rows = [kernels[0], *(kernels[index] for index in choice)]
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .tokenizer import Tokenizer
 
+FORMS = ("auto", "float32", "int8", "int4")  # of weights
 SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}  # what others call them
 
 
@@ -60,27 +61,28 @@ def load(
     """Load a local folder, `zoo/NAME`, or a model of the hub (the only case that touches the network).
 
     `dtype` is float32, bfloat16, float16 or auto: float32 on the CPU, the checkpoint's own elsewhere.
-    `device` is a torch device or auto: CUDA where there is one. `weights` is auto (as `dtype` says) or int8,
-    which only the fast path has. `exact` is tokens (up to rounding: see `Generation.guarantee`) or bits: windows of any
-    size, trees and batches give each row the same bits; the fast path has it, on the CPU. `reproducible` chooses the
-    kernels by rule, where else the clock does: two loads compute alike. `fast=False` drives the module itself even
-    where the fast path applies.
+    `device` is a torch device or auto: CUDA where there is one. `weights` is auto (as the checkpoint has them: in
+    floats as `dtype` says, or in blocks), float32 (blocks too), int8 or int4, which only the fast path has: matrices in
+    blocks of 32, inputs rounded to eight bits in groups of as many. `exact` is tokens (up to rounding: see
+    `Generation.guarantee`) or bits: windows of any size, trees and batches give each row the same bits; the fast path
+    has it, on the CPU. `reproducible` chooses the kernels by rule, where else the clock does: two loads compute alike.
+    `fast=False` drives the module itself even where the fast path applies.
     Raises ModelError for the checkpoint, InvalidRequest for a setting, Unsupported for int8 or bits without fast path.
     """
-    if weights not in ("auto", "int8"):
-        raise InvalidRequest(f"unknown weights {shown(weights)}", hint="choose auto or int8")
+    if weights not in FORMS:
+        raise InvalidRequest(f"unknown weights {shown(weights)}", hint=f"choose {', '.join(FORMS)}")
     if exact not in ("tokens", "bits"):
         raise InvalidRequest(f"unknown exactness {shown(exact)}", hint="choose tokens or bits")
     where = _device(str(device))
     if exact == "bits" and where.type != "cpu":
         raise Unsupported("exact bits are for the CPU", hint="use device='cpu', or exact='tokens'")
     what = _dtype(str(dtype).removeprefix("torch."), where)
-    if weights == "int8" and (where.type != "cpu" or what is not torch.float32):
-        raise Unsupported("int8 weights are for float32 on the CPU", hint="use device='cpu' and dtype='float32'")
+    if weights in ("int8", "int4") and (where.type != "cpu" or what is not torch.float32):
+        raise Unsupported(f"{weights} weights are for float32 on the CPU", hint="use device='cpu' and dtype='float32'")
     folder = find(name)
     content, generation = content_of(folder), generation_of(folder)
     layout = recognise(content, str(folder))
-    wish = Wish(int8=weights == "int8", bits=exact == "bits", settled=reproducible)
+    wish = Wish(form="" if weights == "auto" else weights, bits=exact == "bits", settled=reproducible)
     plain = _plain(folder, content, layout, what, where) if fast else None
     model = _fast(plain, wish) if plain is not None else None
     slow_because, usual = "", None
@@ -171,9 +173,9 @@ def _model(module: PreTrainedModel, name: str, wish: Wish, fast: bool) -> tuple[
         reason = "; ".join(reasons)
         if wish.bits:
             raise Unsupported(f"{name} has no fast path, so no exact bits: {reason}", hint="use exact='tokens'")
-        if wish.int8:
+        if wish.form:
             hint = "use weights='auto'"
-            raise Unsupported(f"there is no fast path for {name} with int8 weights: {reason}", hint=hint)
+            raise Unsupported(f"there is no fast path for {name} with {wish.form} weights: {reason}", hint=hint)
         return Network(module, name), reason
 
 

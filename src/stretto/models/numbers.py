@@ -19,7 +19,7 @@ class Numbers:
     """Form of the numbers, and the kernels of the products."""
 
     dtype: str  # of weights and rows, such as float32
-    int8: bool = False  # products round weights and rows to eight bits
+    blocks: str = ""  # the kinds of blocks that weights are held in, if any: rows are rounded to eight bits then
     bits: bool = False  # a row's results have the same bits whatever stands beside it, in windows of any size
     settled: bool = False  # kernels were chosen by rule: each load chooses the same; else by the clock
     kernels: Mapping[str, str] = field(default_factory=dict)  # by kind of product; empty: torch's own
@@ -29,7 +29,7 @@ class Numbers:
         """What rounds so coarsely that windows of unlike size may choose unlike tokens; empty: nothing does."""
         if self.bits:
             return ""
-        return "int8" if self.int8 else "" if self.dtype in ("float32", "float64") else self.dtype
+        return self.blocks or "" if self.blocks or self.dtype in ("float32", "float64") else self.dtype
 
 
 def numbers_of(model: Model) -> Numbers:

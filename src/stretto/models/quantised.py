@@ -33,12 +33,21 @@ class Quantised:
         """Bytes of all blocks."""
         return self.data.nbytes
 
+    def __len__(self) -> int:
+        return len(self.data)
+
     def dense(self) -> Tensor:
         """The same numbers: [O, I] float32."""
         from gguf import GGMLQuantizationType
         from gguf.quants import dequantize
 
-        return torch.from_numpy(dequantize(self.data.numpy(), GGMLQuantizationType[self.kind]))
+        from .ggml import Unavailable, floats
+
+        number = GGMLQuantizationType[self.kind]
+        try:
+            return floats(self.data, number.value, self.inputs)
+        except Unavailable:
+            return torch.from_numpy(dequantize(self.data.numpy(), number))  # the same numbers, slowly
 
     def rows(self, which: Tensor) -> Quantised:
         """Some outputs [N] int64, in this order."""
@@ -48,6 +57,15 @@ class Quantised:
 def stacked(parts: Sequence[Quantised]) -> Quantised:
     """Outputs of matrices of one kind and of as many inputs, one below the other."""
     return Quantised(torch.cat([part.data for part in parts]), parts[0].kind, parts[0].inputs)
+
+
+def rounded(weight: Tensor, kind: str) -> Quantised:
+    """Float weights [O, I] in the nearest blocks of a kind; I must be whole blocks."""
+    from gguf import GGMLQuantizationType
+    from gguf.quants import quantize
+
+    data = quantize(weight.float().contiguous().numpy(), GGMLQuantizationType[kind])
+    return Quantised(torch.from_numpy(data), kind, weight.shape[1])
 
 
 class QuantisedLinear(nn.Module):
