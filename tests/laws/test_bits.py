@@ -25,7 +25,7 @@ from wide import WIDE
 CPU = torch.device("cpu")
 APPLIES = (
     *("llama", "llama_yarn", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "granite"),
-    *("gemma", "gemma2", "gemma3"),
+    *("gemma2", "gemma3", "olmo2"),
 )
 COUNTS = (1, 2, 3, 4, 5, 8, 16, 33)
 CONTEXTS = (1, 30, 90)

@@ -25,7 +25,7 @@ from stretto.tree import ROOT, slot_of
 
 APPLIES = (
     *("llama", "llama_yarn", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "granite"),
-    *("gemma", "gemma2", "gemma3"),
+    *("gemma", "gemma2", "gemma3", "olmo2", "olmo3", "exaone4", "glm4"),
 )
 
 

@@ -51,8 +51,8 @@ class Bitwise(Lean):
     def _attend(self, index: int, layer: Layer, flat: Tensor, visit: Visit) -> Tensor:
         weights, batch, slots = self.weights, visit.batch, visit.slots
         heads = flat.view(flat.shape[0], -1, weights.head_size)
-        if layer.head_norm is not None:
-            heads = norm_heads(heads, layer.head_norm)
+        if layer.head_norms:
+            heads = norm_heads(heads, layer.head_norms)
         heads = heads.to(torch.float64, copy=True)
         if layer.rotation is not None:
             heads = sums.turned(heads, visit.turns[layer.rotation])

@@ -7,6 +7,7 @@ understood raises `Unlike`, and a look-alike is caught when logits are compared 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from itertools import accumulate, groupby
@@ -26,11 +27,13 @@ KNOWN = {
     *(f"mlp.{name}_proj.{kind}" for name in ("gate", "up", "gate_up", "down") for kind in ("weight", "bias")),
     "self_attn.q_norm.weight",
     "self_attn.k_norm.weight",
-    "input_layernorm.weight",
-    "post_attention_layernorm.weight",
-    "pre_feedforward_layernorm.weight",
-    "post_feedforward_layernorm.weight",
 }
+NORMS = (  # what layers call their norms: before attention, of what it gives, before the MLP, of what it gives
+    ("input_layernorm", None, "post_attention_layernorm", None),
+    ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"),
+    ("input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm"),
+    (None, "post_attention_layernorm", None, "post_feedforward_layernorm"),
+)
 # What a configuration class may declare and the code here knows: because it reads it, because the module's weights
 # and attributes say the same, or because it changes no logit. Of anything else nobody knows what it does.
 FIELDS = {
@@ -113,6 +116,7 @@ class _Reader:
         self.heads = int(self.config.num_attention_heads)
         self.key_heads = int(self.config.num_key_value_heads)
         self.rotations, self.turned_by = self._rotations()
+        self.paired = self._paired(attention)
         self.channel_order = self._order()
 
     def weights(self, wish: Wish) -> Weights:
@@ -135,7 +139,10 @@ class _Reader:
             name=" ".join(filter(None, (config.name_or_path or config.model_type, wish.form))),
             table=self.table,
             embedding_scale=self._embedding_scale(),
-            layers=tuple(self._layer(layer, *parts) for layer, *parts in zip(layers, *products.values(), strict=True)),
+            layers=tuple(
+                self._layer(layer, rotation, parts)
+                for layer, rotation, *parts in zip(layers, self._turns(), *products.values(), strict=True)
+            ),
             final_norm=self._norm(base.norm),
             head=last[0],
             heads=self.heads,
@@ -173,29 +180,33 @@ class _Reader:
             raise Unlike(f"it has {', '.join(sorted(fields)[:3])}{more}, which the fast path does not know")
 
     def _check(self, index: int, layer: Any) -> None:
-        unknown = {name for name, _ in layer.named_parameters()} - KNOWN
+        norms = {f"{name}.weight" for name in self._norms(layer)}
+        unknown = {name for name, _ in layer.named_parameters()} - KNOWN - norms
         if unknown:
             raise Unlike(f"layer {index} has weights that are not Llama's: {', '.join(sorted(unknown))}")
         self._attention(layer)
 
-    def _layer(self, layer: Any, qkv: Linear, out: Linear, gate_up: Linear, down: Linear) -> Layer:
+    def _layer(self, layer: Any, rotation: int | None, products: Sequence[Linear]) -> Layer:
+        qkv, out, gate_up, down = products
         attention = layer.self_attn
         reach = getattr(attention, "sliding_window", getattr(self.config, "sliding_window", None))
-        layer_type = "" if "" in self.turned_by else attention.layer_type
-        four = hasattr(layer, "post_feedforward_layernorm")  # norms
+        turns = getattr(attention, "use_rope", True)
+        if reach is not None and getattr(attention, "is_sliding", True) is False:
+            reach, turns = None, False  # EXAONE 4: a layer that sees all, and turns nothing
+        norms = [self._norm(getattr(layer, name)) if name else None for name in self._norms(layer)]
         return Layer(
-            attention_norm=self._norm(layer.input_layernorm),
+            attention_norm=norms[0],
             qkv=qkv,
-            head_norm=self._head_norm(attention) if hasattr(attention, "q_norm") else None,
-            rotation=self.turned_by.get(layer_type) if getattr(attention, "use_rope", True) else None,
+            head_norms=self._head_norms(attention) if hasattr(attention, "q_norm") else (),
+            rotation=rotation if turns else None,
             scale=float(attention.scaling),
             reach=None if reach is None else int(reach),
             out=out,
-            attention_post=self._norm(layer.post_attention_layernorm) if four else None,
-            mlp_norm=self._norm(layer.pre_feedforward_layernorm if four else layer.post_attention_layernorm),
+            attention_post=norms[1],
+            mlp_norm=norms[2],
             gate_up=gate_up,
             down=down,
-            mlp_post=self._norm(layer.post_feedforward_layernorm) if four else None,
+            mlp_post=norms[3],
         )
 
     def _qkv(self, layer: Any) -> Matrix:
@@ -214,10 +225,18 @@ class _Reader:
         return _scaled(weight, bias, float(getattr(layer, "residual_multiplier", 1.0)))
 
     def _attention(self, layer: Any) -> Any:
-        for name in ("self_attn", "mlp", "input_layernorm", "post_attention_layernorm"):
+        for name in ("self_attn", "mlp"):
             if not hasattr(layer, name):
                 raise Unlike(f"a layer has no {name}")
         return layer.self_attn
+
+    def _norms(self, layer: Any) -> tuple[str | None, ...]:
+        """The names of a layer's norms, by place."""
+        had = {name for names in NORMS for name in names if name and hasattr(layer, name)}
+        found = next((names for names in NORMS if had == {*names} - {None}), None)
+        if found is None:
+            raise Unlike(f"the norms of a layer are {', '.join(sorted(had)) or 'none of those known'}")
+        return found
 
     def _norm(self, norm: nn.Module) -> Norm:
         """What an RMS norm does, found by asking it about a row of ones."""
@@ -231,13 +250,18 @@ class _Reader:
         floor = torch.tensor((size * eps) ** 0.5, device=weight.device)
         return Norm((gain * size**0.5).detach(), floor)
 
-    def _head_norm(self, attention: Any) -> Norm:
+    def _head_norms(self, attention: Any) -> tuple[Norm, ...]:
+        """Of each head by itself, or of all queries together and all keys together."""
         queries, keys = self._norm(attention.q_norm), self._norm(attention.k_norm)
-        if queries.gain.numel() != self.head_size:
-            raise Unlike("its query norm spans all heads")
-        pairs = self._pairs()
-        gains = [queries.gain[pairs].expand(self.heads, -1), keys.gain[pairs].expand(self.key_heads, -1)]
-        return Norm(torch.cat(gains), queries.floor)
+        if queries.gain.numel() == self.head_size:
+            pairs = self._pairs()
+            gains = [queries.gain[pairs].expand(self.heads, -1), keys.gain[pairs].expand(self.key_heads, -1)]
+            return (Norm(torch.cat(gains), queries.floor),)
+        scored = self.channel_order[: queries.gain.numel() + keys.gain.numel()]
+        if len(scored) != (self.heads + self.key_heads) * self.head_size:
+            raise Unlike("its query norm spans neither a head nor all of them")
+        parts = torch.cat([queries.gain, keys.gain])[scored].tensor_split((queries.gain.numel(),))
+        return tuple(Norm(part[None], norm.floor) for part, norm in zip(parts, (queries, keys), strict=True))
 
     def _embedding_scale(self) -> float:
         """What rows of the table are multiplied by, by the table itself in its own precision, or by the decoder."""
@@ -282,6 +306,12 @@ class _Reader:
             raise Unlike("its layers turn unlike numbers of channels")
         return found, turned_by
 
+    def _turns(self) -> list[int | None]:
+        """Which rotation each layer has."""
+        if "" in self.turned_by:
+            return [self.turned_by[""]] * len(self.base.layers)
+        return [self.turned_by.get(layer_type) for layer_type in self.config.layer_types]
+
     def _rotation(self, rope: Any, layer_type: str) -> Rotation:
         rotary, prefix = self.base.rotary_emb, f"{layer_type}_" if layer_type else ""
         if rope not in SETTLED_ROPES or not hasattr(rotary, f"{prefix}inv_freq"):
@@ -300,9 +330,24 @@ class _Reader:
     def _pairs(self) -> Tensor:
         """Channels of a head in the order in which those that turn together are neighbours."""
         turning = 2 * len(self.rotations[0].frequencies)
-        device = self.device
-        halves = torch.arange(turning, device=device).view(2, -1).t().flatten()
-        return torch.cat([halves, torch.arange(turning, self.head_size, device=device)])
+        order = torch.arange(self.head_size, device=self.device)
+        if not self.paired:
+            order[:turning] = order[:turning].view(2, -1).t().flatten()
+        return order
+
+    def _paired(self, attention: Any) -> bool:
+        """Whether channels that turn together are neighbours already; else they are those of two halves.
+
+        Found by turning the first channel by a quarter.
+        """
+        turn = getattr(sys.modules[type(attention).__module__], "apply_rotary_pos_emb", None)
+        unit = torch.zeros(1, 1, 1, 2 * len(self.rotations[0].frequencies))
+        unit[..., 0] = 1
+        try:
+            turned = turn(unit, unit, torch.zeros_like(unit[0]), torch.ones_like(unit[0]))[0] if turn else unit
+        except (TypeError, RuntimeError, IndexError) as error:  # a function of that name with other arguments
+            raise Unlike("it turns its channels in a way of its own") from error
+        return bool(turned[..., 1] != 0)
 
     def _whole(self, rotation: Rotation) -> Rotation:
         """With a frequency for each pair, those that do not turn included."""

@@ -16,6 +16,7 @@ measured on small models, where each torch call costs 1 to 4 microseconds and th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -49,10 +50,8 @@ class Lean:
         self.max_positions = weights.max_positions
         self.device = weights.final_norm.gain.device
         self.dtype = weights.dtype
-        # whether it reads what rows share apart from their own
-        self._apart = self.device.type == "cpu" and weights.score_cap is None
-        wish = weights.wish
-        dtype = str(self.dtype).removeprefix("torch.")
+        self._apart = self.device.type == "cpu" and weights.score_cap is None  # what rows share is read by itself
+        wish, dtype = weights.wish, str(self.dtype).removeprefix("torch.")
         self.numbers = Numbers(dtype, weights.blocks, wish.bits, wish.settled, weights.kernels)
         self._group = weights.heads // weights.key_heads
         self._open, self._shut = torch.tensor([0.0, -torch.inf], dtype=self.dtype, device=self.device)
@@ -64,9 +63,8 @@ class Lean:
 
     def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
         """An empty cache of this model's shape; the channels of a key are in this model's order."""
-        weights = self.weights
-        size = weights.head_size
-        shape = CacheShape(self.layers, weights.key_heads, size, size, self.dtype, self.device)
+        size = self.weights.head_size
+        shape = CacheShape(self.layers, self.weights.key_heads, size, size, self.dtype, self.device)
         return Cache(shape, rows, slots, key_form)
 
     @torch.inference_mode()
@@ -111,8 +109,8 @@ class Lean:
         cache.settle(visit.place)
         if isinstance(want.logits, Tensor):
             each = torch.arange(visit.batch, device=self.device)[:, None]
-            found.logits = self._logits(visit.unpack(rows)[each, want.logits].view(-1, self.channels))
-            found.logits = found.logits.view(*want.logits.shape, -1)
+            logits = self._logits(visit.unpack(rows)[each, want.logits].flatten(0, 1))
+            found.logits = logits.view(*want.logits.shape, -1)
         elif want.logits:
             found.logits = visit.unpack(self._logits(rows))
         return found, rows
@@ -122,12 +120,9 @@ class Lean:
         if first > 0:
             assert window.hidden is not None, f"a window that begins at layer {first} needs hidden rows"
             return window.hidden.to(self.dtype)
-        if window.embeds is None:
-            rows = _rows_of(self.weights.table, window.tokens)
-        else:
-            raw = (window.tokens == RAW)[..., None]
-            rows = _rows_of(self.weights.table, window.tokens.clamp(min=0))
-            rows = torch.where(raw, window.embeds.to(rows.dtype), rows)
+        rows = _rows_of(self.weights.table, window.tokens if window.embeds is None else window.tokens.clamp(min=0))
+        if window.embeds is not None:
+            rows = torch.where((window.tokens == RAW)[..., None], window.embeds.to(rows.dtype), rows)
         if self.weights.embedding_scale != 1.0:
             rows = rows * self.weights.embedding_scale
         return rows
@@ -190,8 +185,8 @@ class Lean:
         """Attention over the cache and the window: [N, all heads * size] -> [N, query heads * size]."""
         weights, batch, slots = self.weights, visit.batch, visit.slots
         heads = flat.view(flat.shape[0], -1, weights.head_size)
-        if layer.head_norm is not None:
-            heads = norm_heads(heads, layer.head_norm)
+        if layer.head_norms:
+            heads = norm_heads(heads, layer.head_norms)
         if layer.rotation is not None:
             heads = _rotate(heads, visit.turns[layer.rotation])
         heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
@@ -209,9 +204,7 @@ class Lean:
         elif trunks := visit.trunks[layer.reach]:
             mixed = attend_apart(queries, keys, values, mask, trunks, layer=index, scale=layer.scale)
         else:
-            mixed = F.scaled_dot_product_attention(
-                queries, keys, values, mask, scale=layer.scale
-            )  # [B, H, T * G, size]
+            mixed = F.scaled_dot_product_attention(queries, keys, values, mask, scale=layer.scale)
         return self._by_heads(mixed, visit)
 
     def _grouped(self, queries: Tensor) -> Tensor:
@@ -282,8 +275,10 @@ def _real_slots(window: Window) -> Tensor | None:
     return torch.tensor(numbers, device=window.tokens.device)
 
 
-def _normed(rows: Tensor, norm: Norm) -> Tensor:
-    """RMS norm over the last dimension; computed in float32."""
+def _normed(rows: Tensor, norm: Norm | None) -> Tensor:
+    """RMS norm over the last dimension, computed in float32; None: there is none."""
+    if norm is None:
+        return rows
     length = torch.hypot(torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=torch.float32), norm.floor)
     return _like((rows / length).mul_(norm.gain), rows)
 
@@ -297,10 +292,13 @@ def _capped(numbers: Tensor, cap: float | None) -> Tensor:
     return numbers if cap is None else (numbers / cap).tanh_().mul_(cap)
 
 
-def norm_heads(heads: Tensor, norm: Norm) -> Tensor:
-    """The first heads of [N, heads, size], as many as the norm has rows, each by its own."""
-    count = norm.gain.shape[0]
-    return torch.cat([_normed(heads[:, :count], norm), heads[:, count:]], dim=1)
+def norm_heads(heads: Tensor, norms: Sequence[Norm]) -> Tensor:
+    """The first heads of [N, heads, size], as many as gains have channels for; the others stay."""
+    parts = []
+    for norm in norms:
+        first, heads = heads.tensor_split((norm.gain.numel() // heads.shape[-1],), dim=1)
+        parts.append(_normed(first.reshape(-1, *norm.gain.shape), norm).view(first.shape))
+    return torch.cat([*parts, heads], dim=1)
 
 
 def _rows_of(table: Tensor | Quantised, tokens: Tensor) -> Tensor:

@@ -34,15 +34,15 @@ class Rotation:
 class Layer:
     """One decoder layer."""
 
-    attention_norm: Norm
+    attention_norm: Norm | None
     qkv: Linear  # [C] -> query, key and value heads
-    head_norm: Norm | None  # of queries and keys; gain [query heads + key heads, size]
+    head_norms: tuple[Norm, ...]  # of the first heads; gains [parts, channels of each], in the order of heads
     rotation: int | None  # which of the network's turns queries and keys; None: none does
     scale: float  # of the scores
     reach: int | None  # sliding window, in positions
     out: Linear
     attention_post: Norm | None  # of what attention gives, before it is added
-    mlp_norm: Norm
+    mlp_norm: Norm | None
     gate_up: Linear
     down: Linear
     mlp_post: Norm | None  # of what the MLP gives
