@@ -45,6 +45,7 @@ SHAPES = {
     "phi3, turning in part": {"rope_parameters": ROPE | {"partial_rotary_factor": 0.5}},
     "granite": MULTIPLIERS,
     "smollm3": {"no_rope_layers": [1, 0, 1], "tie_word_embeddings": True},
+    "olmo2": {},
     "gemma": {"head_dim": 12},
     "gemma2": GEMMA | {"final_logit_softcapping": 3.0, "attn_logit_softcapping": 2.0},
     "gemma3": GEMMA | TWO_ROPES,
@@ -76,6 +77,11 @@ def test_it_computes_what_transformers_computes(shape: str, dtype: torch.dtype, 
     assert sum(map(torch.numel, mine.parameters())) == sum(map(torch.numel, module.parameters()))
 
 
+def same(ours, theirs) -> None:
+    assert (ours is None) == (theirs is None)
+    assert ours is None or (torch.equal(ours.gain, theirs.gain) and torch.equal(ours.floor, theirs.floor))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_fast_path_is_the_same_by_either_reading(shape: str, tmp_path: Path) -> None:
     module = save(shape, tmp_path)
@@ -87,7 +93,10 @@ def test_the_fast_path_is_the_same_by_either_reading(shape: str, tmp_path: Path)
         assert torch.equal(ours.frequencies, theirs.frequencies) and ours.amplitude == theirs.amplitude
     for ours, theirs in zip(by_files.layers, by_module.layers, strict=True):
         assert (ours.rotation, ours.scale, ours.reach) == (theirs.rotation, theirs.scale, theirs.reach)
-        assert torch.equal(ours.mlp_norm.gain, theirs.mlp_norm.gain)
+        for name in ("attention_norm", "attention_post", "mlp_norm", "mlp_post"):
+            same(getattr(ours, name), getattr(theirs, name))
+        for our_norm, their_norm in zip(ours.head_norms, theirs.head_norms, strict=True):
+            same(our_norm, their_norm)
         rows = torch.linspace(-1, 1, 32)[None]
         assert torch.equal(ours.qkv(rows), theirs.qkv(rows)) and torch.equal(ours.gate_up(rows), theirs.gate_up(rows))
 

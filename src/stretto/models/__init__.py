@@ -5,7 +5,7 @@ window.py    the new tokens of one evaluation, and who sees whom
 cache.py     keys and values of evaluated tokens: keep, truncate, fork, free
 network.py   drives a transformers module's own layers (survey.py: finds out how it is built; hooks.py: stands
              between its layers; attention.py: what queries read)
-lean.py      the fast path for Llama-shaped networks (fast.py: whether a module has one; fuse.py: reads its weights;
+lean.py      the fast path for Llama-shaped networks (fast.py: whether a module has one; fuse.py, rotation.py: read it;
              linear.py: its products)
 table.py     explicit probabilities, for tests and for thinking
 load.py      a folder or hub name -> model and tokenizer (checkpoint.py: its files; plain.py, tokenizer.py: read from

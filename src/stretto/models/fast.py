@@ -11,11 +11,12 @@ from torch.nn import functional
 
 from .agreement import gap
 from .alike import Alike
-from .fuse import Source, Unlike, fuse, release
+from .fuse import fuse, release
 from .kernel_choice import Wish
 from .lean import Lean
 from .linear import Coded, Kernel, Linear, dense, threads_for
 from .quantised import QuantisedLinear, rounded
+from .source import Source, Unlike
 from .weights import Weights
 
 CODED = {"int8": "Q8_0", "int4": "Q4_1"}  # the kind of blocks of a form

@@ -7,11 +7,10 @@ understood raises `Unlike`, and a look-alike is caught when logits are compared 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from itertools import accumulate, groupby
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,10 @@ from torch import Tensor, nn
 from .kernel_choice import Wish, linears
 from .linear import Linear, Matrix, Weight, dense, named
 from .quantised import Quantised, QuantisedEmbedding, QuantisedLinear, stacked
-from .weights import Layer, Norm, Rotation, Weights
+from .rotation import turning
+from .shape import NORMS, Norms
+from .source import Source, Unlike
+from .weights import Layer, Norm, Weights
 
 KNOWN = {
     *(f"self_attn.{name}_proj.{kind}" for name in ("q", "k", "v", "qkv", "o") for kind in ("weight", "bias")),
@@ -28,12 +30,6 @@ KNOWN = {
     "self_attn.q_norm.weight",
     "self_attn.k_norm.weight",
 }
-NORMS = (  # what layers call their norms: before attention, of what it gives, before the MLP, of what it gives
-    ("input_layernorm", None, "post_attention_layernorm", None),
-    ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"),
-    ("input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm"),
-    (None, "post_attention_layernorm", None, "post_feedforward_layernorm"),
-)
 # What a configuration class may declare and the code here knows: because it reads it, because the module's weights
 # and attributes say the same, or because it changes no logit. Of anything else nobody knows what it does.
 FIELDS = {
@@ -53,35 +49,6 @@ ROPE_FIELDS = {
     *("max_position_embeddings", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
     *("beta_fast", "beta_slow", "mscale", "mscale_all_dim"),
 }
-SETTLED_ROPES = ("default", "linear", "llama3", "yarn")  # whose frequencies do not depend on the length
-
-
-class Source(Protocol):
-    """A causal network as transformers builds it, or one with the same names."""
-
-    config: Any
-    training: bool
-
-    @property
-    def base_model(self) -> Any:
-        """Embedding, layers and final norm."""
-        ...
-
-    def get_output_embeddings(self) -> Any:
-        """The head."""
-        ...
-
-    def parameters(self) -> Iterable[Tensor]:
-        """All weights that are no blocks, each once."""
-        ...
-
-    def modules(self) -> Iterable[nn.Module]:
-        """All parts."""
-        ...
-
-
-class Unlike(Exception):
-    """The module is not Llama-shaped; the message says where."""
 
 
 def fuse(module: Source, wish: Wish = Wish()) -> Weights:
@@ -115,8 +82,7 @@ class _Reader:
         self.head_size = int(getattr(attention, "head_dim", 0))
         self.heads = int(self.config.num_attention_heads)
         self.key_heads = int(self.config.num_key_value_heads)
-        self.rotations, self.turned_by = self._rotations()
-        self.paired = self._paired(attention)
+        self.turning = turning(base, self.config, self.head_size)
         self.channel_order = self._order()
 
     def weights(self, wish: Wish) -> Weights:
@@ -141,14 +107,14 @@ class _Reader:
             embedding_scale=self._embedding_scale(),
             layers=tuple(
                 self._layer(layer, rotation, parts)
-                for layer, rotation, *parts in zip(layers, self._turns(), *products.values(), strict=True)
+                for layer, rotation, *parts in zip(layers, self.turning.of_layers, *products.values(), strict=True)
             ),
             final_norm=self._norm(base.norm),
             head=last[0],
             heads=self.heads,
             key_heads=self.key_heads,
             head_size=self.head_size,
-            rotations=tuple(map(self._whole, self.rotations)),
+            rotations=self.turning.rotations,
             score_cap=self._score_cap(base.layers[0].self_attn),
             logit_cap=getattr(config, "final_logit_softcapping", None),
             gelu=self._gelu(base.layers[0].mlp),
@@ -230,10 +196,10 @@ class _Reader:
                 raise Unlike(f"a layer has no {name}")
         return layer.self_attn
 
-    def _norms(self, layer: Any) -> tuple[str | None, ...]:
+    def _norms(self, layer: Any) -> Norms:
         """The names of a layer's norms, by place."""
-        had = {name for names in NORMS for name in names if name and hasattr(layer, name)}
-        found = next((names for names in NORMS if had == {*names} - {None}), None)
+        had = {name for names in NORMS.values() for name in names if name and hasattr(layer, name)}
+        found = next((names for names in NORMS.values() if had == {*names} - {None}), None)
         if found is None:
             raise Unlike(f"the norms of a layer are {', '.join(sorted(had)) or 'none of those known'}")
         return found
@@ -254,7 +220,7 @@ class _Reader:
         """Of each head by itself, or of all queries together and all keys together."""
         queries, keys = self._norm(attention.q_norm), self._norm(attention.k_norm)
         if queries.gain.numel() == self.head_size:
-            pairs = self._pairs()
+            pairs = self.turning.pairs
             gains = [queries.gain[pairs].expand(self.heads, -1), keys.gain[pairs].expand(self.key_heads, -1)]
             return (Norm(torch.cat(gains), queries.floor),)
         scored = self.channel_order[: queries.gain.numel() + keys.gain.numel()]
@@ -289,76 +255,11 @@ class _Reader:
             return True
         raise Unlike("the gate of its MLP is neither SiLU nor GELU")
 
-    def _rotations(self) -> tuple[list[Rotation], dict[str, int]]:
-        """Each rotation once, a frequency for each pair that turns, and which of them a type of layer has.
-
-        Where there is one for all layers, its type is "".
-        """
-        types = getattr(self.base.rotary_emb, "rope_type", None)
-        found: list[Rotation] = []
-        turned_by = {}
-        for layer_type, rope in (types if isinstance(types, Mapping) else {"": types}).items():
-            rotation = self._rotation(rope, layer_type)
-            same = [at for at, each in enumerate(found) if _alike(each, rotation)]
-            turned_by[layer_type] = same[0] if same else len(found)
-            found += [] if same else [rotation]
-        if len({len(each.frequencies) for each in found}) != 1:
-            raise Unlike("its layers turn unlike numbers of channels")
-        return found, turned_by
-
-    def _turns(self) -> list[int | None]:
-        """Which rotation each layer has."""
-        if "" in self.turned_by:
-            return [self.turned_by[""]] * len(self.base.layers)
-        return [self.turned_by.get(layer_type) for layer_type in self.config.layer_types]
-
-    def _rotation(self, rope: Any, layer_type: str) -> Rotation:
-        rotary, prefix = self.base.rotary_emb, f"{layer_type}_" if layer_type else ""
-        if rope not in SETTLED_ROPES or not hasattr(rotary, f"{prefix}inv_freq"):
-            raise Unlike("its rotary frequencies are not settled beforehand")
-        frequencies = getattr(rotary, f"{prefix}inv_freq").float()
-        amplitude = float(getattr(rotary, f"{prefix}attention_scaling"))
-        positions = torch.tensor([[0, 1, 7, self.config.max_position_embeddings - 1]], device=frequencies.device)
-        angles = positions[..., None] * frequencies.repeat(2)
-        asked = (layer_type,) if layer_type else ()
-        cos, sin = rotary(torch.zeros(1, device=self.device), positions, *asked)
-        for theirs, ours in ((cos, angles.cos()), (sin, angles.sin())):
-            if theirs.shape != ours.shape or not torch.allclose(theirs, ours * amplitude, atol=1e-5):
-                raise Unlike("its rotary tables are not those of two halves that turn")
-        return Rotation(frequencies, amplitude)
-
-    def _pairs(self) -> Tensor:
-        """Channels of a head in the order in which those that turn together are neighbours."""
-        turning = 2 * len(self.rotations[0].frequencies)
-        order = torch.arange(self.head_size, device=self.device)
-        if not self.paired:
-            order[:turning] = order[:turning].view(2, -1).t().flatten()
-        return order
-
-    def _paired(self, attention: Any) -> bool:
-        """Whether channels that turn together are neighbours already; else they are those of two halves.
-
-        Found by turning the first channel by a quarter.
-        """
-        turn = getattr(sys.modules[type(attention).__module__], "apply_rotary_pos_emb", None)
-        unit = torch.zeros(1, 1, 1, 2 * len(self.rotations[0].frequencies))
-        unit[..., 0] = 1
-        try:
-            turned = turn(unit, unit, torch.zeros_like(unit[0]), torch.ones_like(unit[0]))[0] if turn else unit
-        except (TypeError, RuntimeError, IndexError) as error:  # a function of that name with other arguments
-            raise Unlike("it turns its channels in a way of its own") from error
-        return bool(turned[..., 1] != 0)
-
-    def _whole(self, rotation: Rotation) -> Rotation:
-        """With a frequency for each pair, those that do not turn included."""
-        still = self.head_size // 2 - len(rotation.frequencies)
-        return replace(rotation, frequencies=F.pad(rotation.frequencies, (0, still)))
-
     def _order(self) -> Tensor:
         """Rows of the fused query/key/value matrix in our order."""
         size, scored = self.head_size, self.heads + self.key_heads
         rows = torch.arange((scored + self.key_heads) * size, device=self.device).view(-1, size)
-        return torch.cat([rows[:scored, self._pairs()], rows[scored:]]).flatten()
+        return torch.cat([rows[:scored, self.turning.pairs], rows[scored:]]).flatten()
 
 
 def _table(embedding: Any) -> Tensor | Quantised:
@@ -388,10 +289,6 @@ def _stacked(parent: Any, names: tuple[str, ...], fused: str = "") -> Matrix:
     like = next(bias for bias in given if bias is not None)
     zeros = [like.new_zeros(length) for length in lengths]
     return weight, torch.cat([zero if bias is None else bias.detach() for bias, zero in zip(given, zeros, strict=True)])
-
-
-def _alike(one: Rotation, other: Rotation) -> bool:
-    return one.amplitude == other.amplitude and torch.equal(one.frequencies, other.frequencies)
 
 
 def _below(weights: Sequence[Weight]) -> Weight:

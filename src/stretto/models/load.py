@@ -19,12 +19,12 @@ from ..values import checked, shown
 from . import plain
 from .checkpoint import content_of, find, generation_of, weight_files
 from .contract import Model
-from .fuse import Source
 from .generation_config import Asked, asked, end_tokens
 from .kernel_choice import Wish
 from .masked import Layout, MaskedModel, recognise
 from .plain import DTYPES
 from .shape import config_of
+from .source import Source
 from .tokenizer import load_tokenizer
 
 if TYPE_CHECKING:

@@ -103,7 +103,7 @@ class Rotary(nn.Module):
         super().__init__()
         self.rope_type = {each: str(found["rope_type"]) for each, found in config.rope_parameters.items()}
         for each, found in config.rope_parameters.items():
-            frequencies, amplitude = rope.turning(found, config.head_dim)
+            frequencies, amplitude = rope.frequencies(found, config.head_dim)
             setattr(self, f"{each}_inv_freq", frequencies.to(device))
             setattr(self, f"{each}_attention_scaling", amplitude)
 
@@ -132,17 +132,23 @@ class Attention(nn.Module):
         else:
             self.q_proj, self.k_proj, self.v_proj = (nn.Linear(channels, size, bias=traits.bias) for size in self.sizes)
         self.o_proj = nn.Linear(self.sizes[0], channels, bias=False)
-        if traits.head_norm:
-            self.q_norm, self.k_norm = (Norm(config.head_dim, config) for _ in range(2))
+        self.whole_norm = traits.whole_norm
+        if traits.head_norm or traits.whole_norm:
+            sizes = self.sizes[:2] if traits.whole_norm else (config.head_dim, config.head_dim)
+            self.q_norm, self.k_norm = (Norm(size, config) for size in sizes)
 
     def forward(self, rows: Tensor, turn: tuple[Tensor, Tensor], shut: Tensor) -> Tensor:
         """[1, T, C] -> [1, T, C]; what `shut` [T, T] says, no query reads."""
         if hasattr(self, "qkv_proj"):
-            parts = self.qkv_proj(rows).split(self.sizes, dim=-1)
+            queries, keys, values = self.qkv_proj(rows).split(self.sizes, dim=-1)
         else:
-            parts = (self.q_proj(rows), self.k_proj(rows), self.v_proj(rows))
-        queries, keys, values = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in parts)
-        if hasattr(self, "q_norm"):
+            queries, keys, values = self.q_proj(rows), self.k_proj(rows), self.v_proj(rows)
+        if self.whole_norm:
+            queries, keys = self.q_norm(queries), self.k_norm(keys)
+        queries, keys, values = (
+            part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in (queries, keys, values)
+        )
+        if hasattr(self, "q_norm") and not self.whole_norm:
             queries, keys = self.q_norm(queries), self.k_norm(keys)
         if self.use_rope:
             queries, keys = _turned(queries, *turn), _turned(keys, *turn)
@@ -199,21 +205,20 @@ class Layer(nn.Module):
         self.residual_multiplier = config.residual_multiplier
         self.self_attn = Attention(config, index)
         self.mlp = Gated(config)
-        self.input_layernorm = Norm(config.hidden_size, config)
-        self.post_attention_layernorm = Norm(config.hidden_size, config)
-        if config.traits.post_norm:
-            self.pre_feedforward_layernorm = Norm(config.hidden_size, config)
-            self.post_feedforward_layernorm = Norm(config.hidden_size, config)
+        self.norms = config.traits.norms
+        for name in filter(None, self.norms):
+            setattr(self, name, Norm(config.hidden_size, config))
 
     def forward(self, rows: Tensor, turn: tuple[Tensor, Tensor], shut: Tensor) -> Tensor:
         """[1, T, C] -> [1, T, C]."""
-        read = self.self_attn(self.input_layernorm(rows), turn, shut)
-        if not hasattr(self, "post_feedforward_layernorm"):
-            rows = rows + read * self.residual_multiplier
-            found: Tensor = rows + self.mlp(self.post_attention_layernorm(rows)) * self.residual_multiplier
-            return found
-        rows = rows + self.post_attention_layernorm(read)
-        found = rows + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(rows)))
+        read = self.self_attn(self._normed(0, rows), turn, shut)
+        rows = rows + self._normed(1, read) * self.residual_multiplier
+        found = self.mlp(self._normed(2, rows))
+        return rows + self._normed(3, found) * self.residual_multiplier
+
+    def _normed(self, place: int, rows: Tensor) -> Tensor:
+        name = self.norms[place]
+        found: Tensor = getattr(self, name)(rows) if name else rows
         return found
 
 

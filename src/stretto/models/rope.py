@@ -34,7 +34,7 @@ def known(rope: Mapping[str, Any]) -> bool:
     return needed <= given <= needed | FURTHER.get(named, set()) and numbers
 
 
-def turning(rope: Mapping[str, Any], head_dim: int) -> tuple[Tensor, float]:
+def frequencies(rope: Mapping[str, Any], head_dim: int) -> tuple[Tensor, float]:
     """Radians per position of each pair that turns, and how long the vectors become; parameters must be `known`."""
     size = int(head_dim * rope.get("partial_rotary_factor", 1.0))
     periods: Tensor = rope["rope_theta"] ** (torch.arange(0, size, 2).float() / size)  # in positions, over 2 pi

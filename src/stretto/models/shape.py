@@ -30,13 +30,26 @@ SILENT = {  # keys of config.json that change no logit here, whatever they say
 }
 
 
+Norms = tuple[str | None, str | None, str | None, str | None]
+NORMS: dict[str, Norms] = {  # by which family began so: before attention, of what it gives, before and of the MLP
+    "llama": ("input_layernorm", None, "post_attention_layernorm", None),
+    "gemma2": (
+        *("input_layernorm", "post_attention_layernorm"),
+        *("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+    ),
+    "glm4": ("input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm"),
+    "olmo2": (None, "post_attention_layernorm", None, "post_feedforward_layernorm"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What the networks of one model type have in common, and what their config.json may say."""
 
     bias: bool = False  # of queries, keys and values
-    head_norm: bool = False  # of queries and keys
-    post_norm: bool = False  # of what attention and the MLP give
+    norms: Norms = NORMS["llama"]
+    head_norm: bool = False  # of queries and keys, each head by itself
+    whole_norm: bool = False  # of queries and keys, all heads together
     lifted: bool = False  # norms multiply by 1 + weight, rows grow by the root of their channels, gates are GELU
     fused: bool = False  # queries, keys and values in one matrix, gate and up in another
     tied: bool = False  # the head is the table where config.json does not say
@@ -50,7 +63,7 @@ class Traits:
 WINDOWS = ("use_sliding_window", "sliding_window", "layer_types")
 GEMMA = Traits(lifted=True, tied=True, head_dim=256)
 SCALED = ("query_pre_attn_scalar", "sliding_window")
-LATER_GEMMA = replace(GEMMA, post_norm=True, gate="hidden_activation", named=SCALED)
+LATER_GEMMA = replace(GEMMA, norms=NORMS["gemma2"], gate="hidden_activation", named=SCALED)
 KINDS = {
     "llama": Traits(),
     "mistral": Traits(named=("sliding_window",)),
@@ -59,6 +72,7 @@ KINDS = {
     "phi3": Traits(fused=True, more=("sliding_window", "partial_rotary_factor", "original_max_position_embeddings")),
     "granite": Traits(named=("attention_multiplier",), more=FACTORS),
     "smollm3": Traits(tied=True, more=(*WINDOWS, "no_rope_layers", "no_rope_layer_interval")),
+    "olmo2": Traits(norms=NORMS["olmo2"], whole_norm=True),
     "gemma": GEMMA,
     "gemma2": replace(LATER_GEMMA, pattern=2, named=(*SCALED, *CAPS), more=("layer_types",)),
     "gemma3_text": replace(
