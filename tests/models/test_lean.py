@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from models import test_network as driven
-from models.families import FAMILIES, GEMMA, ROPE, VOCABULARY, build
+from models.families import FAMILIES, GEMMA, REACH, ROPE, VOCABULARY, build
 from models.test_network import CPU, TOKENS, close, eager, feed, networks, references, some_tree, truth
 from stretto.models.cache import Cache
 from stretto.models.contract import NOTHING, Ability, Evaluation, Want
@@ -158,6 +158,29 @@ def test_random_walks_end_where_a_fresh_start_does(family: str) -> None:
         assert logits is not None
         for place, row in enumerate(rows):
             close(logits[place], truth(reference, [*texts[row], 7])[-1:])
+
+
+@pytest.mark.parametrize("part", [1, 4])
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3"])
+def test_what_no_query_of_a_sliding_layer_sees_is_not_read(
+    family: str, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stretto.models.lean.PART", part)
+    lean, tree = leans(family), some_tree(3)
+    cache = lean.new_cache()
+    row = cache.open()
+    feed(lean, cache, row, TOKENS[:30])
+    unseen = (30 - REACH + 1) // part * part
+    with torch.inference_mode():
+        for index, layer in enumerate(lean.weights.layers):
+            if layer.reach is not None:
+                cache.keys(row, index)[:, :unseen] = torch.nan
+                cache.values(row, index)[:, :unseen] = torch.nan
+    logits = lean.evaluate(Window.forest([row], [TOKENS[30]], [tree], [30], CPU), cache).logits
+    assert logits is not None
+    for node in range(ROOT, len(tree)):
+        text = TOKENS[:31] + tree.path_tokens(node)
+        close(logits[0, 0 if node == ROOT else slot_of(node)], truth(references(family), text)[-1])
 
 
 def test_given_hidden_rows_hold_their_edits_already() -> None:

@@ -65,7 +65,9 @@ class Bitwise(Lean):
         if layer.rotation is not None and visit.key_turns:
             keys = sums.turned(keys, visit.key_turns[layer.rotation])
             keys = sums.gridded(keys, self._key_grid)
-        mask = visit.masks[layer.reach]
+        start, mask = visit.masks[layer.reach]
+        if start > 0:
+            keys, values = keys[:, :, start:], values[:, :, start:]
         for wanted, head in visit.wanted:
             if wanted == index:
                 visit.attention[wanted, head] = self._probabilities(head, queries, keys, mask)

@@ -30,10 +30,13 @@ from .linear import Linear, threads_for
 from .numbers import Numbers
 from .place import Place, visibility, visibility_of_trunk
 from .quantised import Quantised
+from .rotation import turn_table
 from .sound import fault, sound
 from .trunk import Standing, attend_apart
-from .weights import Layer, Norm, Rotation, Weights
+from .weights import Layer, Norm, Weights
 from .window import RAW, Branch, Window
+
+PART = 512  # slots that attention sums at a time (torch's kernel on the CPU)
 
 
 class Lean:
@@ -57,9 +60,9 @@ class Lean:
         self._open, self._shut = torch.tensor([0.0, -torch.inf], dtype=self.dtype, device=self.device)
         self._sizes = [weights.heads, weights.key_heads, weights.key_heads]
         turning = [weights.heads + weights.key_heads, weights.key_heads]  # heads that turn, heads that do not
-        self._turn_all = [_turn_table(each, *turning) for each in weights.rotations]
-        self._turn_queries = [_turn_table(each, weights.heads, 2 * weights.key_heads) for each in weights.rotations]
-        self._turn_key = [_turn_table(each, 1, 0) for each in weights.rotations]
+        self._turn_all = [turn_table(each, *turning) for each in weights.rotations]
+        self._turn_queries = [turn_table(each, weights.heads, 2 * weights.key_heads) for each in weights.rotations]
+        self._turn_key = [turn_table(each, 1, 0) for each in weights.rotations]
 
     def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
         """An empty cache of this model's shape; the channels of a key are in this model's order."""
@@ -130,25 +133,20 @@ class Lean:
     def _visit(self, window: Window, cache: Cache, want: Want) -> Visit:
         raw = cache.key_form == "raw"
         place = cache.place(window, apart=self._apart and not raw and not want.attention)
-        visit = Visit(
-            place=place,
-            cache=cache,
-            batch=window.tokens.shape[0],
-            size=window.tokens.shape[1],
-            slots=_real_slots(window),
-            key_turns=[_turn(cache.positions(place)[:, None, :, None], each) for each in self._turn_key if raw],
-            wanted=want.attention,
-            branching=want.branches,
-        )
+        batch, size = window.tokens.shape
+        visit = Visit(place, cache, batch, size, _real_slots(window), want.attention, want.branches)
+        if raw:
+            visit.key_turns = [_turn(cache.positions(place)[:, None, :, None], each) for each in self._turn_key]
         positions = visit.pack(window.positions[:, :, None])[:, :, None]  # [N, 1, 1]
         visit.turns = [_turn(positions, each) for each in (self._turn_queries if raw else self._turn_all)]
         visit.given = {branch: visit.pack(rows) for branch, rows in window.given.items()}
         first, last = window.layers or (0, self.layers)
         for reach in {layer.reach for layer in self.weights.layers[first:last]}:
-            visit.masks[reach] = self._mask(visibility(place, cache, reach))
-            visit.trunks[reach] = [
-                (standing, self._mask(visibility_of_trunk(place, standing, reach))) for standing in place.standings
-            ]
+            seen = visibility(place, cache, reach)
+            start = 0 if seen is None or reach is None or want.attention else _first(seen)
+            visit.masks[reach] = start, self._mask(seen if seen is None else seen[..., start:])
+            trunks = [(standing, visibility_of_trunk(place, standing, reach)) for standing in place.standings]
+            visit.trunks[reach] = [(each, self._mask(seen)) for each, seen in trunks if seen is None or seen.any()]
         return visit
 
     def _mask(self, seen: Tensor | None) -> Tensor | None:
@@ -195,7 +193,9 @@ class Lean:
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
         if layer.rotation is not None and visit.key_turns:
             keys = _rotate(keys, visit.key_turns[layer.rotation])
-        mask = visit.masks[layer.reach]
+        start, mask = visit.masks[layer.reach]
+        if start > 0:
+            keys, values = keys[:, :, start:], values[:, :, start:]
         for wanted, head in visit.wanted:
             if wanted == index:
                 visit.attention[wanted, head] = self._probabilities(head, queries * layer.scale, keys, mask)
@@ -244,12 +244,13 @@ class Visit:
     batch: int  # B
     size: int  # T
     slots: Tensor | None  # [N] numbers of the real ones; None: all are
-    key_turns: list[Tensor]  # by rotation, [B, 1, S, size / 2] complex, where the cache holds raw keys; else none
     wanted: tuple[tuple[int, int], ...]
     branching: tuple[Branch, ...]  # whose additions are wanted
-    turns: list[Tensor] = field(init=False)  # the same of [N, all heads, size / 2]: queries and keys, leaving values
+    turns: list[Tensor] = field(init=False)  # by rotation, [N, all heads, size / 2] complex: not those of values
+    key_turns: list[Tensor] = field(default_factory=list)  # [B, 1, S, size / 2], where the cache holds raw keys
     given: dict[Branch, Tensor] = field(default_factory=dict)  # -> [N, C]
-    masks: dict[int | None, Tensor | None] = field(default_factory=dict)  # by reach, for the rows' own slots
+    masks: dict[int | None, tuple[int, Tensor | None]] = field(default_factory=dict)  # by reach: of the rows' own
+    # slots the first that is read, and what is seen from there on
     trunks: dict[int | None, list[tuple[Standing, Tensor | None]]] = field(default_factory=dict)  # and what they share
     attention: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     branches: dict[Branch, Tensor] = field(default_factory=dict)
@@ -273,6 +274,13 @@ def _real_slots(window: Window) -> Tensor | None:
         return None
     numbers = [row * size + slot for row, length in enumerate(window.lengths) for slot in range(length)]
     return torch.tensor(numbers, device=window.tokens.device)
+
+
+def _first(seen: Tensor) -> int:
+    """The first slot that any query reads, or one before: where a kernel that sums slots by PART begins a part."""
+    if seen.shape[-1] <= PART:
+        return 0
+    return int(seen.flatten(0, 2).any(0).byte().argmax()) // PART * PART
 
 
 def _normed(rows: Tensor, norm: Norm | None) -> Tensor:
@@ -306,14 +314,6 @@ def _rows_of(table: Tensor | Quantised, tokens: Tensor) -> Tensor:
     if isinstance(table, Tensor):
         return F.embedding(tokens, table)
     return table.rows(tokens.flatten()).dense().view(*tokens.shape, -1)
-
-
-def _turn_table(rotation: Rotation, turning: int, still: int) -> tuple[Tensor, Tensor]:
-    """Frequencies and amplitudes per head [heads, size / 2]; `still` heads keep what they have."""
-    frequencies = rotation.frequencies.repeat(turning + still, 1)
-    amplitudes = torch.full_like(frequencies, rotation.amplitude)
-    frequencies[turning:], amplitudes[turning:] = 0.0, 1.0
-    return frequencies, amplitudes
 
 
 def _turn(positions: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:

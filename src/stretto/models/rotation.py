@@ -51,6 +51,14 @@ def turning(base: Any, config: Any, head_size: int) -> Turning:
     return Turning(whole, tuple(of_layers), pairs)
 
 
+def turn_table(rotation: Rotation, turning: int, still: int) -> tuple[Tensor, Tensor]:
+    """Frequencies and amplitudes per head [heads, size / 2]; `still` heads, the last, keep what they have."""
+    frequencies = rotation.frequencies.repeat(turning + still, 1)
+    amplitudes = torch.full_like(frequencies, rotation.amplitude)
+    frequencies[turning:], amplitudes[turning:] = 0.0, 1.0
+    return frequencies, amplitudes
+
+
 def _rotation(rotary: Any, rope: Any, layer_type: str, positions: Tensor) -> Rotation:
     """A frequency for each pair that turns, as its tables at some positions show."""
     prefix = f"{layer_type}_" if layer_type else ""
