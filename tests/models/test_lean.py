@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from models import test_network as driven
-from models.families import FAMILIES, GEMMA, REACH, ROPE, VOCABULARY, build
+from models.families import COMMON, FAMILIES, GEMMA, REACH, ROPE, TWO_ROPES, VOCABULARY, build
 from models.test_network import CPU, TOKENS, close, eager, feed, networks, references, some_tree, truth
 from stretto.models.cache import Cache
 from stretto.models.contract import NOTHING, Ability, Evaluation, Want
@@ -226,6 +227,23 @@ def test_the_self_check_refuses_a_tampered_module(kind: str) -> None:
     assert lean_or_none(module, reasons.append) is None
     assert "differ" in reasons[0]
     assert truth(module, TOKENS).shape == (len(TOKENS), VOCABULARY)
+
+
+def test_the_text_within_a_model_of_pictures() -> None:
+    text = transformers.Gemma3TextConfig(**(COMMON | GEMMA | TWO_ROPES))
+    sight = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Gemma3Config(
+        text_config=text, vision_config=sight | {"image_size": 28, "patch_size": 14}, mm_tokens_per_image=4
+    )
+    torch.manual_seed(0)
+    module = transformers.Gemma3ForConditionalGeneration(config).eval().requires_grad_(False)
+    module.config.name_or_path = "a folder"
+    expected = truth(module, TOKENS)
+    size = sum(weight.numel() for weight in module.get_decoder().parameters())
+    lean = fast(module)
+    cache = lean.new_cache()
+    close(feed(lean, cache, cache.open(), TOKENS), expected)
+    assert (lean.name, lean.weights.parameters) == ("a folder", size)
 
 
 def test_ropes_that_change_with_the_length_are_refused() -> None:

@@ -21,7 +21,7 @@ from .linear import Linear, Matrix, Weight, dense, named
 from .quantised import Quantised, QuantisedEmbedding, QuantisedLinear, stacked
 from .rotation import turning
 from .shape import NORMS, Norms
-from .source import Source, Unlike
+from .source import Source, Unlike, decoder_of
 from .weights import Layer, Norm, Weights
 
 KNOWN = {
@@ -58,7 +58,7 @@ def fuse(module: Source, wish: Wish = Wish()) -> Weights:
 
 def release(module: Source) -> None:
     """Drop the module's own copy of every matrix that `fuse` has copied (the embedding table is shared)."""
-    parts = [part for layer in module.base_model.layers for part in layer.modules()]
+    parts = [part for layer in decoder_of(module).layers for part in layer.modules()]
     for part in [*parts, module.get_output_embeddings()]:
         if isinstance(part, nn.Linear):
             part.weight = nn.Parameter(part.weight.new_empty(0), requires_grad=False)
@@ -68,7 +68,7 @@ class _Reader:
     def __init__(self, module: Source) -> None:
         self.module = module
         self.config = module.config.get_text_config()
-        base = module.base_model
+        base = decoder_of(module)
         for name in ("embed_tokens", "layers", "norm", "rotary_emb"):
             if not hasattr(base, name):
                 raise Unlike(f"the decoder has no {name}")
@@ -102,7 +102,7 @@ class _Reader:
         last = linears([_scaled(_weight(head), None, 1 / divisor)], size, wish)
         held = {kind for series in (*products.values(), last) for each in series for kind in each.kinds}
         return Weights(
-            name=" ".join(filter(None, (config.name_or_path or config.model_type, wish.form))),
+            name=" ".join(filter(None, (self.module.config.name_or_path or config.model_type, wish.form))),
             table=self.table,
             embedding_scale=self._embedding_scale(),
             layers=tuple(
@@ -128,9 +128,10 @@ class _Reader:
 
     def _matrices(self) -> list[Tensor | Quantised]:
         """All weights, each once, in blocks or not."""
-        parts = [part for part in self.module.modules() if isinstance(part, QuantisedLinear | QuantisedEmbedding)]
-        blocks = {id(part.quantised.data): part.quantised for part in parts}
-        return [*self.module.parameters(), *blocks.values()]
+        parts = [*self.base.modules(), self.module.get_output_embeddings()]
+        held = [part.quantised for part in parts if isinstance(part, QuantisedLinear | QuantisedEmbedding)]
+        floats = {id(weight): weight for part in parts for weight in part.parameters(recurse=False)}
+        return [*floats.values(), *{id(each.data): each for each in held}.values()]
 
     def _check_fields(self) -> None:
         """Whether the configuration declares nothing but what is known here; what is off or absent does nothing."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 class Source(Protocol):
@@ -24,10 +24,6 @@ class Source(Protocol):
         """The head."""
         ...
 
-    def parameters(self) -> Iterable[Tensor]:
-        """All weights that are no blocks, each once."""
-        ...
-
     def modules(self) -> Iterable[nn.Module]:
         """All parts."""
         ...
@@ -35,3 +31,9 @@ class Source(Protocol):
 
 class Unlike(Exception):
     """The module is not Llama-shaped; the message says where."""
+
+
+def decoder_of(module: Source) -> Any:
+    """Embedding, layers and final norm; of the text, where a module reads pictures or sounds as well."""
+    own = getattr(module, "get_decoder", None)
+    return module.base_model if own is None else own()
