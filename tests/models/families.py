@@ -103,12 +103,10 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
         build, "Qwen2", **GROUPED, **MIXED, use_sliding_window=True, sliding_window=REACH, tie_word_embeddings=True
     ),
     "qwen3": partial(build, "Qwen3", **GROUPED, head_dim=12),
-    "gemma": partial(build, "Gemma", **GROUPED, head_dim=12),
     "gemma2": partial(build, "Gemma2", **GEMMA, final_logit_softcapping=3.0, attn_logit_softcapping=2.0),
     "gemma3": partial(build, "Gemma3Text", **(GEMMA | TWO_ROPES)),
     "phi3": partial(build, "Phi3", **GROUPED, sliding_window=REACH),
     "olmo2": partial(build, "Olmo2", **GROUPED),
-    "olmo3": partial(build, "Olmo3", **GROUPED, **MIXED, sliding_window=REACH),
     "exaone4": partial(build, "Exaone4", **GROUPED, **MIXED, head_dim=12, sliding_window=REACH),
     "glm4": partial(build, "Glm4", **GROUPED, head_dim=12),
     "smollm3": partial(build, "SmolLM3", **GROUPED, no_rope_layers=[1, 0, 1], tie_word_embeddings=True),
