@@ -89,7 +89,7 @@ COMPLAINTS = {
     "generate ab --n-predict 0": "max_new_tokens >= 1",
     "generate ab --temp -1": "temperature",
     "--model x generate ab": "name the command first",
-    "generate ab --model x.gguf": "GGUF is not read",
+    "generate ab --model x.gguf": "x.gguf is no file",
     "generate ab --model a/b.safetensors": "name the folder in which it stands",
     "generate ab --model x.onnx": "ONNX is not read",
     "generate ab --model x.pt": "pickled weights",

@@ -201,7 +201,7 @@ COMMANDS = {  # what people type after `stretto` -> what to type
     "infill": "stretto generate --infill fills the holes of a text",
     "serve": "there is no server; stretto generate answers, stretto chat converses",
     "server": "there is no server; stretto generate answers, stretto chat converses",
-    "convert": "nothing is converted: name a folder with config.json and model.safetensors by --model",
+    "convert": "nothing is converted: name a GGUF file, or a folder with config.json and model.safetensors, by --model",
     "quantize": "nothing is written: --weights int8 computes with small weights",
     "download": "name a model of the hub by --model, and it is fetched",
     "pull": "name a model of the hub by --model, and it is fetched",
@@ -218,8 +218,8 @@ COMMANDS = {  # what people type after `stretto` -> what to type
 }
 
 FILES = {  # how a file's name ends -> what to name instead
-    ".gguf": "GGUF is not read: name the folder of the checkpoint that it was made from",
-    ".ggml": "GGML is not read: name the folder of the checkpoint that it was made from",
+    ".gguf": "check the path",
+    ".ggml": "GGML is not read: name a GGUF file, or the folder of the checkpoint that it was made from",
     ".onnx": "ONNX is not read: name the folder of the checkpoint that it was exported from",
     ".bin": "pickled weights are not read: save_pretrained of transformers writes the folder that is",
     ".pt": "pickled weights are not read: save_pretrained of transformers writes the folder that is",

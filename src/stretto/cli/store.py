@@ -43,13 +43,13 @@ def run(given: argparse.Namespace) -> int:
     """Build, and say what came of it."""
     from tqdm import tqdm
 
-    from ..models.tokenizer import load_tokenizer
+    from ..models.load import opened
     from ..speculate.datastore import build, gather, place_for
     from ..text import fingerprint
 
     place_for(given.out)
     with waiting(f"loading {given.model}"):
-        tokenizer = load_tokenizer(given.model)
+        tokenizer = opened(given.model).tokenizer()
     encode: Callable[[str], Sequence[int]] = _ids
     identity: str | None = None
     vocabulary: int | None = None

@@ -8,9 +8,10 @@ network.py   drives a transformers module's own layers (survey.py: finds out how
 lean.py      the fast path for Llama-shaped networks (fast.py: whether a module has one; fuse.py, rotation.py: read it;
              linear.py: its products)
 table.py     explicit probabilities, for tests and for thinking
-load.py      a folder or hub name -> model and tokenizer (checkpoint.py: its files; plain.py, tokenizer.py: read from
-             these alone, as shape.py and rope.py understand config.json; stock.py: transformers' module;
-             agreement.py, eager.py: whether a model computes the same)
+load.py      a folder, file or hub name -> model and tokenizer (checkpoint.py: which files; folder.py: what is in a
+             folder; plain.py, tokenizer.py: read from its files alone, as shape.py and rope.py understand config.json;
+             stock.py, stock_tokenizer.py: transformers' own; agreement.py, eager.py: whether a model computes the same)
+gguf/        a checkpoint in one file: what is in it, which network that is, and its tokenizer
 masked.py    which checkpoints fill masks, and how (published.py: their networks as modules that transformers has)
 clock.py     what a window costs here
 """

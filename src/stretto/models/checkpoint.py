@@ -16,11 +16,11 @@ HUB_FILES = ["*.json", "model*.safetensors", "*.model", "*.txt", "*.jinja", "*.t
 
 
 def find(name: str | Path) -> Path:
-    """The folder of a checkpoint: as named, in the zoo, or fetched from the hub. Raises ModelError."""
+    """The folder or GGUF file of a checkpoint: as named, in the zoo, or fetched from the hub. Raises ModelError."""
     text = str(name)
     try:
         folder = Path(name).expanduser()
-        if folder.is_dir():
+        if folder.is_dir() or (folder.suffix.lower() == ".gguf" and folder.is_file()):
             return folder
     except (OSError, RuntimeError) as error:  # a name too long for a file; the home of a user who is not there
         raise ModelError(f"{shown(text)} is no folder", hint="name one that is there, or zoo/causal") from error
@@ -30,7 +30,7 @@ def find(name: str | Path) -> Path:
         return path(text.removeprefix("zoo/"))
     what = "name the folder that holds config.json and model.safetensors"
     if folder.suffix.lower() in FILES or folder.is_file():
-        kind = "a file" if folder.is_file() else "no folder"
+        kind = "a file" if folder.is_file() else "no file" if folder.suffix.lower() == ".gguf" else "no folder"
         raise ModelError(f"{text} is {kind}", hint=FILES.get(folder.suffix.lower(), what))
     if isinstance(name, Path) or not HUB_NAME.fullmatch(text):
         raise ModelError(
@@ -64,7 +64,9 @@ def content_of(folder: Path) -> dict[str, Any]:
     """What config.json says. Raises ModelError."""
     file = folder / "config.json"
     if not file.exists():
-        raise ModelError(f"{folder} has no config.json", hint="name the folder that holds the checkpoint itself")
+        held = min(folder.glob("*.gguf"), default=None)
+        hint = "name the folder that holds the checkpoint itself" if held is None else f"name the file: {held}"
+        raise ModelError(f"{folder} has no config.json", hint=hint)
     return read_json(file)
 
 

@@ -1,8 +1,8 @@
-"""A folder, a model of the zoo, or a hub name -> model, tokenizer, end tokens.
+"""A folder, a GGUF file, a model of the zoo, or a hub name -> model, tokenizer, end tokens.
 
 Whatever can be checked without reading weights is checked first, and each mistake is one typed error.
 Code that comes with a checkpoint is never run. transformers is imported where its modules are needed: not for
-Llama-shaped checkpoints, which are read from their files (plain.py, tokenizer.py).
+Llama-shaped checkpoints, which are read from their files (folder.py: plain.py, tokenizer.py; gguf/).
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ import torch
 
 from ..errors import InvalidRequest, Unsupported
 from ..values import checked, shown
-from . import plain
-from .checkpoint import content_of, find, generation_of, weight_files
+from .checkpoint import find
 from .contract import Model
+from .folder import Folder
 from .generation_config import Asked, asked, end_tokens
 from .kernel_choice import Wish
-from .masked import Layout, MaskedModel, recognise
+from .masked import MaskedModel, recognise
 from .plain import DTYPES
-from .shape import config_of
 from .source import Source
-from .tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from .gguf.checkpoint import Checkpoint
     from .tokenizer import Tokenizer
 
 FORMS = ("auto", "float32", "int8", "int4")  # of weights
@@ -58,7 +57,7 @@ def load(
     reproducible: bool = False,
     fast: bool = True,
 ) -> Loaded:
-    """Load a local folder, `zoo/NAME`, or a model of the hub (the only case that touches the network).
+    """Load a local folder or GGUF file, `zoo/NAME`, or a model of the hub (the only case that touches the network).
 
     `dtype` is float32, bfloat16, float16 or auto: float32 on the CPU, the checkpoint's own elsewhere.
     `device` is a torch device or auto: CUDA where there is one. `weights` is auto (as the checkpoint has them: in
@@ -79,22 +78,35 @@ def load(
     what = _dtype(str(dtype).removeprefix("torch."), where)
     if weights in ("int8", "int4") and (where.type != "cpu" or what is not torch.float32):
         raise Unsupported(f"{weights} weights are for float32 on the CPU", hint="use device='cpu' and dtype='float32'")
-    folder = find(name)
-    content, generation = content_of(folder), generation_of(folder)
-    layout = recognise(content, str(folder))
+    checkpoint = opened(name)
+    content, generation = checkpoint.content, checkpoint.generation
+    layout = recognise(content, str(name))
     wish = Wish(form="" if weights == "auto" else weights, bits=exact == "bits", settled=reproducible)
-    plain = _plain(folder, content, layout, what, where) if fast else None
+    plain = checkpoint.plain(layout, what, where) if fast else None
     model = _fast(plain, wish) if plain is not None else None
     slow_because, usual = "", None
     if model is None:
-        module = _stock(folder, layout, what, where)
+        from .quiet import quiet
+
+        with quiet():
+            module = checkpoint.stock(layout, what, where)
         model, slow_because = _model(module, str(name), wish, fast)
         usual = getattr(module.config, "eos_token_id", None)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = checkpoint.tokenizer()
     ends = _end_tokens(content, generation, usual, tokenizer, model.vocabulary)
     if layout is not None:
         model = MaskedModel(model, layout.masking)
     return Loaded(model, tokenizer, ends, slow_because, asked(generation, model.max_positions, ends))
+
+
+def opened(name: str | Path) -> Folder | Checkpoint:
+    """A checkpoint whose weights are not read yet. Raises ModelError."""
+    place = find(name)
+    if place.is_dir():
+        return Folder(place)
+    from .gguf.checkpoint import Checkpoint
+
+    return Checkpoint(place)
 
 
 # -- checks before the work ---------------------------------------------------------------------
@@ -123,32 +135,6 @@ def _dtype(name: str, device: torch.device) -> torch.dtype | Literal["auto"]:
 
 
 # -- the work -----------------------------------------------------------------------------------
-
-
-def _plain(
-    folder: Path,
-    content: Mapping[str, Any],
-    layout: Layout | None,
-    dtype: torch.dtype | Literal["auto"],
-    device: torch.device,
-) -> Source | None:
-    """The network of a checkpoint that its files alone tell of; None where they do not."""
-    if layout is not None and (layout.config or layout.names or layout.convert):
-        return None
-    if config_of(content, str(folder)) is None:
-        return None
-    return plain.read(folder, content, weight_files(folder), dtype, device)
-
-
-def _stock(
-    folder: Path, layout: Layout | None, dtype: torch.dtype | Literal["auto"], device: torch.device
-) -> PreTrainedModel:
-    """transformers' module."""
-    from .quiet import quiet
-    from .stock import load_module
-
-    with quiet():
-        return load_module(folder, layout, dtype, device)
 
 
 def _fast(module: Source, wish: Wish, why_not: Callable[[str], None] = lambda reason: None) -> Model | None:

@@ -36,16 +36,8 @@ def load_module(
     """
     config = _config(folder) if layout is None or layout.config is None else layout.config
     files = weight_files(folder)
-    settings: dict[str, Any] = {
-        "config": config,
-        "dtype": dtype,
-        "key_mapping": dict(layout.names) if layout is not None and layout.names else None,
-        "local_files_only": True,
-        "trust_remote_code": False,
-        "ignore_mismatched_sizes": True,  # they are told below, by name
-        "output_loading_info": True,
-        "generation_config": GenerationConfig(),  # the checkpoint's own is read elsewhere
-    }
+    settings = _settings(config, dtype)
+    settings["key_mapping"] = dict(layout.names) if layout is not None and layout.names else None
     try:
         if layout is None or layout.convert is None:
             module, info = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **settings)
@@ -62,7 +54,31 @@ def load_module(
     return ready
 
 
-def _check_loaded(folder: Path, info: Mapping[str, Any]) -> None:
+def build(
+    where: str, content: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
+    """transformers' module of a config.json with this content, with these weights; `where` they are from."""
+    config = AutoConfig.for_model(**content)
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    module, info = kind.from_pretrained(None, state_dict=dict(weights), **_settings(config, dtype))
+    _check_loaded(where, info)
+    ready: PreTrainedModel = module.eval().requires_grad_(False).to(device)
+    return ready
+
+
+def _settings(config: PretrainedConfig, dtype: torch.dtype | Literal["auto"]) -> dict[str, Any]:
+    return {
+        "config": config,
+        "dtype": dtype,
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "ignore_mismatched_sizes": True,  # they are told afterwards, by name
+        "output_loading_info": True,
+        "generation_config": GenerationConfig(),  # the checkpoint's own is read elsewhere
+    }
+
+
+def _check_loaded(where: Path | str, info: Mapping[str, Any]) -> None:
     """Every weight found its place, and every place its weight."""
     for key, what in (
         ("missing_keys", "lack"),
@@ -72,7 +88,7 @@ def _check_loaded(folder: Path, info: Mapping[str, Any]) -> None:
         wrong = sorted(each if isinstance(each, str) else each[0] for each in info[key])
         if wrong:
             raise ModelError(
-                f"the weights in {folder} {what} {wrong[0]}" + (f" and {len(wrong) - 1} more" if wrong[1:] else ""),
+                f"the weights in {where} {what} {wrong[0]}" + (f" and {len(wrong) - 1} more" if wrong[1:] else ""),
                 hint="config.json and weights belong to different models, or a shard is missing",
             )
 

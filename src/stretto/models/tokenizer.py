@@ -7,15 +7,13 @@ tokenizer; transformers' is loaded when something else is asked for, such as a c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..errors import ModelError
 from .checkpoint import find, read_json
+from .stock_tokenizer import stock
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
 FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
 LEGACY = ("special_tokens_map.json", "added_tokens.json")  # say more than tokenizer.json
-LONG_TEXT = "sequence-length-is-longer-than-the-specified-maximum"  # a warning of no use: lengths are checked here
-TIKTOKEN = re.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")  # how such a file begins: a token in base 64, and its rank
 GENERAL = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes that take tokenizer.json as it is
 PLAIN_KINDS = ("llama",)  # model types for which transformers then keeps to that class
 NAMED = tuple(f"{name}_token" for name in ("bos", "eos", "pad", "unk", "sep", "cls", "mask"))
@@ -35,15 +31,15 @@ KNOWN = {  # keys of tokenizer_config.json that are read here, or change nothing
 PLAIN = {"special": True, "normalized": False, "lstrip": False, "rstrip": False, "single_word": False}
 
 
-class FileTokenizer:
-    """tokenizer.json by itself. Whatever else is asked of it, transformers' tokenizer of the folder answers."""
+class PlainTokenizer:
+    """A tokenizer of the Rust library with the names of special tokens. What else is asked, transformers' answers."""
 
     clean_up_tokenization_spaces = False
+    chat_template: Any  # the chat template, or several by name, or None
 
-    def __init__(self, folder: Path, backend: Backend, settings: Mapping[str, Any]) -> None:
-        self._folder = folder
-        self._settings = settings
+    def __init__(self, backend: Backend, special: Mapping[str, str]) -> None:
         self.backend_tokenizer = backend
+        self.special = dict(special)  # the texts of bos_token and so on
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text."""
@@ -76,6 +72,43 @@ class FileTokenizer:
         """The token that ends texts."""
         return self._named("eos_token")
 
+    def apply_chat_template(
+        self, messages: Any, *, tokenize: bool = True, chat_template: str | None = None, **options: Any
+    ) -> Any:
+        """The text of messages by a template, the checkpoint's only one where none is given: see `render`."""
+        source = chat_template or self.chat_template
+        if tokenize or not isinstance(source, str):
+            return self.own.apply_chat_template(messages, tokenize=tokenize, chat_template=chat_template, **options)
+        from .chat_template import render
+
+        return render(source, messages, **self.special | options)
+
+    @cached_property
+    def own(self) -> PreTrainedTokenizerBase:
+        """transformers' tokenizer, which does the same."""
+        raise NotImplementedError
+
+    def _named(self, name: str) -> int | None:
+        token = self.special.get(name)
+        return None if token is None else self.backend_tokenizer.token_to_id(token)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.own(*args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked by copies and pickles
+            raise AttributeError(name)
+        return getattr(self.own, name)
+
+
+class FileTokenizer(PlainTokenizer):
+    """tokenizer.json by itself. Whatever else is asked of it, transformers' tokenizer of the folder answers."""
+
+    def __init__(self, folder: Path, backend: Backend, settings: Mapping[str, Any]) -> None:
+        super().__init__(backend, {name: settings[name] for name in NAMED if settings.get(name) is not None})
+        self._folder = folder
+        self._settings = settings
+
     @property
     def chat_template(self) -> Any:
         """The chat template, or several by name, or None."""
@@ -90,21 +123,9 @@ class FileTokenizer:
         """transformers' tokenizer of the same folder."""
         return stock(self._folder, general=True)
 
-    def _named(self, name: str) -> int | None:
-        token = self._settings.get(name)
-        return None if token is None else self.backend_tokenizer.token_to_id(token)
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        return self.own(*args, **options)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked by copies and pickles
-            raise AttributeError(name)
-        return getattr(self.own, name)
-
 
 if TYPE_CHECKING:
-    Tokenizer: TypeAlias = FileTokenizer | PreTrainedTokenizerBase  # either reads and writes text
+    Tokenizer: TypeAlias = PlainTokenizer | PreTrainedTokenizerBase  # either reads and writes text
 
 
 def load_tokenizer(name: str | Path) -> Tokenizer | None:
@@ -145,44 +166,3 @@ def _says_no_more(settings: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
         and held.get("padding") is None
         and all(isinstance(token, str) and added.get(token, {}).items() >= PLAIN.items() for token in named)
     )
-
-
-def stock(folder: Path, *, general: bool = False) -> PreTrainedTokenizerBase:
-    """transformers' tokenizer of a folder; `general`: known to be of the class that takes tokenizer.json as it is, so
-    that the others need no import. Raises ModelError.
-    """
-    if general:
-        from transformers import PreTrainedTokenizerFast as Kind
-    else:
-        from transformers import AutoTokenizer as Kind
-
-    from .quiet import quiet
-
-    with quiet():
-        try:
-            tokenizer: PreTrainedTokenizerBase = Kind.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-        except Exception as error:  # the Rust library raises bare Exceptions
-            _check_packed(folder, error)
-            reason = str(error).strip().partition("\n")[0]
-            raise ModelError(
-                f"the tokenizer in {folder} does not load: {reason}", hint="copy its files again"
-            ) from error
-    tokenizer.deprecation_warnings[LONG_TEXT] = True
-    return tokenizer
-
-
-def _check_packed(folder: Path, error: Exception) -> None:
-    """Say what is really missing where a folder has its tokenizer in one file that only other packages read."""
-    file = next((folder / name for name in ("tokenizer.model", "spiece.model") if (folder / name).exists()), None)
-    if file is None or (folder / "tokenizer.json").exists():
-        return
-    begun = file.read_bytes()[:64]
-    needed = ("tiktoken",) if TIKTOKEN.match(begun) else ("sentencepiece", "protobuf")
-    missing = [name for name in needed if find_spec({"protobuf": "google"}.get(name, name)) is None]
-    if missing:
-        raise ModelError(
-            f"{folder} has no tokenizer.json, only {file.name}, which is read by {' and '.join(needed)}",
-            hint=f"pip install {' '.join(missing)}, or copy the model's tokenizer.json beside it",
-        ) from error
