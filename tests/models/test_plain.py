@@ -19,7 +19,7 @@ from stretto.models.eager import logits_at
 from stretto.models.lean import Lean
 from stretto.models.load import load
 from stretto.models.network import Network
-from stretto.models.shape import config_of
+from stretto.models.shape import KINDS, config_of
 
 CPU = torch.device("cpu")
 TOKENS = torch.tensor([[5, 6, 7, 8, 9, 10]])
@@ -129,6 +129,12 @@ def test_older_files_are_read_as_transformers_reads_them(shape: str, tmp_path: P
     mine, theirs = read(tmp_path, torch.float32), load(tmp_path, fast=False).model.module
     with torch.no_grad():
         torch.testing.assert_close(mine.logits_at(TOKENS, PLACES), logits_at(theirs, TOKENS, PLACES), atol=2e-5, rtol=0)
+
+
+def test_the_page_names_what_is_read_from_files_alone() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    told = page.partition("`model_type` is one of")[2].partition(", if their")[0]
+    assert re.findall(r"`(\w+)`", told) == sorted(KINDS)
 
 
 KEEPS = {
