@@ -11,7 +11,7 @@ import torch
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import dequantize, quantize
 from torch import Tensor
-from transformers import LlamaConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers import Gemma3TextConfig, LlamaConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 VOCABULARY = 48
@@ -29,13 +29,20 @@ PARTS = {
     "mlp.down_proj": "ffn_down",
 }
 WHOLE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
-KINDS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
+KINDS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "gemma3": Gemma3TextConfig}
+GEMMA = {  # the same of Gemma 3's layers
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
 
 
 def network(architecture: str, **settings: Any) -> PreTrainedModel:
     """A network of random weights."""
     shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
     shape |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "head_dim": 16}
+    if architecture == "gemma3":
+        shape |= {"num_hidden_layers": 7, "sliding_window": 4, "query_pre_attn_scalar": 16}
     config = KINDS[architecture](**shape | {"tie_word_embeddings": False} | settings)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -48,7 +55,8 @@ def network(architecture: str, **settings: Any) -> PreTrainedModel:
 def pairs_of(module: PreTrainedModel) -> dict[str, Any]:
     """What a converter writes of the shape of a network."""
     config = module.config
-    kind = config.model_type
+    kind = config.model_type.removesuffix("_text")
+    rope = config.rope_parameters
     return {
         "general.architecture": kind,
         f"{kind}.block_count": config.num_hidden_layers,
@@ -60,8 +68,9 @@ def pairs_of(module: PreTrainedModel) -> dict[str, Any]:
         f"{kind}.attention.key_length": config.head_dim,
         f"{kind}.attention.value_length": config.head_dim,
         f"{kind}.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
-        f"{kind}.rope.freq_base": float(config.rope_parameters["rope_theta"]),
+        f"{kind}.rope.freq_base": float(rope.get("full_attention", rope)["rope_theta"]),
         f"{kind}.rope.dimension_count": config.head_dim,
+        **({"gemma3.attention.sliding_window": config.sliding_window} if kind == "gemma3" else {}),
         **VOCABULARY_PAIRS,
     }
 
@@ -90,9 +99,12 @@ def tensors_of(module: PreTrainedModel) -> dict[str, np.ndarray]:
         if config.model_type == "llama" and part.endswith(("q_proj", "k_proj")):
             halves = weight.view(-1, 2, config.head_dim // 2, *weight.shape[1:])
             weight = halves.transpose(1, 2).reshape(weight.shape)
+        if config.model_type == "gemma3_text" and part.endswith("norm"):
+            weight = weight + 1
         if part not in WHOLE:
             _, _, layer, inner = part.split(".", 3)
-            part = f"blk.{layer}.{PARTS[inner]}"
+            parts = PARTS | GEMMA if config.model_type == "gemma3_text" else PARTS
+            part = f"blk.{layer}.{parts[inner]}"
         found[f"{WHOLE.get(part, part)}.{kind}"] = weight.numpy()
     return found
 
