@@ -41,7 +41,9 @@ class Alone:
         }
 
     def after(self, tokens: list[int]) -> list[float]:
-        raise NotImplementedError("it tells none")
+        from stretto.bench.real.fidelity import log_probabilities
+
+        return log_probabilities(self._engine.model, tokens)[-1].tolist()
 
 
 if __name__ == "__main__":

@@ -3,16 +3,19 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import math
 import os
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from stretto import zoo
 from stretto.bench.command import add_arguments, run
 from stretto.bench.contestants import Answer, Case
 from stretto.bench.harness import Run
+from stretto.bench.real.fidelity import TEXT, Sums
 from stretto.bench.real.kinds import kinds
 from stretto.bench.real.results import Real, summarise
 from stretto.bench.real.table import table
@@ -33,6 +36,9 @@ def data(tmp_path_factory) -> Path:
     file = root / "bench" / "spec_bench" / "question.jsonl.gz"
     file.parent.mkdir(parents=True)
     file.write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
+    text = root / TEXT
+    text.parent.mkdir(parents=True)
+    text.write_bytes(gzip.compress(b"The robin is a small bird that is named for its red breast. " * 20))
     return root
 
 
@@ -57,7 +63,18 @@ def test_everyone_answers_the_same_prompts_in_turn(data, tmp_path, capsys, monke
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     out = tmp_path / "real"
     words = ["--model", "zoo/causal", "--data", data, "--tasks", "questions", "retrieval", "gsm8k", "--count", 2]
-    words += ["--batch", 2, "--methods", "lookup", "--llamacpp", shim(tmp_path, "python"), "--out", out]
+    words += [
+        "--batch",
+        2,
+        "--methods",
+        "lookup",
+        "--fidelity",
+        48,
+        "--llamacpp",
+        shim(tmp_path, "python"),
+        "--out",
+        out,
+    ]
     assert call(*words, "--openvino", shim(tmp_path, "broken", "broken")) == 0
     found = Real.load(out.with_suffix(".json"))
     assert Real.is_in(out.with_suffix(".json")) and table(found) in capsys.readouterr().out
@@ -72,6 +89,11 @@ def test_everyone_answers_the_same_prompts_in_turn(data, tmp_path, capsys, monke
     assert names["plain"].tokens_per_round == 1 <= names["lookup"].tokens_per_round
     assert names[each.best].beside_best.median == names["plain"].beside_plain.median == 1
     assert {"avx2", "asimd"} & set(found.provenance["machine"]["instructions"])
+    exact, ours, theirs, there = found.fidelity
+    assert (exact.name, exact.kl, exact.top1, exact.positions) == ("float32", 0, 1, 47)
+    assert ours.name == "stretto" and abs(ours.kl) < 1e-5 and ours.perplexity == pytest.approx(exact.perplexity, 1e-4)
+    assert (theirs.name, there.name) == ("llama.cpp", "stretto, there") and theirs.positions == there.positions < 47
+    assert theirs.perplexity == pytest.approx(there.perplexity, 1e-4) != pytest.approx(exact.perplexity, 1e-4)
     assert found.loading.keys() == {"llama.cpp", "llama.cpp lookup"}
 
 
@@ -133,3 +155,14 @@ def test_rows_side_by_side_are_measured_by_the_whole_call():
         runs.append(Run(name, 0, 0, seconds, answer))
     plain, peer = summarise(Column(2), cases, [Named("plain", True), Named("peer", False)], runs).contestants
     assert (plain.speed.median, peer.speed.median, plain.beside_best.median, plain.rows) == (3.0, 1.5, 2.0, 2)
+
+
+def test_divergence_and_perplexity_by_hand():
+    exact = torch.tensor([[0.5, 0.5], [0.75, 0.25]]).log()
+    found = torch.tensor([[0.25, 0.75], [0.5, 0.5]]).log()
+    sums = Sums()
+    sums.add(exact, found, torch.tensor([1, 0]))
+    got = sums.named("x")
+    kl = 0.5 * math.log(2) + 0.5 * math.log(2 / 3) + 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert got.kl == pytest.approx(kl / 2) and got.top1 == 0.5
+    assert got.perplexity == pytest.approx((0.75 * 0.5) ** -0.5)

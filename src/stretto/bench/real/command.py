@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from .contest import Contest
+    from .results import Real
 
 METHODS = ("plain", "auto", "lookup")
 COUNT = 3  # prompts of each kind
@@ -18,6 +22,8 @@ def add_arguments(group: Any) -> None:
     for name, wheel in (("llamacpp", "xllamacpp"), ("openvino", "openvino-genai")):
         group.add_argument(f"--{name}", metavar="PYTHON", help=f"an interpreter that has the wheel {wheel}")
     group.add_argument("--peer-model", metavar="PATH", help="what these two read (default: the model itself)")
+    group.add_argument("--weights", default="auto", help="the form of ours, as in load (default %(default)s)")
+    group.add_argument("--fidelity", type=int, default=4096, metavar="TOKENS", help="of WikiText-2; 0: none (4096)")
 
 
 def run(args: argparse.Namespace, data: Path | None) -> int:
@@ -27,6 +33,7 @@ def run(args: argparse.Namespace, data: Path | None) -> int:
 
     from ...engine import Engine
     from ...models.checkpoint import find
+    from ...models.numbers import numbers_of
     from ..provenance import provenance
     from ..results import PLAIN
     from .contest import Contest, Plan, module_of
@@ -36,7 +43,7 @@ def run(args: argparse.Namespace, data: Path | None) -> int:
     from .table import table
 
     chosen = kinds(args.tasks or (), data)
-    engine = Engine.load(args.model, dtype=args.dtype, device=args.device)
+    engine = Engine.load(args.model, dtype=args.dtype, device=args.device, weights=args.weights)
     limit = args.max_new_tokens
     wanted = Wanted(args.count or COUNT, max(args.batch), limit, args.seed)
     prompts = wanted.collect(engine, chosen)
@@ -54,11 +61,13 @@ def run(args: argparse.Namespace, data: Path | None) -> int:
         threads=torch.get_num_threads(),
         seed=args.seed,
     )
+    numbers = numbers_of(engine.model)
     found = Real(
         provenance(
             model=args.model,
             peer_model=args.peer_model,
-            form=str(engine.model.dtype).removeprefix("torch."),
+            form=f"{numbers.dtype} {numbers.blocks}".strip(),
+            kernels=dict(numbers.kernels),
             prompts=len(prompts.cases),
             max_new_tokens=limit,
             repeats=plan.repeats,
@@ -76,5 +85,28 @@ def run(args: argparse.Namespace, data: Path | None) -> int:
             found.columns.append(column)
             if args.out:
                 found.save(args.out.with_suffix(".json"))
+    if args.fidelity:
+        _fidelity(args, data, contest, found)
+    if args.out:
+        found.save(args.out.with_suffix(".json"))
     print(table(found))
     return 0
+
+
+def _fidelity(args: argparse.Namespace, data: Path | None, contest: Contest, found: Real) -> None:
+    """How near our form, and others where they tell, come to float32; into `found`."""
+    from contextlib import ExitStack
+
+    from ...models.load import load
+    from .fidelity import STRETCH, fidelity, text_of
+
+    engine = contest.engine
+    tokens = engine.codec.encode_piece(text_of(data, 8 * args.fidelity))[: args.fidelity]
+    if len(tokens) < 2:
+        found.skipped["fidelity"] = "no text of WikiText-2"
+        return
+    exact = load(args.model, dtype="float32", device=args.device, weights="float32").model
+    with ExitStack() as processes:
+        others = dict(contest.telling(STRETCH, found, processes))
+        for each in fidelity(exact, engine.model, tokens, others):
+            found.fidelity.append(each)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -15,7 +16,7 @@ from ..contestants import Contestant, Draw, Writing, with_models
 from ..harness import grouped, measure
 from ..replay import Watched
 from ..results import Column
-from .peers import OTHERS, Peer
+from .peers import OTHERS, Other, Peer
 from .prompts import Prompts
 from .results import ColumnResult, Real, summarise
 from .worker import Worker
@@ -79,20 +80,34 @@ class Contest:
         context = max(len(case.prompt) for case in cases) + self.plan.max_new_tokens + 1
         for other in OTHERS:
             for name, way in other.ways.items():
-                python = self.plan.pythons.get(other.name)
-                if python is None:
-                    found.skipped[name] = other.missing
-                    continue
-                asked = {"model": self.plan.file, "way": way, "threads": self.plan.threads}
-                try:
-                    worker = Worker(other.command(python), **asked, rows=batch, context=context)
-                except ModelError as error:
-                    found.skipped[name] = error.message
-                    continue
-                processes.enter_context(closing(worker))
-                found.loading.setdefault(name, worker.seconds)
-                found.provenance["versions"] |= worker.versions
-                yield Peer(name, worker, self.plan.max_new_tokens)
+                worker = self._begun(other, name, {"way": way, "rows": batch, "context": context}, found)
+                if worker is not None:
+                    processes.enter_context(closing(worker))
+                    found.loading.setdefault(name, worker.seconds)
+                    found.provenance["versions"] |= worker.versions
+                    yield Peer(name, worker, self.plan.max_new_tokens)
+
+    def telling(self, context: int, found: Real, processes: ExitStack) -> Iterator[tuple[str, Worker]]:
+        """Engines that tell all their probabilities, each in a process of its own."""
+        for other in OTHERS:
+            if other.tells and other.name in self.plan.pythons:
+                name = next(iter(other.ways))
+                worker = self._begun(other, name, {"way": "", "rows": 1, "context": context + 1}, found)
+                if worker is not None:
+                    processes.enter_context(closing(worker))
+                    yield name, worker
+
+    def _begun(self, other: Other, name: str, asked: dict[str, Any], found: Real) -> Worker | None:
+        """Its process; None where there is none, with the reason in `found.skipped`."""
+        python = self.plan.pythons.get(other.name)
+        if python is None:
+            found.skipped[name] = other.missing
+            return None
+        try:
+            return Worker(other.command(python), model=self.plan.file, threads=self.plan.threads, **asked)
+        except ModelError as error:
+            found.skipped[name] = error.message
+            return None
 
     def _column(
         self, contestants: Sequence[Contestant], column: Column, progress: Callable[[], object]

@@ -19,7 +19,8 @@ class Other:
 
     name: str  # there, and the option that gives its interpreter
     package: str  # which wheel has it
-    ways: Mapping[str, str]  # how the contestant is called -> what `serve.py` calls the way
+    ways: Mapping[str, str]  # how the contestant is called -> what `serve.py` calls the way; the first one is plain
+    tells: bool  # the probability of every token
 
     def command(self, python: str) -> list[str]:
         """What begins its process."""
@@ -32,8 +33,8 @@ class Other:
 
 
 OTHERS = (
-    Other("llamacpp", "xllamacpp", {"llama.cpp": "", "llama.cpp lookup": "ngram-simple"}),
-    Other("openvino", "openvino-genai", {"OpenVINO": "", "OpenVINO lookup": "lookup"}),
+    Other("llamacpp", "xllamacpp", {"llama.cpp": "", "llama.cpp lookup": "ngram-simple"}, tells=True),
+    Other("openvino", "openvino-genai", {"OpenVINO": "", "OpenVINO lookup": "lookup"}, tells=False),
 )
 
 

@@ -45,6 +45,9 @@ LOOKUPS = {  # ways of guessing from the text so far, and what is set beside lla
 }
 
 
+LEAST = -1e4  # of a logarithm: JSON has no infinity
+
+
 class LlamaCpp:
     """llama.cpp's server in this process, asked over HTTP: its own interface alone says which tokens it wrote."""
 
@@ -100,9 +103,9 @@ class LlamaCpp:
     def after(self, tokens: list[int]) -> list[float]:
         found = self._post(prompt=tokens, n_predict=1, temperature=0, n_probs=2**30, cache_prompt=True)
         top = found["completion_probabilities"][0]["top_logprobs"]
-        row = [float("-inf")] * len(top)
+        row = [LEAST] * len(top)
         for each in top:
-            row[each["id"]] = each["logprob"]
+            row[each["id"]] = max(each["logprob"], LEAST)
         return row
 
     def _post(self, **asked: Any) -> Message:
