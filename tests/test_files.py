@@ -159,6 +159,7 @@ HELPERS = {"replacing", "replacing_files", "unfinished", "TemporaryDirectory"}
 ELSEWHERE = {  # not what somebody keeps
     "files.py": "the helper itself",
     "bench/drawing.py": "a picture into memory",
+    "bench/real/serve.py": "a pipe to whoever asks",
     "bench/claims/diffusion_constraints.py": "a passing grammar in a temporary folder",
     "bench/claims/lab.py": "texts in a temporary folder",
     "train/trainer.py": "the log, to which lines are added",

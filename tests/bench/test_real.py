@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import importlib.util
 import json
 import math
 import os
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.test_page import Reader
 from stretto import zoo
 from stretto.bench.command import add_arguments, run
 from stretto.bench.contestants import Answer, Case
 from stretto.bench.harness import Run
+from stretto.bench.page import page
 from stretto.bench.real.fidelity import TEXT, Sums
 from stretto.bench.real.kinds import kinds
 from stretto.bench.real.results import Real, summarise
@@ -85,7 +88,7 @@ def test_everyone_answers_the_same_prompts_in_turn(data, tmp_path, capsys, monke
     assert list(names) == ["plain", "lookup", "hf greedy", "hf lookup", "llama.cpp", "llama.cpp lookup"]
     assert each.best in ("hf greedy", "hf lookup", "llama.cpp", "llama.cpp lookup")
     assert {one.rows for one in names.values()} == {4} and not any(one.differing for one in names.values())
-    assert all(one.kinds.keys() <= {"questions", "retrieval"} for one in names.values())
+    assert all(one.kinds.keys() == {"mixed"} for one in names.values())
     assert names["plain"].tokens_per_round == 1 <= names["lookup"].tokens_per_round
     assert names[each.best].beside_best.median == names["plain"].beside_plain.median == 1
     assert {"avx2", "asimd"} & set(found.provenance["machine"]["instructions"])
@@ -94,6 +97,11 @@ def test_everyone_answers_the_same_prompts_in_turn(data, tmp_path, capsys, monke
     assert ours.name == "stretto" and abs(ours.kl) < 1e-5 and ours.perplexity == pytest.approx(exact.perplexity, 1e-4)
     assert (theirs.name, there.name) == ("llama.cpp", "stretto, there") and theirs.positions == there.positions < 47
     assert theirs.perplexity == pytest.approx(there.perplexity, 1e-4) != pytest.approx(exact.perplexity, 1e-4)
+    if importlib.util.find_spec("matplotlib"):
+        assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+        read = Reader(page([("real.json", found)]))
+        assert {"batch 2, T=0", "Fidelity", "Left out"} <= set(read.headings)
+        assert {"llama.cpp lookup", "mixed"} <= set(read.text)
     assert found.loading.keys() == {"llama.cpp", "llama.cpp lookup"}
 
 

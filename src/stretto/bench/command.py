@@ -68,14 +68,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "named",
         nargs="*",
         metavar="NAME",
-        help="report: JSON files of speed, shape and quality; claims: which ones (all)",
+        help="report: JSON files of speed, real, shape and quality; claims: which ones (all)",
     )
     _add_subject(parser.add_argument_group("what is measured"))
     _add_measuring(parser.add_argument_group("how it is measured"))
     real_arguments(parser.add_argument_group("real: other engines, each in an environment of its own"))
     written = parser.add_argument_group("what is written")
     written.add_argument(
-        "--out", type=Path, help="speed and quality write OUT.json and OUT.png; report OUT.html; the others OUT.json"
+        "--out",
+        type=Path,
+        help="speed, real and quality write OUT.json and OUT.png; report OUT.html; the others OUT.json",
     )
     written.add_argument(
         "--answers", type=Path, metavar="FOLDER", help="answers to spec and mt at batch 1, in Spec-Bench's form"
@@ -214,7 +216,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _draws(args: argparse.Namespace) -> bool:
     """Whether a picture is written beside the figures."""
-    return args.what == "quality" or (args.what == "speed" and bool(args.baselines))
+    return args.what in ("quality", "real") or (args.what == "speed" and bool(args.baselines))
 
 
 # -- speed --------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from .plot import marks_of, speeds
 from .provenance import machine_line
 from .quality.page import quality_parts
 from .quality.results import Quality
+from .real.page import real_parts
+from .real.results import Real
 from .report import CONTESTANTS, MEANS, NAMES, SLOWEST, differing, headline, left_out, origin, shown, slowest
 from .results import BEST, PLAIN, Column, Mean, Report, TaskResult
 from .shape import Shape
@@ -220,4 +222,5 @@ KINDS: dict[type[Stored], tuple[str, Callable[..., list[str]]]] = {  # what a pa
     Report: ("decoding speed", _report),
     Shape: ("decoding speed", _shape),
     Quality: ("right answers and their cost", quality_parts),
+    Real: ("real prompts beside other engines", real_parts),
 }

@@ -13,12 +13,14 @@ from ..repetition import LIMIT, repeated_share
 from ..results import PLAIN, Column, Spread
 from ..stored import Stored
 
+MIXED = "mixed"
+
 
 @dataclass(slots=True)
 class Reply:
     """One contestant's answer to one group of prompts."""
 
-    kind: str  # of the first prompt
+    kind: str  # of the prompts, or `MIXED`
     prompt: int  # tokens of all prompts
     tokens: int  # new ones of all rows
     first_tokens: int  # of the first row, in its first round
@@ -155,7 +157,7 @@ def _reply(group: Sequence[Case], run: Run, plain: Sequence[Sequence[int]] | Non
     first = run.answer.rounds()[0][0]
     shares = [repeated_share(row) for row in tokens]
     return Reply(
-        kind=group[0].category,
+        kind=group[0].category if len({case.category for case in group}) == 1 else MIXED,
         prompt=sum(len(case.prompt) for case in group),
         tokens=sum(map(len, tokens)),
         first_tokens=first.committed,
