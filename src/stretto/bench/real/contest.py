@@ -7,10 +7,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from ...engine import Engine
 from ...errors import ModelError, StrettoError
+from ...models.load import opened
 from ..baselines import GREEDY, Baseline
 from ..contestants import Contestant, Draw, Writing, with_models
 from ..harness import grouped, measure
@@ -120,10 +122,8 @@ class Contest:
 
 
 def module_of(name: str) -> tuple[PreTrainedModel | None, str]:
-    """transformers' own module of a checkpoint in float32, or why there is none."""
-    from ..subject import module_of as load
-
+    """transformers' own module of a checkpoint with its numbers in float32, or why there is none."""
     try:
-        return load(name), ""
-    except (StrettoError, OSError, ValueError, ImportError) as error:
-        return None, str(error).partition("\n")[0]
+        return opened(name).stock(None, torch.float32, torch.device("cpu")), ""
+    except StrettoError as error:
+        return None, error.message
