@@ -484,6 +484,21 @@ def test_a_module_that_differs_when_driven_is_refused() -> None:
         Network(module)
 
 
+def test_heads_of_unlike_sizes_and_rows_that_must_be_those_of_tokens() -> None:
+    """Gemma 4: layers that see all have larger heads, and each layer looks up the token once more."""
+    settings = {"head_dim": 6, "global_head_dim": 8, "hidden_size_per_layer_input": 4, "num_kv_shared_layers": 0}
+    types = ["sliding_attention", "full_attention", "full_attention"]
+    module = build("Gemma4Text", num_key_value_heads=2, sliding_window=REACH, layer_types=types, **settings)
+    network = Network(module)
+    assert network.anatomy.shapes == ((2, 6, 6), (2, 8, 8), (2, 8, 8))
+    assert Ability.EMBEDS not in network.abilities and Ability.TREE in network.abilities
+    cache = network.new_cache(slots=4)
+    row, other = cache.open(), cache.open()
+    logits = torch.cat([feed(network, cache, row, TOKENS[:11]), feed(network, cache, row, TOKENS[11:])])
+    close(logits, truth(module, TOKENS))
+    close(feed(network, cache, other, TOKENS[5:20]), truth(module, TOKENS[5:20]))
+
+
 def test_keys_turned_in_an_unknown_way_stay_rotated(monkeypatch: pytest.MonkeyPatch) -> None:
     module = FAMILIES["llama"]()
     own = transformers.models.llama.modeling_llama.apply_rotary_pos_emb

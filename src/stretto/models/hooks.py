@@ -172,7 +172,7 @@ def _attention(
     hooks = module.stretto_hooks
     assert isinstance(hooks, Hooks)
     read = hooks.attend(AttentionCall(module, query, key, value, scale, softcap, s_aux, others))
-    return read.transpose(1, 2), None
+    return read.transpose(1, 2).contiguous(), None  # some families view it at once
 
 
 AttentionInterface.register(NAME, _attention)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from ..errors import ModelError, Unsupported
@@ -19,7 +20,7 @@ from .agreement import gap
 from .attention import attend, probabilities
 from .blocks import CacheShape
 from .cache import Cache, KeyForm
-from .contract import Ability, Evaluation, Want
+from .contract import NOTHING, Ability, Evaluation, Want
 from .hooks import AttentionCall, Hooks, VisitedCache, cache_argument
 from .place import Place, Reach, visibility
 from .sound import fault, sound
@@ -52,6 +53,8 @@ class Network:
                 self.channels = self.anatomy.channels
                 self.heads = int(module.config.get_text_config().num_attention_heads)
                 self.abilities = Ability.ALL if self.anatomy.raw_keys else Ability.ALL & ~Ability.RAW_KEYS
+                if not self._takes_rows():
+                    self.abilities &= ~Ability.EMBEDS
                 self._compare_with_module()
         except BaseException:
             self._hooks.remove()
@@ -61,8 +64,7 @@ class Network:
         """An empty cache of this model's shape. Raises Unsupported where raw keys cannot be had."""
         if key_form == "raw" and not self.anatomy.raw_keys:
             raise Unsupported(f"{self.name} rotates its keys in a way of its own", hint="keep rotated keys")
-        found = self.anatomy
-        shape = CacheShape(self.layers, found.key_heads, found.key_size, found.value_size, self.dtype, self.device)
+        shape = CacheShape(self.layers, *self.anatomy.widest, self.dtype, self.device)
         return Cache(shape, rows, slots, key_form)
 
     @torch.inference_mode()
@@ -135,6 +137,18 @@ class Network:
                 **{self._cache_argument: VisitedCache(visitor)},
             )
 
+    def _takes_rows(self) -> bool:
+        """Whether a row that is no token's may enter: some modules ask of each row which token it is of."""
+        cache = self.new_cache(slots=1)
+        window = Window.chain([cache.open()], [[0]], [0], self.device)
+        window.embeds = self.embed(window.tokens) / 2 + 0.01
+        window.tokens = torch.full_like(window.tokens, RAW)
+        try:
+            self._evaluate(window, cache, NOTHING)
+        except Exception:  # whatever a module says to a row that it does not know
+            return False
+        return True
+
     def _compare_with_module(self) -> None:
         """Raises ModelError where the logits of probing tokens are not those of the module's own forward."""
         found = gap(self, self.module)
@@ -185,13 +199,25 @@ class _Visit:
     def update(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         rotary = self._anatomy.rotaries[self._index]
         if rotary is None or self._cache.key_form == "rotated":
-            return self._cache.append(self._index, keys, values, self._place)
+            return self._append(keys, values)
         assert self._window_table is not None
-        raw = rotary.undo(keys, self._window_table)
-        raw, values = self._cache.append(self._index, raw, values, self._place)
+        raw, values = self._append(rotary.undo(keys, self._window_table), values)
         if rotary not in self._tables:
             self._tables[rotary] = rotary.table(self._cache.positions(self._place))
         return rotary.redo(raw, self._tables[rotary]), values
+
+    def _append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep keys and values, and have all that are kept; in a layer of fewer heads or smaller ones, zeros beside."""
+        shape, widest = self._anatomy.shapes[self._index], self._anatomy.widest
+        if shape == widest:
+            return self._cache.append(self._index, keys, values, self._place)
+        heads, key_size, value_size = shape
+        most, *sizes = (whole - own for whole, own in zip(widest, shape, strict=True))
+        keys, values = (
+            functional.pad(part, (0, size, 0, 0, 0, most)) for part, size in zip((keys, values), sizes, strict=True)
+        )
+        keys, values = self._cache.append(self._index, keys, values, self._place)
+        return keys[:, :heads, :, :key_size], values[:, :heads, :, :value_size]
 
     def attend(self, call: AttentionCall) -> Tensor:
         mask = self._mask(self._anatomy.reaches[self._index])

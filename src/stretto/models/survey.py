@@ -64,12 +64,16 @@ class Anatomy:
 
     channels: int
     vocabulary: int
-    key_heads: int
-    key_size: int
-    value_size: int
+    shapes: tuple[tuple[int, int, int], ...]  # per layer: key heads, their size, that of values
     reaches: tuple[Reach, ...]  # per layer
     rotaries: tuple[Rotary | None, ...]  # per layer; None: it does not rotate
     raw_keys: bool  # whether every layer's keys can be had before rotation
+
+    @property
+    def widest(self) -> tuple[int, int, int]:
+        """What holds the keys and values of each layer: most heads, largest sizes."""
+        heads, key_sizes, value_sizes = zip(*self.shapes, strict=True)
+        return max(heads), max(key_sizes), max(value_sizes)
 
 
 def decoder_layers(module: PreTrainedModel) -> nn.ModuleList:
@@ -229,18 +233,15 @@ class _Watch:
 
     def anatomy(self, vocabulary: int, tolerance: float) -> Anatomy:
         """What was seen, put together."""
-        shapes = {(*keys.shape, values.shape[-1]) for keys, values in zip(self.keys, self.values, strict=True)}
-        if len(self.keys) != self.layers or len(shapes) != 1:
-            raise ModelError(f"its layers store keys of {len(shapes)} shapes instead of one", hint=HINT)
-        _, heads, _, key_size, value_size = shapes.pop()
+        stored = zip(self.keys, self.values, strict=True)
+        shapes = tuple((keys.shape[1], keys.shape[-1], values.shape[-1]) for keys, values in stored)
+        assert len(shapes) == self.layers, "each layer has stored its keys"
         found = [self._rotary(index, tolerance) for index in range(self.layers)]
         assert self.rows is not None
         return Anatomy(
             channels=self.rows.shape[-1],
             vocabulary=vocabulary,
-            key_heads=heads,
-            key_size=key_size,
-            value_size=value_size,
+            shapes=shapes,
             reaches=tuple(self.reaches),
             rotaries=tuple(rotary for _, rotary in found),
             raw_keys=all(known for known, _ in found),
