@@ -19,7 +19,6 @@ from stretto.bench.contestants import Answer, Case
 from stretto.bench.harness import Run
 from stretto.bench.page import page
 from stretto.bench.real.fidelity import TEXT, Sums
-from stretto.bench.real.kinds import kinds
 from stretto.bench.real.results import Real, summarise
 from stretto.bench.real.table import table
 from stretto.bench.results import Column
@@ -109,7 +108,9 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(InvalidRequest, match=r"no prompt to measure .*no file"):
         call("--model", "zoo/causal", "--data", tmp_path, "--tasks", "questions")
     with pytest.raises(UnknownName, match="wondering"):
-        kinds(["wondering"], None)
+        call("--model", "zoo/causal", "--tasks", "wondering")
+    with pytest.raises(InvalidRequest, match=r"nowhere cannot be run .*--openvino"):
+        call("--model", tmp_path, "--openvino", tmp_path / "nowhere")
 
 
 class Named:

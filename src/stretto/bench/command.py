@@ -196,9 +196,12 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """Raise what can be told of the options before anything heavy is loaded: names, what is missing, where files go."""
     from . import tasks
-    from .real.kinds import kinds
+    from .real.command import check
 
-    kinds(args.tasks or (), _data(args)) if args.what == "real" else tasks.select(args.tasks or (), _data(args))
+    if args.what == "real":
+        check(args, _data(args))
+    else:
+        tasks.select(args.tasks or (), _data(args))
     if args.out:
         if _draws(args):
             from .drawing import pyplot

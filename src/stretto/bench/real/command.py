@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,26 @@ def add_arguments(group: Any) -> None:
         group.add_argument(f"--{name}", metavar="PYTHON", help=f"an interpreter that has the wheel {wheel}")
     group.add_argument("--peer-model", metavar="PATH", help="what these two read (default: the model itself)")
     group.add_argument("--weights", default="auto", help="the form of ours, as in load (default %(default)s)")
-    tokens = {"type": int, "default": TEXT_TOKENS, "metavar": "TOKENS"}
+    tokens = {"type": _tokens, "default": TEXT_TOKENS, "metavar": "TOKENS"}
     group.add_argument("--fidelity", **tokens, help="of WikiText-2, for perplexity and KL; 0: none (%(default)s)")
+
+
+def _tokens(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return value
+
+
+def check(args: argparse.Namespace, data: Path | None) -> None:
+    """Raise UnknownName for a kind, and InvalidRequest for an interpreter that there is not."""
+    from .kinds import kinds
+
+    kinds(args.tasks or (), data)
+    for name in ("llamacpp", "openvino"):
+        python = getattr(args, name)
+        if python and shutil.which(python) is None:
+            raise InvalidRequest(f"{python} cannot be run", hint=f"--{name} names a python interpreter")
 
 
 def run(args: argparse.Namespace, data: Path | None) -> int:

@@ -40,11 +40,6 @@ class Plan:
     threads: int  # of every contestant, ≥ 1
     seed: int
 
-    def answers(self, prompts: Prompts, contestants: int) -> int:
-        """Answers to be given, warming up included."""
-        groups = sum(1 + self.repeats * -(-len(prompts.cases) // batch) for batch in self.batches)
-        return groups * contestants * len(self.temperatures)
-
 
 @dataclass(frozen=True, slots=True)
 class Contest:
