@@ -18,6 +18,7 @@ FAMILIES = (
         "GraniteSWA",
         "MiMoV2Flash",
         "Nemotron",
+        "Olmo",
         "Olmo3",
         "Persimmon",
         "Qwen2Moe",

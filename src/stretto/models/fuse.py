@@ -77,7 +77,10 @@ class _Reader:
         if module.training:
             raise Unlike("it is in training mode")
         self._check_fields()
-        self.dtype, self.device = base.norm.weight.dtype, base.norm.weight.device
+        weight = getattr(base.norm, "weight", None)
+        if weight is None:
+            raise Unlike("its last norm has no weight")
+        self.dtype, self.device = weight.dtype, weight.device
         attention = self._attention(base.layers[0])
         self.head_size = int(getattr(attention, "head_dim", 0))
         self.heads = int(self.config.num_attention_heads)
