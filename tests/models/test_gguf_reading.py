@@ -15,7 +15,7 @@ from gguf.quants import dequantize, quantize
 
 from models.gguf_files import write
 from stretto.errors import ModelError
-from stretto.models.checkpoint import content_of, find
+from stretto.models.checkpoint import content_of, find, find_folder
 from stretto.models.gguf.file import FLOATS, read
 from stretto.models.quantised import Quantised
 
@@ -134,5 +134,7 @@ def test_a_file_is_found_by_its_path(path: Path) -> None:
     assert find(path) == path and find(str(path)) == path
     with pytest.raises(ModelError, match=r"nosuch.gguf is no file .hint: check the path"):
         find(path.with_name("nosuch.gguf"))
+    with pytest.raises(ModelError, match="is a file, and this is of checkpoints in folders"):
+        find_folder(path)
     with pytest.raises(ModelError, match=r"name the file: .*it.gguf"):
         content_of(path.parent)

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..errors import ModelError, Unsupported
-from ..models.checkpoint import find
+from ..models.checkpoint import find_folder
 from ..models.hooks import cache_argument
 from ..models.masked import Masking, recognise
 from ..models.stock import load_module
@@ -139,7 +139,7 @@ class Sampler:
 
 def module_of(name: str, dtype: torch.dtype, device: torch.device) -> tuple[PreTrainedModel, Masking]:
     """transformers' module of a masked-diffusion checkpoint. Raises ModelError for one that continues text."""
-    folder = find(name)
+    folder = find_folder(name)
     layout = recognise(json.loads((folder / "config.json").read_text(encoding="utf-8")), str(folder))
     if layout is None:
         raise ModelError(f"{name} continues text", hint="--model random-masked, zoo/masked, or a LLaDA or Dream")

@@ -14,7 +14,7 @@ from ..errors import ModelError, Unsupported
 from ..models.checkpoint import find
 from ..models.contract import Model, masking_of
 from ..models.fast import lean_or_none
-from ..models.load import load
+from ..models.load import load, opened
 from ..models.network import Network
 from .replay import Replayed, Watched
 from .tasks import Exercise
@@ -108,7 +108,10 @@ def load_subject(name: str, draft: str, seed: int, dtype: str = "float32", devic
 
 def module_of(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """transformers' own module of a checkpoint."""
-    module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(find(name), dtype=dtype)
+    place = find(name)
+    if place.is_file():
+        return opened(place).stock(None, dtype, torch.device("cpu"))
+    module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place, dtype=dtype)
     return module.eval()
 
 

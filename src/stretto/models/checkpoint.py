@@ -49,6 +49,15 @@ def find(name: str | Path) -> Path:
         ) from error
 
 
+def find_folder(name: str | Path) -> Path:
+    """The same where it must be a folder. Raises ModelError for a file."""
+    place = find(name)
+    if place.is_file():
+        hint = "name the folder that holds config.json and model.safetensors"
+        raise ModelError(f"{place} is a file, and this is of checkpoints in folders", hint=hint)
+    return place
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """The object in a file. Raises ModelError where there is none."""
     try:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .checkpoint import find, read_json
+from .checkpoint import find_folder, read_json
 from .stock_tokenizer import stock
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ if TYPE_CHECKING:
 
 def load_tokenizer(name: str | Path) -> Tokenizer | None:
     """The tokenizer of a checkpoint, without its weights; None where the checkpoint has none. Raises ModelError."""
-    folder = find(name)
+    folder = find_folder(name)
     if not any((folder / file).exists() for file in FILES):
         return None
     return from_file(folder) or stock(folder)

@@ -89,12 +89,12 @@ def run_refine(given: argparse.Namespace) -> int:
     import torch
 
     from stretto.gym.mixture import load_mixture
-    from stretto.models.checkpoint import find
+    from stretto.models.checkpoint import find_folder
     from stretto.train.refine import train_refined
     from stretto.train.trainer import Budget, Settings
 
     torch.set_num_threads(given.threads or torch.get_num_threads())
-    begin, settings = find(given.model), Settings(Budget(given.minutes, given.steps))
+    begin, settings = find_folder(given.model), Settings(Budget(given.minutes, given.steps))
     print(f"use it: --model {train_refined(given.out, load_mixture(given.data), settings, begin)} --method rediff")
     return 0
 

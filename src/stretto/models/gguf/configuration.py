@@ -19,7 +19,7 @@ KINDS = {
     "qwen3": "qwen3",
     "gemma3": "gemma3_text",
 }  # -> model type of transformers
-READ_ALIKE = "known are " + ", ".join(KINDS)
+KNOWN = "known are " + ", ".join(KINDS)
 LENGTHS = {  # key -> in config.json
     "block_count": "num_hidden_layers",
     "context_length": "max_position_embeddings",
@@ -41,7 +41,7 @@ def content_of(file: File) -> dict[str, Any]:
         raise ModelError(f"{file.path} names no architecture", hint="name the file that holds the model itself")
     kind = KINDS.get(architecture)
     if kind is None:
-        hint = f"{READ_ALIKE}; a folder of the same checkpoint may be read"
+        hint = f"{KNOWN}; a folder of the same checkpoint may be read"
         raise ModelError(f"{file.path} holds a network of architecture {architecture!r}, not read from GGUF", hint=hint)
     pairs = _Pairs(file, architecture)
     lengths = {theirs: pairs.length(key) for key, theirs in LENGTHS.items() if key != "attention.head_count_kv"}
@@ -124,7 +124,7 @@ class _Pairs:
         if each == [None]:
             raise self._lacks(key)
         if len(set(each)) != 1 or type(each[0]) is not int or each[0] <= 0:
-            raise ModelError(f"{self._begun}{key} of {self.where} is {value!r}", hint="not known; " + READ_ALIKE)
+            raise ModelError(f"{self._begun}{key} of {self.where} is {value!r}", hint="not known; " + KNOWN)
         return each[0]
 
     def number(self, key: str, usual: float | None = None) -> float:

@@ -41,11 +41,6 @@ class File:
     pairs: dict[str, Any]  # numbers, truth values, texts, and lists of these
     tensors: dict[str, Tensor | Quantised]  # as shaped in the network: a matrix is [O, I]; never to be written to
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors."""
-        return sum(tensor.nbytes for tensor in self.tensors.values())
-
 
 def read(path: Path) -> File:
     """A file, or all files of a checkpoint of which this is one. Raises ModelError where one is missing or broken."""

@@ -94,8 +94,8 @@ def vocabulary_of(file: File) -> Vocabulary | None:
 
 def tokenizer_of(vocabulary: Vocabulary) -> Tokenizer:
     """What encodes and decodes with this vocabulary. Raises ModelError where something that it needs is missing."""
-    begins = _by_pieces if vocabulary.model == "gpt2" else _by_scores
-    tokenizer, usual = begins(vocabulary)
+    made = _by_pieces if vocabulary.model == "gpt2" else _by_scores
+    tokenizer, begins = made(vocabulary)
     added: dict[bool, list[AddedToken]] = {True: [], False: []}
     for text, kind in zip(vocabulary.texts, vocabulary.kinds, strict=True):
         if kind in (Kind.CONTROL, Kind.UNKNOWN, Kind.USER_DEFINED):
@@ -103,7 +103,7 @@ def tokenizer_of(vocabulary: Vocabulary) -> Tokenizer:
             added[special].append(AddedToken(text, special=special, normalized=False))
     tokenizer.add_special_tokens(added[True])
     tokenizer.add_tokens(added[False])
-    _frame(tokenizer, vocabulary, usual)
+    _frame(tokenizer, vocabulary, begins)
     return tokenizer
 
 

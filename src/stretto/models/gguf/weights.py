@@ -14,7 +14,7 @@ from ..plain import TABLE as INPUT
 from ..plain import Causal, Rotary
 from ..quantised import Quantised, QuantisedEmbedding, QuantisedLinear
 from ..shape import config_of
-from .configuration import HEAD, READ_ALIKE, TABLE, TURNS
+from .configuration import HEAD, KNOWN, TABLE, TURNS
 from .file import File
 
 Weight: TypeAlias = Tensor | Quantised
@@ -89,7 +89,7 @@ def _empty(file: File, content: Mapping[str, Any]) -> Causal:
     """The network without its numbers."""
     config = config_of(content, str(file.path))
     if config is None:
-        raise ModelError(f"{file.path} holds a network of a shape that is not known", hint=READ_ALIKE)
+        raise ModelError(f"{file.path} holds a network of a shape that is not known", hint=KNOWN)
     with torch.device("meta"):
         return Causal(config)
 
