@@ -167,11 +167,11 @@ def test_rows_side_by_side_are_measured_by_the_whole_call():
 
 
 def test_divergence_and_perplexity_by_hand():
-    exact = torch.tensor([[0.5, 0.5], [0.75, 0.25]]).log()
+    exact = torch.tensor([[0.5, 0.5], [0.9, 0.1]]).log()
     found = torch.tensor([[0.25, 0.75], [0.5, 0.5]]).log()
     sums = Sums()
     sums.add(exact, found, torch.tensor([1, 0]))
     got = sums.named("x")
-    kl = 0.5 * math.log(2) + 0.5 * math.log(2 / 3) + 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    kl = 0.5 * math.log(2) + 0.5 * math.log(2 / 3) + 0.9 * math.log(1.8) + 0.1 * math.log(0.2)
     assert got.kl == pytest.approx(kl / 2) and got.top1 == 0.5
     assert got.perplexity == pytest.approx((0.75 * 0.5) ** -0.5)
