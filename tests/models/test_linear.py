@@ -14,9 +14,10 @@ from torch import Tensor
 
 from stretto.models import kernel_choice
 from stretto.models.alike import WIDTHS, Alike, widths_of
+from stretto.models.coded import Coded
 from stretto.models.four_bits import relaid
 from stretto.models.kernel_choice import Wish, linears
-from stretto.models.linear import ROWS, Coded, Half, Kernel, Linear, Packed, Plain, named
+from stretto.models.linear import ROWS, Half, Kernel, Linear, Packed, Plain, named
 from stretto.models.quantised import Quantised, rounded
 
 COUNTS = sorted({1, 2, 3, 5, 17, 63, 64, 65, 130, *ROWS})

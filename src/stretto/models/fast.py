@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from .agreement import gap
 from .alike import Alike
+from .coded import Coded
 from .fuse import fuse, release
 from .kernel_choice import Wish
 from .lean import Lean
-from .linear import Coded, Kernel, Linear, dense, threads_for
+from .linear import Kernel, Linear, dense, threads_for
 from .quantised import QuantisedLinear, rounded
 from .source import Source, Unlike
 from .weights import Weights
@@ -89,7 +90,15 @@ def _in_floats(weights: Weights, rounding: list[float]) -> Weights:
         return Linear([_InFloats(kernel, rounding)] * len(linear.kernels))
 
     layers = [
-        replace(layer, qkv=exact(layer.qkv), out=exact(layer.out), gate_up=exact(layer.gate_up), down=exact(layer.down))
+        replace(
+            layer,
+            qkv=exact(layer.qkv),
+            out=exact(layer.out),
+            gate_up=exact(layer.gate_up),
+            down=exact(layer.down),
+            normed_qkv=None,
+            whole_mlp=None,
+        )
         for layer in weights.layers
     ]
     return replace(weights, layers=tuple(layers), head=exact(weights.head))

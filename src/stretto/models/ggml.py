@@ -5,8 +5,9 @@ groups are summed in float32: each row by itself, so that a row's result does no
 (Whether that is so is tried where it matters: alike.py.) Some kinds of blocks have kernels that read several
 outputs at once, twice as fast; for those the library lays the blocks out anew.
 
-The library is called through ctypes: a matrix is a tensor of its own that lives as long as the kernel, and each
-shape of product is a small graph, made once, into which the addresses of matrix, inputs and outputs are written.
+The library is called through ctypes. A matrix is a tensor that lives as long as its kernel; what is done with it is a
+small graph, made once for each shape and number of rows, into which the addresses of matrices, inputs and outputs
+are written before each run.
 """
 
 from __future__ import annotations
@@ -14,8 +15,21 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Callable, Mapping
-from ctypes import POINTER, Structure, byref, c_bool, c_char, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from ctypes import (
+    POINTER,
+    Structure,
+    byref,
+    c_bool,
+    c_char,
+    c_char_p,
+    c_float,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_void_p,
+)
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +40,8 @@ from torch import Tensor
 
 LARGEST = 64  # rows of one graph; more are cut
 GROUP = 32  # inputs that are summed for `offsets`
-HEADER = 1 << 14  # bytes for the descriptions of a graph's tensors
+HEADER = 1 << 15  # bytes for the descriptions of a program's tensors
+NODES = 32  # operations of a program, at most
 LINE = 64  # bytes to which addresses are rounded up
 FLOAT32 = 0  # ggml's number for it
 PARTS = ("base", "cpu")  # of the library, in the order in which they are loaded
@@ -74,6 +89,12 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {  # what each function gives, and what
     "ggml_pad": (c_void_p, c_void_p, c_void_p, c_int, c_int, c_int, c_int),
     "ggml_concat": (c_void_p, c_void_p, c_void_p, c_void_p, c_int),
     "ggml_mul_mat": (c_void_p, c_void_p, c_void_p, c_void_p),
+    "ggml_mul": (c_void_p, c_void_p, c_void_p, c_void_p),
+    "ggml_add": (c_void_p, c_void_p, c_void_p, c_void_p),
+    "ggml_rms_norm": (c_void_p, c_void_p, c_void_p, c_float),
+    "ggml_swiglu": (c_void_p, c_void_p, c_void_p),
+    "ggml_graph_n_nodes": (c_int, c_void_p),
+    "ggml_graph_node": (c_void_p, c_void_p, c_int),
     "ggml_nbytes": (c_size_t, c_void_p),
     "ggml_new_graph_custom": (c_void_p, c_void_p, c_size_t, c_bool),
     "ggml_build_forward_expand": (None, c_void_p, c_void_p),
@@ -119,8 +140,8 @@ class Library:
         self._silent = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)(lambda *said: None)
         self.call["log_set"](ctypes.cast(self._silent, c_void_p), None)
         self.relaying = self._relaying()
-        self.lock = threading.Lock()  # graphs are shared, and hold the addresses of one product at a time
-        self._graphs: dict[tuple[int, ...], Graph] = {}
+        self.lock = threading.Lock()  # programs are shared, and hold the addresses of one call at a time
+        self._programs: dict[tuple[Hashable, int, int], Program] = {}
         self._pools: dict[int, int | None] = {1: None}  # one thread needs none
 
     def _function(self, name: str) -> Callable[..., Any]:
@@ -143,16 +164,25 @@ class Library:
                 return int(kind) if kind else None
         return None
 
-    def graph(self, matrix: Blocks, rows: int, threads: int) -> Graph:
-        """The graph of a product with matrices like this one."""
-        key = (matrix.kind, *matrix.shape, matrix.offsets, matrix.relaid, rows, threads)
-        if key not in self._graphs:
-            if threads not in self._pools:
-                settings = ctypes.create_string_buffer(4096)  # the structure has some 550 bytes
-                self.call["threadpool_params_init"](settings, threads)
-                self._pools[threads] = self.call["threadpool_new"](settings)
-            self._graphs[key] = Graph(self.call, matrix, rows, threads, self._pools[threads])
-        return self._graphs[key]
+    def run(self, key: Hashable, draw: Callable[[Drawing], int], rows: int, places: Sequence[int]) -> None:
+        """Compute what `draw` draws over so many rows; all that draw under one key draw alike.
+
+        `places` are the addresses of what is read and written, in the order in which they were drawn, the result last.
+        """
+        threads = torch.get_num_threads()
+        with self.lock:
+            program = self._programs.get((key, rows, threads))
+            if program is None:
+                program = Program(self.call, draw, rows, threads, self._pool(threads))
+                self._programs[key, rows, threads] = program
+            program.run(places)
+
+    def _pool(self, threads: int) -> int | None:
+        if threads not in self._pools:
+            settings = ctypes.create_string_buffer(4096)  # the structure has some 550 bytes
+            self.call["threadpool_params_init"](settings, threads)
+            self._pools[threads] = self.call["threadpool_new"](settings)
+        return self._pools[threads]
 
 
 @cache
@@ -173,7 +203,7 @@ def floats(data: Tensor, kind: int, inputs: int) -> Tensor:
 
 
 class Blocks:
-    """A matrix in blocks [O, bytes] of ggml's `kind`, which hold `inputs` inputs an output; called, it multiplies.
+    """A matrix in blocks [O, bytes] of ggml's `kind`, which hold `inputs` inputs an output.
 
     `offsets`: how often, behind the blocks for a row's inputs, there are such for the sums of each GROUP of them.
     `relay`: by the kernels of several outputs, whose bits are those of the others for Q4_0 alone.
@@ -199,59 +229,98 @@ class Blocks:
             _at(self.address).data = data.data_ptr()
         weakref.finalize(self, call["free"], context)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[N, I] float32 -> [N, O] float32."""
-        ggml, rows = library(), len(x)
-        x, out = x.contiguous(), x.new_empty(rows, self.shape[0])
-        threads = torch.get_num_threads()
-        with ggml.lock:
-            for start in range(0, rows, LARGEST):
-                piece = slice(start, start + LARGEST) if rows > LARGEST else slice(None)
-                ggml.graph(self, min(rows - start, LARGEST), threads).run(self, x[piece], out[piece])
-        return out
+    @property
+    def form(self) -> tuple[Hashable, ...]:
+        """What tells programs over it from others."""
+        return (self.kind, *self.shape, self.offsets, self.relaid)
 
 
-class Graph:
-    """One product of so many rows; the addresses of what is multiplied are written into it for each."""
+class Drawing:
+    """Operations over so many rows, as they are drawn: each gives the address of a tensor."""
+
+    def __init__(self, call: Mapping[str, Callable[..., Any]], rows: int) -> None:
+        self._call, self.rows = call, rows
+        self.context = call["init"](_Init(HEADER, None, True))
+        self.places: list[list[_Tensor]] = []  # tensors that lie where a call says, in its order
+        self.matrices: dict[int, _Tensor] = {}  # and products, by the place of their matrix
+        self._at: dict[int, list[_Tensor]] = {}  # the same by address
+        self._sums: dict[int, int] = {}
+
+    def given(self, width: int, rows: int | None = None) -> int:
+        """Numbers [rows, width] that the caller gives."""
+        tensor: int = self._call["new_tensor_2d"](self.context, FLOAT32, width, self.rows if rows is None else rows)
+        self._at[tensor] = [_at(tensor)]
+        self.places.append(self._at[tensor])
+        return tensor
+
+    def made(self, operation: str, *operands: int | float) -> int:
+        """What an operation gives."""
+        tensor: int = self._call[operation](self.context, *operands)
+        return tensor
+
+    def product(self, matrix: Blocks, x: int) -> int:
+        """[rows, I] -> [rows, O]; the matrix is one of the places."""
+        if matrix.offsets:
+            x = self._with_sums(x, matrix)
+        tensor = self.made("mul_mat", matrix.address, x)
+        self.matrices[len(self.places)] = _at(tensor)
+        self.places.append([])
+        return tensor
+
+    def _with_sums(self, x: int, matrix: Blocks) -> int:
+        """[rows, I] with copies of the sums of each group behind, filled up to whole blocks."""
+        if x not in self._sums:
+            groups = matrix.inputs // GROUP
+            cut = self.made("reshape_2d", x, GROUP, groups * self.rows)
+            if x in self._at:
+                self._at[x].append(_at(cut))  # lies where that lies
+            sums = self.made("reshape_2d", self.made("sum_rows", cut), groups, self.rows)
+            filled = self.made("pad", sums, -groups % GROUP, 0, 0, 0)
+            self._sums[x] = x
+            for _ in range(matrix.offsets):
+                self._sums[x] = self.made("concat", self._sums[x], filled, 0)
+        return self._sums[x]
+
+
+class Program:
+    """Operations that were drawn, ready to run; where they read and write is told for each run."""
 
     def __init__(
-        self, call: Mapping[str, Callable[..., Any]], matrix: Blocks, rows: int, threads: int, pool: int | None
+        self,
+        call: Mapping[str, Callable[..., Any]],
+        draw: Callable[[Drawing], int],
+        rows: int,
+        threads: int,
+        pool: int | None,
     ) -> None:
-        self._context = context = call["init"](_Init(HEADER, None, True))
-        groups = matrix.inputs // GROUP
-        given = call["new_tensor_2d"](context, FLOAT32, matrix.inputs, rows)
-        read, held, views = given, [], []
-        if matrix.offsets:
-            cut = call["reshape_2d"](context, given, GROUP, groups * rows)
-            sums = call["sum_rows"](context, cut)
-            level = call["reshape_2d"](context, sums, groups, rows)
-            filled = call["pad"](context, level, -groups % GROUP, 0, 0, 0)
-            views, held = [(cut, given), (level, sums)], [sums, filled]
-            for _ in range(matrix.offsets):
-                read = call["concat"](context, read, filled, 0)
-                held.append(read)
-        product = call["mul_mat"](context, matrix.address, read)
-        self._graph = call["new_graph_custom"](context, HEADER // 1024, False)
-        call["build_forward_expand"](self._graph, product)
+        self._drawing = drawing = Drawing(call, rows)
+        result = draw(drawing)
+        self._graph = call["new_graph_custom"](drawing.context, NODES, False)
+        call["build_forward_expand"](self._graph, result)
         self._plan = call["graph_plan"](self._graph, threads, pool)
-        sizes = [-(-call["nbytes"](tensor) // LINE) * LINE for tensor in held]
+        held = [call["graph_node"](self._graph, at) for at in range(call["graph_n_nodes"](self._graph))][:-1]
+        own = [tensor for tensor in held if not _at(tensor).view_src]
+        sizes = [-(-call["nbytes"](tensor) // LINE) * LINE for tensor in own]
         self._scratch = torch.empty(sum(sizes) + self._plan.work_size + 2 * LINE, dtype=torch.uint8)
         start = -(-self._scratch.data_ptr() // LINE) * LINE
-        for tensor, size in zip(held, sizes, strict=True):
+        for tensor, size in zip(own, sizes, strict=True):
             _at(tensor).data = start
             start += size
+        for tensor in held:
+            if _at(tensor).view_src:
+                _at(tensor).data = _at(_at(tensor).view_src).data
         self._plan.work_data = start
-        for view, whole in views:
-            _at(view).data = _at(whole).data
-        self._given, self._product = _at(given), _at(product)
-        self._cut = _at(views[0][0]) if views else self._given
+        self._places = [*drawing.places, [_at(result)]]
         self._compute, self._by = call["graph_compute"], byref(self._plan)
 
-    def run(self, matrix: Blocks, x: Tensor, out: Tensor) -> None:
-        """Write the product into `out` [N, O]; it and `x` [N, I] lie in one piece each."""
-        self._given.data = self._cut.data = x.data_ptr()
-        self._product.data = out.data_ptr()
-        self._product.src[0] = matrix.address
+    def run(self, places: Sequence[int]) -> None:
+        """Compute, from and to these addresses."""
+        matrices = self._drawing.matrices
+        for at, (tensors, address) in enumerate(zip(self._places, places, strict=True)):
+            for tensor in tensors:
+                tensor.data = address
+            if not tensors:
+                matrices[at].src[0] = address
         self._compute(self._graph, self._by)
 
 

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from . import machine
-from .alike import Alike, widths_of
+from .alike import WIDTHS, Alike, widths_of
+from .coded import Coded
 from .ggml import Unavailable, library
-from .linear import ROWS, Coded, Half, Kernel, Linear, Matrix, Packed, Plain, Weight, dense, threads_for
+from .linear import ROWS, Half, Kernel, Linear, Matrix, Packed, Plain, Weight, dense, threads_for
 
 TURNS = 8  # how often each kernel is timed, at most
 BUDGET = 0.015  # seconds per row count after which no further turn begins
@@ -114,6 +115,8 @@ def _held(make: Maker, matrix: Matrix) -> Maker:
     """The same kernels, each row's bits alike; the widths are those found for the first matrix of their shape."""
     like = matrix[0] if isinstance(matrix[0], Tensor) else torch.zeros(0)
     widths = widths_of(make(*matrix), inputs_of(matrix[0]), like)
+    if make is Coded and widths == [*WIDTHS]:  # it cuts what is larger itself
+        return make
     return lambda weight, bias: Alike(make(weight, bias), widths)
 
 

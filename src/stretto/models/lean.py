@@ -162,15 +162,18 @@ class Lean:
         if (given := visit.given.get((index, "attention"))) is not None:
             rows = rows + given
         else:
-            heads = layer.qkv(_normed(rows, layer.attention_norm))  # [N, all heads * size]
+            heads = layer.normed_qkv(rows) if layer.normed_qkv else layer.qkv(_normed(rows, layer.attention_norm))
             mixed = self._attend(index, layer, heads, visit)
             before, rows = rows, _added(rows, layer.out, mixed, layer.attention_post)
             if (index, "attention") in visit.branching:
                 visit.branches[index, "attention"] = visit.unpack(rows - before)
         if (given := visit.given.get((index, "mlp"))) is not None:
             return rows + given
-        gate, up = layer.gate_up(_normed(rows, layer.mlp_norm)).chunk(2, dim=1)
-        left = _added(rows, layer.down, self._gated(gate).mul_(up), layer.mlp_post)
+        if layer.whole_mlp is not None:
+            left = layer.whole_mlp(rows)
+        else:
+            gate, up = layer.gate_up(_normed(rows, layer.mlp_norm)).chunk(2, dim=1)
+            left = _added(rows, layer.down, self._gated(gate).mul_(up), layer.mlp_post)
         if (index, "mlp") in visit.branching:
             visit.branches[index, "mlp"] = visit.unpack(left - rows)
         return left

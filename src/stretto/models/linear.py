@@ -6,7 +6,7 @@ Small windows are bound by reading the weights, so the fewer bytes the better. K
 - `Plain`: torch's own product over the transposed weight                                   585 / 1563 / 1597
 - `Packed`: oneDNN's, over weights that it reordered beforehand                               560 / 496 / 731
 - `Half`: FBGEMM's, weights kept in float16 and products and sums done in float32             255 / 266 / 603
-- `Coded`: ggml's, weights in blocks of four to eight bits, inputs rounded to eight (ggml.py); where a checkpoint's
+- `Coded`: ggml's, weights in blocks of four to eight bits, inputs rounded to eight (coded.py); where a checkpoint's
   weights are blocks, or on request
 
 `Half` is used where float16 holds the weights exactly: that is so for checkpoints stored in float16 and,
@@ -34,7 +34,9 @@ Matrix = tuple[Weight, Tensor | None]  # weight [O, I], bias [O]
 
 def dense(weight: Weight) -> Tensor:
     """A weight in floats."""
-    return weight if isinstance(weight, Tensor) else torch.cat([part.dense() for part in weight])
+    if isinstance(weight, Tensor):
+        return weight
+    return weight[0].dense() if len(weight) == 1 else torch.cat([part.dense() for part in weight])
 
 
 class Kernel(Protocol):
@@ -84,25 +86,6 @@ class Half:
 
     def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
         product: Tensor = self.multiply(x, self.weight)
-        return product if add is None else product.add_(add)
-
-
-class Coded:
-    """ggml's products over weights in blocks: inputs are rounded to eight bits in groups of 32 or 256."""
-
-    def __init__(self, weight: Weight, bias: Tensor | None) -> None:
-        from .four_bits import blocks_of
-
-        assert isinstance(weight, tuple)
-        self.weight = weight
-        self.parts = [blocks_of(part) for part in weight]
-        self.bias = bias
-
-    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
-        products = [part(x) for part in self.parts]
-        product = products[0] if len(products) == 1 else torch.cat(products, 1)
-        if self.bias is not None:
-            product = product.add_(self.bias)
         return product if add is None else product.add_(add)
 
 
