@@ -125,7 +125,7 @@ def _run(
     first = first.contiguous()
     rows, out, ggml = len(first), first.new_empty(len(first), outputs), library()
     held = [each.contiguous() for each in others]
-    addresses = [matrix.address for matrix in matrices]
+    addresses = [address for matrix in matrices for address in matrix.addresses]
     for start in range(0, rows, LARGEST):
         count = min(rows - start, LARGEST)
         data = [each.data_ptr() + start * each.stride(0) * 4 if each.dim() > 1 else each.data_ptr() for each in held]

@@ -37,13 +37,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 LARGEST = 64  # rows of one graph; more are cut
-GROUP = 32  # inputs that are summed for `offsets`
+GROUP = 32  # inputs that are summed for `offsets`, and step of the kernel that multiplies by these
 HEADER = 1 << 15  # bytes for the descriptions of a program's tensors
 NODES = 32  # operations of a program, at most
 LINE = 64  # bytes to which addresses are rounded up
-FLOAT32 = 0  # ggml's number for it
+FLOAT32, FLOAT16 = 0, 1  # ggml's numbers for them
 PARTS = ("base", "cpu")  # of the library, in the order in which they are loaded
 SUFFIXES = (".so", ".dylib", ".dll")
 
@@ -87,7 +88,6 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {  # what each function gives, and what
     "ggml_reshape_2d": (c_void_p, c_void_p, c_void_p, c_int64, c_int64),
     "ggml_sum_rows": (c_void_p, c_void_p, c_void_p),
     "ggml_pad": (c_void_p, c_void_p, c_void_p, c_int, c_int, c_int, c_int),
-    "ggml_concat": (c_void_p, c_void_p, c_void_p, c_void_p, c_int),
     "ggml_mul_mat": (c_void_p, c_void_p, c_void_p, c_void_p),
     "ggml_mul": (c_void_p, c_void_p, c_void_p, c_void_p),
     "ggml_add": (c_void_p, c_void_p, c_void_p, c_void_p),
@@ -205,16 +205,18 @@ def floats(data: Tensor, kind: int, inputs: int) -> Tensor:
 class Blocks:
     """A matrix in blocks [O, bytes] of ggml's `kind`, which hold `inputs` inputs an output.
 
-    `offsets`: how often, behind the blocks for a row's inputs, there are such for the sums of each GROUP of them.
+    `offsets` [O, inputs / GROUP] float16: what the sums of each group of inputs are multiplied by besides.
     `relay`: by the kernels of several outputs, whose bits are those of the others for Q4_0 alone.
     """
 
-    def __init__(self, data: Tensor, kind: int, inputs: int, offsets: int = 0, *, relay: bool = False) -> None:
+    def __init__(
+        self, data: Tensor, kind: int, inputs: int, offsets: Tensor | None = None, *, relay: bool = False
+    ) -> None:
         ggml = library()
         call = ggml.call
-        self.shape, self.inputs, self.offsets, self.kind = (len(data), _width(inputs, offsets)), inputs, offsets, kind
+        self.shape, self.inputs, self.kind = (len(data), inputs), inputs, kind
         self.relaid = relay and ggml.relaying is not None
-        context = call["init"](_Init(1 << 10, None, True))
+        context = call["init"](_Init(1 << 11, None, True))
         self.address = call["new_tensor_2d"](context, kind, self.shape[1], self.shape[0])
         assert call["nbytes"](self.address) == data.nbytes, "blocks of another kind, or for other inputs"
         data = data.contiguous()
@@ -227,12 +229,17 @@ class Blocks:
         else:
             self._data = data  # read where it lies
             _at(self.address).data = data.data_ptr()
+        self.addresses = [self.address]
+        if offsets is not None:
+            self._offsets = pad(offsets, (0, -offsets.shape[1] % GROUP))  # in whole steps of the kernel
+            self.addresses.append(call["new_tensor_2d"](context, FLOAT16, self._offsets.shape[1], len(data)))
+            _at(self.addresses[1]).data = self._offsets.data_ptr()
         weakref.finalize(self, call["free"], context)
 
     @property
     def form(self) -> tuple[Hashable, ...]:
         """What tells programs over it from others."""
-        return (self.kind, *self.shape, self.offsets, self.relaid)
+        return (self.kind, *self.shape, len(self.addresses), self.relaid)
 
 
 class Drawing:
@@ -259,26 +266,27 @@ class Drawing:
         return tensor
 
     def product(self, matrix: Blocks, x: int) -> int:
-        """[rows, I] -> [rows, O]; the matrix is one of the places."""
-        if matrix.offsets:
-            x = self._with_sums(x, matrix)
-        tensor = self.made("mul_mat", matrix.address, x)
+        """[rows, I] -> [rows, O]; where the matrix lies are places."""
+        found = self._product(matrix.address, x)
+        if len(matrix.addresses) == 1:
+            return found
+        return self.made("add", found, self._product(matrix.addresses[1], self._group_sums(x, matrix)))
+
+    def _product(self, matrix: int, x: int) -> int:
+        tensor = self.made("mul_mat", matrix, x)
         self.matrices[len(self.places)] = _at(tensor)
         self.places.append([])
         return tensor
 
-    def _with_sums(self, x: int, matrix: Blocks) -> int:
-        """[rows, I] with copies of the sums of each group behind, filled up to whole blocks."""
+    def _group_sums(self, x: int, matrix: Blocks) -> int:
+        """The sums of each group of inputs, filled up as the offsets are."""
         if x not in self._sums:
             groups = matrix.inputs // GROUP
             cut = self.made("reshape_2d", x, GROUP, groups * self.rows)
             if x in self._at:
                 self._at[x].append(_at(cut))  # lies where that lies
             sums = self.made("reshape_2d", self.made("sum_rows", cut), groups, self.rows)
-            filled = self.made("pad", sums, -groups % GROUP, 0, 0, 0)
-            self._sums[x] = x
-            for _ in range(matrix.offsets):
-                self._sums[x] = self.made("concat", self._sums[x], filled, 0)
+            self._sums[x] = self.made("pad", sums, -groups % GROUP, 0, 0, 0)
         return self._sums[x]
 
 
@@ -322,12 +330,6 @@ class Program:
             if not tensors:
                 matrices[at].src[0] = address
         self._compute(self._graph, self._by)
-
-
-def _width(inputs: int, offsets: int) -> int:
-    """Inputs of a matrix whose offsets stand behind."""
-    groups = -(-inputs // GROUP)
-    return inputs + offsets * -(-groups // GROUP) * GROUP
 
 
 def _at(address: int) -> _Tensor:
