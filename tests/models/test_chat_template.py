@@ -12,7 +12,8 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from stretto.models.chat_template import render
 
-TURNS = [{"role": "user", "content": "Ä <b>?\n"}, {"role": "assistant", "content": "Yes. ", "thinking": "hm"}]
+ANSWER = {"thinking": "hm", "role": "assistant", "content": "Yes. ", "reasoning_content": "hm"}
+TURNS = [{"role": "user", "content": "Ä <b>?\n"}, ANSWER]
 PLAIN = "{% for message in messages %}\n  {{ message.role }}: {{ message['content'] | trim }}|\n{% endfor %}"
 SOURCES = [
     PLAIN,
@@ -34,6 +35,13 @@ OPTIONS: list[dict[str, Any]] = [
 def test_it_renders_alike(source: str, options: dict[str, Any]) -> None:
     theirs, _ = render_jinja_template([TURNS], chat_template=source, **options)
     assert render(source, TURNS, **options) == theirs[0]
+
+
+@pytest.mark.parametrize("name", ["thinking", "reasoning", "reasoning_content"])
+def test_what_was_thought_has_the_names_that_templates_use(name: str) -> None:
+    """As in transformers 5.24; 5.17 hands on the name that was given alone."""
+    turns = [{"role": "assistant", "content": "Yes.", name: "hm"}]
+    assert render("{{ messages[0].thinking }} {{ messages[0].reasoning_content }}", turns) == "hm hm"
 
 
 @pytest.mark.parametrize("content", ["Yes. ", "Yes.", [{"type": "text", "text": "Yes. "}]])
