@@ -15,8 +15,8 @@ from stretto.models.bitwise import Bitwise
 from stretto.models.cache import Cache
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import NOTHING, Want
-from stretto.models.fast import CODED, lean_or_none
-from stretto.models.kernel_choice import Wish
+from stretto.models.fast import lean_or_none
+from stretto.models.kernel_choice import CODED, Wish
 from stretto.models.lean import Lean
 from stretto.models.trunk import Sharing
 from stretto.models.window import Window

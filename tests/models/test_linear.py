@@ -14,11 +14,12 @@ from torch import Tensor
 
 from stretto.models import kernel_choice
 from stretto.models.alike import WIDTHS, Alike, widths_of
-from stretto.models.coded import Coded
-from stretto.models.four_bits import relaid
+from stretto.models.coded import Coded, gated_block, normed_product
+from stretto.models.four_bits import blocks_of, relaid
 from stretto.models.kernel_choice import Wish, linears
 from stretto.models.linear import ROWS, Half, Kernel, Linear, Packed, Plain, named
 from stretto.models.quantised import Quantised, rounded
+from stretto.models.weights import Norm
 
 COUNTS = sorted({1, 2, 3, 5, 17, 63, 64, 65, 130, *ROWS})
 KERNELS: dict[str, Callable[[Tensor, Tensor | None], Kernel]] = {
@@ -101,6 +102,28 @@ def test_four_bits_are_laid_anew_with_offsets_in_float16(kind: str) -> None:
         return
     found = found + offsets.float().repeat_interleave(32, 1)
     torch.testing.assert_close(found, exact, atol=2**-10 * float(offsets.abs().max()), rtol=2**-10)
+
+
+@torch.inference_mode()
+def test_what_stands_around_products_is_done_in_the_same_call() -> None:
+    """A norm before, a whole MLP, a sum behind: as in floats but for rounding, and each row by itself."""
+    gain = torch.rand(64) + 0.5
+    norm = Norm(gain * 64**0.5, torch.tensor((64 * 1e-5) ** 0.5))
+    gate_up, down = blocks("Q4_1", 192, 64), blocks("Q8_0", 64, 96)
+    rows = 300 * torch.randn(70, 64)  # as large as what the MLP adds
+    normed = rows * (rows.square().mean(1, keepdim=True) + 1e-5).rsqrt() * gain
+    gate, up = F.linear(normed, gate_up.dense()).chunk(2, dim=1)
+    added = F.linear(F.silu(gate) * up, down.dense())
+    first, last, wide = blocks_of(gate_up), blocks_of(down), 300 * torch.randn(70, 192)
+    for call, exact, own in (
+        (normed_product(norm, first), torch.cat([gate, up], 1), 0.0),
+        (gated_block(norm, first, last), added, rows),
+        (lambda x: Coded((gate_up,), None)(x, wide[: len(x)]), F.linear(rows, gate_up.dense()), wide),
+    ):
+        found = call(rows)
+        assert 0 < float((found - own - exact).norm() / exact.norm()) < 0.03
+        for count in (1, 2, 3, 4, 5, 8, 16, 33, 64):
+            assert torch.equal(call(rows[:count]), found[:count])
 
 
 def test_only_weights_that_float16_holds_are_halved() -> None:

@@ -6,7 +6,9 @@ cache.py     keys and values of evaluated tokens: keep, truncate, fork, free
 network.py   drives a transformers module's own layers (survey.py: finds out how it is built; hooks.py: stands
              between its layers; attention.py: what queries read)
 lean.py      the fast path for Llama-shaped networks (fast.py: whether a module has one; fuse.py, rotation.py: read it;
-             linear.py: its products)
+             linear.py, kernel_choice.py: its products, and which kernel makes them)
+quantised.py matrices in the blocks of their file (coded.py: products over them; four_bits.py: laid out for the fastest
+             kernel; ggml.py: the library that has the kernels)
 table.py     explicit probabilities, for tests and for thinking
 load.py      a folder, file or hub name -> model and tokenizer (checkpoint.py: which files; folder.py: what is in a
              folder; plain.py, tokenizer.py: read from its files alone, as shape.py and rope.py understand config.json;

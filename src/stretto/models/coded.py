@@ -1,7 +1,6 @@
 """Products over weights in blocks, and what stands around them in a layer, each as one call of ggml.
 
-Everything is done for each row by itself, in one order: a row's result is the same bits beside any others, and
-whether a layer runs in few calls or in many.
+Everything is done for each row by itself, in one order: a row's result is the same bits beside any others.
 """
 
 from __future__ import annotations
@@ -22,87 +21,105 @@ if TYPE_CHECKING:
     from .weights import Layer, Norm
 
 
+FLOAT = 4  # bytes
+
+
+class Call:
+    """What is drawn, over any number of rows; those that are named and shaped alike share their programs."""
+
+    def __init__(
+        self, name: Hashable, draw: Callable[[Drawing], int], outputs: int, parts: Sequence[Blocks], gain: Tensor | None
+    ) -> None:
+        """`draw` names its places in this order: rows, the gain of their norm if there is one, what is added, `parts`.
+
+        Results have `outputs` numbers.
+        """
+        self._key = (name, *(part.form for part in parts))
+        self._draw, self._outputs, self._parts, self._gain = draw, outputs, parts, gain
+        self._settled = [] if gain is None else [gain.data_ptr()]  # lies there as long as it is held
+        self._matrices = [address for part in parts for address in part.addresses]
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        """Rows [N, I] float32, and what is added to the results [N, O]: [N, O] float32."""
+        given = [each.contiguous() for each in (x, add) if each is not None]
+        rows, out, ggml = len(x), x.new_empty(len(x), self._outputs), library()
+        for start in range(0, rows, LARGEST):
+            first, *added, result = [each.data_ptr() + start * each.shape[1] * FLOAT for each in (*given, out)]
+            places = [first, *self._settled, *added, *self._matrices, result]
+            ggml.run(self._key, self._draw, min(rows - start, LARGEST), places)
+        return out
+
+
 class Coded:
     """`x @ weight.T + bias + add` over blocks; those of one kind stand below those of another."""
 
     def __init__(self, weight: Sequence[Quantised], bias: Tensor | None) -> None:
         self.weight, self.bias = tuple(weight), bias
         self.parts = [blocks_of(part) for part in self.weight]
-        self.outputs = sum(map(len, self.weight))
-        self.inputs = self.weight[0].inputs
+        self._products = [Call("product", _product(part), part.outputs, [part], None) for part in self.parts]
+        first = self.parts[0]
+        self._sum = Call("sum", _sum(first), first.outputs, [first], None)
 
     def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
         if len(self.parts) == 1 and self.bias is None and add is not None:
-            return _run(("sum", *self.form), self._sum, self.outputs, (x, add), self.parts)
-        products = [_run(("product", *part.form), _product(part), part.shape[0], (x,), [part]) for part in self.parts]
+            return self._sum(x, add)
+        products = [product(x) for product in self._products]
         product = products[0] if len(products) == 1 else torch.cat(products, 1)
         if self.bias is not None:
             product = product.add_(self.bias)
         return product if add is None else product.add_(add)
 
-    @property
-    def form(self) -> tuple[Hashable, ...]:
-        """What tells programs over it from others."""
-        return tuple(part.form for part in self.parts)
 
-    def _sum(self, drawing: Drawing) -> int:
-        x, add = drawing.given(self.inputs), drawing.given(self.outputs)
-        return drawing.made("add", drawing.product(self.parts[0], x), add)
+def normed_product(norm: Norm, part: Blocks) -> Call:
+    """`part(norm(rows))`: [N, C] -> [N, O]."""
+    gain, epsilon = _norm(norm)
 
+    def draw(drawing: Drawing) -> int:
+        return drawing.product(part, _normed(drawing, part.inputs, epsilon)[1])
 
-class NormedProduct:
-    """`linear(norm(rows))`."""
-
-    def __init__(self, norm: Norm, linear: Coded) -> None:
-        self.linear, self.gain, self.epsilon = linear, *_norm(norm)
-        (self.part,) = linear.parts
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """[N, C] -> [N, O]."""
-        key = ("normed", self.epsilon, *self.part.form)
-        return _run(key, self._draw, self.linear.outputs, (rows, self.gain), [self.part])
-
-    def _draw(self, drawing: Drawing) -> int:
-        return drawing.product(self.part, _normed(drawing, self.linear.inputs, self.epsilon)[1])
+    return Call(("normed", epsilon), draw, part.outputs, [part], gain)
 
 
-class GatedBlock:
-    """`rows + down(silu(gate) * up)` of what the norm gives: a whole MLP."""
+def gated_block(norm: Norm, gate_up: Blocks, down: Blocks) -> Call:
+    """`rows + down(silu(gate) * up)` of what the norm gives, a whole MLP: [N, C] -> [N, C]."""
+    gain, epsilon = _norm(norm)
 
-    def __init__(self, norm: Norm, gate_up: Coded, down: Coded) -> None:
-        self.gain, self.epsilon = _norm(norm)
-        (self.gate_up,), (self.down,) = gate_up.parts, down.parts
-        self.channels = down.outputs
+    def draw(drawing: Drawing) -> int:
+        rows, normed = _normed(drawing, gate_up.inputs, epsilon)
+        inner = drawing.made("swiglu", drawing.product(gate_up, normed))
+        return drawing.made("add", drawing.product(down, inner), rows)
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        """[N, C] -> [N, C]."""
-        key = ("gated", self.epsilon, *self.gate_up.form, *self.down.form)
-        return _run(key, self._draw, self.channels, (rows, self.gain), [self.gate_up, self.down])
-
-    def _draw(self, drawing: Drawing) -> int:
-        rows, normed = _normed(drawing, self.channels, self.epsilon)
-        inner = drawing.made("swiglu", drawing.product(self.gate_up, normed))
-        return drawing.made("add", drawing.product(self.down, inner), rows)
+    return Call(("gated", epsilon), draw, down.outputs, [gate_up, down], gain)
 
 
 def at_once(layer: Layer, *, gelu: bool) -> Layer:
     """With what can be done in one call of each."""
     qkv, gate_up, down = (_single(linear) for linear in (layer.qkv, layer.gate_up, layer.down))
     if qkv is not None and layer.attention_norm is not None:
-        layer = replace(layer, normed_qkv=NormedProduct(layer.attention_norm, qkv))
+        layer = replace(layer, normed_qkv=normed_product(layer.attention_norm, qkv))
     if layer.mlp_norm is not None and gate_up is not None and down is not None and not (gelu or layer.mlp_post):
-        layer = replace(layer, whole_mlp=GatedBlock(layer.mlp_norm, gate_up, down))
+        layer = replace(layer, whole_mlp=gated_block(layer.mlp_norm, gate_up, down))
     return layer
 
 
-def _single(linear: Linear) -> Coded | None:
-    """The one product over blocks of one kind that this is, if it is that."""
+def _single(linear: Linear) -> Blocks | None:
+    """The one matrix in blocks of one kind that a product is with, if it is no more than that."""
     kernel = linear.kernels[0]
-    return kernel if isinstance(kernel, Coded) and len(kernel.parts) == 1 and kernel.bias is None else None
+    if not isinstance(kernel, Coded) or len(kernel.parts) > 1 or kernel.bias is not None:
+        return None
+    return kernel.parts[0]
 
 
 def _product(part: Blocks) -> Callable[[Drawing], int]:
     return lambda drawing: drawing.product(part, drawing.given(part.inputs))
+
+
+def _sum(part: Blocks) -> Callable[[Drawing], int]:
+    def draw(drawing: Drawing) -> int:
+        x, add = drawing.given(part.inputs), drawing.given(part.outputs)
+        return drawing.made("add", drawing.product(part, x), add)
+
+    return draw
 
 
 def _norm(norm: Norm) -> tuple[Tensor, float]:
@@ -115,20 +132,3 @@ def _normed(drawing: Drawing, channels: int, epsilon: float) -> tuple[int, int]:
     """Rows that are given, and the same normed."""
     rows, gain = drawing.given(channels), drawing.given(channels, 1)
     return rows, drawing.made("mul", drawing.made("rms_norm", rows, epsilon), gain)
-
-
-def _run(
-    key: Hashable, draw: Callable[[Drawing], int], outputs: int, given: Sequence[Tensor], matrices: Sequence[Blocks]
-) -> Tensor:
-    """A program over rows and what else is given, then matrices: [N, outputs] float32."""
-    first, *others = given
-    first = first.contiguous()
-    rows, out, ggml = len(first), first.new_empty(len(first), outputs), library()
-    held = [each.contiguous() for each in others]
-    addresses = [address for matrix in matrices for address in matrix.addresses]
-    for start in range(0, rows, LARGEST):
-        count = min(rows - start, LARGEST)
-        data = [each.data_ptr() + start * each.stride(0) * 4 if each.dim() > 1 else each.data_ptr() for each in held]
-        places = [first.data_ptr() + start * first.stride(0) * 4, *data, *addresses]
-        ggml.run(key, draw, count, [*places, out.data_ptr() + start * outputs * 4])
-    return out

@@ -13,14 +13,13 @@ from .agreement import gap
 from .alike import Alike
 from .coded import Coded
 from .fuse import fuse, release
-from .kernel_choice import Wish
+from .kernel_choice import CODED, Wish
 from .lean import Lean
 from .linear import Kernel, Linear, dense, threads_for
 from .quantised import QuantisedLinear, rounded
 from .source import Source, Unlike
 from .weights import Weights
 
-CODED = {"int8": "Q8_0", "int4": "Q4_1"}  # the kind of blocks of a form
 SMALLEST = 32  # weights in a block
 CHECKED = 24  # tokens, about, on which the module must agree
 ROUNDING = 0.04  # of a product's length, that rounding its inputs to eight bits may change

@@ -1,7 +1,7 @@
 """Reads a Llama-shaped module, transformers' or that of plain.py, into the fused weights that `lean.py` runs on.
 
 What the module is follows from its attributes and shapes, never from its name; whatever is not
-understood raises `Unlike`, and a look-alike is caught when logits are compared (lean.py).
+understood raises `Unlike`, and a look-alike is caught when logits are compared (fast.py).
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ class _Reader:
         if type(head) not in (nn.Linear, QuantisedLinear) or head.bias is not None:
             raise Unlike("its head is no plain matrix")
         divisor = float(getattr(config, "logits_scaling", None) or 1.0)
+        self.gelu = self._gelu(base.layers[0].mlp)
         layers = list(base.layers)
         for index, layer in enumerate(layers):
             self._check(index, layer)
@@ -121,7 +122,7 @@ class _Reader:
             rotations=self.turning.rotations,
             score_cap=self._score_cap(base.layers[0].self_attn),
             logit_cap=getattr(config, "final_logit_softcapping", None),
-            gelu=self._gelu(base.layers[0].mlp),
+            gelu=self.gelu,
             max_positions=int(config.max_position_embeddings),
             parameters=sum(math.prod(weight.shape) for weight in self._matrices()),
             wish=wish,
@@ -179,7 +180,7 @@ class _Reader:
             down=down,
             mlp_post=norms[3],
         )
-        return at_once(fused, gelu=self._gelu(self.base.layers[0].mlp))
+        return at_once(fused, gelu=self.gelu)
 
     def _qkv(self, layer: Any) -> Matrix:
         weight, bias = _stacked(layer.self_attn, ("q_proj", "k_proj", "v_proj"), "qkv_proj")

@@ -214,32 +214,28 @@ class Blocks:
     ) -> None:
         ggml = library()
         call = ggml.call
-        self.shape, self.inputs, self.kind = (len(data), inputs), inputs, kind
-        self.relaid = relay and ggml.relaying is not None
+        self.outputs, self.inputs = len(data), inputs
+        relaid = relay and ggml.relaying is not None
         context = call["init"](_Init(1 << 11, None, True))
-        self.address = call["new_tensor_2d"](context, kind, self.shape[1], self.shape[0])
-        assert call["nbytes"](self.address) == data.nbytes, "blocks of another kind, or for other inputs"
+        own = call["new_tensor_2d"](context, kind, inputs, self.outputs)
+        assert call["nbytes"](own) == data.nbytes, "blocks of another kind, or for other inputs"
         data = data.contiguous()
-        if self.relaid:
-            size = call["backend_buft_get_alloc_size"](ggml.relaying, self.address)
+        if relaid:
+            size = call["backend_buft_get_alloc_size"](ggml.relaying, own)
             memory = call["backend_buft_alloc_buffer"](ggml.relaying, size)
-            call["backend_tensor_alloc"](memory, self.address, call["backend_buffer_get_base"](memory))
-            call["backend_tensor_set"](self.address, data.data_ptr(), 0, data.nbytes)
+            call["backend_tensor_alloc"](memory, own, call["backend_buffer_get_base"](memory))
+            call["backend_tensor_set"](own, data.data_ptr(), 0, data.nbytes)
             weakref.finalize(self, call["backend_buffer_free"], memory)
         else:
             self._data = data  # read where it lies
-            _at(self.address).data = data.data_ptr()
-        self.addresses = [self.address]
+            _at(own).data = data.data_ptr()
+        self.addresses = [own]  # of the matrix, and of its offsets if it has any
         if offsets is not None:
             self._offsets = pad(offsets, (0, -offsets.shape[1] % GROUP))  # in whole steps of the kernel
-            self.addresses.append(call["new_tensor_2d"](context, FLOAT16, self._offsets.shape[1], len(data)))
+            self.addresses.append(call["new_tensor_2d"](context, FLOAT16, self._offsets.shape[1], self.outputs))
             _at(self.addresses[1]).data = self._offsets.data_ptr()
+        self.form = (kind, self.outputs, inputs, len(self.addresses), relaid)  # what tells programs over it from others
         weakref.finalize(self, call["free"], context)
-
-    @property
-    def form(self) -> tuple[Hashable, ...]:
-        """What tells programs over it from others."""
-        return (self.kind, *self.shape, len(self.addresses), self.relaid)
 
 
 class Drawing:
@@ -250,14 +246,14 @@ class Drawing:
         self.context = call["init"](_Init(HEADER, None, True))
         self.places: list[list[_Tensor]] = []  # tensors that lie where a call says, in its order
         self.matrices: dict[int, _Tensor] = {}  # and products, by the place of their matrix
-        self._at: dict[int, list[_Tensor]] = {}  # the same by address
+        self._given: dict[int, list[_Tensor]] = {}  # those of numbers that are given, by address
         self._sums: dict[int, int] = {}
 
     def given(self, width: int, rows: int | None = None) -> int:
         """Numbers [rows, width] that the caller gives."""
         tensor: int = self._call["new_tensor_2d"](self.context, FLOAT32, width, self.rows if rows is None else rows)
-        self._at[tensor] = [_at(tensor)]
-        self.places.append(self._at[tensor])
+        self._given[tensor] = [_at(tensor)]
+        self.places.append(self._given[tensor])
         return tensor
 
     def made(self, operation: str, *operands: int | float) -> int:
@@ -267,10 +263,11 @@ class Drawing:
 
     def product(self, matrix: Blocks, x: int) -> int:
         """[rows, I] -> [rows, O]; where the matrix lies are places."""
-        found = self._product(matrix.address, x)
-        if len(matrix.addresses) == 1:
-            return found
-        return self.made("add", found, self._product(matrix.addresses[1], self._group_sums(x, matrix)))
+        own, *offsets = matrix.addresses
+        found = self._product(own, x)
+        for address in offsets:
+            found = self.made("add", found, self._product(address, self._group_sums(x, matrix)))
+        return found
 
     def _product(self, matrix: int, x: int) -> int:
         tensor = self.made("mul_mat", matrix, x)
@@ -283,8 +280,8 @@ class Drawing:
         if x not in self._sums:
             groups = matrix.inputs // GROUP
             cut = self.made("reshape_2d", x, GROUP, groups * self.rows)
-            if x in self._at:
-                self._at[x].append(_at(cut))  # lies where that lies
+            if x in self._given:
+                self._given[x].append(_at(cut))  # lies where that lies
             sums = self.made("reshape_2d", self.made("sum_rows", cut), groups, self.rows)
             self._sums[x] = self.made("pad", sums, -groups % GROUP, 0, 0, 0)
         return self._sums[x]

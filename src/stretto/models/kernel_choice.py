@@ -24,6 +24,7 @@ from .coded import Coded
 from .ggml import Unavailable, library
 from .linear import ROWS, Half, Kernel, Linear, Matrix, Packed, Plain, Weight, dense, threads_for
 
+CODED = {"int8": "Q8_0", "int4": "Q4_1"}  # forms of few bits, and the kind of blocks of each
 TURNS = 8  # how often each kernel is timed, at most
 BUDGET = 0.015  # seconds per row count after which no further turn begins
 RULED = ("half", "packed", "transposed", "plain")  # the order of choice where nothing is timed
@@ -39,7 +40,7 @@ Maker = Callable[[Any, Tensor | None], Kernel]  # of a weight [O, I] and its bia
 class Wish:
     """How products are to be computed."""
 
-    form: str = ""  # of the weights: float32, int8, int4 (on the CPU); empty: as they are
+    form: str = ""  # of the weights: float32, or one of CODED (on the CPU); empty: as they are
     bits: bool = False  # a row's result has the same bits whatever stands beside it
     settled: bool = False  # by a rule instead of the clock: each load chooses the same kernels
 

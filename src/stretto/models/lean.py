@@ -316,7 +316,7 @@ def _rows_of(table: Tensor | Quantised, tokens: Tensor) -> Tensor:
     """Embedding rows of tokens [...]: [..., C]."""
     if isinstance(table, Tensor):
         return F.embedding(tokens, table)
-    return table.rows(tokens.flatten()).dense().view(*tokens.shape, -1)
+    return table.looked_up(tokens)
 
 
 def _turn(positions: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:

@@ -20,7 +20,7 @@ from .checkpoint import find
 from .contract import Model
 from .folder import Folder
 from .generation_config import Asked, asked, end_tokens
-from .kernel_choice import Wish
+from .kernel_choice import CODED, Wish
 from .masked import MaskedModel, recognise
 from .plain import DTYPES
 from .source import Source
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .gguf.checkpoint import Checkpoint
     from .tokenizer import Tokenizer
 
-FORMS = ("auto", "float32", "int8", "int4")  # of weights
+FORMS = ("auto", "float32", *CODED)  # of weights
 SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}  # what others call them
 
 
@@ -76,7 +76,7 @@ def load(
     if exact == "bits" and where.type != "cpu":
         raise Unsupported("exact bits are for the CPU", hint="use device='cpu', or exact='tokens'")
     what = _dtype(str(dtype).removeprefix("torch."), where)
-    if weights in ("int8", "int4") and (where.type != "cpu" or what is not torch.float32):
+    if weights in CODED and (where.type != "cpu" or what is not torch.float32):
         raise Unsupported(f"{weights} weights are for float32 on the CPU", hint="use device='cpu' and dtype='float32'")
     checkpoint = opened(name)
     content, generation = checkpoint.content, checkpoint.generation

@@ -53,6 +53,10 @@ class Quantised:
         """Some outputs [N] int64, in this order."""
         return Quantised(self.data[which], self.kind, self.inputs)
 
+    def looked_up(self, tokens: Tensor) -> Tensor:
+        """As an embedding table: the rows of tokens [...] int64, [..., I] float32; no others are made."""
+        return self.rows(tokens.flatten()).dense().view(*tokens.shape, self.inputs)
+
 
 def stacked(parts: Sequence[Quantised]) -> Quantised:
     """Outputs of matrices of one kind and of as many inputs, one below the other."""
@@ -90,4 +94,4 @@ class QuantisedEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Rows of tokens [...] int64: [..., C] float32."""
-        return self.quantised.rows(tokens.flatten()).dense().view(*tokens.shape, self.quantised.inputs)
+        return self.quantised.looked_up(tokens)

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...models.contract import Model
-from ...models.window import Window
+from ...models.contract import Model, Want
+from ...models.reading import read
 from ..tasks.files import read_text
 from .results import Fidelity
 from .worker import Worker
@@ -89,11 +89,8 @@ def fidelity(exact: Model, model: Model, tokens: Sequence[int], others: dict[str
 def log_probabilities(model: Model, tokens: Sequence[int]) -> Tensor:
     """What may follow each of the tokens: [N, V] float32, natural logarithms."""
     cache = model.new_cache(slots=len(tokens))
-    row = cache.open()
     found = []
-    for start in range(0, len(tokens), PIECE):
-        window = Window.chain([row], [tokens[start : start + PIECE]], [start], model.device)
-        logits = model.evaluate(window, cache).logits
-        assert logits is not None
-        found.append(logits[0].float().log_softmax(-1).cpu())
+    for evaluation, _ in read(model, cache, cache.open(), tokens, Want(), size=lambda: PIECE):
+        assert evaluation.logits is not None
+        found.append(evaluation.logits[0].float().log_softmax(-1).cpu())
     return torch.cat(found)
