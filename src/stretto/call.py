@@ -56,8 +56,7 @@ class Call:
         """Bytes that a row takes after a prompt of so many tokens, once it has grown to its end."""
         slots = min(prompt + self.request.max_new_tokens + 64, self.model.max_positions + 64)
         readings = 1 + len(self.pipeline.companions)  # each has a cache of its own
-        shape = self.model.new_cache(1, 1).shape
-        return readings * (shape.bytes_per_slot * slots + BYTES_PER_LOGIT * self.model.vocabulary)
+        return readings * (self.model.new_cache(1, 1).needs(slots) + BYTES_PER_LOGIT * self.model.vocabulary)
 
     def tickets(self, tokens: list[int]) -> list[Ticket]:
         """One row per sample of a prompt, for the scheduler."""

@@ -12,8 +12,8 @@ from weakref import ref
 
 from .context import Context
 from .entry import Guarantee
-from .models.cache import Cache
 from .models.reading import whole
+from .models.store import Store
 from .row import Commit, Row
 from .steer.contract import Steer
 from .values import Checked
@@ -28,7 +28,7 @@ class Loop(ABC, Generic[Work]):
     `fork` gives further samples of a prompt.
     """
 
-    def __init__(self, context: Context, cache: Cache) -> None:
+    def __init__(self, context: Context, cache: Store) -> None:
         self.context = context
         self.model = context.target
         self.cache = cache
@@ -137,7 +137,7 @@ class Method(metaclass=Checked):
         """What holds between its output and plain decoding, or what the family says in its place."""
 
     @abstractmethod
-    def loop(self, context: Context, cache: Cache) -> Loop[Any]:
+    def loop(self, context: Context, cache: Store) -> Loop[Any]:
         """The loop of this family, with rows of this method where nothing else is said."""
 
     def rows(self, samples: int) -> int:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from .errors import InvalidRequest, StrettoError, Unsupported
-from .models.cache import Cache
 from .models.contract import NOTHING, Model, Want, masking_of
 from .models.memory import free_bytes, require_memory
 from .models.reading import CHUNK
+from .models.store import Store
 from .models.window import Window
 from .text import Codec, Prompt, is_one
 
@@ -270,7 +270,7 @@ def _rows_for(model: Model, work: Sequence[_Group], batch: int) -> int:
     """How many rows are held at a time: a prompt and one copy at least. Raises OutOfMemory where not even these are."""
     if not work:
         return batch
-    needed = model.new_cache(1, 1).shape.bytes_per_slot * _slots(*work)
+    needed = model.new_cache(1, 1).needs(_slots(*work))
     require_memory(2 * needed, model.device)
     free = free_bytes(model.device)
     return max(2, batch if free is None else min(batch, free // (2 * needed)))  # half is left for everything else
@@ -314,7 +314,7 @@ def _evaluate(model: Model, groups: Sequence[_Group], rows: int) -> None:
             cache.free(text.row)
 
 
-def _read(model: Model, cache: Cache, texts: Sequence[_Text], budget: int) -> None:
+def _read(model: Model, cache: Store, texts: Sequence[_Text], budget: int) -> None:
     """Evaluate texts side by side, about `budget` tokens at a time, and judge what is asked.
 
     They stand in the cache longest first: the rows that are left are those in front, and are read without copying.

@@ -21,6 +21,7 @@ from stretto.models.blocks import CacheShape
 from stretto.models.cache import Cache
 from stretto.models.clock import SimulatedClock
 from stretto.models.place import visibility
+from stretto.models.recurrent import APART
 from stretto.models.store import Store
 from stretto.models.trunk import Sharing
 from stretto.models.window import Window
@@ -76,8 +77,8 @@ KINDS = {
     "plain": Kind(Stamps(Sharing()), keys_and_values),
     "plain, all shared": Kind(Stamps(Sharing(least=1, worth=1)), keys_and_values),
     "plain, some shared": Kind(Stamps(Sharing(least=3, worth=9, trunks=2)), keys_and_values),
-    "recurrent": Kind(Recurrence(9, snapshots=5), lambda store, row: [store.state(row)]),
-    "recurrent, no snapshots": Kind(Recurrence(9, snapshots=0), lambda store, row: [store.state(row)]),
+    "recurrent": Kind(Recurrence(9), lambda store, row: [Recurrence(9).after(store, row)]),
+    "recurrent, few states": Kind(Recurrence(9, sparse=True), lambda store, row: [Recurrence(9).after(store, row)]),
 }
 
 
@@ -158,21 +159,27 @@ def test_forks_take_no_memory_before_they_differ_and_what_is_freed_is_given_back
     assert store.bytes() <= 16 * empty
 
 
-def test_a_store_that_cannot_go_back_says_so():
-    model = Recurrence(9, snapshots=2)
+def test_going_back_is_reading_a_little_once_more():
+    """From the newest state before: nothing is read again of one token at a time, and little after many."""
+    model = Recurrence(9)
     store = model.new_cache()
     assert not store.edits and Cache.edits
     row = store.open()
-    for start in (0, 4):
-        model.evaluate(Window.chain([row], [[1, 2, 3, 4]], [start], CPU), store)
-    assert store.undoes(row) == 6
-    with pytest.raises(Unsupported, match="goes back 6 tokens, not 7"):
-        store.truncate(row, 1)
+    tokens = [at % 9 for at in range(200)]
+    for at, token in enumerate(tokens):
+        model.evaluate(Window.chain([row], [[token]], [at], CPU), store)
+    for back in (0, 1, 5, APART):
+        length = store.length(row) - back
+        store.truncate(row, length)
+        assert store.undoes(row) == store.length(row) == length
+        assert len(store.state(row)[1]) <= (APART if back else 0)
+        model.evaluate(Window.chain([row], [tokens[length : length + 3]], [length], CPU), store)
+        tokens[length:] = tokens[length : length + 3]
     with pytest.raises(Unsupported, match="all layers"):
         store.truncate(row, 5, 1)
-    assert store.length(row) == 8
-    store.truncate(row, 2)
-    assert torch.equal(store.state(row), model.step(model.step(torch.tensor([1, 2]), 1), 2))
+    check(KINDS["recurrent"], store, {row: tokens})
+    store.rewind(row, 2)
+    check(KINDS["recurrent"], store, {row: tokens[:2]})
 
 
 @pytest.mark.parametrize("pipeline", [GREEDY, Pipeline([Temperature(1.0)])], ids=["greedy", "sampled"])
@@ -182,7 +189,7 @@ def test_a_network_with_a_state_is_drafted_for_like_any_other(name, pipeline):
     plain, drafted = ([], [])
     for found, method in ((plain, parse("plain")), (drafted, parse(name))):
         assert isinstance(method, Speculate)
-        loop = method.loop(Context(model, SimulatedClock(), lambda name: Recurrence(4)), model.new_cache())  # type: ignore[arg-type]
+        loop = method.loop(Context(model, SimulatedClock(), lambda name: Recurrence(4)), model.new_cache())
         for sample, prompt in enumerate(([1, 2, 3, 1, 2, 3, 1], [0, 1], [2, 2, 2])):
             row = Row(History(prompt), loop.cache.open(), Rule(pipeline, 3, sample), Limits(20))
             loop.add(row)

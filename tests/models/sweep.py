@@ -17,9 +17,10 @@ from torch import Tensor
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
 
 from stretto.errors import ModelError
+from stretto.models.contract import Ability, Model
 from stretto.models.fast import lean_or_none
 from stretto.models.lean import Lean
-from stretto.models.network import Network
+from stretto.models.whole import Whole, driven
 from stretto.models.window import Window
 from stretto.tree import ROOT, Tree, slot_of
 
@@ -27,7 +28,7 @@ VOCABULARY = 97
 CPU = torch.device("cpu")
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 TABLE = re.compile(r"^\| family \|.*\n(\|.*\n)+", re.MULTILINE)
-FAST, DRIVEN, REFUSED = "fast", "driven", "refused"
+FAST, DRIVEN, WHOLE, REFUSED = "fast", "driven", "whole", "refused"
 LARGEST = 5_000_000  # parameters of what is still small
 WORDS: dict[str, Any] = {  # what families call the sizes of their parts
     "hidden_size d_model n_embd emb_dim embedding_size word_embed_proj_dim lru_width": 32,
@@ -43,8 +44,8 @@ WORDS: dict[str, Any] = {  # what families call the sizes of their parts
     "kv_lora_rank q_lora_rank qk_nope_head_dim qk_rope_head_dim v_head_dim head_dim attention_head_dim": 8,
     "state_size mamba_d_state linear_key_head_dim linear_value_head_dim index_head_dim": 8,
     "mamba_n_heads rotary_dim index_topk": 4,
-    "linear_num_key_heads linear_num_value_heads index_n_heads mamba_expand": 2,
-    "mamba_d_head qk_head_dim": 16,
+    "linear_num_key_heads linear_num_value_heads mamba_expand": 2,
+    "mamba_d_head qk_head_dim index_n_heads": 16,  # of few indexers many keys have the same score, 0
     "mamba_d_ssm": 64,
     "sliding_window": 8,
     "vocab_size vocab_size_per_layer_input": VOCABULARY,
@@ -56,6 +57,31 @@ WORDS: dict[str, Any] = {  # what families call the sizes of their parts
     "is_decoder": True,
 }
 SIZES = {word: size for words, size in WORDS.items() for word in words.split()}
+LINEAR, FULL, CONVOLUTION = "linear_attention", "full_attention", "conv"
+FURTHER: dict[str, dict[str, Any]] = {  # what a family needs beside: layers of each of its kinds, chunks that end
+    "BailingHybrid": {"layer_types": [LINEAR, FULL], "mlp_layer_types": ["dense", "sparse"]},
+    "Bamba": {"attn_layer_indices": [1], "mamba_chunk_size": 8},
+    "FalconH1": {"mamba_chunk_size": 8},
+    "GraniteMoeHybrid": {"layer_types": [LINEAR, FULL], "mamba_chunk_size": 8},
+    "Jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "KimiLinear": {
+        **{"layer_types": [LINEAR, FULL], "mlp_layer_types": ["dense", "sparse"]},
+        **{"linear_head_dim": 8, "linear_num_heads": 4},
+    },
+    "Lfm2": {"layer_types": [CONVOLUTION, FULL]},
+    "Lfm2Moe": {"layer_types": [CONVOLUTION, FULL]},
+    "Lfm3": {"layer_types": [CONVOLUTION, "sliding_attention", FULL], "num_hidden_layers": 3},
+    "Mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 2, "chunk_size": 8},
+    "Qwen3Next": {"layer_types": [LINEAR, FULL]},
+    "Qwen3_5MoeText": {"layer_types": [LINEAR, FULL]},
+    "Qwen3_5Text": {"layer_types": [LINEAR, FULL]},
+    "RecurrentGemma": {"num_hidden_layers": 3, "num_key_value_heads": 1},
+    "Zamba2": {
+        **{"layers_block_type": [LINEAR, "hybrid"], "num_key_value_heads": 4, "attention_head_dim": 16},
+        **{"n_mamba_heads": 4, "chunk_size": 8},
+    },
+    "Zaya": {"num_experts_per_tok": 1, "router_hidden_size": 16},
+}
 
 
 def build(family: str, **settings: Any) -> PreTrainedModel:
@@ -65,7 +91,7 @@ def build(family: str, **settings: Any) -> PreTrainedModel:
     sizes = {**SIZES, "num_key_value_heads": 4 if "kv_lora_rank" in known else 2}
     twice = {name for name, other in kind.attribute_map.items() if name in sizes and other in sizes}
     given = {name: size for name, size in sizes.items() if name in known and name not in twice}
-    config = kind(**(given | settings))
+    config = kind(**(given | FURTHER.get(family, {}) | settings))
     architecture = MODEL_FOR_CAUSAL_LM_MAPPING[kind]
     with torch.device("meta"):
         size = sum(weight.numel() for weight in architecture._from_config(config).parameters())
@@ -89,22 +115,29 @@ def outcome(module: PreTrainedModel) -> tuple[str, str]:
         below = [module(input_ids=torch.tensor([text]), use_cache=False).logits[0, -1] for text in texts]
     reasons: list[str] = []
     try:
-        model = lean_or_none(module, reasons.append) or Network(module)
+        model: Model | None = lean_or_none(module, reasons.append)
+        if model is None:
+            model, whole = driven(module)
+            reasons.insert(0, whole)
     except ModelError as refusal:
         return REFUSED, str(refusal).partition(" (hint: ")[0]
     cache = model.new_cache()
     row = cache.open()
     pieces = ((0, 7), (7, 8), (8, 19))
     windows = [Window.chain([row], [tokens[start:end]], [start], CPU) for start, end in pieces]
+    if Ability.TREE not in model.abilities:
+        tree, texts, below = Tree(), [], []
     windows.append(Window.forest([row], tokens[-1:], [tree], [19], CPU))
     ours = torch.cat([_logits(model, window, cache) for window in windows])
     expected = torch.stack([*theirs, *below])
     places = [*range(20), *(19 + slot_of(node) for node in range(len(tree)))]
     torch.testing.assert_close(ours[places], expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
-    return (FAST, "") if isinstance(model, Lean) else (DRIVEN, reasons[0])
+    if isinstance(model, Lean):
+        return FAST, ""
+    return (WHOLE, reasons[0]) if isinstance(model, Whole) else (DRIVEN, reasons[-1])
 
 
-def _logits(model: Lean | Network, window: Window, cache: Any) -> Tensor:
+def _logits(model: Model, window: Window, cache: Any) -> Tensor:
     logits = model.evaluate(window, cache).logits
     assert logits is not None
     return logits[0]

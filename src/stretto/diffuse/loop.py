@@ -16,6 +16,7 @@ from ..generation import Step
 from ..loop import Loop as Base
 from ..models.cache import Cache
 from ..models.contract import masking_of
+from ..models.store import Store
 from ..row import Commit, Row
 from .alternatives import offered, settled, variants
 from .canvas import Canvas, Delta
@@ -32,10 +33,11 @@ from .views import CanvasMemory, sources
 class Loop(Base[Diffuse]):
     """Fills the canvases of several rows together; they join, leave and end at any step."""
 
-    def __init__(self, context: Context, cache: Cache, usual: Diffuse | None = None) -> None:
+    def __init__(self, context: Context, cache: Store, usual: Diffuse | None = None) -> None:
         super().__init__(context, cache)
         masking = masking_of(self.model)
         assert masking is not None, "the method was checked against the model"
+        assert isinstance(cache, Cache), "a network that fills masks holds keys and values"
         self.masking = masking
         self.evaluator = CanvasEvaluator(self.model, masking, cache)
         self.usual = usual

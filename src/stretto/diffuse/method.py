@@ -10,8 +10,8 @@ from ..context import Context
 from ..entry import Guarantee
 from ..errors import Unsupported
 from ..loop import Method
-from ..models.cache import Cache
 from ..models.contract import Model, masking_of
+from ..models.store import Store
 from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
 from .adjustments.contract import Adjustment
@@ -84,7 +84,7 @@ class Diffuse(Method):
             if part is not None:
                 part.check(world)
 
-    def loop(self, context: Context, cache: Cache) -> Loop:
+    def loop(self, context: Context, cache: Store) -> Loop:
         """The loop of this family, with rows of this method where nothing else is said."""
         from .loop import Loop
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import cache
 
 from ..context import Context
+from ..models.cache import Cache
 from ..models.clock import SimulatedClock
 from ..models.table import TableModel
 from ..row import Limits, Row
@@ -104,6 +105,7 @@ def the_cache_equals_a_fresh_prefill_after_every_round(drafter: Drafter) -> None
     def compare(loop: Loop) -> None:
         nonlocal rounds
         rounds += 1
+        assert isinstance(loop.cache, Cache)
         for row in loop.rows:
             held = [int(key) for key in loop.cache.keys(row.cache_row, 0)[0, :, 0]]
             assert held == row.history.tokens[:-1]

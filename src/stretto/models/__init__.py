@@ -5,6 +5,8 @@ window.py    the new tokens of one evaluation, and who sees whom
 cache.py     keys and values of evaluated tokens: keep, truncate, fork, free
 network.py   drives a transformers module's own layers (survey.py: finds out how it is built; hooks.py: stands
              between its layers; attention.py: what queries read)
+whole.py     runs a module that is built otherwise, from the state that it hands back
+store.py     what holds the tokens that were read (cache.py; recurrent.py: states of whole rows)
 lean.py      the fast path for Llama-shaped networks (fast.py: whether a module has one; fuse.py, rotation.py: read it;
              linear.py, kernel_choice.py: its products, and which kernel makes them)
 quantised.py matrices in the blocks of their file (coded.py: products over them; four_bits.py: laid out for the fastest

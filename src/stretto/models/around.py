@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .cache import Cache, KeyForm
+from .cache import KeyForm
 from .contract import Evaluation, Model, Want
 from .numbers import numbers_of
+from .store import Store
 from .window import Window
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ class Around:
         self.name = model.name
         self.numbers = numbers_of(model)
 
-    def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
+    def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Store:
         """The model's own."""
         return self.model.new_cache(rows, slots, key_form)
 
-    def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
+    def evaluate(self, window: Window, cache: Any, want: Want = Want()) -> Evaluation:
         """The model's own."""
         return self.model.evaluate(window, cache, want)
 

@@ -265,6 +265,10 @@ class Cache:
         """Positions of one row's tokens: [length of its first layer]."""
         return self._whole(row, 0)[0, 0, 0, : self.length(row), 0]
 
+    def needs(self, slots: int) -> int:
+        """Bytes of the keys and values of so many tokens."""
+        return self.shape.bytes_per_slot * slots
+
     def bytes(self) -> int:
         """Memory that blocks and trunks really take."""
         trunks = {trunk for held in self._held.values() for trunk in held.trunks}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from . import machine
-from .cache import Cache
 from .contract import Model, Want
+from .store import Store
 from .window import Window
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # windows that are measured, in tokens
@@ -186,7 +186,7 @@ def describe(model: Model, rows: int = 1) -> str:
     return json.dumps(facts)
 
 
-def _time(model: Model, window: Window, cache: Cache) -> float:
+def _time(model: Model, window: Window, cache: Store) -> float:
     """Seconds of one evaluation."""
     now = machine.stopwatch(model.device)
     start = now()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from .cache import Cache, KeyForm
+    from .cache import KeyForm
     from .masked import Masking
+    from .store import Store
     from .window import Branch, Window
 
 
@@ -90,15 +91,16 @@ class Model(Protocol):
     dtype: torch.dtype
     name: str
 
-    def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
-        """An empty cache of this model's shape, with room for `rows` rows of `slots` tokens (both grow)."""
+    def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Store:
+        """An empty store of what is made of tokens, with room for `rows` rows of `slots` tokens (both grow)."""
         ...
 
-    def evaluate(self, window: Window, cache: Cache, want: Want = ...) -> Evaluation:
-        """Evaluate the window's slots, append their keys and values to the cache, hand out what is wanted.
+    def evaluate(self, window: Window, cache: Any, want: Want = ...) -> Evaluation:
+        """Evaluate the window's slots, append what is held of them to the cache, which is one that `new_cache` gave,
+        and hand out what is wanted.
 
-        Afterwards row r of the cache is longer by window.lengths[r] in the layers that ran; `Cache.keep`
-        and `Cache.truncate` take back what is not to stay.
+        Afterwards row r of the cache is longer by window.lengths[r] in the layers that ran; `Store.keep`
+        and `Store.truncate` take back what is not to stay.
         """
         ...
 

@@ -147,9 +147,9 @@ def _fast(module: Source, wish: Wish, why_not: Callable[[str], None] = lambda re
 
 
 def _model(module: PreTrainedModel, name: str, wish: Wish, fast: bool) -> tuple[Model, str]:
-    """The fast path where it applies, else the module driven layer by layer, and why."""
-    from .network import Network
+    """The fast path where it applies, else the module driven layer by layer or run whole, and why."""
     from .quiet import quiet
+    from .whole import driven
 
     reasons = [] if fast else ["it was not asked for"]
     with quiet():
@@ -162,7 +162,8 @@ def _model(module: PreTrainedModel, name: str, wish: Wish, fast: bool) -> tuple[
         if wish.form:
             hint = "use weights='auto'"
             raise Unsupported(f"there is no fast path for {name} with {wish.form} weights: {reason}", hint=hint)
-        return Network(module, name), reason
+        model, whole = driven(module, name)
+        return model, f"{reason}; not layer by layer: {whole}" if whole else reason
 
 
 def _end_tokens(

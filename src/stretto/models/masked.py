@@ -20,7 +20,6 @@ import torch
 
 from ..errors import ModelError
 from .around import Around
-from .cache import Cache
 from .contract import Ability, Evaluation, Model, Want
 from .published import Convert, Published, llada, llada2, llada_moe
 from .window import Window
@@ -62,7 +61,7 @@ class MaskedModel(Around):
         super().__init__(inner)
         self.masking = masking
 
-    def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
+    def evaluate(self, window: Window, cache: Any, want: Want = Want()) -> Evaluation:
         """See `Model.evaluate`."""
         with torch.inference_mode():
             found = super().evaluate(window, cache, want)

@@ -19,6 +19,7 @@ from .blocks import Three, size_of
 from .cache import Cache
 from .contract import Model, masking_of
 from .numbers import numbers_of
+from .store import Store
 
 Key = tuple[int, tuple[int, ...]]  # the number of the block before it, and its tokens
 
@@ -61,13 +62,14 @@ class Prefixes:
         self._roots: dict[object, int] = {}  # by kind of cache: the number that stands before a first block
         self._made = 0
 
-    def open(self, cache: Cache, tokens: Sequence[int]) -> int:
+    def open(self, cache: Store, tokens: Sequence[int]) -> int:
         """A new row that holds as many of the first tokens as are known; `cache.length` says how many.
 
-        Where a row of the same cache holds many of them they are shared with it, else they are copied.
+        Where a row of the same cache holds many of them they are shared with it, else they are copied. Of rows that
+        hold a state nothing is known: it cannot be cut into blocks.
         """
-        found = self._find(cache, tokens)
-        if not found:
+        found = self._find(cache, tokens) if isinstance(cache, Cache) else {}
+        if not found or not isinstance(cache, Cache):
             return cache.open()
         slots = _joined(list(found.values()))
         row = self._share(cache, list(found.values()), slots)
@@ -77,11 +79,11 @@ class Prefixes:
         self._touch(found, cache, row)
         return row
 
-    def remember(self, cache: Cache, row: int, tokens: Sequence[int]) -> None:
+    def remember(self, cache: Store, row: int, tokens: Sequence[int]) -> None:
         """Keep what a row holds of its first tokens, where these stand at their positions from 0 on."""
         count = min(len(tokens), cache.length(row)) // self.size
         end = count * self.size
-        if not self.limit or cache.following(row, end) != end:
+        if not self.limit or not isinstance(cache, Cache) or cache.following(row, end) != end:
             return
         found = self._find(cache, tokens[:end])
         before = next(reversed(found.values())).number if found else self._root(cache)

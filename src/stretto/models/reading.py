@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from .cache import Cache
 from .contract import NOTHING, Evaluation, Model, Want
+from .store import Store
 from .window import Window
 
 CHUNK = 512  # tokens per evaluation: bounds the memory of activations
@@ -17,7 +17,7 @@ def whole() -> int:
 
 
 def read(
-    model: Model, cache: Cache, row: int, tokens: Sequence[int], want: Want, *, size: Callable[[], int] = whole
+    model: Model, cache: Store, row: int, tokens: Sequence[int], want: Want, *, size: Callable[[], int] = whole
 ) -> Iterator[tuple[Evaluation, int]]:
     """Evaluate tokens after those that a row of the cache holds: each evaluation with the position it begins at.
 
@@ -31,7 +31,7 @@ def read(
         at += len(chunk)
 
 
-def skip(model: Model, cache: Cache, row: int, tokens: Sequence[int]) -> None:
+def skip(model: Model, cache: Store, row: int, tokens: Sequence[int]) -> None:
     """The same where nothing is wanted but the cache."""
     for _ in read(model, cache, row, tokens, NOTHING):
         pass

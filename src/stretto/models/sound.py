@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .cache import Cache
-from .contract import Evaluation, Model, Want
+from .contract import Ability, Evaluation, Model, Want
+from .store import Store
 from .window import Window
 
 
@@ -38,16 +39,21 @@ def _best(logits: Tensor) -> bool:
     return math.isfinite((best if best.numel() == 1 else best.sum()).item())  # a sum is finite where all are
 
 
-def fault(model: Model, again: Callable[[Window, Cache, Want], Evaluation], window: Window, cache: Cache) -> ModelError:
-    """The error of a window that was evaluated and is not sound; `again` evaluates it once more, all layers seen."""
+def fault(model: Model, again: Callable[[Window, Any, Want], Evaluation], window: Window, cache: Store) -> ModelError:
+    """The error of a window that was evaluated and is not sound; `again` evaluates it once more, all layers seen.
+
+    Of a model that shows no layers it tells the position alone.
+    """
     first, last = window.layers or (0, model.layers)
     for row, length in zip(window.rows, window.lengths, strict=True):
         cache.truncate(row, cache.length(row, first) - length, first)
-    found = again(window, cache, Want(hidden=tuple(range(first, last + 1))))
-    assert found.logits is not None
-    stages = [(_layer(at, model.layers), found.hidden[at].isfinite().all(-1)) for at in range(first, last + 1)]
-    stages.append(("the head", found.logits.amax(-1).isfinite()))
-    for stage, finite in stages:  # [B, T]
+    stages: list[tuple[str, Tensor]] = []  # with what is finite of what leaves it, [B, T]
+    if Ability.HIDDEN in model.abilities:
+        found = again(window, cache, Want(hidden=tuple(range(first, last + 1))))
+        assert found.logits is not None
+        stages = [(_layer(at, model.layers), found.hidden[at].isfinite().all(-1)) for at in range(first, last + 1)]
+        stages.append(("the head", found.logits.amax(-1).isfinite()))
+    for stage, finite in stages:
         for at, length in enumerate(window.lengths):
             if not bool(finite[at, :length].all()):
                 position = int(window.positions[at, int(finite[at, :length].int().argmin())])

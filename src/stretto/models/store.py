@@ -6,8 +6,8 @@ window appends its tokens; whoever drafted keeps those that were accepted. After
 holds what a fresh reading of the same tokens at the same positions would have given (`tests/laws/test_cache.py`).
 
 There are two kinds. `Cache` holds keys and values of every token, drops any of them, and shares those that rows have in
-common. `Recurrent` holds what a network with a state per row makes of all tokens together, and goes back only as far as
-it has kept earlier states.
+common. `Recurrent` holds what a network with a state per row makes of all tokens together, and a few earlier states,
+from which tokens are read once more where a row went back.
 """
 
 from __future__ import annotations
@@ -66,8 +66,16 @@ class Store(Protocol):
         """Drop what layers from `first` on hold beyond a length. Raises Unsupported where a store cannot."""
         ...
 
+    def rewind(self, row: int, position: int) -> None:
+        """Drop the last tokens of a row, as many as stand at `position` or behind it. Raises as `truncate` does."""
+        ...
+
     def keep(self, row: int, start: int, slots: Sequence[int]) -> None:
         """Of the slots from `start` on keep only these, ascending, and number them anew. Raises as `truncate` does."""
+        ...
+
+    def needs(self, slots: int) -> int:
+        """Bytes that a row of so many tokens takes, about."""
         ...
 
     def bytes(self) -> int:

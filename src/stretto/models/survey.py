@@ -23,7 +23,7 @@ from .attention import attend
 from .hooks import NAME, AttentionCall, Hooks, VisitedCache, cache_argument
 from .place import Chunk, Reach
 
-HINT = "stretto drives decoder-only models of transformers' common form (Llama, Qwen, Gemma, GPT-2, …)"
+HINT = "stretto drives decoders of transformers' common form (Llama, Qwen, GPT-2, …), and runs others from their cache"
 UNBOUNDED = 2**17  # positions of a model that names no bound
 PLACES = (0, 1, 37)  # positions at which the survey puts equal rows
 # Keywords of an attention call that do not change its scores, or say what our own mask says already.
@@ -136,7 +136,7 @@ def serving(module: PreTrainedModel) -> Iterator[None]:
         if not reason and isinstance(error, AttributeError) and isinstance(error.obj, VisitedCache):
             reason = f"a cache of more than keys and values ({error.name})"
         reason = reason or "layers that use masks, rows or caches in a way of their own"
-        raise ModelError(f"{name} has {reason}, which stretto does not serve", hint=HINT) from error
+        raise ModelError(f"{name} has {reason}, which the common form has not", hint=HINT) from error
 
 
 def max_positions(module: PreTrainedModel) -> int:

@@ -14,8 +14,8 @@ import torch
 from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest, Unsupported
-from ..models.cache import Cache
 from ..models.contract import Model
+from ..models.store import Store
 from ..row import Row
 from ..steer.choice import choose
 from ..steer.nodes import Nodes
@@ -83,14 +83,14 @@ class Ambedkar(Route):
         if not pipeline.greedy:
             raise Unsupported("ambedkar chooses by divergence, not by chance", hint="leave the temperature at 0")
 
-    def begin(self, context: Context, cache: Cache) -> Routing:
+    def begin(self, context: Context, cache: Store) -> Routing:
         return AmbedkarRouting(self, context, cache)
 
 
 class AmbedkarRouting(Routing):
     """The small model reads each text once, the verifier twice: after the prompt and after the swapped one."""
 
-    def __init__(self, settings: Ambedkar, context: Context, cache: Cache) -> None:
+    def __init__(self, settings: Ambedkar, context: Context, cache: Store) -> None:
         self.settings = settings
         vocabulary = context.target.vocabulary
         small = second_model(context, settings.small)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..context import Context
 from ..entry import Guarantee
-from ..models.cache import Cache
 from ..models.contract import Model
+from ..models.store import Store
 from ..row import Row
 from ..steer.pipeline import Pipeline
 from ..tree import Tree
@@ -93,5 +93,5 @@ class Route(metaclass=Checked):
         """Raise Unsupported or InvalidRequest for a model, steers or settings that it cannot serve."""
 
     @abstractmethod
-    def begin(self, context: Context, cache: Cache) -> Routing:
+    def begin(self, context: Context, cache: Store) -> Routing:
         """Start work in one decode; `cache` is the engine's own model's. Raises Unsupported where models do not fit."""

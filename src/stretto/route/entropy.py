@@ -12,8 +12,8 @@ from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
 from ..generation import Step
-from ..models.cache import Cache
 from ..models.contract import Model
+from ..models.store import Store
 from ..values import Unbounded
 from .contract import Route, Routing
 from .reader import second_model
@@ -64,7 +64,7 @@ class Entropy(Route):
                 hint="window >= 1 and dwell >= 1",
             )
 
-    def begin(self, context: Context, cache: Cache) -> Routing:
+    def begin(self, context: Context, cache: Store) -> Routing:
         return Switching(context, cache, second_model(context, self.small), SMALL, lambda: EntropyPen(self))
 
 

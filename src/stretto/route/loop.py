@@ -15,8 +15,8 @@ from ..errors import Unsupported
 from ..generation import LogProbability, Step
 from ..loop import Loop as Base
 from ..loop import Method
-from ..models.cache import Cache
 from ..models.contract import Model
+from ..models.store import Store
 from ..row import Commit, Row, reported
 from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
@@ -45,7 +45,7 @@ class Routed(Method):
             )
         self.route.check(model, pipeline)
 
-    def loop(self, context: Context, cache: Cache) -> Loop:
+    def loop(self, context: Context, cache: Store) -> Loop:
         """The loop of this family, with rows of this method where nothing else is said."""
         return Loop(context, cache, self)
 
@@ -53,7 +53,7 @@ class Routed(Method):
 class Loop(Base[Routing]):
     """Decodes rows together; they join and leave at any round."""
 
-    def __init__(self, context: Context, cache: Cache, usual: Routed | None = None) -> None:
+    def __init__(self, context: Context, cache: Store, usual: Routed | None = None) -> None:
         super().__init__(context, cache)
         self.usual = None if usual is None else self.begin(usual)
 

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from ..context import Context
 from ..errors import InvalidRequest
-from ..models.cache import Cache
 from ..models.contract import Model
+from ..models.store import Store
 from .contract import Route, Routing
 from .reader import second_model
 from .switch import Pen, Switching
@@ -32,7 +32,7 @@ class Prefix(Route):
         if self.tokens < 0:
             raise InvalidRequest(f"the first {self.tokens} tokens are the other model's", hint="tokens >= 0")
 
-    def begin(self, context: Context, cache: Cache) -> Routing:
+    def begin(self, context: Context, cache: Store) -> Routing:
         return Switching(context, cache, second_model(context, self.first), "first", lambda: PrefixPen(self.tokens))
 
 

@@ -10,9 +10,9 @@ import torch
 
 from ..context import Context
 from ..errors import InvalidRequest, Unsupported
-from ..models.cache import Cache
 from ..models.contract import NOTHING, Model, Want
 from ..models.reading import CHUNK, read, skip
+from ..models.store import Store
 from ..models.vocabulary import in_vocabulary
 from ..models.window import Window
 from ..row import Row
@@ -56,7 +56,7 @@ class Read:
 class Reader:
     """A model at work on the texts of many rows."""
 
-    def __init__(self, model: Model, cache: Cache, vocabulary: int) -> None:
+    def __init__(self, model: Model, cache: Store, vocabulary: int) -> None:
         """`vocabulary` is the engine's own model's: the logits are brought to it."""
         self.model = model
         self.cache = cache

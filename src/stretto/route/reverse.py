@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
-from ..models.cache import Cache
 from ..models.contract import Model
+from ..models.store import Store
 from ..noise import split
 from ..row import Row
 from ..steer.choice import Choices, Rule, choose
@@ -70,7 +70,7 @@ class Reverse(Route):
         if self.substitute not in ("sample", "argmax"):
             raise InvalidRequest(f"reverse substitutes by {self.substitute!r}", hint="'sample' or 'argmax'")
 
-    def begin(self, context: Context, cache: Cache) -> Routing:
+    def begin(self, context: Context, cache: Store) -> Routing:
         return ReverseRouting(self, context, cache)
 
 
@@ -87,7 +87,7 @@ class Proposal:
 class ReverseRouting(Routing):
     """Teacher and student at work."""
 
-    def __init__(self, settings: Reverse, context: Context, cache: Cache) -> None:
+    def __init__(self, settings: Reverse, context: Context, cache: Store) -> None:
         self.settings = settings
         vocabulary = context.target.vocabulary
         student = second_model(context, settings.student)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
 from ..context import Context
-from ..models.cache import Cache
 from ..models.contract import Model
+from ..models.store import Store
 from ..row import Row
 from ..steer.choice import choose
 from ..steer.nodes import Nodes
@@ -44,7 +44,7 @@ class Pen(ABC):
 class Switching(Routing):
     """Both models keep a cache of every row; only the one that writes is evaluated."""
 
-    def __init__(self, context: Context, cache: Cache, model: Model, name: str, pen: Callable[[], Pen]) -> None:
+    def __init__(self, context: Context, cache: Store, model: Model, name: str, pen: Callable[[], Pen]) -> None:
         """`name` is what the trace calls the second model; `pen` makes the pen of a new row."""
         vocabulary = context.target.vocabulary
         self.readers = (

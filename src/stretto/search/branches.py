@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 
 from ..context import Context
-from ..models.cache import Cache
 from ..models.contract import Evaluation
+from ..models.store import Store
 from ..row import Commit, Row
 from ..speculate.contract import Acceptor, Outcome, Verdict
 from ..speculate.loop import Loop
@@ -23,7 +23,7 @@ from .segmenter import Segment
 class Branches(Loop):
     """The loop of drafting over branches. A row without a group, or that is paused, waits."""
 
-    def __init__(self, context: Context, cache: Cache) -> None:
+    def __init__(self, context: Context, cache: Store) -> None:
         super().__init__(context, cache)
         self.groups: dict[Row, tuple[Group, Searching]] = {}
         self._slots: dict[Group, list[int]] = {}  # of this round: how many each evaluated row had

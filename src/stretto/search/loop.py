@@ -12,8 +12,8 @@ from ..errors import Unsupported
 from ..generation import Counters, Step
 from ..loop import Loop as Base
 from ..loop import Method
-from ..models.cache import Cache
 from ..models.contract import Model
+from ..models.store import Store
 from ..row import Commit, Row
 from ..speculate.acceptors.exact import Exact
 from ..speculate.loop import Speculate
@@ -59,7 +59,7 @@ class Searched(Method):
                 hint="leave it out: drafts of a search are accepted exactly",
             )
 
-    def loop(self, context: Context, cache: Cache) -> Loop:
+    def loop(self, context: Context, cache: Store) -> Loop:
         """The loop of this family, with rows of this method where nothing else is said."""
         return Loop(context, cache, self)
 
@@ -76,7 +76,7 @@ class Work:
 class Loop(Base[Work]):
     """Decodes groups of rows together. The branches of all groups stand in one loop of drafting, `branches`."""
 
-    def __init__(self, context: Context, cache: Cache, usual: Searched | None = None) -> None:
+    def __init__(self, context: Context, cache: Store, usual: Searched | None = None) -> None:
         super().__init__(context, cache)
         self.branches = Branches(context, cache)
         self._groups: dict[Row, Group] = {}

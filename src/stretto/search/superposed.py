@@ -13,8 +13,8 @@ import torch
 from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest, Unsupported
-from ..models.cache import Cache
 from ..models.contract import Ability, Model, Want
+from ..models.store import Store
 from ..models.window import RAW, Window
 from ..row import reported
 from ..steer.nodes import Nodes
@@ -104,7 +104,7 @@ class Superposed(Search):
 class Superposing(Searching):
     """All groups step together, one slot each: that of the group's first row, which is no branch."""
 
-    def __init__(self, settings: Superposed, context: Context, cache: Cache) -> None:
+    def __init__(self, settings: Superposed, context: Context, cache: Store) -> None:
         self.settings = settings
         self.model = context.target
         self.cache = cache

@@ -13,10 +13,10 @@ from ..entry import Guarantee
 from ..generation import LogProbability, Step
 from ..loop import Loop as Base
 from ..loop import Method
-from ..models.cache import Cache
 from ..models.contract import NOTHING, Evaluation, Want
 from ..models.machine import stopwatch
 from ..models.reading import read, whole
+from ..models.store import Store
 from ..models.window import Window
 from ..row import Commit, Row, reported
 from ..steer.contract import Steer
@@ -50,7 +50,7 @@ class Speculate(Method):
         own = self.guarantee is not Guarantee.EXACT and not (greedy and self.guarantee is Guarantee.DISTRIBUTION)
         return not own or self.plan.repeats
 
-    def loop(self, context: Context, cache: Cache) -> Loop:
+    def loop(self, context: Context, cache: Store) -> Loop:
         """The loop of this family, with rows of this method where nothing else is said."""
         return Loop(context, cache, self)
 
@@ -58,7 +58,7 @@ class Speculate(Method):
 class Loop(Base[Work]):
     """Decodes rows of one model together; they accept independently, join and leave at any round."""
 
-    def __init__(self, context: Context, cache: Cache, usual: Speculate | None = None) -> None:
+    def __init__(self, context: Context, cache: Store, usual: Speculate | None = None) -> None:
         super().__init__(context, cache)
         self._now = stopwatch(self.model.device)
         self._companions: Companions | None = None  # once a row has some

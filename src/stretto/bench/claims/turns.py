@@ -12,8 +12,8 @@ from typing import ClassVar
 from ... import gym
 from ...context import Context
 from ...generation import Generation
-from ...models.cache import Cache
 from ...models.contract import Model
+from ...models.store import Store
 from ...route.contract import Route, Routing
 from ...route.entropy import SMALL, Entropy, EntropyPen, account
 from ...route.loop import Routed
@@ -38,7 +38,7 @@ class Coin(Route):
 
     name: ClassVar[str] = "coin"
 
-    def begin(self, context: Context, cache: Cache) -> Routing:
+    def begin(self, context: Context, cache: Store) -> Routing:
         return Switching(context, cache, self.small, SMALL, lambda: CoinPen(self))
 
 
