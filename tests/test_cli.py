@@ -27,7 +27,7 @@ from stretto.entry import Entry, Guarantee
 from stretto.errors import StrettoError
 from stretto.gym import tasks
 from stretto.models.checkpoint import find
-from stretto.models.clock import SIZES, Curve
+from stretto.models.clock import SIZES
 from stretto.request import Request
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.contract import Verdict
@@ -535,27 +535,34 @@ def test_verify_shows_the_first_difference(run, model, engine, monkeypatch):
 # -- clock --------------------------------------------------------------------------------------------
 
 
-def test_clock_prints_what_it_measured(run, model, monkeypatch, tmp_path):
+def test_clock_prints_what_it_knows_and_measures_where_it_knows_nothing(run, model, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where nothing is remembered yet
-    begin = [1]  # milliseconds of a window of one token; each measurement is slower than the last
+    studied = []
 
-    def measure(_, rows=1):
-        begin[0] += rows
-        return Curve([(tokens, (begin[0] + tokens - 1) / 1000) for tokens in (*SIZES, 128)])
+    def study(_, clock, rows):
+        studied.append(rows)
+        for turn in range(60):  # each study finds a slower machine
+            for tokens in SIZES:
+                clock.learn([tokens] * rows, len(studied) * (9.0 + tokens * rows) / 1000)
+        clock.keep()
 
-    monkeypatch.setattr("stretto.models.clock.measure", measure)
+    monkeypatch.setattr("stretto.models.study.study", study)
     records = json.loads(run("clock", "--model", model, "--rows", 2, "--json")[1])
     assert [(record["tokens"], record["rows"]) for record in records] == [(size, 2) for size in SIZES]
-    assert [record["seconds"] for record in records] == pytest.approx([(2 + size) / 1000 for size in SIZES])
-    assert [record["windows"] for record in records] == pytest.approx([(2 + size) / 3 for size in SIZES])
+    seconds = [record["seconds"] for record in records]
+    assert seconds == pytest.approx([(9 + 2 * size) / 1000 for size in SIZES], rel=0.2)
+    assert [record["windows"] for record in records] == pytest.approx([each / seconds[0] for each in seconds])
     status, printed, _ = run("clock", "--model", model)
     head, _, *lines = printed.splitlines()
     assert status == 0 and head == f"{model} (float32, cpu)"
     shown = [(int(tokens), float(ms)) for tokens, ms, *_ in map(str.split, lines)]
-    assert shown == [(size, 3.0 + size) for size in SIZES]  # a curve of its own
-    assert run("clock", "--model", model)[1] == printed  # remembered
+    assert [size for size, _ in shown] == [*SIZES]
+    before = len(studied)
+    remembered = [float(line.split()[1]) for line in run("clock", "--model", model)[1].splitlines()[2:]]
+    assert remembered[: len(SIZES)] == pytest.approx([ms for _, ms in shown], rel=0.05) and len(studied) == before
     again = json.loads(run("clock", "--model", model, "--json", "--fresh")[1])
-    assert again[0]["seconds"] == pytest.approx(0.005)
+    assert len(studied) == before + 1
+    assert again[0]["seconds"] == pytest.approx(0.010 * len(studied), rel=0.1)
 
 
 # -- demo ---------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from .handle import Handle, Piece
 from .holes import encode_holes
 from .messages import Conversation, Message
 from .method import Method
-from .models.clock import Clock, MeasuredClock
+from .models.clock import Clock, LearntClock
 from .models.contract import Model, masking_of
 from .models.generation_config import Asked
 from .models.load import load
@@ -56,7 +56,7 @@ class Engine:
         masking = masking_of(model)
         self._prefixes = prefixes_of(model, prefixes)
         self.codec = Codec(model.name, tokenizer, () if masking is None else (masking.mask,))
-        self.clock = clock or MeasuredClock(model)
+        self.clock = clock or LearntClock(model)
         self.end_tokens: frozenset[int] = frozenset()
         self.asked = Asked()  # by the checkpoint's generation_config.json
         self._told = False  # what of that is not taken

@@ -15,6 +15,7 @@ from stretto import catalogue, method, zoo
 from stretto.engine import Engine
 from stretto.entry import Guarantee
 from stretto.errors import Unsupported
+from stretto.models.clock import Clock
 from stretto.noise import uniform_one
 from stretto.speculate import chance
 from stretto.speculate.acceptors.rejection import Rejection
@@ -48,7 +49,7 @@ MORE: dict[str, Drafter] = {  # those that go by what they measure, unless they 
 }
 
 
-class Moody:
+class Moody(Clock):
     """A clock of which no two answers are alike."""
 
     def __init__(self, seed: int) -> None:

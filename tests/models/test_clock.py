@@ -1,20 +1,27 @@
-"""The clock: simulated costs are what they say; measured ones are monotone, complete and remembered."""
+"""The clock: simulated costs are what they say; the learnt ones come from rounds that are made up, and not timed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from stretto.models import clock
+from stretto.engine import Engine
+from stretto.models import machine
 from stretto.models.cache import Cache
-from stretto.models.clock import SIZES, MeasuredClock, SimulatedClock, describe, measure
+from stretto.models.clock import SIZES, SLOTS, LearntClock, SimulatedClock, describe
 from stretto.models.contract import Evaluation, Want
+from stretto.models.study import study
 from stretto.models.table import TableModel
 from stretto.models.window import Window
+
+STEPS = [1.0, 1.5, 1.8, 2.0, 2.2, 2.8, 2.9, 3.0, 4.2]  # a window of 1, 2 … 9 slots: a kernel that takes rows by fours
+WIDE = 0.45  # and of each further one
 
 
 def flat(path: tuple[int, ...]) -> Sequence[float]:
@@ -36,83 +43,118 @@ class Counting(TableModel):
         return super().evaluate(window, cache, Want(logits=False))
 
 
+def stepped(lengths: Sequence[int]) -> float:
+    slots = sum(lengths)
+    return STEPS[slots - 1] if slots <= len(STEPS) else STEPS[-1] + WIDE * (slots - len(STEPS))
+
+
+def taught(clock: LearntClock, shapes: Sequence[Sequence[int]], cost: Callable[[Sequence[int]], float]) -> LearntClock:
+    """Rounds of these shapes in turn, of which some have hiccups."""
+    chance = random.Random(0)
+    for lengths in shapes:
+        hiccup = 5.0 if chance.random() < 0.04 else 1.0
+        clock.learn(lengths, 0.02 * cost(lengths) * hiccup * math.exp(abs(chance.gauss(0.0, 0.04))))
+    return clock
+
+
+def ratios(clock: LearntClock, slots: Sequence[int]) -> list[float]:
+    return [clock.cost(each) / clock.cost(1) for each in slots]
+
+
 def test_simulated_costs() -> None:
     clock = SimulatedClock(start=2.0, per_token=0.5)
     assert (clock.cost(1), clock.cost(3), clock.cost(3, rows=2), clock.cost(2, 2, 2)) == (2.0, 3.0, 4.5, 4.5)
+    clock.learn([1], 9.0)
+    assert clock.cost(1) == 2.0
 
 
-def test_measured_costs_never_fall() -> None:
-    curve = measure(Counting())
-    assert [tokens for tokens, _ in curve.points] == list(SIZES)
-    seconds = [second for _, second in curve.points]
-    assert seconds == sorted(seconds) and seconds[0] > 0
-
-
-def test_costs_lie_on_straight_lines_between_the_points(tmp_path: Path) -> None:
+def test_nobody_measures_and_nothing_is_written_until_there_were_rounds(tmp_path: Path) -> None:
     model = Counting()
-    clock = MeasuredClock(model, tmp_path)
-    clock.cost(1)
-    (path,) = tmp_path.iterdir()
-    path.write_text(json.dumps({"points": [[1, 1.0], [2, 1.5], [4, 1.7], [64, 7.7]], "padding": 0.0}))
-    clock = MeasuredClock(model, tmp_path)
-    costs = [clock.cost(tokens) for tokens in (1, 2, 3, 4, 34, 64, 74)]
-    assert costs == pytest.approx([1.0, 1.5, 1.6, 1.7, 4.7, 7.7, 8.7])
-    assert [(cost.tokens, cost.windows) for cost in clock.curve()] == [(1, 1.0), (2, 1.5), (4, 1.7), (64, 7.7)]
+    clock = LearntClock(model, tmp_path)
+    costs = [clock.cost(size) for size in range(1, 2000)]
+    assert costs == sorted(costs) and costs[0] > 0
+    assert not model.sizes and not list(tmp_path.iterdir()) and not clock.knows()
 
 
-def test_batches_have_curves_of_their_own(tmp_path: Path) -> None:
-    model = Counting()
-    clock = MeasuredClock(model, tmp_path)
-    clock.cost(1)
-    assert len(list(tmp_path.iterdir())) == 1  # no batch was asked for
-    clock.cost(1, rows=3)
-    assert set(model.rows) == {1, 2, 4}
-    for path in tmp_path.iterdir():
-        rows = json.loads(path.read_text())["rows"]
-        path.write_text(json.dumps({"points": [[1, 1.0 * rows], [2, 1.5 * rows]], "padding": 0.1 * rows}))
-    clock = MeasuredClock(model, tmp_path)
-    assert [clock.cost(2, rows) for rows in (1, 2, 3, 4)] == pytest.approx([1.5, 3.0, 4.5, 6.0])
-    assert clock.cost(3, rows=4) == pytest.approx(8.0)
-    assert [clock.cost(1.5, rows, 2) for rows in (1, 2, 3, 4)] == pytest.approx([1.45, 2.9, 4.35, 5.8])
+def test_a_prior_by_bytes_and_rows(tmp_path: Path) -> None:
+    """A wide window costs most where weights take few bytes: reading them is what rows share."""
+    wide = Counting()
+    wide.layers, wide.channels = 30, 1024
+    half = Counting()
+    half.layers, half.channels, half.dtype = 30, 1024, torch.float16
+    small = Counting()
+    steep, steeper, level = (ratios(LearntClock(each, tmp_path), [8])[0] for each in (wide, half, small))
+    assert level < steep < steeper < 8
 
 
-def test_padding_is_measured_in_rows_of_unequal_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A window costs 1 and 0.1 a real slot here, and 0.02 one that is padding."""
-    lengths: list[list[int]] = []
-
-    def timed(model: TableModel, window: Window, cache: Cache) -> float:
-        model.evaluate(window, cache)
-        lengths.append(window.lengths)
-        return 1.0 + 0.1 * sum(window.lengths) + 0.02 * (window.tokens.numel() - sum(window.lengths))
-
-    monkeypatch.setattr(clock, "_time", timed)
-    found = measure(Counting(), rows=8)
-    assert [16] + [1] * 7 in lengths
-    assert found.padding == pytest.approx(0.02) and found.at(2.5, 4) == pytest.approx(1.0 + 0.1 * 20 + 0.02 * 4)
-    assert measure(Counting(), rows=1).padding == 0.0
+def test_it_learns_the_curve_from_the_rounds(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    rounds = [[chance.choice([1, 1, 1, 2, 3, 4, 5, 8])] for _ in range(250)]
+    clock = taught(LearntClock(Counting(), tmp_path), rounds, stepped)
+    assert 0.02 < clock.cost(1) < 0.024
+    assert ratios(clock, [2, 3, 4, 5, 8]) == pytest.approx([STEPS[n - 1] for n in (2, 3, 4, 5, 8)], rel=0.06)
+    assert clock.knows()
 
 
-def test_windows_of_many_rows_stay_small_and_larger_batches_cost_in_proportion(tmp_path: Path) -> None:
-    model = Counting()
-    clock = MeasuredClock(model, tmp_path)
-    clock.cost(1, rows=32)
-    windows = [(size, rows) for size, rows in zip(model.sizes, model.rows, strict=True) if size <= max(SIZES)]
-    assert max(size * rows for size, rows in windows) <= 128
-    assert clock.cost(1, rows=96) == pytest.approx(3 * clock.cost(1, rows=32))
+def test_a_few_rounds_tell_most_of_it(tmp_path: Path) -> None:
+    """Ten plain rounds, and each wider window twice, of which the first warms up."""
+    clock = taught(LearntClock(Counting(), tmp_path), [[1]] * 10 + [[2], [2], [4], [4]], stepped)
+    assert ratios(clock, [2, 4]) == pytest.approx([1.5, 2.0], rel=0.12)
 
 
-def test_it_measures_when_asked_and_once_per_model(tmp_path: Path) -> None:
-    first, second, third = Counting(), Counting(), Counting()
-    clock = MeasuredClock(first, tmp_path)
-    assert not first.sizes and not list(tmp_path.iterdir())  # whoever never drafts pays nothing
-    cost = clock.cost(8)
-    assert first.sizes
-    assert MeasuredClock(second, tmp_path).cost(8) == cost
-    assert not second.sizes
-    MeasuredClock(third, tmp_path, fresh=True).cost(8)
-    assert third.sizes
+def test_what_is_not_tried_is_told_a_little_lower_and_so_is_tried(tmp_path: Path) -> None:
+    clock = taught(LearntClock(Counting(), tmp_path), [[1], [4]] * 20, stepped)
+    known = clock.cost(4) / clock.cost(1)
+    taught(clock, [[1]] * 4000, stepped)
+    assert clock.cost(4) / clock.cost(1) < 0.95 * known
+
+
+def test_the_pace_of_the_moment_is_no_matter_of_the_curve(tmp_path: Path) -> None:
+    """All windows take three times as long from now on: so do those that come later."""
+    clock = taught(LearntClock(Counting(), tmp_path), [[1], [4]] * 60, stepped)
+    taught(clock, [[1]] * 60, lambda lengths: 3 * stepped(lengths))
+    assert clock.cost(1) == pytest.approx(0.06, rel=0.1)
+    assert clock.cost(4) / clock.cost(1) == pytest.approx(2.0, rel=0.1)
+
+
+def test_hiccups_are_hardly_believed(tmp_path: Path) -> None:
+    clock = taught(LearntClock(Counting(), tmp_path), [[1], [2]] * 60, stepped)
+    before = ratios(clock, [2])[0]
+    clock.learn([2], 1.0)
+    assert ratios(clock, [2])[0] < 1.1 * before
+
+
+@pytest.mark.parametrize("padding", [0.02, 0.1])
+def test_batches_and_their_padding(padding: float, tmp_path: Path) -> None:
+    """A slot costs .1, in a batch of eight half as much again, and one that is padding what it costs."""
+
+    def cost(lengths: Sequence[int]) -> float:
+        filled = max(lengths) * len(lengths) - sum(lengths)
+        return (1.0 + 0.1 * (sum(lengths) - 1)) * (1.5 if len(lengths) > 1 else 1.0) + padding * filled
+
+    shapes = [[1], [8], [1] * 8, [5, *[1] * 7], [2] * 8] * 60
+    clock = taught(LearntClock(Counting(), tmp_path), shapes, cost)
+    found = [clock.cost(1, 8), clock.cost(12 / 8, 8, 28), clock.cost(2, 8)]
+    assert found == pytest.approx([0.02 * cost(lengths) for lengths in shapes[2:5]], rel=0.12)
+    assert clock.knows(8) and not clock.knows(64)
+
+
+def test_what_was_learnt_is_where_the_next_process_begins(tmp_path: Path) -> None:
+    clock = taught(LearntClock(Counting(), tmp_path), [[1], [2], [4]] * 50, stepped)
+    clock.keep()
+    again, elsewhere = LearntClock(Counting(), tmp_path), LearntClock(Counting(), tmp_path / "nowhere")
+    assert ratios(again, [2, 4]) == pytest.approx([1.5, 2.0], rel=0.1) and again.knows()
+    assert ratios(elsewhere, [2, 4]) != pytest.approx([1.5, 2.0], rel=0.1) and not elsewhere.knows()
+    assert not LearntClock(Counting(), tmp_path, fresh=True).knows()
     other = TableModel(5, lambda path: [0.0] * 5)
-    assert describe(other) != describe(first)
+    assert describe(other) != describe(Counting())
+
+
+def test_it_is_written_down_as_rounds_go_by(tmp_path: Path) -> None:
+    clock = taught(LearntClock(Counting(), tmp_path), [[1]] * 16, stepped)
+    assert not list(tmp_path.iterdir())
+    taught(clock, [[1]], stepped)  # the first of all was not learnt from
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_threads_make_other_costs() -> None:
@@ -125,53 +167,94 @@ def test_threads_make_other_costs() -> None:
         torch.set_num_threads(before)
 
 
-def test_a_short_model_is_measured_within_its_positions(tmp_path: Path) -> None:
-    clock = MeasuredClock(Counting(max_positions=12), tmp_path)
-    assert [cost.tokens for cost in clock.curve()] == [1, 2, 4]
-    assert MeasuredClock(Counting(max_positions=1), tmp_path).cost(3) > 0
-
-
-def test_a_broken_or_unwritable_memory_is_no_obstacle(tmp_path: Path) -> None:
-    clock = MeasuredClock(Counting(), tmp_path)
-    clock.cost(1)
-    (path,) = tmp_path.iterdir()
-    path.write_text("{}")
-    assert MeasuredClock(Counting(), tmp_path).cost(1) > 0
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    assert MeasuredClock(Counting(), blocked).cost(1) > 0
+def test_an_unwritable_memory_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    clock = taught(LearntClock(Counting(), tmp_path / "file"), [[1]] * 40, stepped)
+    clock.keep()
+    assert clock.cost(1) == pytest.approx(0.02, rel=0.2)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        '{"points": [], "padding": 0.0}',
-        '{"points": [[1, 0.0], [2, 0.0]], "padding": 0.0}',
-        '{"points": [[1, 1e400]], "padding": 0.0}',
-        '{"points": [[1, NaN]], "padding": 0.0}',
-        '{"points": [[1, -1.0], [2, 1.0]], "padding": 0.0}',
-        '{"points": [[1, 1.0], [2, 0.5]], "padding": 0.0}',
-        '{"points": [[4, 1.0], [2, 1.5]], "padding": 0.0}',
-        '{"points": [[1, 1.0], [1, 1.5]], "padding": 0.0}',
-        '{"points": [[0, 1.0]], "padding": 0.0}',
-        '{"points": [[1e400, 1.0]], "padding": 0.0}',
-        '{"points": [[1, 1.0], [%s, 1.0]], "padding": 0.0}' % ("9" * 400),
-        '{"points": [[1, 1.0]], "padding": -1.0}',
-        '{"points": [[1, 1.0]], "padding": 1e999}',
-        '{"points": [[1]], "padding": 0.0}',
-        '{"points": 5, "padding": 0.0}',
+        '{"learnt": [[0, 0.1, 0.0]]}',
+        '{"learnt": [[0, 0.1, -1.0]]}',
+        '{"learnt": [[2, 1e400, 0.1]]}',
+        '{"learnt": [[2, NaN, 0.1]]}',
+        '{"learnt": [[2, 0.1, NaN]]}',
+        '{"learnt": [[2, 900.0, 0.1]]}',
+        '{"learnt": [[-1, 0.1, 0.1]]}',
+        '{"learnt": [[4000, 0.1, 0.1]]}',
+        '{"learnt": [[%s, 0.1, 0.1]]}' % ("9" * 400),
+        '{"learnt": [[2, 0.1, 900.0]]}',
+        '{"learnt": [[1]]}',
+        '{"learnt": 5}',
         "[" * 100_000,
         "[]",
         "",
     ],
 )
-def test_a_file_that_makes_no_sense_is_measured_again(text: str, tmp_path: Path) -> None:
-    MeasuredClock(Counting(), tmp_path).cost(1)
+def test_a_file_that_makes_no_sense_is_as_none(text: str, tmp_path: Path) -> None:
+    taught(LearntClock(Counting(), tmp_path), [[1]] * 17, stepped)
     (path,) = tmp_path.iterdir()
     path.write_text(text, encoding="utf-8")
-    model = Counting()
-    clock = MeasuredClock(model, tmp_path)
-    assert 0 < clock.cost(1) <= clock.cost(64) < 100 and model.sizes
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
-    again = Counting()
-    assert MeasuredClock(again, tmp_path).cost(1) == clock.cost(1) and not again.sizes  # the file is mended
+    clock, fresh = LearntClock(Counting(), tmp_path), LearntClock(Counting(), fresh=True)
+    assert [clock.cost(size) for size in SIZES] == [fresh.cost(size) for size in SIZES]
+    taught(clock, [[1]] * 17, stepped)
+    assert json.loads(path.read_text())["learnt"]  # the file is mended
+
+
+def test_windows_that_are_no_knots_lie_between_them(tmp_path: Path) -> None:
+    clock = taught(LearntClock(Counting(), tmp_path), [[1], [8], [16]] * 30, stepped)
+    costs = [clock.cost(slots) for slots in (17, 18, 18.5, 19, 20)]
+    assert costs == sorted(costs) and costs[1] == pytest.approx((2 * costs[0] + costs[4]) / 3)
+    assert clock.cost(2 * SLOTS[-1]) >= clock.cost(SLOTS[-1])
+    clock.learn([4000], 9.0)
+    clock.learn([4000], 9.0)  # larger than any that it tells of
+    assert clock.cost(1) < 0.03
+
+
+def test_answers_teach_the_clock_and_are_not_kept_waiting(tmp_path: Path) -> None:
+    """Whatever is evaluated is evaluated for the answer: one prompt and one window a round."""
+    model = TableModel.random(12, 0)
+    sizes: list[int] = []
+    evaluate = model.evaluate
+
+    def counted(window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
+        sizes.append(window.tokens.shape[1])
+        return evaluate(window, cache, want)
+
+    model.evaluate = counted  # type: ignore[method-assign]
+    clock = LearntClock(model, tmp_path)
+    answer = Engine(model, clock=clock).generate([0, 1, 2], "auto", max_new_tokens=300, end_tokens=())
+    assert len(sizes) == answer.counters.rounds + 1 and list(tmp_path.iterdir())
+
+
+def test_a_study_sees_windows_of_every_size_and_of_unequal_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A window costs 1 and .1 a slot by a stopwatch that only windows move."""
+    model, time = Counting(), [0.0]
+    evaluate = model.evaluate
+
+    def timed(window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
+        time[0] += 1.0 + 0.1 * sum(window.lengths)
+        return evaluate(window, cache, want)
+
+    model.evaluate = timed  # type: ignore[method-assign]
+    monkeypatch.setattr(machine, "stopwatch", lambda device: lambda: time[0])
+    clock = LearntClock(model, tmp_path)
+    study(model, clock, budget=0.0)
+    study(model, clock, rows=8, budget=0.0)
+    assert {*SIZES} <= {*model.sizes} and {1, 8} == {*model.rows}
+    assert max(size * rows for size, rows in zip(model.sizes, model.rows, strict=True) if size <= 64) <= 128
+    assert [clock.cost(size) for size in SIZES] == pytest.approx([1 + 0.1 * size for size in SIZES], rel=0.1)
+    assert clock.cost(2, 8) == pytest.approx(2.6, rel=0.1)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_short_model_is_studied_within_its_positions(tmp_path: Path) -> None:
+    for positions in (12, 1):
+        model = Counting(max_positions=positions)
+        study(model, LearntClock(model, tmp_path), budget=0.0)
+        assert max(model.sizes) <= max(positions // 2, 1)

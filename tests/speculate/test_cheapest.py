@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import operator
 import random
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from laws.worlds import Guesser, decode
 from stretto.context import Context
-from stretto.models.clock import SimulatedClock
+from stretto.models.clock import Clock, SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Drafting, Outcome, Room
 from stretto.speculate.economy.acceptance import Rate
@@ -85,8 +84,7 @@ def test_the_size_is_the_best_yield_by_enumeration():
     assert all(abs(rate - 0.7) < 0.15 for rate in rates[:3])
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(Clock):
     """A clock by which padding costs nothing."""
 
     def cost(self, tokens: float, rows: int = 1, padding: int = 0) -> float:

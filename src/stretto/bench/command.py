@@ -247,14 +247,13 @@ def _speed(args: argparse.Namespace) -> int:
 
 
 def _begun(args: argparse.Namespace, subject: Subject) -> Report:
-    """A report without tasks: where its figures come from, and what our planners reckon with."""
-    from ..models.clock import SIZES
+    """A report without tasks: where its figures come from."""
     from ..models.numbers import numbers_of
     from .provenance import provenance
     from .replay import forcing_costs
     from .results import Report
 
-    vocabulary, clock = subject.replayed.vocabulary, subject.engine.clock
+    vocabulary = subject.replayed.vocabulary
     settings = provenance(
         model=args.model,
         draft=args.draft,
@@ -270,7 +269,7 @@ def _begun(args: argparse.Namespace, subject: Subject) -> Report:
         drawing_microseconds=forcing_costs(vocabulary, 1.0) if any(args.temperature) else None,
         kernels=dict(numbers_of(subject.engine.model).kernels),
     )
-    return Report(settings, clock=[[size, clock.cost(size)] for size in SIZES])
+    return Report(settings)
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:
@@ -281,6 +280,7 @@ def _measure(args: argparse.Namespace, subject: Subject, chosen: Sequence[BenchT
     """Every task in every column, into `report`, which is saved after each."""
     from tqdm import tqdm
 
+    from ..models.clock import SIZES
     from .answers import write_answers
     from .columns import Plan, measured, total
     from .results import means
@@ -301,6 +301,7 @@ def _measure(args: argparse.Namespace, subject: Subject, chosen: Sequence[BenchT
             for found in measured(subject, contestants, task, plan, bar.update):
                 report.tasks.append(found.result)
                 report.means = means(report.tasks)
+                report.clock = [[size, subject.engine.clock.cost(size)] for size in SIZES]
                 if args.out:
                     report.save(args.out.with_suffix(".json"))
                 if args.answers:

@@ -1,4 +1,7 @@
-"""`stretto clock`: what evaluating windows costs here, from which the planners reckon how much to draft."""
+"""`stretto clock`: what evaluating windows costs here, from which the planners reckon how much to draft.
+
+Engines learn that as they work; where nothing is known yet, or on request, it is measured.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,25 @@ BAR = 40  # columns of the longest bar
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("--rows", type=int, default=1, metavar="N", help="rows side by side in each window (1)")
-    parser.add_argument("--fresh", action="store_true", help="measure anew what ~/.cache/stretto remembers")
+    parser.add_argument("--fresh", action="store_true", help="forget what ~/.cache/stretto remembers, and measure")
     parser.add_argument("--json", action="store_true", help="a list of objects")
     add_model(parser)
 
 
 def run(given: argparse.Namespace) -> int:
     """Print the curve: tokens in the window, milliseconds, how many windows of one token that is."""
-    from ..models.clock import SIZES, MeasuredClock
+    from ..models.clock import SIZES, LearntClock
     from ..models.numbers import numbers_of
+    from ..models.study import study
 
     if given.rows < 1:
         raise InvalidRequest(f"rows is {given.rows}", hint="rows >= 1")
     engine = load_engine(given)
-    clock = MeasuredClock(engine.model, fresh=given.fresh)
-    with waiting("measuring"):
-        seconds = {tokens: clock.cost(tokens, given.rows) for tokens in SIZES}
+    clock = LearntClock(engine.model, fresh=given.fresh)
+    if not clock.knows(given.rows):
+        with waiting("measuring"):
+            study(engine.model, clock, given.rows)
+    seconds = {tokens: clock.cost(tokens, given.rows) for tokens in SIZES}
     if given.json:
         records = [
             {"tokens": n, "rows": given.rows, "seconds": s, "windows": s / seconds[1]} for n, s in seconds.items()

@@ -1,28 +1,37 @@
-"""What a window costs here: measured, or simulated so that planners can be tested deterministically."""
+"""What a window costs here: learnt from the rounds themselves, or simulated so that planners can be tested."""
 
 from __future__ import annotations
 
 import json
 import math
-import time
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
 
 from . import machine
-from .contract import Model, Want
-from .store import Store
-from .window import Window
+from .contract import Model
+from .numbers import numbers_of
 
-SIZES = (1, 2, 4, 8, 16, 32, 64)  # windows that are measured, in tokens
-LARGEST = 1 << 20  # tokens in a window: no file tells of more
-MOST_SLOTS = 128  # in all rows of a measured window together
-MOST_ROWS = 32  # of a measured batch; larger ones cost in proportion
-CONTEXT = 128  # tokens in the cache before each measured window
-TURNS = 21  # windows of each size, at most
-BUDGET = 0.7  # seconds after which no further turn begins; two are always taken
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)  # windows that are shown, in tokens
+SLOTS = (*range(1, 10), 12, 13, 16, 17, 20, 24, 32, 48, 64, 96, 128, 256, 1024)  # in all rows: where the curve bends
+ROWS = (1, 2, 4, 8, 16, 32, 256)
+CODED = 0.6  # bytes of a weight in blocks
+READ, MULTIPLIED = {"cpu": 1e10, "other": 1e12}, {"cpu": 2e10, "other": 1e14}  # bytes, weights a second, before
+CALLS = 5e-5  # seconds for what a layer does beside its products, before anything is known
+LEVEL, PACE = 5.0, 0.03  # how unsure the level is at first, and how far it goes from round to round: in logarithms
+BEND, BATCH, FILLED = 0.25, 0.15, 0.3  # how unsure the rest is: of each doubling of slots, of rows; of padding
+NOISE = 0.08  # of one round
+REST, FADE = 16, 0.996  # rounds, and what is still known after these of what they do not tell of
+HOPE = 0.5  # what is told is so many standard deviations below what is expected
+ABOVE, BELOW = 2.0, 4.0  # how far off a round is believed, in standard deviations: hiccups only add
+OFTEN = 512  # rounds after which what was learnt is written down again; at first after REST, twice as many …
 
 
 class Clock(Protocol):
@@ -35,9 +44,13 @@ class Clock(Protocol):
         """
         ...
 
+    def learn(self, lengths: Sequence[int], seconds: float) -> None:
+        """A window with so many slots of each row took so long; a clock may have its own mind of that."""
+        return None
 
-@dataclass(frozen=True, slots=True)
-class SimulatedClock:
+
+@dataclass(frozen=True)
+class SimulatedClock(Clock):
     """Fixed costs: `start` seconds per window and `per_token` for each slot of it beyond the first, padding too."""
 
     start: float = 1.0
@@ -48,170 +61,176 @@ class SimulatedClock:
         return self.start + self.per_token * (tokens * rows + padding - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """One point of the cost curve."""
+class LearntClock(Clock):
+    """Learns from every round what windows cost, and remembers it on disk.
 
-    tokens: int  # in the window
-    seconds: float  # per window
-    windows: float  # the same in windows of one token
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """What windows cost in one number of rows."""
-
-    points: list[tuple[int, float]]  # (tokens in each row, seconds), ascending
-    padding: float = 0.0  # seconds of a slot that another row's length brings along
-
-    def at(self, tokens: float, padding: float = 0.0) -> float:
-        """Between the points, and beyond the last, on straight lines."""
-        points, filled = self.points, padding * self.padding
-        if len(points) == 1:
-            return points[0][1] * tokens + filled
-        index = min(max(bisect_left(points, (tokens, 0.0)), 1), len(points) - 1)
-        (left, low), (right, high) = points[index - 1], points[index]
-        return low + (high - low) * (tokens - left) / (right - left) + filled
-
-
-class MeasuredClock:
-    """Measures windows of 1 to 64 tokens when it is first asked, and remembers the costs on disk.
-
-    Costs never fall as windows grow, nor more than double with their size. Between the measured sizes, and
-    beyond the last, they follow straight lines. Batches of 2, 4, 8 … rows have curves of their own, measured when such
-    a batch is first asked for; numbers of rows in between lie between them. So does what padding costs there.
+    The logarithm of a window's seconds is taken to be a sum: the machine's pace of the moment, which wanders; a curve
+    over the slots, 0 at one, which bends where it likes; what it costs that the slots are those of several rows; and of
+    padding. Each round is one reading of that sum (a Kalman filter over the parts): what is known well is corrected
+    little, and what is not known takes the rest. It begins with what bytes and multiplications would take. Told is
+    a little less than expected where that is unsure: so what was never tried, or not for long, is tried.
     """
 
+    _curve: ClassVar[int] = 1  # where these begin in the sum; it begins with the pace
+    _batch: ClassVar[int] = len(SLOTS)
+    _padding: ClassVar[int] = len(SLOTS) + len(ROWS) - 1
+
     def __init__(self, model: Model, folder: Path | None = None, *, fresh: bool = False) -> None:
-        """`folder` holds the remembered costs (None: the user's cache folder); `fresh` measures anew."""
-        self._model = model
-        self._folder = folder
-        self._fresh = fresh
-        self._curves: dict[int, Curve] = {}  # by rows
+        """`folder` holds what is remembered (None: the user's cache folder); `fresh` begins anew."""
+        self._model, self._folder = model, folder
+        self._prior = np.log(_by_bytes(model))
+        unsure = np.zeros((self._padding + 1, self._padding + 1))
+        unsure[1 : self._batch, 1 : self._batch] = BEND**2 * _wandering(SLOTS)
+        unsure[self._batch : -1, self._batch : -1] = BATCH**2 * _wandering(ROWS)
+        unsure[-1, -1] = FILLED**2
+        self._fade = np.full(len(unsure), FADE)
+        self._fade[[0, -1]] = 1.0
+        self._drift = (1 - FADE**2) * unsure
+        self._drift[-1, -1] = 0.0
+        self._unsure = unsure  # of the parts, and how they hang together
+        self._unsure[0, 0] = LEVEL**2
+        self._parts = np.zeros(len(unsure))
+        self._parts[-1] = FILLED
+        self._at_first = np.sqrt(np.diag(self._unsure))
+        self._warm: set[int] = set()  # slots of windows of which there was one
+        self._rounds = 0  # that were learnt from
+        self._sums: dict[tuple[int, int, float], tuple[float, NDArray[Any]]] = {}  # see `_sum`
+        self._told: list[float] = []  # seconds at SLOTS; empty: to be made anew
+        self._more: dict[tuple[int, float], float] = {}  # times as much, for so many rows and so much padding
+        self._pending = not fresh  # what is remembered is not looked at yet
 
     def cost(self, tokens: float, rows: int = 1, padding: int = 0) -> float:
         """Seconds for one window, see `Clock.cost`."""
-        fewer = min(1 << (rows.bit_length() - 1), MOST_ROWS)
-        if fewer == MOST_ROWS:
-            return self._curve(fewer).at(tokens, padding * fewer / rows) * rows / fewer
-        low = self._curve(fewer).at(tokens, padding)
-        if rows == fewer:
-            return low
-        return low + (self._curve(2 * fewer).at(tokens, padding) - low) * (rows - fewer) / fewer
+        if not self._told:
+            self._recall()
+            parts, unsure = self._parts[: self._batch].copy(), np.sqrt(self._unsure.diagonal()[: self._batch])
+            pace, parts[0], unsure[0] = parts[0], 0.0, 0.0
+            self._told = np.maximum.accumulate(np.exp(self._prior + (pace + parts - HOPE * unsure))).tolist()
+        slots = tokens * rows
+        left, share = _between(SLOTS, slots)
+        seconds = self._told[left] + (self._told[left + 1] - self._told[left]) * share
+        if rows == 1 and not padding:
+            return seconds
+        filled = padding / slots
+        if (rows, filled) not in self._more:
+            self._more[rows, filled] = math.exp(float(self._of_rows(rows, filled) @ self._parts[self._batch :]))
+        return seconds * self._more[rows, filled]
 
-    def curve(self) -> list[Cost]:
-        """The measured points for a single row, for showing."""
-        points = self._curve(1).points
-        return [Cost(tokens, seconds, seconds / points[0][1]) for tokens, seconds in points]
+    def learn(self, lengths: Sequence[int], seconds: float) -> None:
+        """See `Clock.learn`. The first window of a size warms up, and tells nothing."""
+        slots, rows = sum(lengths), len(lengths)
+        if slots not in self._warm or slots > SLOTS[-1]:
+            self._warm.add(slots)
+            return
+        self._recall()
+        self._rounds += 1
+        if self._rounds % REST == 0:
+            self._parts *= self._fade
+            self._unsure = self._unsure * np.outer(self._fade, self._fade) + self._drift
+        self._unsure[0, 0] += PACE**2
+        before, at = self._sum(rows, slots, max(lengths) * rows / slots - 1)
+        self._read(at, math.log(max(seconds, 1e-9)) - before, NOISE)
+        if self._rounds % OFTEN == 0 or (self._rounds >= REST and self._rounds & (self._rounds - 1) == 0):
+            self.keep()
 
-    def _curve(self, rows: int) -> Curve:
-        if rows not in self._curves:
-            key = describe(self._model, rows)
-            path = machine.place("clock", key, self._folder)
-            remembered = None if self._fresh else _recall(path)
-            self._curves[rows] = remembered or measure(self._model, rows)
-            if not remembered:
-                curve = self._curves[rows]
-                machine.remember(path, {**json.loads(key), "points": curve.points, "padding": curve.padding})
-        return self._curves[rows]
+    def knows(self, rows: int = 1) -> bool:
+        """Whether anything was learnt of windows of so many rows."""
+        self._recall()
+        left, _ = _between(ROWS, rows)
+        part = self._batch + left - 1 if left else 2  # three slots of one row
+        return bool(self._unsure[part, part] < (self._at_first[part] / 2) ** 2)
+
+    # -- the sum ------------------------------------------------------------------------------
+
+    def _sum(self, rows: int, slots: int, filled: float) -> tuple[float, NDArray[Any]]:
+        """What a window would take before anything is known, and how much of each part it takes."""
+        key = rows, slots, filled
+        if key not in self._sums:
+            left, share = _between(SLOTS, slots)
+            at = np.zeros(len(self._parts))
+            at[left : left + 2] = 1 - share, share
+            at[0] = 1.0  # the curve is 0 at its first place, where the pace stands
+            at[self._batch :] = self._of_rows(rows, filled)
+            self._sums[key] = self._prior[left] * (1 - share) + self._prior[left + 1] * share, at
+        return self._sums[key]
+
+    def _read(self, at: NDArray[Any], value: float, noise: float) -> None:
+        """A reading: `at @ parts` is `value`, within `noise`."""
+        along = self._unsure @ at
+        spread = float(at @ along) + noise**2
+        limit, off = math.sqrt(spread), value - float(at @ self._parts)
+        self._parts += along * (min(max(off, -BELOW * limit), ABOVE * limit) / spread)
+        self._unsure -= along[:, None] * (along / spread)
+        self._told = []
+        self._more.clear()
+
+    def _of_rows(self, rows: int, filled: float) -> NDArray[Any]:
+        """How much of each part that tells of batches is in a window's sum; `filled`: padding to a slot."""
+        at = np.zeros(len(ROWS))
+        left, share = _between(ROWS, rows)
+        at[left] = min(share, 1.0)
+        if left:
+            at[left - 1] = 1 - at[left]
+        at[-1] = math.log1p(filled)
+        return at
+
+    # -- what is remembered -------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """Write down what was learnt."""
+        unsure = np.sqrt(np.diag(self._unsure))
+        known = np.flatnonzero(unsure < self._at_first / 2).tolist()
+        learnt = [[part, float(self._parts[part]), float(unsure[part])] for part in known]
+        key = describe(self._model)
+        machine.remember(machine.place("clock", key, self._folder), {**json.loads(key), "learnt": learnt})
+
+    def _recall(self) -> None:
+        if not self._pending:
+            return
+        self._pending = False
+        content = machine.recall(machine.place("clock", describe(self._model), self._folder))
+        try:
+            learnt = [(int(part), float(value), float(unsure)) for part, value, unsure in content["learnt"]]
+        except (ValueError, KeyError, TypeError, OverflowError):  # absent, or not ours
+            return
+        parts, first = len(self._parts), self._at_first
+        if all(0 <= part < parts and abs(value) < 20 and 0 < unsure <= first[part] for part, value, unsure in learnt):
+            for part, value, unsure in learnt:
+                self._read(np.eye(parts)[part], value, max(unsure, NOISE / 2))
+            self._unsure[0] = self._unsure[:, 0] = 0.0  # the pace is that of another day
+            self._unsure[0, 0] = BEND**2
 
 
-def measure(model: Model, rows: int = 1) -> Curve:
-    """Seconds of windows of each size in each of `rows` rows, no more than doubling with their size.
-
-    Each is timed between windows of one token, whose kernels hold the weights in another form, and what it costs
-    the next of these counts as its own: so a window costs when it interrupts plain decoding. What padding costs is
-    learnt from a window with one long row.
-    """
-    context = min(CONTEXT, model.max_positions // 2)
-    fitting = [size for size in SIZES if context + size <= model.max_positions and rows * size <= MOST_SLOTS]
-    sizes = fitting or [1]
-    shapes = [[size] * rows for size in sizes]
-    if rows > 1 and sizes[-1] > 1:
-        shapes.append([sizes[-1], *[1] * (rows - 1)])
-    costs = _time_shapes(model, shapes, context, BUDGET if rows == 1 else BUDGET / 3)
-    points: list[tuple[int, float]] = []
-    for size, cost in zip(sizes, costs, strict=False):
-        least = points[-1][1] if points else cost  # sizes double, and a window can be evaluated as two halves
-        points.append((size, min(max(cost, least), 2 * least)))
-    if len(shapes) == len(sizes):
-        return Curve(points)
-    lengths = shapes[-1]
-    level = Curve(points).at(sum(lengths) / rows)
-    return Curve(points, max(0.0, costs[-1] - level) / (rows * max(lengths) - sum(lengths)))
+def _between(knots: Sequence[int], at: float) -> tuple[int, float]:
+    """The knot at or before `at`, or the last but one, and how far it is from there to the next: beyond 1 past it."""
+    left = bisect_right(knots, at, 1, len(knots) - 1) - 1
+    return left, (at - knots[left]) / (knots[left + 1] - knots[left])
 
 
-def _time_shapes(model: Model, shapes: Sequence[Sequence[int]], context: int, budget: float) -> list[float]:
-    """Seconds of a window of each shape, the lengths of its rows; the first shape is that of plain decoding."""
-    rows, longest = len(shapes[0]), max(map(max, shapes))
-    tokens = [index % model.vocabulary for index in range(context + longest)]
-    cache = model.new_cache(rows=rows, slots=len(tokens))
-    places = [cache.open() for _ in range(rows)]
-    prompt = Window.chain(places, [tokens[:context]] * rows, [0] * rows, model.device)
-    model.evaluate(prompt, cache, Want(logits=False))
-    before: list[list[float]] = [[] for _ in shapes]  # a window of one token, which brings its weights back
-    seconds: list[list[float]] = [[] for _ in shapes]  # then one of that shape
-    after: list[list[float]] = [[] for _ in shapes]  # then again one of one token
-    begun = time.perf_counter()
-    for turn in range(TURNS + 1):
-        for at, shape in enumerate(shapes):
-            for taken, lengths in ((before, shapes[0]), (seconds, shape), (after, shapes[0])):
-                parts = [tokens[-length:] for length in lengths]
-                window = Window.chain(places, parts, [context] * rows, model.device)
-                taken[at].append(_time(model, window, cache))
-                for place in places:
-                    cache.truncate(place, context)
-        if turn >= 2 and time.perf_counter() > begun + budget:
-            break
-    alone = _quartile(seconds[0][1:])
-    return [
-        _quartile(own[1:]) + max(0.0, _quartile(next_one[1:]) - alone)
-        for own, next_one in zip(seconds, after, strict=True)
-    ]
+def _wandering(knots: Sequence[int]) -> NDArray[Any]:
+    """How the values at the knots but the first hang together, if they wander with each doubling."""
+    places = np.log2(knots[1:])
+    return np.minimum.outer(places, places)
 
 
-def _quartile(times: list[float]) -> float:
-    """The lower one, as what else the machine does only adds; the first turn, which warms up, is left out before."""
-    return sorted(times)[len(times) // 4]
+def weights_of(model: Model) -> int:
+    """About how many a forward reads."""
+    return 12 * model.layers * model.channels**2 + model.vocabulary * model.channels
 
 
-def describe(model: Model, rows: int = 1) -> str:
-    """What the costs depend on: the model's shape and kind, the machine, the threads, the version of torch, rows."""
+def _by_bytes(model: Model) -> NDArray[Any]:
+    """Seconds of windows of SLOTS, from what is read and multiplied."""
+    kind = "cpu" if model.device.type == "cpu" else "other"
+    size = CODED if numbers_of(model).blocks else model.dtype.itemsize
+    weights = weights_of(model)
+    return CALLS * model.layers + weights * (size / READ[kind] + np.array(SLOTS) / MULTIPLIED[kind])
+
+
+def describe(model: Model) -> str:
+    """What the costs depend on: the model's shape and kind, the machine, the threads, the version of torch."""
     facts = {
         "model": [type(model).__name__, model.name, model.layers, model.channels, model.vocabulary],
-        "numbers": [str(model.dtype), str(model.device)],
+        "numbers": [str(model.dtype), str(model.device), numbers_of(model).blocks],
         **machine.facts(model.device),
-        "rows": rows,
     }
     return json.dumps(facts)
-
-
-def _time(model: Model, window: Window, cache: Store) -> float:
-    """Seconds of one evaluation."""
-    now = machine.stopwatch(model.device)
-    start = now()
-    evaluation = model.evaluate(window, cache)
-    if evaluation.logits is not None and model.device.type != "cpu":
-        evaluation.logits[0, 0, 0].item()  # the device works on its own until it is asked
-    return now() - start
-
-
-def _recall(path: Path) -> Curve | None:
-    """The costs in a file; None where there is none, or it holds what cannot be costs: they are measured again."""
-    content = machine.recall(path)
-    try:
-        points = [(int(tokens), float(seconds)) for tokens, seconds in content["points"]]
-        curve = Curve(points, float(content["padding"]))
-    except (ValueError, KeyError, TypeError, OverflowError):  # absent, or not ours
-        return None
-    return curve if _makes_sense(curve) else None
-
-
-def _makes_sense(curve: Curve) -> bool:
-    """Whether it can have been measured: sizes that grow, seconds above zero that never fall, no padding below zero."""
-    sizes, seconds = [size for size, _ in curve.points], [cost for _, cost in curve.points]
-    if not sizes or not 1 <= sizes[0] <= sizes[-1] <= LARGEST:
-        return False
-    if sizes != sorted(set(sizes)) or seconds != sorted(seconds):
-        return False
-    return all(math.isfinite(each) for each in (*seconds, curve.padding)) and seconds[0] > 0 and curve.padding >= 0

@@ -12,6 +12,7 @@ from .. import catalogue
 from ..entry import Guarantee
 from ..errors import InvalidRequest, Unsupported
 from ..family import Drawn, Family
+from ..models.clock import weights_of
 from ..models.contract import Ability, Model, Want
 from ..parts import describe_part
 from ..steer.contract import Steer
@@ -124,11 +125,6 @@ def _check_wants(want: Want, model: Model) -> None:
             f"a steer looks at {f'layer {layers[0]}' if layers else f'head {heads[0]}'}, which {model.name} lacks",
             hint=f"it has layers 0 (the embedding) to {model.layers}, of {model.heads} heads each",
         )
-
-
-def weights_of(model: Model) -> int:
-    """About how many a forward reads."""
-    return 12 * model.layers * model.channels**2 + model.vocabulary * model.channels
 
 
 def beside(folder: Path) -> Path | None:

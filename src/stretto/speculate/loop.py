@@ -134,9 +134,11 @@ class Loop(Base[Work]):
         drafted, own = perf_counter(), self._now()
         evaluation = self._evaluate(rows, trees, shares)
         done = self._judge(rows, trees, shares, evaluation)
-        judged = (self._now() - own) / len(rows)
+        judged = self._now() - own
+        if any(share.work.planning is not None for share in shares):
+            self.context.clock.learn([1 + len(tree) for tree in trees], judged)
         for share in shares:
-            share.teach(done, evaluation, judged)
+            share.teach(done, evaluation, judged / len(rows))
         self._record(done, perf_counter() - begun, drafted - begun)
         for row in [row for row in self.rows if row.finish]:
             self.remove(row)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar, cast
 
 from ...context import Context
@@ -112,7 +111,7 @@ class FuseDrafting(CompositeDrafting):
         self.owners: dict[str, Account] = {}  # by source of a node
         self.rows = 1  # in this round
         self._steady = context.steady
-        self._cost = cache(context.clock.cost)
+        self._cost = context.clock.cost
         self._now = stopwatch(context.target.device)
 
     def _open_session(self, row: Row) -> DraftSession:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import ClassVar
 
 from ...context import Context
@@ -60,7 +59,7 @@ class CheapestPlanning(Planning):
 
     def __init__(self, settings: Cheapest, clock: Clock, drafting: Drafting, knowledge: Knowledge) -> None:
         self._drafting, self._known = drafting, knowledge
-        self._cost = cache(clock.cost)
+        self._cost = clock.cost
         self._rows = 1  # in this round
         self._asking, self._room = None, Room(drafting.parts * settings.most, settings.most)
         if not drafting.free:
