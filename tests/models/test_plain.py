@@ -20,6 +20,7 @@ from stretto.models.lean import Lean
 from stretto.models.load import load
 from stretto.models.network import Network
 from stretto.models.shape import KINDS, config_of
+from stretto.models.tensors import tensors_of
 
 CPU = torch.device("cpu")
 TOKENS = torch.tensor([[5, 6, 7, 8, 9, 10]])
@@ -62,7 +63,7 @@ def save(shape: str, folder: Path, dtype: torch.dtype = torch.float32):
 
 
 def read(folder: Path, dtype="auto"):
-    return plain.read(folder, content_of(folder), weight_files(folder), dtype, CPU)
+    return plain.read(content_of(folder), tensors_of(weight_files(folder)), str(folder), dtype, CPU)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

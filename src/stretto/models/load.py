@@ -82,7 +82,7 @@ def load(
     content, generation = checkpoint.content, checkpoint.generation
     layout = recognise(content, str(name))
     wish = Wish(form="" if weights == "auto" else weights, bits=exact == "bits", settled=reproducible)
-    plain = checkpoint.plain(layout, what, where) if fast else None
+    plain = checkpoint.plain(layout, what, where, blocks=wish.form != "float32") if fast else None
     model = _fast(plain, wish) if plain is not None else None
     slow_because, usual = "", None
     if model is None:

@@ -8,32 +8,33 @@ arithmetic, equal to transformers' own (a test compares them for each kind). Any
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from torch import Size, Tensor, nn
+from torch import Tensor, nn
 
 from . import rope
+from .quantised import Quantised, QuantisedEmbedding, QuantisedLinear
 from .shape import FULL, SLIDING, Config, config_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TABLE, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
+Weight: TypeAlias = Tensor | Quantised
+
 
 def read(
-    folder: Path,
     content: Mapping[str, Any],
-    files: Sequence[Path],
+    weights: Mapping[str, Weight],
+    name: str,
     dtype: torch.dtype | Literal["auto"],
     device: torch.device,
 ) -> Causal | None:
-    """The network in these weight files, or None where they or config.json hold anything that is not known here."""
-    config = config_of(content, str(folder))
+    """The network with these weights, or None where they or config.json hold anything that is not known here."""
+    config = config_of(content, name)
     named = content.get("dtype", content.get("torch_dtype"))
     held = DTYPES.get(str(named)) if isinstance(dtype, str) else dtype
     if config is None or held is None:
@@ -43,37 +44,38 @@ def read(
         config = replace(config, embedding_multiplier=scale)
     with torch.device("meta"):
         module = Causal(config)
-    shapes = {name: weight.shape for name, weight in module.state_dict().items()}
+    shapes = {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
     if config.tied:
         del shapes[HEAD]
-    weights = _weights(files, shapes, held, device)
-    if weights is None:
+    if {name: tuple(weight.shape) for name, weight in weights.items()} != shapes:
         return None
-    weights.setdefault(HEAD, weights[TABLE])
-    module.load_state_dict(weights, assign=True)
-    if config.tied:
+    if any(isinstance(weight, Tensor) and weight.dtype not in DTYPES.values() for weight in weights.values()):
+        return None
+    return filled(module, weights, held, device)
+
+
+def filled(module: Causal, weights: Mapping[str, Weight], dtype: torch.dtype, device: torch.device) -> Causal:
+    """The network with these weights, whose head is its table if none is named; in float32 on the CPU blocks stay."""
+    blocks = device.type == "cpu" and dtype is torch.float32
+    kept = {name: weight for name, weight in weights.items() if blocks and isinstance(weight, Quantised)}
+    rest = {name: in_floats(weight, dtype, device) for name, weight in weights.items() if name not in kept}
+    module.load_state_dict(rest, strict=False, assign=True)
+    for name, weight in kept.items():
+        owner, _, part = name.removesuffix(".weight").rpartition(".")
+        bias = rest.get(f"{owner}.{part}.bias")
+        made = QuantisedEmbedding(weight) if name == TABLE else QuantisedLinear(weight, bias)
+        setattr(module.get_submodule(owner), part, made)
+    if HEAD not in weights and TABLE in kept:
+        setattr(module, "lm_head", QuantisedLinear(kept[TABLE]))  # noqa: B010  # of another class than it was
+    elif HEAD not in weights:
         module.lm_head.weight = module.model.embed_tokens.weight
-    module.model.rotary_emb = Rotary(config, device)
+    module.model.rotary_emb = Rotary(module.config, device)
     return module.eval().requires_grad_(False)
 
 
-def _weights(
-    files: Sequence[Path], shapes: Mapping[str, Size], dtype: torch.dtype, device: torch.device
-) -> dict[str, Tensor] | None:
-    """The weights by name; None where one is missing, has another shape, is none of floats or belongs nowhere."""
-    found: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118  # it is no mapping
-                    found[name] = opened.get_tensor(name)
-        except SafetensorError:
-            return None
-    if {name: weight.shape for name, weight in found.items()} != shapes:
-        return None
-    if any(weight.dtype not in DTYPES.values() for weight in found.values()):
-        return None
-    return {name: weight.to(device=device, dtype=dtype) for name, weight in found.items()}
+def in_floats(weight: Weight, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The numbers of a weight."""
+    return (weight.dense() if isinstance(weight, Quantised) else weight).to(device=device, dtype=dtype)
 
 
 # -- the network ------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -25,24 +24,30 @@ from ..errors import ModelError
 from .checkpoint import content_of, weight_files
 from .masked import Layout
 from .published import Convert
+from .tensors import tensors_of
 
 
 def load_module(
-    folder: Path, layout: Layout | None, dtype: torch.dtype | Literal["auto"], device: torch.device
+    folder: Path,
+    layout: Layout | None,
+    dtype: torch.dtype | Literal["auto"],
+    device: torch.device,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> PreTrainedModel:
-    """transformers' module with the weights of a checkpoint, read as its layout says.
+    """transformers' module with the weights of a checkpoint, read as its layout says; `weights`: instead of its files'.
 
     Raises ModelError where a weight is missing, has another shape or belongs nowhere.
     """
     config = _config(folder) if layout is None or layout.config is None else layout.config
+    convert = None if layout is None else layout.convert
     files = weight_files(folder)
     settings = _settings(config, dtype)
     settings["key_mapping"] = dict(layout.names) if layout is not None and layout.names else None
     try:
-        if layout is None or layout.convert is None:
+        if weights is None and convert is None:
             module, info = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **settings)
         else:
-            settings["state_dict"] = _converted(files, layout.convert)
+            settings["state_dict"] = _converted(tensors_of(files) if weights is None else weights, convert)
             module, info = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(None, **settings)
     except Exception as error:  # transformers raises many kinds over tensors that do not fit
         reason = str(error).strip().partition("\n")[0]
@@ -93,13 +98,11 @@ def _check_loaded(where: Path | str, info: Mapping[str, Any]) -> None:
             )
 
 
-def _converted(files: list[Path], convert: Convert) -> dict[str, Tensor]:
-    """All weights after conversion. They stay in the mapped files until they are used."""
-    found: dict[str, Tensor] = {}
-    for file in files:
-        for name, weight in load_file(file).items():
-            found |= convert(name, weight)
-    return found
+def _converted(weights: Mapping[str, Tensor], convert: Convert | None) -> dict[str, Tensor]:
+    """All weights after conversion, if there is one."""
+    if convert is None:
+        return dict(weights)
+    return {name: each for stored, weight in weights.items() for name, each in convert(stored, weight).items()}
 
 
 def _config(folder: Path) -> PretrainedConfig:
@@ -117,6 +120,7 @@ def _config(folder: Path) -> PretrainedConfig:
         raise ModelError(
             f"{file} describes no known model (model_type {kind!r}): {reason}", hint="is it complete?"
         ) from error
+    vars(config).pop("quantization_config", None)  # what is packed is unpacked before (folder.py)
     if config.is_encoder_decoder:
         raise ModelError(f"{folder} holds a {kind!r} model, which has an encoder", hint="use a decoder-only model")
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:

@@ -36,8 +36,18 @@ class Checkpoint:
         self.content: Mapping[str, Any] = content_of(self._file) | {"eos_token_id": ends or None}
         self.generation: Mapping[str, Any] = {}
 
-    def plain(self, layout: Layout | None, dtype: torch.dtype | Literal["auto"], device: torch.device) -> Causal:
-        """The network; `auto` is the dtype of its table, and float32 where that is in blocks."""
+    def plain(
+        self,
+        layout: Layout | None,
+        dtype: torch.dtype | Literal["auto"],
+        device: torch.device,
+        *,
+        blocks: bool = True,
+    ) -> Causal:
+        """The network; `auto` is the dtype of its table, and float32 where that is in blocks.
+
+        Its blocks stay in the mapped file whatever `blocks` says: their numbers are the file's own.
+        """
         return network(self._file, self.content, self._held(dtype), device)
 
     def stock(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from ...errors import ModelError
 from ..plain import HEAD as OUTPUT
 from ..plain import TABLE as INPUT
-from ..plain import Causal, Rotary
-from ..quantised import Quantised, QuantisedEmbedding, QuantisedLinear
+from ..plain import Causal, Weight, filled, in_floats
+from ..quantised import Quantised
 from ..shape import config_of
 from .configuration import HEAD, KNOWN, TABLE, TURNS
 from .file import File
 
-Weight: TypeAlias = Tensor | Quantised
 WHOLE = {INPUT: TABLE, "model.norm.weight": "output_norm.weight", OUTPUT: HEAD}
 LAYER = {  # part of a layer -> part of a block
     "input_layernorm": "attn_norm",
@@ -47,29 +46,15 @@ def network(file: File, content: Mapping[str, Any], dtype: torch.dtype, device: 
     Raises ModelError where its tensors are not those that the network calls for.
     """
     module = _empty(file, content)
-    held = weights(file, content, module)
-    blocks = device.type == "cpu" and dtype is torch.float32
-    kept = {name: weight for name, weight in held.items() if blocks and isinstance(weight, Quantised)}
-    rest = {name: dense(weight, dtype, device) for name, weight in held.items() if name not in kept}
-    module.load_state_dict(rest, strict=False, assign=True)
-    for name, weight in kept.items():
-        owner, _, part = name.removesuffix(".weight").rpartition(".")
-        bias = rest.get(f"{owner}.{part}.bias")
-        made = QuantisedEmbedding(weight) if name == INPUT else QuantisedLinear(weight, bias)
-        setattr(module.get_submodule(owner), part, made)
-    if content["tie_word_embeddings"] and INPUT in kept:
-        setattr(module, "lm_head", QuantisedLinear(kept[INPUT]))  # noqa: B010  # of another class than it was
-    elif content["tie_word_embeddings"]:
-        module.lm_head.weight = module.model.embed_tokens.weight
-    module.model.rotary_emb = Rotary(module.config, device)
+    filled(module, weights(file, content, module), dtype, device)
     divide(module.model.rotary_emb, file, content)
-    return module.eval().requires_grad_(False)
+    return module
 
 
 def floats(file: File, content: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
     """All weights as floats, by their names in transformers; a head that is the table is left out."""
     held = weights(file, content, _empty(file, content))
-    return {name: dense(weight, dtype, device) for name, weight in held.items()}
+    return {name: in_floats(weight, dtype, device) for name, weight in held.items()}
 
 
 def divide(rotary: nn.Module, file: File, content: Mapping[str, Any]) -> None:
@@ -127,16 +112,11 @@ def _stored(name: str, content: Mapping[str, Any]) -> str:
     return f"blk.{layer}.{names[part]}.{kind}"
 
 
-def dense(weight: Weight, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The numbers of a weight."""
-    return (weight.dense() if isinstance(weight, Quantised) else weight).to(device=device, dtype=dtype)
-
-
 def _ordered(name: str, weight: Weight, content: Mapping[str, Any]) -> Weight:
     """A weight as the network has it: two channels that turn together lie apart, and a norm's are what is over 1."""
     part = name.split(".")[-2]
     if content["model_type"] in LIFTED and part.endswith("norm"):
-        return dense(weight, torch.float32, torch.device("cpu")) - 1
+        return in_floats(weight, torch.float32, torch.device("cpu")) - 1
     if content["model_type"] not in NEIGHBOURS or part not in ("q_proj", "k_proj"):
         return weight
     order = torch.arange(weight.shape[0]).view(-1, content["head_dim"] // 2, 2).transpose(1, 2).flatten()
