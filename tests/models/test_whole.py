@@ -6,10 +6,12 @@ import inspect
 import random
 from collections.abc import Sequence
 from functools import cache as remember
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -19,8 +21,10 @@ from stretto.errors import ModelError, Unsupported
 from stretto.laws.worlds import Guesser
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import NOTHING, Want
+from stretto.models.hooks import cache_argument
+from stretto.models.load import load
 from stretto.models.recurrent import Recurrent
-from stretto.models.whole import MOST, Whole
+from stretto.models.whole import CHUNK, MOST, Whole
 from stretto.models.window import Window
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.contract import Room
@@ -70,7 +74,7 @@ def read(model: Whole, cache: Recurrent, rows: list[int], parts: list[list[int]]
     return [each[: len(part)] for each, part in zip(logits, parts, strict=True)]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if hasattr(transformers, f"{family}Config")])
 def test_rows_that_grow_go_back_and_fork_are_as_read_at_once(family: str) -> None:
     """Batches of unequal windows, of which a part is kept; what is kept is read once more or has a state."""
     model, chance = models(family), random.Random(family)
@@ -103,6 +107,35 @@ def test_a_state_that_weighs_little_is_missed_all_the_same(family: str) -> None:
     """Of small weights, the logits are right to 1e-4 where it is forgotten."""
     model = Whole(build(family))
     assert model._single == (family == "Jamba")
+
+
+def test_long_chunks_are_cut_shorter_and_left_as_they_were() -> None:
+    module = build("Mamba2", chunk_size=64)
+    model, text, seen = Whole(module), tuple(3 + at % 90 for at in range(80)), set()
+    mixers = [part for part in module.modules() if hasattr(part, "chunk_size")]
+    for mixer in mixers:
+        mixer.register_forward_hook(lambda part, *_: seen.add(part.chunk_size))
+    cache = model.new_cache()
+    row = cache.open()
+    with torch.inference_mode():
+        theirs = module(input_ids=torch.tensor([text]), use_cache=False).logits[0]
+    assert seen == {64}
+    ours = [read(model, cache, [row], [list(text[start:end])])[0] for start, end in ((0, 70), (70, 75), (75, 80))]
+    close(torch.cat(ours), theirs)
+    assert seen == {64, CHUNK, 5}
+    assert all(mixer.chunk_size == 64 for mixer in mixers)
+
+
+def test_a_folder_answers_as_transformers_does(tmp_path: Path) -> None:
+    module = module_of("Qwen3Next")
+    module.save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    engine = Engine(loaded.model, clock=SimulatedClock())
+    engine.end_tokens = loaded.end_tokens
+    assert isinstance(engine.model, Whole)
+    prompt = [5, 6, 7, 8, 5, 6, 7]
+    theirs = module.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False)[0, len(prompt) :].tolist()
+    assert engine.generate(prompt, "lookup+fixed(4)", max_new_tokens=12).tokens == theirs
 
 
 def test_what_went_back_often_is_read_on_its_own_before_it_becomes_long() -> None:
@@ -167,11 +200,13 @@ def test_a_state_that_is_kept_elsewhere_or_a_number_that_is_none_is_refused() ->
     module = module_of("Mamba2")
     forward, held = module.forward, []
 
+    name = cache_argument(module)
+
     def forgetful(*args: Any, **arguments: Any) -> Any:
         """Goes on from whatever it was called with last."""
-        arguments["cache"] = held[-1] if arguments.get("cache") is not None else None
+        arguments[name] = held[-1] if arguments.get(name) is not None else None
         output = forward(*args, **arguments)
-        held.append(output.cache)
+        held.append(getattr(output, name))
         return output
 
     forgetful.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import torch
@@ -34,6 +36,7 @@ from .window import Window
 State = dict[str, Any]  # what a module hands back beside its logits, by the names under which it takes it
 
 MOST = 16  # tokens that are read once more together with a window; more are read before it, and their state is kept
+CHUNK = 32  # tokens of a module's own chunks, off a GPU: without its kernels a token costs as much as its chunk is long
 PROBE = 24  # tokens of the text that is compared
 CUTS = (0, 9, 10, 13, 14, PROBE)  # where it is cut
 GUESSES = 4  # wrong tokens behind each second piece, which are taken back
@@ -60,6 +63,8 @@ class Whole:
         self._accepted = inspect.signature(module.forward).parameters
         self._bytes = (0.0, 0.0)  # of a state: for each token, and beside
         self._single = False  # tokens follow a state one by one
+        parts = [part for part in module.modules() if isinstance(getattr(part, "chunk_size", None), int)]
+        self._chunked: list[Any] = parts if self.device.type == "cpu" else []  # the parts whose chunks are made short
         with torch.inference_mode(), serving(module):
             self.channels = int(self.embed(torch.zeros(1, dtype=torch.int64, device=self.device)).shape[-1])
             self._settle()
@@ -139,12 +144,25 @@ class Whole:
             inputs["position_ids"] = torch.arange(start, start + len(tokens), device=self.device)[None]
         if "logits_to_keep" in self._accepted:
             inputs["logits_to_keep"] = count
-        output = self.module(**inputs, use_cache=True, return_dict=True)
+        with self._chunks_of(min(len(tokens), CHUNK)):
+            output = self.module(**inputs, use_cache=True, return_dict=True)
         after = {name: each for name, each in output.items() if name in self._accepted and each is not None}
         after.pop("logits", None)
         if not after:
             raise ModelError(f"{self.name} hands back no state from which a text goes on", hint=HINT)
         return output.logits[0, -count:].float(), after
+
+    @contextmanager
+    def _chunks_of(self, size: int) -> Iterator[None]:
+        """Within this block texts are cut into chunks of so many tokens: a matter of cost, and of rounding."""
+        before = [part.chunk_size for part in self._chunked]
+        try:
+            for part, own in zip(self._chunked, before, strict=True):
+                part.chunk_size = min(own, size)
+            yield
+        finally:
+            for part, own in zip(self._chunked, before, strict=True):
+                part.chunk_size = own
 
     def _needs(self, slots: int) -> int:
         """Bytes of a row of so many tokens: its states, and the one that is being made."""
@@ -163,11 +181,13 @@ class Whole:
         theirs = [self._whole(each) for each in texts]  # [PROBE, V] each
         self.vocabulary = int(theirs[0].shape[-1])
         gap = torch.inf
-        for self._single in (False, True):
+        chunks = (self._chunked, []) if self._chunked else ([],)
+        for single, chunked in product((False, True), chunks):
+            self._single, self._chunked = single, chunked
             try:
-                gap = min(gap, max(self._gap(texts, theirs), 0.0 if self._single else self._forgets(texts[0])))
+                gap = min(gap, max(self._gap(texts, theirs), 0.0 if single else self._forgets(texts[0])))
             except Exception:  # a module that takes one token at a time may raise anything over more
-                if self._single:
+                if single and not chunked:
                     raise
             if gap < (1e-3 if self.dtype == torch.float32 else 0.1):
                 self._measure(texts[0])
@@ -221,7 +241,7 @@ class Whole:
 
 
 def driven(module: PreTrainedModel, name: str = "") -> tuple[Model, str]:
-    """A module driven layer by layer or else run whole, and why no better. Raises ModelError where neither is."""
+    """A module driven layer by layer or else run whole, and why no better. Raises ModelError where both are wrong."""
     try:
         return Network(module, name), ""
     except ModelError as refusal:
