@@ -8,10 +8,12 @@ that reads Llama-shaped checkpoints (plain.py), or transformers' own, which is a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .contract import Model
 from .window import Window
@@ -21,26 +23,48 @@ SHARES = (4, 2)  # and these parts of the whole length, for what no field names
 LENGTHS = ("window", "position", "chunk", "floor", "context", "length", "_len")  # in the names of fields
 
 
-def gap(model: Model, module: Any) -> float:
-    """The largest difference of their logits on probing tokens, as a share of the largest logit."""
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Tokens on which a module was asked."""
+
+    tokens: Tensor  # [1, N]
+    positions: Tensor  # [1, N]
+    logits: Tensor  # [1, N, V] the module's
+
+    def window(self, row: int, start: int = 0, end: int | None = None, **more: Any) -> Window:
+        """Some of the tokens, as a window of one row."""
+        tokens, positions = self.tokens[:, start:end], self.positions[:, start:end]
+        return Window([row], tokens, positions, [tokens.shape[1]], **more)
+
+    def gap(self, logits: Tensor) -> float:
+        """The largest difference of a model's logits [1, N, V], as a share of the largest one."""
+        return float((logits - self.logits).abs().max() / self.logits.abs().max())
+
+
+def probe(model: Model, module: Any) -> Probe:
+    """Ask the module behind a model where checkpoints can differ."""
     places = probed(module.config.get_text_config(), model.max_positions)
     positions = torch.tensor([places], device=model.device)
     tokens = (torch.arange(len(places), device=model.device)[None] * 31 + 5) % model.vocabulary
     if hasattr(module, "logits_at"):
-        theirs = module.logits_at(tokens, positions)
-    else:
-        from .eager import logits_at
+        return Probe(tokens, positions, module.logits_at(tokens, positions))
+    from .eager import logits_at
 
-        theirs = logits_at(module, tokens, positions)
-    cache = model.new_cache(slots=len(places))
+    return Probe(tokens, positions, logits_at(module, tokens, positions))
+
+
+def gap(model: Model, module: Any) -> float:
+    """The largest difference of their logits on probing tokens, read in pieces, as a share of the largest logit."""
+    asked = probe(model, module)
+    count = asked.tokens.shape[1]
+    cache = model.new_cache(slots=count)
     row = cache.open()
     ours = []
-    for start, end in _pieces(len(places)):
-        window = Window([row], tokens[:, start:end], positions[:, start:end], [end - start])
-        logits = model.evaluate(window, cache).logits
+    for start, end in _pieces(count):
+        logits = model.evaluate(asked.window(row, start, end), cache).logits
         assert logits is not None
         ours.append(logits)
-    return float((torch.cat(ours, dim=1) - theirs).abs().max() / theirs.abs().max())
+    return asked.gap(torch.cat(ours, dim=1))
 
 
 def probed(config: Any, positions: int) -> list[int]:

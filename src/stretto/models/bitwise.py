@@ -32,7 +32,7 @@ class Bitwise(Lean):
         self._open, self._shut = self._open.double(), self._shut.double()
         self._grids = sums.grids(weights.heads + weights.key_heads, weights.key_heads)
         self._key_grid = sums.grids(1, 0)
-        self._try()
+        require_alike(self)
 
     def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
         """The same; twice as large."""
@@ -73,28 +73,29 @@ class Bitwise(Lean):
                 visit.attention[wanted, head] = self._probabilities(head, queries, keys, mask)
         return self._by_heads(sums.attended(queries, keys, values, mask, weights.score_cap).to(self.dtype), visit)
 
-    def _try(self) -> None:
-        """Tokens one by one, in one window, and beside others: raise Unsupported where any bit differs."""
-        tokens = ((torch.arange(2 * TRIED, device=self.device) * 37 + 3) % self.vocabulary).tolist()
-        cache = self.new_cache(3, 2 * TRIED)
-        rows = [cache.open() for _ in range(3)]
 
-        def logits(row: int, start: int, end: int) -> Tensor:
-            found = self.evaluate(Window.chain([row], [tokens[start:end]], [start], self.device), cache).logits
-            assert found is not None
-            return found[0]
+def require_alike(model: Lean) -> None:
+    """Tokens one by one, in one window, and beside others: raise Unsupported where any bit differs."""
+    tokens = ((torch.arange(2 * TRIED, device=model.device) * 37 + 3) % model.vocabulary).tolist()
+    cache = model.new_cache(3, 2 * TRIED)
+    rows = [cache.open() for _ in range(3)]
 
-        for row in rows:
-            logits(row, 0, TRIED)
-        singly = torch.cat([logits(rows[0], at, at + 1) for at in range(TRIED, 2 * TRIED)])
-        cache.truncate(rows[0], TRIED)
-        cache.truncate(rows[2], TRIED // 2)
-        starts, lengths = (TRIED, TRIED, TRIED // 2), (TRIED, 3, TRIED)
-        parts = [tokens[start : start + length] for start, length in zip(starts, lengths, strict=True)]
-        beside = self.evaluate(Window.chain(rows, parts, starts, self.device), cache).logits
-        cache.truncate(rows[0], TRIED)
-        together = logits(rows[0], TRIED, 2 * TRIED)
-        if beside is None or not (torch.equal(singly, together) and torch.equal(singly, beside[0])):
-            raise Unsupported(
-                f"{self.name}: here a row's results depend on how many stand beside it", hint="use exact='tokens'"
-            )
+    def logits(row: int, start: int, end: int) -> Tensor:
+        found = model.evaluate(Window.chain([row], [tokens[start:end]], [start], model.device), cache).logits
+        assert found is not None
+        return found[0]
+
+    for row in rows:
+        logits(row, 0, TRIED)
+    singly = torch.cat([logits(rows[0], at, at + 1) for at in range(TRIED, 2 * TRIED)])
+    cache.truncate(rows[0], TRIED)
+    cache.truncate(rows[2], TRIED // 2)
+    starts, lengths = (TRIED, TRIED, TRIED // 2), (TRIED, 3, TRIED)
+    parts = [tokens[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+    beside = model.evaluate(Window.chain(rows, parts, starts, model.device), cache).logits
+    cache.truncate(rows[0], TRIED)
+    together = logits(rows[0], TRIED, 2 * TRIED)
+    if beside is None or not (torch.equal(singly, together) and torch.equal(singly, beside[0])):
+        raise Unsupported(
+            f"{model.name}: here a row's results depend on how many stand beside it", hint="use exact='tokens'"
+        )

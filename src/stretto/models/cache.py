@@ -237,6 +237,11 @@ class Cache:
         own = self._blocks.all[0][0, place.rows, :, : place.own.end]
         return place.gathered.read(0, 0, own)[:, 0, :, 0]
 
+    @property
+    def blocks(self) -> tuple[Tensor, Tensor]:
+        """Keys and values of all rows [L, rows, H, slots, size], as they lie until the next window is placed."""
+        return self._blocks.all[1:]
+
     # -- saving -------------------------------------------------------------------------------
 
     def save(self, row: int, start: int, end: int) -> Three:

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .agreement import gap
+from ..errors import Unsupported
+from .agreement import gap, probe
 from .alike import Alike
 from .coded import Coded
+from .contract import Want
+from .drawn import Drawn
+from .drawn_layer import drawable
 from .fuse import fuse, release
 from .kernel_choice import CODED, Wish
 from .lean import Lean
@@ -23,6 +27,7 @@ from .weights import Weights
 SMALLEST = 32  # weights in a block
 CHECKED = 24  # tokens, about, on which the module must agree
 ROUNDING = 0.04  # of a product's length, that rounding its inputs to eight bits may change
+LAYER_ROUNDING = 0.12  # and of what a whole layer adds
 
 
 def lean_or_none(
@@ -33,15 +38,16 @@ def lean_or_none(
 ) -> Lean | None:
     """The fast path for `module`, or None where it does not apply; `why_not` is then told the reason.
 
-    A wish for bits asks for `build=Bitwise`; one for int8 or int4 rounds the module's own matrices first, and they
-    stay so where there is no fast path. On success the module gives up the weights that were fused: its own forward no
-    longer runs.
+    A wish for bits asks for `build=Bitwise`; where all products are over blocks, `Drawn` has them unasked. A wish for
+    int8 or int4 rounds the module's own matrices first, and they stay so where there is no fast path. On success the
+    module gives up the weights that were fused: its own forward no longer runs.
     """
     try:
         with torch.inference_mode(False), torch.no_grad():
             if wish.form in CODED:
                 _code(module, CODED[wish.form])
-            lean = build(fuse(module, wish))
+            weights = fuse(module, wish)
+            lean = _drawn_or_none(weights) or build(weights)
             with threads_for(CHECKED * lean.weights.parameters):
                 _compare(lean, module)
     except Unlike as unlike:
@@ -49,6 +55,14 @@ def lean_or_none(
         return None
     release(module)
     return lean
+
+
+def _drawn_or_none(weights: Weights) -> Drawn | None:
+    """The network drawn for the kernels of its blocks, where it has no others and they compute alike in any window."""
+    try:
+        return Drawn(weights) if drawable(weights) else None
+    except Unsupported:
+        return None
 
 
 def _code(module: Source, kind: str) -> None:
@@ -67,16 +81,37 @@ def _code(module: Source, kind: str) -> None:
 def _compare(lean: Lean, module: Source) -> None:
     """Raise Unlike where the logits of probing tokens differ from the module's own.
 
-    Weights in blocks are compared as what they are in floats, and so is each of their products.
+    Weights in blocks are compared as what they are in floats, and so is each of their products, or each layer that is
+    drawn.
     """
     rounding: list[float] = []
-    if lean.numbers.blocks:
-        lean = Lean(_in_floats(lean.weights, rounding))
-    found = gap(lean, module)
+    if isinstance(lean, Drawn):
+        found = _compare_layers(lean, module, rounding)
+    else:
+        found = gap(Lean(_in_floats(lean.weights, rounding)) if lean.numbers.blocks else lean, module)
     if not found < (1e-3 if lean.dtype is torch.float32 else 0.1):
         raise Unlike(f"its logits differ from the module's own by {found:.2%}")
     if not max(rounding, default=0.0) < ROUNDING:
         raise Unlike(f"products of its blocks differ from those of the same numbers in floats by {max(rounding):.2%}")
+
+
+def _compare_layers(drawn: Drawn, module: Source, rounding: list[float]) -> float:
+    """How far logits in floats are from the module's; raise Unlike where a layer adds what it does not in floats."""
+    asked = probe(drawn, module)
+    floats = Lean(_in_floats(drawn.weights, rounding))
+    cache = floats.new_cache(slots=asked.tokens.shape[1])
+    found = floats.evaluate(asked.window(cache.open()), cache, Want(hidden=(*range(drawn.layers + 1),)))
+    assert found.logits is not None
+    cache = drawn.new_cache(slots=asked.tokens.shape[1])
+    row = cache.open()
+    for layer in range(drawn.layers):
+        before, after = found.hidden[layer], found.hidden[layer + 1]
+        window = asked.window(row, layers=(layer, layer + 1), hidden=before)
+        ours = drawn.evaluate(window, cache, Want(logits=False, hidden=(layer + 1,))).hidden[layer + 1]
+        differs = float((ours - after).norm() / (after - before).norm())
+        if not differs < LAYER_ROUNDING:
+            raise Unlike(f"layer {layer}, in blocks, differs from the same layer in floats by {differs:.2%}")
+    return asked.gap(found.logits)
 
 
 def _in_floats(weights: Weights, rounding: list[float]) -> Weights:
@@ -95,8 +130,6 @@ def _in_floats(weights: Weights, rounding: list[float]) -> Weights:
             out=exact(layer.out),
             gate_up=exact(layer.gate_up),
             down=exact(layer.down),
-            normed_qkv=None,
-            whole_mlp=None,
         )
         for layer in weights.layers
     ]

@@ -4,7 +4,7 @@ ggml has kernels for Q4_0 blocks (32 weights `scale * (code - 8)`) that read eig
 time of those for any other kind. Other kinds of four bits have an offset in each block beside the scale:
 `scale * code + low = scale * (code - 8) + offset` with `offset = low + 8 * scale`. What the offsets add to a
 product is their own product with the sums of each block's inputs; and that is a thirtieth of the work, so it is
-done in float16, whose rounding is a tenth of that of inputs in eight bits.
+done in float32.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def blocks_of(weight: Quantised) -> Blocks:
 
 
 def relaid(weight: Quantised) -> tuple[Tensor, Tensor | None]:
-    """A matrix [O, I] of one of KINDS as Q4_0 blocks [O, bytes], and offsets [O, I / 32] float16 if it has any."""
+    """A matrix [O, I] of one of KINDS as Q4_0 blocks [O, bytes], and offsets [O, I / 32] float32 if it has any."""
     codes, scales, lows = {"Q4_0": _q4_0, "Q4_1": _q4_1, "Q4_K": _q4_k}[weight.kind](weight)
-    return _blocks(codes, scales).flatten(1), None if lows is None else (lows + 8 * scales.float()).half()
+    return _blocks(codes, scales).flatten(1), None if lows is None else lows + 8 * scales.float()
 
 
 def _blocks(codes: Tensor, scales: Tensor) -> Tensor:

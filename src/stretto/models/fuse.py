@@ -16,9 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .coded import at_once
-from .kernel_choice import Wish, linears
-from .linear import Linear, Matrix, Weight, dense, named
+from .kernel_choice import Wish, linears, named
+from .linear import Linear, Matrix, Weight, dense
 from .quantised import Quantised, QuantisedEmbedding, QuantisedLinear, stacked
 from .rotation import turning
 from .shape import NORMS, Norms
@@ -166,7 +165,7 @@ class _Reader:
         if reach is not None and getattr(attention, "is_sliding", True) is False:
             reach, turns = None, False  # EXAONE 4: a layer that sees all, and turns nothing
         norms = [self._norm(getattr(layer, name)) if name else None for name in self._norms(layer)]
-        fused = Layer(
+        return Layer(
             attention_norm=norms[0],
             qkv=qkv,
             head_norms=self._head_norms(attention) if hasattr(attention, "q_norm") else (),
@@ -180,7 +179,6 @@ class _Reader:
             down=down,
             mlp_post=norms[3],
         )
-        return at_once(fused, gelu=self.gelu)
 
     def _qkv(self, layer: Any) -> Matrix:
         weight, bias = _stacked(layer.self_attn, ("q_proj", "k_proj", "v_proj"), "qkv_proj")

@@ -15,11 +15,10 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable
 from ctypes import (
     POINTER,
     Structure,
-    byref,
     c_bool,
     c_char,
     c_char_p,
@@ -37,14 +36,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-LARGEST = 64  # rows of one graph; more are cut
-GROUP = 32  # inputs that are summed for `offsets`, and step of the kernel that multiplies by these
-HEADER = 1 << 15  # bytes for the descriptions of a program's tensors
-NODES = 32  # operations of a program, at most
-LINE = 64  # bytes to which addresses are rounded up
-FLOAT32, FLOAT16 = 0, 1  # ggml's numbers for them
+GROUP = 32  # inputs that are summed for `offsets`
+FLOAT32, FLOAT16, INT32, INT64 = 0, 1, 26, 27  # ggml's numbers for them
 PARTS = ("base", "cpu")  # of the library, in the order in which they are loaded
 SUFFIXES = (".so", ".dylib", ".dll")
 
@@ -57,7 +51,9 @@ class _Init(Structure):
     _fields_ = (("size", c_size_t), ("buffer", c_void_p), ("no_alloc", c_bool))
 
 
-class _Plan(Structure):
+class Plan(Structure):
+    """How a graph is to be computed."""
+
     _fields_ = (
         *(("work_size", c_size_t), ("work_data", c_void_p), ("threads", c_int), ("pool", c_void_p)),
         *(("abort", c_void_p), ("abort_data", c_void_p), ("reference", c_bool)),
@@ -71,7 +67,9 @@ class _Traits(Structure):
     )
 
 
-class _Tensor(Structure):
+class Description(Structure):
+    """A tensor."""
+
     _fields_ = (
         *(("type", c_int), ("buffer", c_void_p), ("ne", c_int64 * 4), ("nb", c_size_t * 4), ("op", c_int)),
         *(("params", c_int32 * 16), ("flags", c_int32), ("src", c_void_p * 10), ("view_src", c_void_p)),
@@ -85,16 +83,26 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {  # what each function gives, and what
     "ggml_free": (None, c_void_p),
     "ggml_tensor_overhead": (c_size_t,),
     "ggml_new_tensor_2d": (c_void_p, c_void_p, c_int, c_int64, c_int64),
+    "ggml_new_tensor_3d": (c_void_p, c_void_p, c_int, c_int64, c_int64, c_int64),
     "ggml_reshape_2d": (c_void_p, c_void_p, c_void_p, c_int64, c_int64),
+    "ggml_reshape_3d": (c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64),
+    "ggml_view_3d": (c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_size_t, c_size_t, c_size_t),
     "ggml_sum_rows": (c_void_p, c_void_p, c_void_p),
-    "ggml_pad": (c_void_p, c_void_p, c_void_p, c_int, c_int, c_int, c_int),
     "ggml_mul_mat": (c_void_p, c_void_p, c_void_p, c_void_p),
+    "ggml_out_prod": (c_void_p, c_void_p, c_void_p, c_void_p),
+    "ggml_transpose": (c_void_p, c_void_p, c_void_p),
     "ggml_mul": (c_void_p, c_void_p, c_void_p, c_void_p),
     "ggml_add": (c_void_p, c_void_p, c_void_p, c_void_p),
     "ggml_rms_norm": (c_void_p, c_void_p, c_void_p, c_float),
-    "ggml_swiglu": (c_void_p, c_void_p, c_void_p),
-    "ggml_graph_n_nodes": (c_int, c_void_p),
-    "ggml_graph_node": (c_void_p, c_void_p, c_int),
+    "ggml_div": (c_void_p, c_void_p, c_void_p, c_void_p),
+    "ggml_sqr": (c_void_p, c_void_p, c_void_p),
+    "ggml_scale_bias": (c_void_p, c_void_p, c_void_p, c_float, c_float),
+    "ggml_swiglu_split": (c_void_p, c_void_p, c_void_p, c_void_p),
+    "ggml_concat": (c_void_p, c_void_p, c_void_p, c_void_p, c_int),
+    "ggml_rope_ext": (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int, c_int, c_int, *[c_float] * 6),
+    "ggml_set_rows": (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
+    "ggml_flash_attn_ext": (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_float, c_float),
+    "ggml_graph_overhead_custom": (c_size_t, c_size_t, c_bool),
     "ggml_nbytes": (c_size_t, c_void_p),
     "ggml_new_graph_custom": (c_void_p, c_void_p, c_size_t, c_bool),
     "ggml_build_forward_expand": (None, c_void_p, c_void_p),
@@ -111,8 +119,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {  # what each function gives, and what
     "ggml_get_type_traits": (POINTER(_Traits), c_int),
     "ggml_cpu_init": (None,),
     "ggml_backend_cpu_reg": (c_void_p,),
-    "ggml_graph_plan": (_Plan, c_void_p, c_int, c_void_p),
-    "ggml_graph_compute": (c_int, c_void_p, POINTER(_Plan)),
+    "ggml_graph_plan": (Plan, c_void_p, c_int, c_void_p),
+    "ggml_graph_compute": (c_int, c_void_p, POINTER(Plan)),
     "ggml_threadpool_params_init": (None, c_void_p, c_int),
     "ggml_threadpool_new": (c_void_p, c_void_p),
 }
@@ -134,14 +142,13 @@ class Library:
         except OSError as error:
             raise Unavailable(f"ggml does not load: {error}") from error
         self.call = {name.removeprefix("ggml_"): self._function(name) for name in SIGNATURES}
-        if self.call["tensor_overhead"]() < ctypes.sizeof(_Tensor):
+        if self.call["tensor_overhead"]() < ctypes.sizeof(Description):
             raise Unavailable("this version of ggml describes tensors otherwise")
         self.call["cpu_init"]()
         self._silent = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)(lambda *said: None)
         self.call["log_set"](ctypes.cast(self._silent, c_void_p), None)
         self.relaying = self._relaying()
         self.lock = threading.Lock()  # programs are shared, and hold the addresses of one call at a time
-        self._programs: dict[tuple[Hashable, int, int], Program] = {}
         self._pools: dict[int, int | None] = {1: None}  # one thread needs none
 
     def _function(self, name: str) -> Callable[..., Any]:
@@ -164,20 +171,8 @@ class Library:
                 return int(kind) if kind else None
         return None
 
-    def run(self, key: Hashable, draw: Callable[[Drawing], int], rows: int, places: Sequence[int]) -> None:
-        """Compute what `draw` draws over so many rows; all that draw under one key draw alike.
-
-        `places` are the addresses of what is read and written, in the order in which they were drawn, the result last.
-        """
-        threads = torch.get_num_threads()
-        with self.lock:
-            program = self._programs.get((key, rows, threads))
-            if program is None:
-                program = Program(self.call, draw, rows, threads, self._pool(threads))
-                self._programs[key, rows, threads] = program
-            program.run(places)
-
-    def _pool(self, threads: int) -> int | None:
+    def pool(self, threads: int) -> int | None:
+        """Threads that wait for programs; None: the caller's own alone."""
         if threads not in self._pools:
             settings = ctypes.create_string_buffer(4096)  # the structure has some 550 bytes
             self.call["threadpool_params_init"](settings, threads)
@@ -205,7 +200,7 @@ def floats(data: Tensor, kind: int, inputs: int) -> Tensor:
 class Blocks:
     """A matrix in blocks [O, bytes] of ggml's `kind`, which hold `inputs` inputs an output.
 
-    `offsets` [O, inputs / GROUP] float16: what the sums of each group of inputs are multiplied by besides.
+    `offsets` [O, inputs / GROUP] float32: what the sums of each group of inputs are multiplied by besides.
     `relay`: by the kernels of several outputs, whose bits are those of the others for Q4_0 alone.
     """
 
@@ -216,7 +211,7 @@ class Blocks:
         call = ggml.call
         self.outputs, self.inputs = len(data), inputs
         relaid = relay and ggml.relaying is not None
-        context = call["init"](_Init(1 << 11, None, True))
+        context = call["init"](start_up(1 << 11, None))
         own = call["new_tensor_2d"](context, kind, inputs, self.outputs)
         assert call["nbytes"](own) == data.nbytes, "blocks of another kind, or for other inputs"
         data = data.contiguous()
@@ -231,103 +226,17 @@ class Blocks:
             _at(own).data = data.data_ptr()
         self.addresses = [own]  # of the matrix, and of its offsets if it has any
         if offsets is not None:
-            self._offsets = pad(offsets, (0, -offsets.shape[1] % GROUP))  # in whole steps of the kernel
-            self.addresses.append(call["new_tensor_2d"](context, FLOAT16, self._offsets.shape[1], self.outputs))
+            self._offsets = offsets.t().contiguous()  # many outputs are added to at once
+            self.addresses.append(call["new_tensor_2d"](context, FLOAT32, self.outputs, len(self._offsets)))
             _at(self.addresses[1]).data = self._offsets.data_ptr()
         self.form = (kind, self.outputs, inputs, len(self.addresses), relaid)  # what tells programs over it from others
         weakref.finalize(self, call["free"], context)
 
 
-class Drawing:
-    """Operations over so many rows, as they are drawn: each gives the address of a tensor."""
-
-    def __init__(self, call: Mapping[str, Callable[..., Any]], rows: int) -> None:
-        self._call, self.rows = call, rows
-        self.context = call["init"](_Init(HEADER, None, True))
-        self.places: list[list[_Tensor]] = []  # tensors that lie where a call says, in its order
-        self.matrices: dict[int, _Tensor] = {}  # and products, by the place of their matrix
-        self._given: dict[int, list[_Tensor]] = {}  # those of numbers that are given, by address
-        self._sums: dict[int, int] = {}
-
-    def given(self, width: int, rows: int | None = None) -> int:
-        """Numbers [rows, width] that the caller gives."""
-        tensor: int = self._call["new_tensor_2d"](self.context, FLOAT32, width, self.rows if rows is None else rows)
-        self._given[tensor] = [_at(tensor)]
-        self.places.append(self._given[tensor])
-        return tensor
-
-    def made(self, operation: str, *operands: int | float) -> int:
-        """What an operation gives."""
-        tensor: int = self._call[operation](self.context, *operands)
-        return tensor
-
-    def product(self, matrix: Blocks, x: int) -> int:
-        """[rows, I] -> [rows, O]; where the matrix lies are places."""
-        own, *offsets = matrix.addresses
-        found = self._product(own, x)
-        for address in offsets:
-            found = self.made("add", found, self._product(address, self._group_sums(x, matrix)))
-        return found
-
-    def _product(self, matrix: int, x: int) -> int:
-        tensor = self.made("mul_mat", matrix, x)
-        self.matrices[len(self.places)] = _at(tensor)
-        self.places.append([])
-        return tensor
-
-    def _group_sums(self, x: int, matrix: Blocks) -> int:
-        """The sums of each group of inputs, filled up as the offsets are."""
-        if x not in self._sums:
-            groups = matrix.inputs // GROUP
-            cut = self.made("reshape_2d", x, GROUP, groups * self.rows)
-            if x in self._given:
-                self._given[x].append(_at(cut))  # lies where that lies
-            sums = self.made("reshape_2d", self.made("sum_rows", cut), groups, self.rows)
-            self._sums[x] = self.made("pad", sums, -groups % GROUP, 0, 0, 0)
-        return self._sums[x]
+def _at(address: int) -> Description:
+    return Description.from_address(address)
 
 
-class Program:
-    """Operations that were drawn, ready to run; where they read and write is told for each run."""
-
-    def __init__(
-        self,
-        call: Mapping[str, Callable[..., Any]],
-        draw: Callable[[Drawing], int],
-        rows: int,
-        threads: int,
-        pool: int | None,
-    ) -> None:
-        self._drawing = drawing = Drawing(call, rows)
-        result = draw(drawing)
-        self._graph = call["new_graph_custom"](drawing.context, NODES, False)
-        call["build_forward_expand"](self._graph, result)
-        self._plan = call["graph_plan"](self._graph, threads, pool)
-        held = [call["graph_node"](self._graph, at) for at in range(call["graph_n_nodes"](self._graph))][:-1]
-        own = [tensor for tensor in held if not _at(tensor).view_src]
-        sizes = [-(-call["nbytes"](tensor) // LINE) * LINE for tensor in own]
-        self._scratch = torch.empty(sum(sizes) + self._plan.work_size + 2 * LINE, dtype=torch.uint8)
-        start = -(-self._scratch.data_ptr() // LINE) * LINE
-        for tensor, size in zip(own, sizes, strict=True):
-            _at(tensor).data = start
-            start += size
-        for tensor in held:
-            if _at(tensor).view_src:
-                _at(tensor).data = _at(_at(tensor).view_src).data
-        self._plan.work_data = start
-        self._places = [*drawing.places, [_at(result)]]
-        self._compute, self._by = call["graph_compute"], byref(self._plan)
-
-    def run(self, places: Sequence[int]) -> None:
-        """Compute, from and to these addresses."""
-        matrices = self._drawing.matrices
-        for at, (tensors, address) in enumerate(zip(self._places, places, strict=True)):
-            for tensor in tensors:
-                tensor.data = address
-            if not tensors:
-                matrices[at].src[0] = address
-        self._compute(self._graph, self._by)
-
-
-def _at(address: int) -> _Tensor:
-    return _Tensor.from_address(address)
+def start_up(size: int, address: int | None) -> _Init:
+    """Of a context of so many bytes, which lie at an address of ours if there is one; numbers lie elsewhere."""
+    return _Init(size, address, True)

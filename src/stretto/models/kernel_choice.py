@@ -56,7 +56,7 @@ def linears(matrices: Sequence[Matrix], beside: int = 0, wish: Wish = Wish()) ->
     if any(isinstance(weight, Tensor) for weight, _ in matrices):
         matrices = [(dense(weight), bias) for weight, bias in matrices]
     makers = _makers(matrices)
-    if wish.bits:
+    if wish.bits or "coded" in makers:
         makers = {name: _held(make, matrices[0]) for name, make in makers.items()}
     single = wish.bits or _bytes(matrices[0]) > SMALL  # one kernel for all row counts
     if len(makers) == 1:
@@ -206,3 +206,10 @@ def _best_of_all(timings: list[dict[str, float]]) -> str:
     """The kernel that loses least against the best one of each row count."""
     losses = {name: sum(best[name] / min(best.values()) for best in timings) for name in timings[0]}
     return min(losses, key=losses.__getitem__)
+
+
+def named(linear: Linear) -> str:
+    """Which kernels a product runs, from how many rows on."""
+    counts = [1, *(rows + 1 for rows in ROWS)]
+    changes = [at for at, name in enumerate(linear.names) if at == 0 or name != linear.names[at - 1]]
+    return ", ".join(linear.names[at] + (f" from {counts[at]} rows on" if at else "") for at in changes)

@@ -100,9 +100,9 @@ class Lean:
         visit = self._visit(window, cache, want)
         rows = visit.pack(self._enter(window, first))  # [N, C]
         found = Evaluation(attention=visit.attention, branches=visit.branches)
-        for index in range(first, last + 1):
-            if index > first:
-                rows = self._layer(index - 1, rows, visit)
+        begun, between = first, {*window.edits, *want.hidden, *want.readout}
+        for index in [each for each in range(first, last + 1) if each in between or each in (first, last)]:
+            rows, begun = self._through(begun, index, rows, visit), index
             if index in window.edits and (index > first or first == 0):
                 rows = rows + visit.pack(window.edits[index].to(rows.dtype))
             if index in want.hidden:
@@ -134,11 +134,11 @@ class Lean:
         raw = cache.key_form == "raw"
         place = cache.place(window, apart=self._apart and not raw and not want.attention)
         batch, size = window.tokens.shape
-        visit = Visit(place, cache, batch, size, _real_slots(window), want.attention, want.branches)
+        visit = Visit(place, cache, batch, size, real_slots(window), want.attention, want.branches)
         if raw:
-            visit.key_turns = [_turn(cache.positions(place)[:, None, :, None], each) for each in self._turn_key]
+            visit.key_turns = [turn_of(cache.positions(place)[:, None, :, None], each) for each in self._turn_key]
         positions = visit.pack(window.positions[:, :, None])[:, :, None]  # [N, 1, 1]
-        visit.turns = [_turn(positions, each) for each in (self._turn_queries if raw else self._turn_all)]
+        visit.turns = [turn_of(positions, each) for each in (self._turn_queries if raw else self._turn_all)]
         visit.given = {branch: visit.pack(rows) for branch, rows in window.given.items()}
         first, last = window.layers or (0, self.layers)
         for reach in {layer.reach for layer in self.weights.layers[first:last]}:
@@ -157,26 +157,37 @@ class Lean:
         batch, _, _, slots = mask.shape
         return mask[:, :, :, None].expand(-1, -1, -1, self._group, -1).reshape(batch, 1, -1, slots)
 
+    def _through(self, start: int, end: int, rows: Tensor, visit: Visit) -> Tensor:
+        """Layers from `start` up to, not including, `end`: [N, C] -> [N, C]."""
+        for index in range(start, end):
+            rows = self._layer(index, rows, visit)
+        return rows
+
     def _layer(self, index: int, rows: Tensor, visit: Visit) -> Tensor:
-        layer = self.weights.layers[index]
         if (given := visit.given.get((index, "attention"))) is not None:
             rows = rows + given
         else:
-            heads = layer.normed_qkv(rows) if layer.normed_qkv else layer.qkv(_normed(rows, layer.attention_norm))
-            mixed = self._attend(index, layer, heads, visit)
-            before, rows = rows, _added(rows, layer.out, mixed, layer.attention_post)
+            before, rows = rows, self._attention(index, rows, visit)
             if (index, "attention") in visit.branching:
                 visit.branches[index, "attention"] = visit.unpack(rows - before)
         if (given := visit.given.get((index, "mlp"))) is not None:
             return rows + given
-        if layer.whole_mlp is not None:
-            left = layer.whole_mlp(rows)
-        else:
-            gate, up = layer.gate_up(_normed(rows, layer.mlp_norm)).chunk(2, dim=1)
-            left = _added(rows, layer.down, self._gated(gate).mul_(up), layer.mlp_post)
+        left = self._mlp(index, rows)
         if (index, "mlp") in visit.branching:
             visit.branches[index, "mlp"] = visit.unpack(left - rows)
         return left
+
+    def _attention(self, index: int, rows: Tensor, visit: Visit) -> Tensor:
+        """Rows [N, C] and what attention adds to them."""
+        layer = self.weights.layers[index]
+        mixed = self._attend(index, layer, layer.qkv(_normed(rows, layer.attention_norm)), visit)
+        return _added(rows, layer.out, mixed, layer.attention_post)
+
+    def _mlp(self, index: int, rows: Tensor) -> Tensor:
+        """Rows [N, C] and what the MLP adds to them."""
+        layer = self.weights.layers[index]
+        gate, up = layer.gate_up(_normed(rows, layer.mlp_norm)).chunk(2, dim=1)
+        return _added(rows, layer.down, self._gated(gate).mul_(up), layer.mlp_post)
 
     def _gated(self, gate: Tensor) -> Tensor:
         """What the MLP's gate lets through, as a new tensor."""
@@ -231,11 +242,11 @@ class Lean:
 
     def _shares(self, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         """How much queries [..., N, size], scaled, read of keys [..., S, size]: [..., N, S] float32."""
-        scores = _capped(queries.float() @ keys.float().mT, self.weights.score_cap)
+        scores = capped(queries.float() @ keys.float().mT, self.weights.score_cap)
         return (scores if mask is None else scores + mask).softmax(dim=-1)
 
     def _logits(self, rows: Tensor) -> Tensor:
-        return _capped(self.weights.head(_normed(rows, self.weights.final_norm)).float(), self.weights.logit_cap)
+        return capped(self.weights.head(_normed(rows, self.weights.final_norm)).float(), self.weights.logit_cap)
 
 
 @dataclass(slots=True)
@@ -270,7 +281,7 @@ class Visit:
         return flat.view(self.batch, self.size, *flat.shape[1:])
 
 
-def _real_slots(window: Window) -> Tensor | None:
+def real_slots(window: Window) -> Tensor | None:
     """Numbers of the slots that are no padding; None where none are."""
     size = window.tokens.shape[1]
     if sum(window.lengths) == len(window.lengths) * size:
@@ -299,7 +310,8 @@ def _added(rows: Tensor, product: Linear, inner: Tensor, norm: Norm | None) -> T
     return product(inner, rows) if norm is None else _normed(product(inner), norm).add_(rows)
 
 
-def _capped(numbers: Tensor, cap: float | None) -> Tensor:
+def capped(numbers: Tensor, cap: float | None) -> Tensor:
+    """Bounded by tanh; None: as they are."""
     return numbers if cap is None else (numbers / cap).tanh_().mul_(cap)
 
 
@@ -319,7 +331,8 @@ def _rows_of(table: Tensor | Quantised, tokens: Tensor) -> Tensor:
     return table.looked_up(tokens)
 
 
-def _turn(positions: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+def turn_of(positions: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+    """How far pairs of channels turn at positions [..., 1], complex: [..., heads, size / 2]."""
     frequencies, amplitudes = table
     angles = positions * frequencies
     return torch.polar(amplitudes.expand_as(angles), angles)

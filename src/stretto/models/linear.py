@@ -123,10 +123,3 @@ class Linear:
         rows = x.shape[0]
         kernel = self._by_rows[rows] if rows < ROWS[-1] else self.kernels[-1]
         return kernel(x, add)
-
-
-def named(linear: Linear) -> str:
-    """Which kernels a product runs, from how many rows on."""
-    counts = [1, *(rows + 1 for rows in ROWS)]
-    changes = [at for at, name in enumerate(linear.names) if at == 0 or name != linear.names[at - 1]]
-    return ", ".join(linear.names[at] + (f" from {counts[at]} rows on" if at else "") for at in changes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,8 +46,6 @@ class Layer:
     gate_up: Linear
     down: Linear
     mlp_post: Norm | None  # of what the MLP gives
-    normed_qkv: Callable[[Tensor], Tensor] | None = None  # rows -> heads at once, where there are kernels for that
-    whole_mlp: Callable[[Tensor], Tensor] | None = None  # rows -> rows and what the MLP adds to them, likewise
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,239 @@
+"""The fast path where all products are over blocks: layers drawn for ggml, as many of them in one call as there is
+nothing to be done between.
+
+Every row is computed by itself, and reads its keys and values one after another in the order of their slots: the same
+bits come out whatever stands beside it, in whichever windows its tokens are read, and wherever they lie.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .bitwise import require_alike
+from .cache import Cache
+from .coded import LARGEST
+from .contract import Want
+from .drawing import Drawing, Program
+from .drawn_layer import DrawnLayer, drawn_head
+from .ggml import INT32, INT64, library
+from .lean import Lean, Visit, capped, real_slots, turn_of
+from .place import Reach, visibility
+from .reader import Aim, Lying, Part, Readers, Share, Sight
+from .rotation import turn_table
+from .sums import turned
+from .weights import Weights
+from .window import Window
+
+KEPT = 32  # programs: each holds some memory
+FEW = 16  # tensors that are no layer's
+A_LAYER, A_ROW = 48, 8  # tensors of a layer, and of each row of the window in it, at most
+
+What = tuple[Hashable, Callable[[Drawing, Readers], int]]  # what is drawn, and a name for it
+Masks = Mapping[Reach, Tensor]  # what to add to scores, [B or 1, T, S] float16
+
+
+class Drawn(Lean):
+    """The same network; on the CPU. Raises Unsupported where a row's bits depend on what stands beside it."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__(weights)
+        self._apart = False  # sums that are put together are not the bits of one
+        self.numbers = replace(self.numbers, bits=True)
+        self._layers = [DrawnLayer(weights, index) for index in range(self.layers)]
+        self._head = drawn_head(weights)
+        self._shape = weights.heads, weights.key_heads, weights.head_size
+        self._programs: OrderedDict[tuple[object, ...], tuple[Program, Aim]] = OrderedDict()
+        self._turn_one = [turn_table(each, 1, 0) for each in weights.rotations]
+        require_alike(self)
+
+    # -- one evaluation -----------------------------------------------------------------------------
+
+    def _visit(self, window: Window, cache: Cache, want: Want) -> Visit:
+        place = cache.place(window)
+        batch, size = window.tokens.shape
+        visit = DrawnVisit(place, cache, batch, size, real_slots(window), want.attention, want.branches)
+        visit.given = {branch: visit.pack(rows) for branch, rows in window.given.items()}
+        visit.positions = visit.pack(window.positions[:, :, None])[:, 0]
+        first, last = window.layers or (0, self.layers)
+        visit.seen = _masks(visit, {layer.reach for layer in self.weights.layers[first:last]})
+        if cache.key_form == "raw":
+            places = cache.positions(place)[:, None, :, None], visit.positions[:, None, None]
+            visit.key_turns, visit.turns = (
+                [turn_of(each, table).to(torch.complex128) for table in self._turn_one] for each in places
+            )
+        elif not (place.gathered or visit.given or want.attention or want.branches):
+            ordered = window.visible is None and not window.everyone  # nobody sees what stands behind
+            if ordered or len(visit.positions) <= LARGEST:
+                visit.shares = _shares(visit, place.own.starts)
+        return visit
+
+    def _through(self, start: int, end: int, rows: Tensor, visit: Visit) -> Tensor:
+        assert isinstance(visit, DrawnVisit)
+        if not visit.shares:
+            return super()._through(start, end, rows, visit)
+        if start == end:
+            return rows
+        keys, values = visit.cache.blocks
+        masks = None if visit.seen is None else [visit.seen[layer.reach] for layer in self.weights.layers[start:end]]
+        sight = Sight(Lying.of(keys[start:end]), Lying.of(values[start:end]), masks)
+        left = torch.empty_like(rows)
+        for share, slots in visit.shares:
+            part = slice(share.first, share.first + share.rows)
+
+            def draw(drawing: Drawing, readers: Readers) -> int:
+                x = drawing.rows_of(self.channels)
+                positions = drawing.rows_of(kind=INT32)
+                slots = drawing.rows_of(self._shape[1], kind=INT64)
+                for layer in self._layers[start:end]:
+                    x = layer.draw(drawing, x, positions, slots, readers)
+                    drawing.turn()
+                return x
+
+            inputs = rows[part], visit.positions[part], slots
+            left[part] = self._run(((start, end), draw), share, inputs, sight)
+        return left
+
+    def _run(self, what: What, share: Share, inputs: Sequence[Tensor], sight: Sight) -> Tensor:
+        """What is drawn over some rows; those of one name are drawn alike."""
+        (name, draw), masked, threads = what, sight.masks is not None, torch.get_num_threads()
+        key = (name, share.rows, len(share.counts), masked, threads)
+        with library().lock:
+            if key not in self._programs:
+                count = len(share.counts)
+                drawing = Drawing(share.rows, FEW + len(sight.keys.layers) * (A_LAYER + A_ROW * count))
+                readers = Readers(drawing, count, self._shape, masked=masked)
+                self._programs[key] = Program(drawing, draw(drawing, readers), threads), Aim(readers)
+                if len(self._programs) > KEPT:
+                    self._programs.popitem(last=False)
+            self._programs.move_to_end(key)
+            program, aim = self._programs[key]
+            for place, each in zip(program.inputs, inputs, strict=True):
+                place.copy_(each)
+            aim(share, sight)
+            program.run()
+            return program.result.clone()
+
+    # -- a layer part by part -----------------------------------------------------------------------
+
+    def _attention(self, index: int, rows: Tensor, visit: Visit) -> Tensor:
+        assert isinstance(visit, DrawnVisit)
+        drawn, (heads, key_heads, size) = self._layers[index], self._shape
+        layer = drawn.layer
+        found = drawn.raw_heads(rows) if visit.key_turns else drawn.heads(rows, visit.positions)
+        queries, keys, values = torch.split_with_sizes(found.view(len(rows), -1, size), self._sizes, 1)
+        turn = layer.rotation if visit.key_turns else None
+        if turn is not None:
+            queries = turned(queries.double().contiguous(), visit.turns[turn]).float()
+        keys, values = (visit.unpack(each).transpose(1, 2) for each in (keys, values))
+        keys, values = visit.cache.append(index, keys, values, visit.place)
+        if turn is not None:
+            keys = turned(keys.double().contiguous(), visit.key_turns[turn]).float()
+        mask = None if visit.seen is None else visit.seen[layer.reach]
+        for wanted, head in visit.wanted:
+            if wanted == index:
+                asked = visit.unpack(queries[:, head]) * layer.scale
+                shut = None if mask is None else mask.float()
+                visit.attention[wanted, head] = self._shares(asked, keys[:, head * key_heads // heads], shut)
+        return drawn.out(self._read(index, queries.flatten(1), keys, values, visit), rows)
+
+    def _read(self, index: int, queries: Tensor, keys: Tensor, values: Tensor, visit: DrawnVisit) -> Tensor:
+        """What queries [N, heads * size] read of [B, H, S, size]: [N, heads * size]."""
+        layer, (heads, _, size) = self.weights.layers[index], self._shape
+        masks = None if visit.seen is None else [visit.seen[layer.reach]]
+        sight = Sight(Lying.of(keys[None]), Lying.of(values[None]), masks)
+
+        def draw(drawing: Drawing, readers: Readers) -> int:
+            given = drawing.rows_of(heads * size)
+            return readers.read(Part(given, 0, heads * size), layer.scale, self.weights.score_cap)
+
+        found = []
+        for share, _ in _shares(visit, visit.place.read.starts, apart=True):
+            inputs = [queries[share.first : share.first + share.rows]]
+            found.append(self._run((("read", layer.scale), draw), share, inputs, sight))
+        return torch.cat(found)
+
+    def _mlp(self, index: int, rows: Tensor) -> Tensor:
+        return self._layers[index].mlp(rows)
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        return capped(self._head(rows), self.weights.logit_cap)
+
+
+@dataclass(slots=True)
+class DrawnVisit(Visit):
+    """The same, and what programs are told."""
+
+    positions: Tensor = field(init=False)  # [N]
+    seen: Masks | None = None  # None: every row sees all that it has up to itself
+    shares: list[tuple[Share, Tensor]] = field(default_factory=list)  # with the slots that each writes; empty: layers
+    # are computed part by part
+
+
+def _masks(visit: DrawnVisit, reaches: set[Reach]) -> Masks | None:
+    """What rows may not read, by reach of a layer."""
+    window, place = visit.place.window, visit.place
+    if window.tokens.shape[1] == 1 and (reaches == {None} or _within(window, reaches)):
+        return None
+    seen = {reach: visibility(place, visit.cache, reach) for reach in reaches}
+    if all(each is None for each in seen.values()):
+        return None
+    every = torch.ones(1, 1, window.tokens.shape[1], place.read.end, dtype=torch.bool)
+    return {reach: _shut(every if each is None else each) for reach, each in seen.items()}
+
+
+def _within(window: Window, reaches: set[Reach]) -> bool:
+    """Whether no query stands so far back that it does not see the beginning."""
+    last = int(window.positions.max())
+    return all(reach is None or (isinstance(reach, int) and last < reach) for reach in reaches)
+
+
+def _shut(seen: Tensor) -> Tensor:
+    """[B or 1, 1, T, S] bool -> [B or 1, T, S] float16."""
+    return torch.zeros(seen.shape, dtype=torch.float16).masked_fill_(~seen, -torch.inf)[:, 0]
+
+
+def _shares(visit: DrawnVisit, starts: Sequence[int], *, apart: bool = False) -> list[tuple[Share, Tensor]]:
+    """The rows, as many at a time as a program computes, and the slots [n, key heads] that they write.
+
+    `starts`: how many slots each row of the window has before it. `apart`: keys and values are a window's own, as
+    `Cache.append` returns them; else those of all rows of the cache.
+    """
+    place, lengths = visit.place, visit.place.window.lengths
+    parts: list[list[tuple[int, int, int]]] = [[]]  # (row of the window, its first query, how many)
+    room = LARGEST
+    for row, length in enumerate(lengths):
+        first = 0
+        while first < length:
+            count = min(length - first, room)
+            parts[-1].append((row, first, count))
+            first, room = first + count, room - count
+            if not room:
+                parts.append([])
+                room = LARGEST
+    spots = range(visit.batch) if apart else [visit.cache.place_of(row) for row in place.window.rows]
+    whole = place.window.everyone or place.window.visible is not None or apart
+    shares, done = [], 0
+    for part in filter(None, parts):
+        batch, queries, counts = np.array(part).T
+        begins = np.array([starts[row] for row in batch])
+        seen = begins + (np.array([lengths[row] for row in batch]) if whole else queries + counts)
+        share = Share(done, counts, np.array([spots[row] for row in batch]), seen, queries, batch)
+        shares.append((share, visit.positions if apart else _slots(visit, share, begins)))
+        done += share.rows
+    return shares
+
+
+def _slots(visit: DrawnVisit, share: Share, begins: np.ndarray) -> Tensor:
+    """[n, key heads] where rows are written, counted over all rows, heads and slots of a layer."""
+    block = visit.cache.blocks[0]
+    _, _, heads, slots, _ = block.shape
+    each = np.concatenate([np.arange(count) for count in share.counts])
+    first = share.places * heads * slots + begins + share.queries
+    rows = np.repeat(first, share.counts) + each
+    return torch.from_numpy(rows[:, None] + np.arange(heads) * slots)
