@@ -57,12 +57,30 @@ WORDS: dict[str, Any] = {  # what families call the sizes of their parts
     "is_decoder": True,
 }
 SIZES = {word: size for words, size in WORDS.items() for word in words.split()}
-LINEAR, FULL, CONVOLUTION = "linear_attention", "full_attention", "conv"
+LINEAR, FULL, SLIDING, CONVOLUTION = "linear_attention", "full_attention", "sliding_attention", "conv"
+INKLING = {
+    **{"swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8, "sliding_window_size": 8},
+    **{"d_rel": 8, "rel_extent": 8, "unpadded_vocab_size": VOCABULARY},
+}
 FURTHER: dict[str, dict[str, Any]] = {  # what a family needs beside: layers of each of its kinds, chunks that end
     "BailingHybrid": {"layer_types": [LINEAR, FULL], "mlp_layer_types": ["dense", "sparse"]},
     "Bamba": {"attn_layer_indices": [1], "mamba_chunk_size": 8},
+    "Dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
+        "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
+    },
     "FalconH1": {"mamba_chunk_size": 8},
+    "Gemma3nText": {  # the later layers read the keys of the earlier ones
+        **{"num_hidden_layers": 4, "layer_types": [SLIDING, FULL] * 2, "num_kv_shared_layers": 2},
+        **{"activation_sparsity_pattern": [0.5, 0.0, 0.0, 0.0], "laurel_rank": 4, "altup_num_inputs": 2},
+    },
     "GraniteMoeHybrid": {"layer_types": [LINEAR, FULL], "mamba_chunk_size": 8},
+    "Inkling2LoopText": INKLING
+    | {
+        **{"num_hidden_layers": 6, "n_layers_per_attn_res_block": 2, "loop_gate_rank": 4},
+        **{"loop_layer_index_start": 2, "loop_layer_index_end": 4},
+    },
+    "Inkling2Text": INKLING,
     "Jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "KimiLinear": {
         **{"layer_types": [LINEAR, FULL], "mlp_layer_types": ["dense", "sparse"]},
@@ -70,12 +88,24 @@ FURTHER: dict[str, dict[str, Any]] = {  # what a family needs beside: layers of 
     },
     "Lfm2": {"layer_types": [CONVOLUTION, FULL]},
     "Lfm2Moe": {"layer_types": [CONVOLUTION, FULL]},
-    "Lfm3": {"layer_types": [CONVOLUTION, "sliding_attention", FULL], "num_hidden_layers": 3},
+    "Lfm3": {"layer_types": [CONVOLUTION, SLIDING, FULL], "num_hidden_layers": 3},
     "Mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 2, "chunk_size": 8},
     "Qwen3Next": {"layer_types": [LINEAR, FULL]},
     "Qwen3_5MoeText": {"layer_types": [LINEAR, FULL]},
     "Qwen3_5Text": {"layer_types": [LINEAR, FULL]},
+    "Qwen4ExpText": {
+        **{"layer_types": [LINEAR, "indexed_attention"], "indexer_n_heads": 4, "indexer_kv_heads": 1},
+        **{"indexer_head_dim": 8, "indexer_budget": 8, "indexer_compress_ratio": 2, "hc_count": 2, "hc_lowrank": 8},
+    },
+    "RoCBert": {
+        **{"pronunciation_vocab_size": 50, "shape_vocab_size": 50},
+        **{"pronunciation_embed_dim": 8, "shape_embed_dim": 8},
+    },
     "RecurrentGemma": {"num_hidden_layers": 3, "num_key_value_heads": 1},
+    "Zamba": {
+        **{"num_hidden_layers": 4, "layers_block_type": [LINEAR, "hybrid"] * 2},
+        **{"num_key_value_heads": 4, "attention_head_dim": 16},
+    },
     "Zamba2": {
         **{"layers_block_type": [LINEAR, "hybrid"], "num_key_value_heads": 4, "attention_head_dim": 16},
         **{"n_mamba_heads": 4, "chunk_size": 8},

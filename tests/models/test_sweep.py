@@ -29,6 +29,8 @@ RUN_WHOLE: dict[str, tuple[str, dict[str, Any], str]] = {  # family, settings, w
     "BART": ("Bart", {}, "position_ids"),
     "Bloom": ("Bloom", {}, "position_ids"),
     "Mamba": ("Mamba", {}, "state-space"),
+    "Zamba": ("Zamba", {}, "state-space"),
+    "Gemma 3n": ("Gemma3nText", {}, "4 dimensions"),
     "RWKV": ("Rwkv", {}, "position_ids"),
     "DeepSeek V3.2": ("DeepseekV32", {}, "indexer"),
 }

@@ -234,7 +234,9 @@ PROMPTS = [[3, 4, 5, 6, 3, 4, 5, 6, 3, 4], [9, 8, 7, 9, 8, 7, 9, 8], [11]]
 def test_drafted_tokens_are_those_of_plain_decoding(engine: Engine, settings: dict[str, Any]) -> None:
     """Rows of two samples of three prompts, drafted for by whom is right more or less often, and by `auto`."""
     asked: dict[str, Any] = {"max_new_tokens": 14, "samples": 2, **settings}
-    plain = [answer.tokens for answer in engine.generate(PROMPTS, "plain", **asked)]
+    answers = engine.generate(PROMPTS, "plain", **asked)
+    assert all(answer.counters.token_forwards == answer.counters.rounds for answer in answers)
+    plain = [answer.tokens for answer in answers]
     texts = [
         [*prompt, *tokens] for prompt, tokens in zip([each for each in PROMPTS for _ in range(2)], plain, strict=True)
     ]
@@ -249,7 +251,9 @@ def test_drafted_tokens_are_those_of_plain_decoding(engine: Engine, settings: di
         answers = engine.generate(PROMPTS, method, **asked)
         assert [answer.tokens for answer in answers] == plain
         if isinstance(method, Speculate):
-            assert all(0 < answer.counters.accepted < answer.counters.drafted for answer in answers)
+            counted = [answer.counters for answer in answers]
+            assert all(0 < each.accepted < each.drafted for each in counted)
+            assert all(each.token_forwards > each.rounds + each.drafted for each in counted), "some were read again"
 
 
 def test_trees_are_refused_at_the_door(engine: Engine) -> None:

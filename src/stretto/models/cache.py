@@ -13,7 +13,7 @@ that too few rows stand on to be worth its own reading is taken back into them. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
@@ -33,6 +33,7 @@ class Cache:
     """A growable `Store` of keys and values. `length(row)` tokens of a row are valid, in layer order."""
 
     edits = True
+    again: Mapping[int, int] = {}
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ with the next window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
@@ -41,6 +41,8 @@ class Recurrent:
     def __init__(self, needs: Callable[[int], int] = lambda slots: 0) -> None:
         """`needs`: the bytes that a row of so many tokens takes."""
         self.rows: list[int] = []
+        self._again: dict[int, int] = {}
+        self.again: Mapping[int, int] = self._again
         self._needs = needs
         self._kept: dict[int, Kept] = {}
         self._next_row = 0
@@ -53,6 +55,7 @@ class Recurrent:
 
     def free(self, row: int) -> None:
         del self._kept[row]
+        self._again.pop(row, None)
         place, moved = self.rows.index(row), self.rows.pop()
         if moved != row:
             self.rows[place] = moved
@@ -111,12 +114,15 @@ class Recurrent:
         kept = self._kept[row]
         kept.states.append((len(kept.tokens), state))
 
-    def append(self, row: int, tokens: Sequence[int], positions: Sequence[int], states: Sequence[Any]) -> None:
+    def append(
+        self, row: int, tokens: Sequence[int], positions: Sequence[int], states: Sequence[Any], again: int = 0
+    ) -> None:
         """Further tokens [n] of a row, where they stand [n], and the states behind the last m ≤ n of them.
 
-        Of older states a few stay, and the newest of them in any case.
+        Of older states a few stay, and the newest of them in any case. `again`: so many were read once more.
         """
         kept = self._kept[row]
+        self._again[row] = again
         kept.states = _thin(kept.states)
         kept.tokens.extend(tokens)
         kept.positions.extend(positions)

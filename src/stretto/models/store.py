@@ -12,7 +12,7 @@ from which tokens are read once more where a row went back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 
@@ -21,6 +21,7 @@ class Store(Protocol):
     """Rows of evaluated tokens. What a model writes and reads of them is between the store and its models."""
 
     edits: bool  # whether `keep` may drop tokens that those behind them have seen; else only other branches of a tree
+    again: Mapping[int, int]  # row -> how many tokens of it were read once more with its last window; else none
     rows: list[int]  # those that are open, in the order in which a batch is read without copying
 
     def open(self) -> int:

@@ -116,12 +116,13 @@ class Whole:
         if positions != [*range(start, start + length)]:
             raise Unsupported(f"{self.name} runs whole: tokens stand one behind another", hint="leave no gaps")
         state, unread = cache.state(row)
+        again = len(unread)
         if len(unread) > MOST:
             _, states = self._run(state, unread, start - len(unread), 1)
             cache.read(row, states[-1])
             state, unread = states[-1], []
         logits, states = self._run(state, [*unread, *tokens], start - len(unread), count)
-        cache.append(row, tokens, positions, states[-length:])
+        cache.append(row, tokens, positions, states[-length:], again)
         return logits
 
     def _run(self, state: State | None, tokens: list[int], start: int, count: int) -> tuple[Tensor, list[State]]:

@@ -251,4 +251,5 @@ class Loop(Base[Work]):
                 seconds=seconds,
                 draft_seconds=draft_seconds,
             )
-            row.record(step, self.model.layers, [1 + len(tree)], self.works[row].drafting is not None)
+            tokens = 1 + len(tree) + self.cache.again.get(row.cache_row, 0)
+            row.record(step, self.model.layers, [tokens], self.works[row].drafting is not None)
