@@ -27,7 +27,7 @@ from stretto.entry import Entry, Guarantee
 from stretto.errors import StrettoError
 from stretto.gym import tasks
 from stretto.models.checkpoint import find
-from stretto.models.clock import SIZES
+from stretto.models.study import SIZES
 from stretto.request import Request
 from stretto.speculate.acceptors.exact import Exact
 from stretto.speculate.contract import Verdict

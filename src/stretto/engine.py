@@ -20,9 +20,10 @@ from .handle import Handle, Piece
 from .holes import encode_holes
 from .messages import Conversation, Message
 from .method import Method
-from .models.clock import Clock, LearntClock
+from .models.clock import Clock
 from .models.contract import Model, masking_of
 from .models.generation_config import Asked
+from .models.learnt import LearntClock
 from .models.load import load
 from .models.numbers import numbers_of
 from .models.prefixes import prefixes_of

@@ -83,8 +83,19 @@ def test_what_is_kept_is_the_likeliest(name, per_token):
             assert sum(values[node] for node in nodes) == pytest.approx(sum(nlargest(len(nodes), values)))
             some += 0 < len(nodes) < len(whole)
         for row, whole in zip(rows, trees, strict=True):
-            plan.learn(row, whole, Outcome(whole, [], [chance.randrange(4) for _ in range(6)]), 0.0)
+            said = [chance.randrange(4) for _ in range(6)]
+            plan.learn(row, whole, Outcome(whole, path_of(whole, said), said), 0.0)
     assert some > 20  # else nothing was chosen
+
+
+def path_of(tree: Tree, said: Sequence[int]) -> list[int]:
+    """The nodes that bear these tokens, from the root down."""
+    path: list[int] = []
+    while (
+        len(path) < len(said) and (node := tree.child_bearing(path[-1] if path else ROOT, said[len(path)])) is not None
+    ):
+        path.append(node)
+    return path
 
 
 # -- as many as pay ---------------------------------------------------------------------------
@@ -197,12 +208,7 @@ def tokens_per_second(planner: Planner, world: World) -> float:
             tokens, seconds = tokens + sum(map(world.expected, verified)) / world.rows, seconds + taken
         for row, whole, tree in zip(rows, proposed, verified, strict=True):
             said = [chance.choices((*range(3), 9), (*RATES, 0.1))[0] for _ in range(world.depth + 1)]
-            path: list[int] = []
-            while (
-                len(path) < len(said)
-                and (node := tree.child_bearing(path[-1] if path else ROOT, said[len(path)])) is not None
-            ):
-                path.append(node)
+            path = path_of(tree, said)
             outcome = Outcome(tree, path, said[: len(path) + 1], seconds=window / world.rows)
             if len(whole):
                 outcome.missed, missed[row] = missed[row], []

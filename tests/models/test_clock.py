@@ -14,9 +14,10 @@ import torch
 from stretto.engine import Engine
 from stretto.models import machine
 from stretto.models.cache import Cache
-from stretto.models.clock import SIZES, SLOTS, LearntClock, SimulatedClock, describe
+from stretto.models.clock import SimulatedClock
 from stretto.models.contract import Evaluation, Want
-from stretto.models.study import study
+from stretto.models.learnt import SLOTS, LearntClock, describe
+from stretto.models.study import SIZES, study
 from stretto.models.table import TableModel
 from stretto.models.window import Window
 

@@ -71,7 +71,7 @@ def test_the_size_is_the_best_yield_by_enumeration():
     chance = random.Random(0)
     for _ in range(400):
         accepted = next((at for at in range(8) if chance.random() > 0.7), 8)
-        plan.learn(None, tree, Outcome(tree, [], [1] * accepted + [0]), 0.0)
+        plan.learn(None, tree, Outcome(tree, [*range(accepted)], [1] * accepted + [0]), 0.0)
     rates = plan._known.rates.rates(tree)
     yields = []
     for size in range(9):
@@ -82,6 +82,22 @@ def test_the_size_is_the_best_yield_by_enumeration():
         yields.append(expected / (1.0 + 0.15 * size))
     assert len(plan.trim([None], [tree])[0]) == yields.index(max(yields))
     assert all(abs(rate - 0.7) < 0.15 for rate in rates[:3])
+
+
+def test_where_promises_are_not_held_less_is_promised():
+    """Guesses that are right half of the time are verified, but not after those verified of late were all wrong."""
+    plan, tree = planning(1.0, 0.3), Tree.chain([1], source="s")
+    for at in range(40):
+        plan.learn(None, tree, Outcome(Tree(), [], [at % 2]), 0.0)
+    assert len(plan.trim([None], [tree])[0]) == 1
+    (before,) = plan.estimate(None, tree)
+    for _ in range(20):  # each beside one that was not verified and would have been right: the rates stay
+        for right in (0, 1):
+            plan.learn(None, tree, Outcome(Tree() if right else tree, [], [right]), 0.0)
+    assert plan.estimate(None, tree)[0] < 0.7 * before and plan.trim([None], [tree]) == [Tree()]
+    for _ in range(150):
+        plan.learn(None, Tree(), Outcome(Tree(), [], [0]), 0.0)
+    assert plan.estimate(None, tree)[0] == pytest.approx(before, rel=0.1)  # of late nothing was verified
 
 
 class Packed(Clock):
@@ -122,7 +138,7 @@ def test_a_costly_drafter_that_never_pays_is_tried_ever_more_rarely():
 
 def test_what_was_learnt_is_kept_for_the_next_decode():
     drafting = Drafting("s", lambda row: None)
-    context = Context(TARGET, SimulatedClock(1.0, 0.2), lambda name: TARGET)
+    context = Context(TARGET, SimulatedClock(1.0, 0.1), lambda name: TARGET)
     tree = Tree.chain([1, 2, 3], source="s")
     first = Cheapest(8).begin(context, drafting)
     assert len(first.trim([None], [tree])[0]) > 0

@@ -280,7 +280,7 @@ def _measure(args: argparse.Namespace, subject: Subject, chosen: Sequence[BenchT
     """Every task in every column, into `report`, which is saved after each."""
     from tqdm import tqdm
 
-    from ..models.clock import SIZES
+    from ..models.study import SIZES
     from .answers import write_answers
     from .columns import Plan, measured, total
     from .results import means

@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Print the curve: tokens in the window, milliseconds, how many windows of one token that is."""
-    from ..models.clock import SIZES, LearntClock
+    from ..models.learnt import LearntClock
     from ..models.numbers import numbers_of
-    from ..models.study import study
+    from ..models.study import SIZES, study
 
     if given.rows < 1:
         raise InvalidRequest(f"rows is {given.rows}", hint="rows >= 1")

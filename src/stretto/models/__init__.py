@@ -18,5 +18,5 @@ load.py      a folder, file or hub name -> model and tokenizer (checkpoint.py: w
              stock.py, stock_tokenizer.py: transformers' own; agreement.py, eager.py: whether a model computes the same)
 gguf/        a checkpoint in one file: what is in it, which network that is, and its tokenizer
 masked.py    which checkpoints fill masks, and how (published.py: their networks as modules that transformers has)
-clock.py     what a window costs here, learnt as rounds go by
+clock.py     what a window costs here (learnt.py: learnt as rounds go by; study.py: on request)
 """

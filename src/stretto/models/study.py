@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 from . import machine
-from .clock import SIZES, LearntClock
 from .contract import Model, Want
+from .learnt import LearntClock
 from .window import Window
 
+SIZES = (1, 2, 4, 8, 16, 32, 64)  # windows that are seen, in tokens
 MOST_SLOTS = 128  # in all rows of a window together
 CONTEXT = 128  # tokens in the cache before each window
 TURNS = 21  # windows of each size, at most

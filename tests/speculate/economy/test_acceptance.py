@@ -2,7 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from stretto.speculate.economy.acceptance import ANY, BELIEF, FADE, ByLook, Rate, depth_class, trials
+from stretto.speculate.economy.acceptance import (
+    ANY,
+    BELIEF,
+    FADE,
+    PRIOR,
+    RARER,
+    TRUST,
+    ByLook,
+    Rate,
+    depth_class,
+    trials,
+)
 from stretto.tree import NodeKind, Tree
 
 
@@ -26,15 +37,29 @@ def test_a_rate_fades():
 
 
 def test_what_is_tried_is_added_to_what_is_believed():
-    rates = ByLook()
+    rates, belief = ByLook(), BELIEF
     tree = Tree.chain([1, 2], source="s", score=0.8)
-    assert rates.rates(tree) == [0.8, 0.8] and rates.reaches(tree) == pytest.approx([0.8, 0.64])
+    first = 0.8 * TRUST.value
+    assert rates.rates(tree) == [first, first] and rates.reaches(tree) == pytest.approx([first, first**2])
     rates.learn(tree, [1, 3])
-    hit = (FADE * BELIEF * 0.8 + 1) / (FADE * BELIEF + 1)
+    hit = (FADE * belief * first + 1) / (FADE * belief + 1)
     assert rates.rates(tree)[0] == pytest.approx(hit)
-    assert rates.rates(tree)[1] == pytest.approx(FADE * BELIEF * hit / (FADE * BELIEF + 1))  # believed as the first
-    assert rates.of_source("s") < hit and rates.rates(Tree.chain([1], source="t")) == [0.5]
-    assert rates.rate(("t", ANY, 1, ANY)) == pytest.approx(0.15)
+    assert rates.rates(tree)[1] == pytest.approx(FADE * belief * hit / (FADE * belief + 1))  # believed as the first
+    assert rates.of_source("s") == pytest.approx((FADE * (FADE * belief * hit + 1)) / (FADE * (FADE * belief + 1) + 1))
+    assert rates.rates(Tree.chain([1], source="t")) == [PRIOR]
+    assert rates.rate(("t", ANY, 1, ANY)) == pytest.approx(PRIOR * RARER)
+
+
+def test_scores_are_believed_as_far_as_those_of_the_same_drafter_were_worth_it():
+    """One whose every score of .4 turns out to be right is believed at .6 what was never seen; another one is not."""
+    rates = ByLook()
+    before = rates.rates(Tree.chain([1], source="modest", score=0.6))
+    for _ in range(60):
+        rates.learn(Tree.chain([1], source="modest", score=0.4), [1])
+        rates.learn(Tree.chain([1], source="boastful", score=0.9), [0])
+    assert rates.rates(Tree.chain([1], source="modest", score=0.6)) == [0.8] > before
+    assert rates.rates(Tree.chain([1], source="boastful", score=0.6)) < before
+    assert rates.rates(Tree.chain([1], source="unseen", score=0.6)) == before
 
 
 def test_depth_classes_grow():

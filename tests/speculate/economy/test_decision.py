@@ -101,6 +101,8 @@ def test_a_machine_that_is_slower_than_its_clock_changes_nothing(slow):
 def test_a_chain_goes_on_while_the_next_token_is_worth_a_level():
     asked = asking()
     play(asked, right=False, rounds=2)
+    for _ in range(4):
+        asked._rates.learn(Tree.chain([1, 1], source="model", score=0.9), [1, 0])
     for reach, further in ((1.0, True), (0.05, False)):
         chain = Tree.chain([1, 1], source="model", score=0.9)
         assert asked.further(chain, [reach, reach]) is further

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from ...tree import ROOT, NodeKind, Tree
@@ -27,10 +27,10 @@ class Rate:
         """Accepted per tried."""
         return self.accepted / self.tried
 
-    def add(self, accepted: bool, fade: float) -> None:
+    def add(self, accepted: float, fade: float, tried: float = 1.0) -> None:
         """Count one more observation; `fade` is the weight of those before."""
         self.accepted = fade * self.accepted + accepted
-        self.tried = fade * self.tried + 1.0
+        self.tried = fade * self.tried + tried
 
 
 def trials(tree: Tree, committed: Sequence[int]) -> Iterator[tuple[list[int], int | None]]:
@@ -130,9 +130,10 @@ class Acceptance(ABC, Generic[Kind]):
 
 Look = tuple[str, int, int, int]  # source, class of score, rank, class of depth
 
-FADE = 0.96  # weight of the past at each new observation: about the last 25 count
-PRIOR, RARER = 0.5, 0.3  # acceptance of a first child before anything was seen, and of each further, of it
-LEAST, MOST = 0.05, 0.8  # bounds of a drafter's own score, as such a belief
+FADE = 0.98  # weight of the past at each new observation: about the last 50 count
+PRIOR, RARER = 0.3, 0.3  # acceptance of a first child before anything was seen, and of each further, of it
+TRUST = Rate(1.2, 2.0)  # acceptance to a score of 1, before anything was seen: what is tried for nothing costs windows
+LEAST, MOST = 0.05, 0.8  # bounds of what is believed by a drafter's own score
 ANY = -1  # in a look: whatever the score, or the depth
 UNSURE = 5  # the class of scores of a drafter that has no opinion
 
@@ -142,18 +143,20 @@ class ByLook(Acceptance[Look]):
 
     def __init__(self) -> None:
         super().__init__(FADE)
+        self._trust: dict[str, Rate] = {}  # by source: acceptance to scores
 
     def kinds(self, tree: Tree, nodes: Sequence[int]) -> list[Look]:
         sources, scores, ranks, depths = tree.sources, tree.scores, tree.ranks, tree.depths
         return [(sources[node], score_class(scores[node]), ranks[node], depth_class(depths[node])) for node in nodes]
 
     def believed(self, kind: Look) -> float:
-        """Depths are like shallower ones. Of scores, the drafter's own is believed, where it has one."""
+        """Depths are like shallower ones. A drafter's own score, where it has one, is believed as far as its scores
+        were worth it."""
         source, score, rank, depth = kind
         if depth > 1:
             return self.rate((source, score, rank, depth - 1))
         if score not in (ANY, UNSURE):
-            return min(max(score / 10, LEAST), MOST)
+            return min(max(score / 10 * self._trust.get(source, TRUST).value, LEAST), MOST)
         return PRIOR * RARER**rank if depth == ANY else self.rate((source, ANY, rank, ANY))
 
     def of_source(self, source: str) -> float:
@@ -162,11 +165,14 @@ class ByLook(Acceptance[Look]):
 
     def add(self, kind: Look, accepted: bool) -> None:
         super().add(kind, accepted)
-        source, _, rank, _ = kind
+        source, score, rank, _ = kind
         whatever = (source, ANY, rank, ANY)
         if whatever not in self.seen:
             self.seen[whatever] = Rate(BELIEF * self.rate(kind), BELIEF)
         super().add(whatever, accepted)
+        if score not in (ANY, UNSURE):
+            trust = self._trust.setdefault(source, replace(TRUST))
+            trust.add(accepted, FADE, score / 10)
 
 
 def score_class(score: float) -> int:

@@ -12,11 +12,13 @@ from ...models.clock import Clock
 from ...row import Row
 from ...tree import Tree
 from ..contract import Drafting, Outcome, Planner, Planning, Room
-from ..economy.acceptance import ByLook
+from ..economy.acceptance import ByLook, Rate
 from ..economy.decision import Asking, Costly, Speed
 from ..economy.pruning import keep_paying, sizes_that_pay
 
-MARGIN = 1.1  # what a draft must promise, relative to what it costs: proposing and learning cost a little
+MARGIN = 1.25  # what a draft must promise, relative to what it costs: the likeliest-looking are mostly overrated
+HELD = 4.0  # accepted nodes that the belief weighs as much as that promises are held
+LATELY = 0.95  # weight of earlier rounds in how they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Cheapest(Planner):
 
     Each node must bring more than its seconds are worth, which is what decoding of late writes in them (`Speed`).
     Acceptance is learnt per source, score, rank and depth, given that the parent was accepted, and is
-    remembered from one decode to the next. Proposals of free drafters are judged even when they are not
+    remembered from one decode to the next; where what was verified of late held less than that promised, all is taken
+    to hold as much less. Proposals of free drafters are judged even when they are not
     verified: the committed tokens show what would have been accepted, so turning drafting off costs no
     knowledge. A drafter that costs a model's forward is told after each level whether a further one pays. It pauses
     while it earns less than it costs, and is tried again after 2, 4, 8 … rounds; what it would have guessed in the
@@ -52,6 +55,12 @@ class Knowledge:
     rates: ByLook = field(default_factory=ByLook)
     costly: Costly = field(default_factory=Costly)
     speed: Speed = field(default_factory=Speed)
+    held: Rate = field(default_factory=lambda: Rate(0.0, 0.0))  # what was accepted of what was promised
+
+    def reaches(self, tree: Tree) -> list[float]:
+        """Probability that each node is accepted, as promises are held of late."""
+        held = min(1.0, (self.held.accepted + HELD) / (self.held.tried + HELD))
+        return [held * reach for reach in self.rates.reaches(tree)]
 
 
 class CheapestPlanning(Planning):
@@ -85,7 +94,7 @@ class CheapestPlanning(Planning):
         assert self._asking is not None
         if not self._asking.due:
             return 0
-        reaches = self._known.rates.reaches(tree)
+        reaches = self._known.reaches(tree)
         (nodes,) = sizes_that_pay([reaches], self._seconds(alike=self._rows), self._price / self._rows)
         return self._asking.levels(tree, nodes, 1.0 + sum(sorted(reaches, reverse=True)[:nodes]))
 
@@ -107,15 +116,16 @@ class CheapestPlanning(Planning):
         """The nodes most likely to be accepted, as many as pay for the batch as a whole."""
         if not any(map(len, trees)):
             return trees
-        return keep_paying(trees, list(map(self._known.rates.reaches, trees)), self._seconds(), self._price)
+        return keep_paying(trees, list(map(self._known.reaches, trees)), self._seconds(), self._price)
 
     def estimate(self, row: Row, tree: Tree) -> list[float]:
-        return self._known.rates.reaches(tree)
+        return self._known.reaches(tree)
 
     # -- learning -----------------------------------------------------------------------------
 
     def learn(self, row: Row, proposed: Tree, outcome: Outcome, draft_seconds: float) -> None:
         known, rows = self._known, self._rows
+        known.held.add(len(outcome.path), LATELY ** (1 / rows), sum(known.rates.reaches(outcome.tree)))
         known.rates.learn(proposed, outcome.committed)
         taken = self._cost(1 + len(outcome.tree), rows) / rows + known.costly.pace * draft_seconds
         known.speed.add(len(outcome.committed) * self._cost(1, rows) / rows, taken, rows)
