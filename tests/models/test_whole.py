@@ -256,6 +256,39 @@ def test_drafted_tokens_are_those_of_plain_decoding(engine: Engine, settings: di
             assert all(each.token_forwards > each.rounds + each.drafted for each in counted), "some were read again"
 
 
+def test_the_next_turn_is_read_from_where_the_last_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole prompts are known again, the longest of them; what is kept is bounded, the state asked for last stays."""
+    model, read = models("GraniteMoeHybrid"), list[int]()
+    evaluate = model.evaluate
+
+    def counted(window: Window, cache: Recurrent, want: Want = Want()) -> Any:
+        read.append(sum(window.lengths))
+        return evaluate(window, cache, want)
+
+    monkeypatch.setattr(model, "evaluate", counted)
+    first = [3 + at % 90 for at in range(70)]
+    second = [*first, 11, 12, 13]
+    asked: dict[str, Any] = {"max_new_tokens": 3}
+
+    def ask(engine: Engine, prompt: list[int]) -> tuple[list[int], int]:
+        """The answer, and how many tokens of the prompt were read."""
+        read.clear()
+        return engine.generate(prompt, "plain", **asked).tokens, sum(read) - 3
+
+    fresh = Engine(model, clock=SimulatedClock(), prefixes=0)
+    plain = {len(prompt): ask(fresh, prompt) for prompt in (first, second, first[:50])}
+    assert plain[73][1] == 72
+    engine = Engine(model, clock=SimulatedClock())
+    for prompt, expected in ((first, 69), (second, 3), (second, 0), (first, 0), (first[:50], 49), (first[:50], 49)):
+        assert ask(engine, prompt) == (plain[len(prompt)][0], expected)
+    cache = model.new_cache()
+    model.evaluate(Window.chain([cache.open()], [first], [0], CPU), cache)
+    for room, expected in ((cache.bytes() // 2, 69), (2 * cache.bytes(), 0)):
+        engine = Engine(model, clock=SimulatedClock(), prefixes=room)
+        ask(engine, first)
+        assert ask(engine, first) == (plain[70][0], expected)
+
+
 def test_trees_are_refused_at_the_door(engine: Engine) -> None:
     with pytest.raises(Unsupported, match="needs tree"):
         engine.generate([3, 4, 5], "recycle+fixed(16)", max_new_tokens=4)

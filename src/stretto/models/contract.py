@@ -96,8 +96,7 @@ class Model(Protocol):
         ...
 
     def evaluate(self, window: Window, cache: Any, want: Want = ...) -> Evaluation:
-        """Evaluate the window's slots, append what is held of them to the cache, which is one that `new_cache` gave,
-        and hand out what is wanted.
+        """Evaluate the window's slots, append what is held of them to a cache of this model, hand out what is wanted.
 
         Afterwards row r of the cache is longer by window.lengths[r] in the layers that ran; `Store.keep`
         and `Store.truncate` take back what is not to stay.

@@ -18,6 +18,7 @@ from ..errors import InvalidRequest
 from .blocks import Three, size_of
 from .cache import Cache
 from .contract import Model, masking_of
+from .known_states import KnownStates
 from .numbers import numbers_of
 from .store import Store
 
@@ -58,6 +59,7 @@ class Prefixes:
         self.limit = limit
         self.size = size
         self.bytes = 0
+        self._states = KnownStates(limit, size)
         self._blocks: dict[Key, Block] = {}  # those first that were not asked for longest
         self._roots: dict[object, int] = {}  # by kind of cache: the number that stands before a first block
         self._made = 0
@@ -65,11 +67,12 @@ class Prefixes:
     def open(self, cache: Store, tokens: Sequence[int]) -> int:
         """A new row that holds as many of the first tokens as are known; `cache.length` says how many.
 
-        Where a row of the same cache holds many of them they are shared with it, else they are copied. Of rows that
-        hold a state nothing is known: it cannot be cut into blocks.
+        Where a row of the same cache holds many of them they are shared with it, else they are copied.
         """
-        found = self._find(cache, tokens) if isinstance(cache, Cache) else {}
-        if not found or not isinstance(cache, Cache):
+        if not isinstance(cache, Cache):
+            return self._states.open(cache, tokens)
+        found = self._find(cache, tokens)
+        if not found:
             return cache.open()
         slots = _joined(list(found.values()))
         row = self._share(cache, list(found.values()), slots)
@@ -81,9 +84,11 @@ class Prefixes:
 
     def remember(self, cache: Store, row: int, tokens: Sequence[int]) -> None:
         """Keep what a row holds of its first tokens, where these stand at their positions from 0 on."""
+        if not isinstance(cache, Cache):
+            return self._states.remember(cache, row, tokens)
         count = min(len(tokens), cache.length(row)) // self.size
         end = count * self.size
-        if not self.limit or not isinstance(cache, Cache) or cache.following(row, end) != end:
+        if not self.limit or cache.following(row, end) != end:
             return
         found = self._find(cache, tokens[:end])
         before = next(reversed(found.values())).number if found else self._root(cache)

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from ..errors import Unsupported
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 APART = 16  # tokens between earlier states that a row keeps: going back reads about as many once more
 EARLIER = 2  # so many of these it keeps, beside the one that the last window began with
@@ -101,6 +103,10 @@ class Recurrent:
         held = {id(state): state for kept in self._kept.values() for _, state in kept.states}
         return bytes_of(held.values())
 
+    def begin(self, tokens: Sequence[int], state: Any) -> int:
+        """A new row of these tokens at their positions from 0 on, with the state after them."""
+        return self._add(Kept(list(tokens), [*range(len(tokens))], [(len(tokens), state)]))
+
     # -- used by models -------------------------------------------------------------------------
 
     def state(self, row: int) -> tuple[Any, list[int]]:
@@ -148,7 +154,7 @@ def _thin(states: Sequence[tuple[int, Any]]) -> list[tuple[int, Any]]:
 
 def tensors_in(held: Any) -> Iterator[Tensor]:
     """All tensors in a state: within lists, tuples, dictionaries and objects; one that is there twice comes twice."""
-    if isinstance(held, Tensor):
+    if isinstance(held, torch.Tensor):
         yield held
     elif isinstance(held, dict):
         for each in held.values():

@@ -40,10 +40,7 @@ def _best(logits: Tensor) -> bool:
 
 
 def fault(model: Model, again: Callable[[Window, Any, Want], Evaluation], window: Window, cache: Store) -> ModelError:
-    """The error of a window that was evaluated and is not sound; `again` evaluates it once more, all layers seen.
-
-    Of a model that shows no layers it tells the position alone.
-    """
+    """The error of a window that is not sound; `again` evaluates it once more, with those layers that a model shows."""
     first, last = window.layers or (0, model.layers)
     for row, length in zip(window.rows, window.lengths, strict=True):
         cache.truncate(row, cache.length(row, first) - length, first)
