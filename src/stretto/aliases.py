@@ -50,6 +50,7 @@ _CACHE = "leave it out: caches are the engine's own matter"
 _TEXT = "leave it out: an answer has both, its text and its tokens"
 _SAMPLER = "there is no such sampler: see temperature, top_k, top_p, min_p, typical_p and `stretto methods --parts`"
 _GUIDED = "use steers=['guide(2)']; for models that fill masks, add cfg(weight=…) to the method"
+_ADAPTER = "name the folder that PEFT saved when loading: adapter=FOLDER, --adapter FOLDER"
 _ONE_DEVICE = "a model runs on one device: device='cpu' or 'cuda'"
 _CHAT = "give it to engine.chat(messages, …); the command line passes none to the template"
 _LENGTH = "{}, which counts new tokens only, not those of the prompt"
@@ -160,6 +161,10 @@ INSTEAD = {  # their name -> what to use
     "load_in_4bit": "use weights='int4'",
     "quantization": "use weights='int8' or 'int4'",
     "quantization_config": "use weights='int8' or 'int4'",
+    "lora": _ADAPTER,
+    "lora_path": _ADAPTER,
+    "lora_request": _ADAPTER,
+    "peft_model": _ADAPTER,
     "trust_remote_code": "leave it out: code that comes with a checkpoint is never run",
     "attn_implementation": "leave it out: the engine attends by itself",
     "use_safetensors": "leave it out: nothing else is read",

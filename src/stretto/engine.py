@@ -71,6 +71,7 @@ class Engine:
         cls,
         name: str | Path,
         *,
+        adapter: str | Path | None = None,
         dtype: str | torch.dtype = "auto",
         device: str | torch.device = "auto",
         weights: str = "auto",
@@ -85,7 +86,8 @@ class Engine:
         Raises ModelError where the checkpoint cannot be read, Unsupported where it cannot be driven, InvalidRequest
         for an option that there is not.
         """
-        loaded = load(name, dtype=dtype, device=device, weights=weights, exact=exact, reproducible=reproducible)
+        numbers: dict[str, Any] = {"dtype": dtype, "device": device, "weights": weights, "exact": exact}
+        loaded = load(name, adapter=adapter, reproducible=reproducible, **numbers)
         engine = cls(loaded.model, loaded.tokenizer, prefixes=prefixes)
         engine.end_tokens = loaded.end_tokens
         engine.asked = loaded.asked

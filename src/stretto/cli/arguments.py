@@ -35,9 +35,10 @@ MODEL = "zoo/causal"  # where none is named
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """--model, --dtype, --device, --weights, --exact, --reproducible: what `load_engine` reads."""
+    """--model, --adapter, --dtype, --device, --weights, --exact, --reproducible: what `load_engine` reads."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", default=MODEL, help=f"a folder, a shipped model or a hub name ({MODEL})")
+    group.add_argument("--adapter", metavar="FOLDER", help="low-rank weights (LoRA) to merge into the model")
     group.add_argument("--dtype", default="auto", help="float32, bfloat16, float16 or auto")
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … or auto")
     group.add_argument("--weights", default="auto", help="auto, float32, int8 or int4 (on the CPU)")
@@ -54,6 +55,7 @@ def load_engine(given: argparse.Namespace) -> Engine:
 
         return Engine.load(
             given.model,
+            adapter=given.adapter,
             dtype=given.dtype,
             device=given.device,
             weights=given.weights,

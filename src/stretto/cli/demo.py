@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("--model", default="zoo/causal", help="who answers (zoo/causal)")
     parser.add_argument("--draft", default="zoo/draft", help="a smaller model of the same tokenizer (zoo/draft)")
-    parser.set_defaults(dtype="auto", device="auto", weights="auto", exact="tokens", reproducible=False)
+    parser.set_defaults(adapter=None, dtype="auto", device="auto", weights="auto", exact="tokens", reproducible=False)
 
 
 def run(given: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from ..errors import ModelError
 from ..values import shown
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
-HUB_FILES = ["*.json", "model*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
+HUB_FILES = ["*.json", "model*.safetensors", "adapter_model.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 
 
 def find(name: str | Path) -> Path:

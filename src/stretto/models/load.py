@@ -16,7 +16,8 @@ import torch
 
 from ..errors import InvalidRequest, Unsupported
 from ..values import checked, shown
-from .checkpoint import find
+from .adapter import Adapted, Adapter, adapter_in
+from .checkpoint import find, find_folder
 from .contract import Model
 from .folder import Folder
 from .generation_config import Asked, asked, end_tokens
@@ -50,6 +51,7 @@ class Loaded:
 def load(
     name: str | Path,
     *,
+    adapter: str | Path | None = None,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "auto",
     weights: str = "auto",
@@ -59,6 +61,8 @@ def load(
 ) -> Loaded:
     """Load a local folder or GGUF file, `zoo/NAME`, or a model of the hub (the only case that touches the network).
 
+    `adapter` is a folder or hub name of low-rank weights (LoRA) that PEFT saved; they are merged into the checkpoint's.
+    One that stands beside a checkpoint is merged likewise, and one by itself into the checkpoint that it names.
     `dtype` is float32, bfloat16, float16 or auto: float32 on the CPU, the checkpoint's own elsewhere.
     `device` is a torch device or auto: CUDA where there is one. `weights` is auto (as the checkpoint has them: in
     floats as `dtype` says, or in blocks), float32 (blocks too), int8 or int4, which only the fast path has: matrices in
@@ -78,7 +82,7 @@ def load(
     what = _dtype(str(dtype).removeprefix("torch."), where)
     if weights in CODED and (where.type != "cpu" or what is not torch.float32):
         raise Unsupported(f"{weights} weights are for float32 on the CPU", hint="use device='cpu' and dtype='float32'")
-    checkpoint = opened(name)
+    checkpoint = opened(name, adapter)
     content, generation = checkpoint.content, checkpoint.generation
     layout = recognise(content, str(name))
     wish = Wish(form="" if weights == "auto" else weights, bits=exact == "bits", settled=reproducible)
@@ -93,15 +97,34 @@ def load(
         model, slow_because = _model(module, str(name), wish, fast)
         usual = getattr(module.config, "eos_token_id", None)
     tokenizer = checkpoint.tokenizer()
+    if isinstance(checkpoint, Adapted):
+        model.name = f"{model.name} with {checkpoint.adapter.folder}"
     ends = _end_tokens(content, generation, usual, tokenizer, model.vocabulary)
     if layout is not None:
         model = MaskedModel(model, layout.masking)
     return Loaded(model, tokenizer, ends, slow_because, asked(generation, model.max_positions, ends))
 
 
-def opened(name: str | Path) -> Folder | Checkpoint:
-    """A checkpoint whose weights are not read yet. Raises ModelError."""
+def opened(name: str | Path, adapter: str | Path | None = None) -> Folder | Checkpoint | Adapted:
+    """A checkpoint whose weights are not read yet; with an adapter: the named one, or the one in its folder.
+
+    Raises ModelError, Unsupported for packed weights and adapters of unknown kinds, InvalidRequest for two adapters.
+    """
     place = find(name)
+    found = adapter_in(place) if place.is_dir() else None
+    if found is not None and adapter is not None:
+        hint = "name the folder of the checkpoint by itself, and one adapter"
+        raise InvalidRequest(f"{name} has an adapter of its own, beside {adapter}", hint=hint)
+    if found is not None and not (place / "config.json").exists():
+        place = find(found.base)
+    if adapter is not None:
+        found = Adapter(find_folder(adapter))
+    held = _held(place)
+    return held if found is None else Adapted(held, found)
+
+
+def _held(place: Path) -> Folder | Checkpoint:
+    """A checkpoint in a folder, or in a file."""
     if place.is_dir():
         return Folder(place)
     from .gguf.checkpoint import Checkpoint
