@@ -32,8 +32,8 @@ LETTERS |= {byte: chr(256 + place) for place, byte in enumerate(byte for byte in
 SIZE, INNER, HEADS, LAYERS = 64, 128, 4, 2
 
 
-def write(path: Path, weights: dict[str, np.ndarray], kind: gguf.GGMLQuantizationType, more: tuple[str, ...] = ()) -> None:
-    """A small model of the kind llama, whose tokens are the bytes, an end, one pair of letters, and more normal ones."""
+def write(path: Path, kind: gguf.GGMLQuantizationType, more: tuple[str, ...] = ()) -> None:
+    """A small model of the kind llama; its tokens are the bytes, an end, a pair of letters, and more normal ones."""
     file = gguf.GGUFWriter(str(path), "llama")
     file.add_context_length(1024)
     file.add_embedding_length(SIZE)
@@ -73,7 +73,7 @@ for layer in range(LAYERS):
     weights[f"blk.{layer}.ffn_down.weight"] = drawn((SIZE, INNER))
 MORE = ("</s>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|plain|>", "</think>", "<b>")
 made = folder / "made.gguf"
-write(made, weights, gguf.GGMLQuantizationType.F32, MORE)
+write(made, gguf.GGMLQuantizationType.F32, MORE)
 
 
 def server_of(path: Path) -> xllamacpp.Server:

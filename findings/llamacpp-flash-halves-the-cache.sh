@@ -30,8 +30,8 @@ LETTERS |= {byte: chr(256 + place) for place, byte in enumerate(byte for byte in
 SIZE, INNER, HEADS, LAYERS = 64, 128, 4, 2
 
 
-def write(path: Path, weights: dict[str, np.ndarray], kind: gguf.GGMLQuantizationType, more: tuple[str, ...] = ()) -> None:
-    """A small model of the kind llama, whose tokens are the bytes, an end, one pair of letters, and more normal ones."""
+def write(path: Path, kind: gguf.GGMLQuantizationType, more: tuple[str, ...] = ()) -> None:
+    """A small model of the kind llama; its tokens are the bytes, an end, a pair of letters, and more normal ones."""
     file = gguf.GGUFWriter(str(path), "llama")
     file.add_context_length(1024)
     file.add_embedding_length(SIZE)
@@ -70,7 +70,7 @@ for layer in range(LAYERS):
     weights |= {f"blk.{layer}.ffn_{name}.weight": drawn((INNER, SIZE)) for name in ("gate", "up")}
     weights[f"blk.{layer}.ffn_down.weight"] = drawn((SIZE, INNER))
 file = folder / "model.gguf"
-write(file, weights, gguf.GGMLQuantizationType.F32)
+write(file, gguf.GGMLQuantizationType.F32)
 
 
 def rows(path: Path, **settings: object) -> list[dict[int, float]]:

@@ -2,8 +2,8 @@
 # xllamacpp 2026.10.11549 (llama.cpp) on a CPU: weights in BF16 or F16 round what they are multiplied with to the same
 # kind, so that three files of the very same numbers give three answers.
 #
-# Guess: half weights are widened: products of float32 inputs with exact weights, summed in float32. A file whose weights
-# F32, F16 and BF16 all hold exactly is answered within 1e-5 in all three.
+# Guess: half weights are widened: products of float32 inputs with exact weights, summed in float32. A file whose
+# weights F32, F16 and BF16 all hold exactly is answered within 1e-5 in all three.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -30,8 +30,8 @@ LETTERS |= {byte: chr(256 + place) for place, byte in enumerate(byte for byte in
 SIZE, INNER, HEADS, LAYERS = 64, 128, 4, 2
 
 
-def write(path: Path, weights: dict[str, np.ndarray], kind: gguf.GGMLQuantizationType, more: tuple[str, ...] = ()) -> None:
-    """A small model of the kind llama, whose tokens are the bytes, an end, one pair of letters, and more normal ones."""
+def write(path: Path, kind: gguf.GGMLQuantizationType, more: tuple[str, ...] = ()) -> None:
+    """A small model of the kind llama; its tokens are the bytes, an end, a pair of letters, and more normal ones."""
     file = gguf.GGUFWriter(str(path), "llama")
     file.add_context_length(1024)
     file.add_embedding_length(SIZE)
@@ -98,7 +98,7 @@ plain["flash_attn_type"] = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE
 seen = {}
 for name in ("F32", "F16", "BF16"):
     file, kind = folder / f"{name}.gguf", gguf.GGMLQuantizationType[name]
-    write(file, weights, kind)
+    write(file, kind)
     for tensor in gguf.GGUFReader(file).tensors:  # the numbers are the same
         held = tensor.data if tensor.n_elements == SIZE else gguf.dequantize(tensor.data, tensor.tensor_type)
         assert np.array_equal(held, weights[tensor.name]), tensor.name
