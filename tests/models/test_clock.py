@@ -118,6 +118,15 @@ def test_the_pace_of_the_moment_is_no_matter_of_the_curve(tmp_path: Path) -> Non
     assert clock.cost(4) / clock.cost(1) == pytest.approx(2.0, rel=0.1)
 
 
+def test_of_many_rounds_without_drafts_few_are_learnt_from(tmp_path: Path) -> None:
+    """They say the same again; one with drafts is heard at once."""
+    clock = taught(LearntClock(Counting(), tmp_path), [[1], [4]] * 30 + [[1]] * 200, stepped)
+    assert 60 < clock._rounds < 120
+    before = clock._rounds
+    taught(clock, [[4]], stepped)
+    assert clock._rounds == before + 1
+
+
 def test_hiccups_are_hardly_believed(tmp_path: Path) -> None:
     clock = taught(LearntClock(Counting(), tmp_path), [[1], [2]] * 60, stepped)
     before = ratios(clock, [2])[0]

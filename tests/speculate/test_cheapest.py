@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laws.worlds import Guesser, decode
+from laws.worlds import Guesser, decode, random_tree
 from stretto.context import Context
 from stretto.models.clock import Clock, SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Drafting, Outcome, Room
 from stretto.speculate.economy.acceptance import Rate
+from stretto.speculate.economy.pruning import keep_paying
 from stretto.speculate.planners.cheapest import MARGIN, Cheapest
 from stretto.tree import ROOT, Tree
 
@@ -119,6 +120,27 @@ def test_a_row_that_is_sure_gets_nodes_where_the_others_do_not_pay_for_them(cloc
     rows = [object() for _ in range(20)]
     plan.rooms(rows)
     assert [len(tree) for tree in plan.trim(rows, [sure, *[unsure] * 19])][:4] == sizes
+
+
+class Stepped(Clock):
+    """A clock of a kernel that takes rows by fours: one more costs much, or almost nothing."""
+
+    def cost(self, tokens: float, rows: int = 1, padding: int = 0) -> float:
+        return 1.0 + 0.45 * tokens * rows + 0.6 * ((tokens * rows + 3) // 4)
+
+
+def test_what_cannot_pay_is_left_out_at_once_and_nothing_else():
+    chance, left = random.Random(2), 0
+    for at in range(300):
+        plan = Cheapest(16).begin(Context(TARGET, Stepped(), lambda name: TARGET), Drafting("s", lambda row: None))
+        tree = random_tree([at], Room(12, 5), V)
+        tree.scores = [chance.random() for _ in tree.scores]
+        for kind in plan._known.rates.kinds(tree, range(len(tree))):
+            plan._known.rates.seen[kind] = Rate(100 * chance.random() * chance.random(), 100.0)
+        expected = keep_paying([tree], [plan.estimate(None, tree)], plan._seconds(), plan._price)
+        assert plan.trim([None], [tree]) == expected
+        left += len(tree) > 0 and not len(expected[0])
+    assert 20 < left < 280
 
 
 def test_a_costly_drafter_that_never_pays_is_tried_ever_more_rarely():

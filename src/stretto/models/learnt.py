@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from . import machine
-from .clock import Clock
+from .clock import Clock, by_bytes
 from .contract import Model
 from .numbers import numbers_of
 
@@ -21,13 +21,11 @@ if TYPE_CHECKING:
 
 SLOTS = (*range(1, 10), 12, 13, 16, 17, 20, 24, 32, 48, 64, 96, 128, 256, 1024)  # in all rows: where the curve bends
 ROWS = (1, 2, 4, 8, 16, 32, 256)
-CODED = 0.6  # bytes of a weight in blocks
-READ, MULTIPLIED = {"cpu": 1e10, "other": 1e12}, {"cpu": 2e10, "other": 1e14}  # bytes, weights a second, before
-CALLS = 5e-5  # seconds for what a layer does beside its products, before anything is known
 LEVEL, PACE = 5.0, 0.03  # how unsure the level is at first, and how far it goes from round to round: in logarithms
 BEND, BATCH, FILLED = 0.25, 0.15, 0.3  # how unsure the rest is: of each doubling of slots, of rows; of padding
 NOISE = 0.08  # of one round
 REST, FADE = 16, 0.996  # rounds, and what is still known after these of what they do not tell of
+SELDOM = 8  # of many rounds without drafts each so many-th is learnt from
 HOPE = 0.5  # what is told is so many standard deviations below what is expected
 ABOVE, BELOW = 2.0, 4.0  # how far off a round is believed, in standard deviations: hiccups only add
 OFTEN = 512  # rounds after which what was learnt is written down again; at first after REST, twice as many …
@@ -49,22 +47,20 @@ class LearntClock(Clock):
     def __init__(self, model: Model, folder: Path | None = None, *, fresh: bool = False) -> None:
         """`folder` holds what is remembered (None: the user's cache folder); `fresh` begins anew."""
         self._model, self._folder = model, folder
-        self._prior = np.log(_by_bytes(model))
+        self._prior = np.log(by_bytes(model, SLOTS))
         unsure = np.zeros((self._padding + 1, self._padding + 1))
         unsure[1 : self._batch, 1 : self._batch] = BEND**2 * _wandering(SLOTS)
         unsure[self._batch : -1, self._batch : -1] = BATCH**2 * _wandering(ROWS)
-        unsure[-1, -1] = FILLED**2
+        unsure[0, 0], unsure[-1, -1] = LEVEL**2, FILLED**2
         self._fade = np.full(len(unsure), FADE)
         self._fade[[0, -1]] = 1.0
-        self._drift = (1 - FADE**2) * unsure
-        self._drift[-1, -1] = 0.0
+        self._drift = (1 - np.outer(self._fade, self._fade)) * unsure
         self._unsure = unsure  # of the parts, and how they hang together
-        self._unsure[0, 0] = LEVEL**2
         self._parts = np.zeros(len(unsure))
         self._parts[-1] = FILLED
-        self._at_first = np.sqrt(np.diag(self._unsure))
+        self._at_first = np.sqrt(np.diag(unsure))
         self._warm: set[int] = set()  # slots of windows of which there was one
-        self._rounds = 0  # that were learnt from
+        self._rounds, self._plain = 0, 0  # that were learnt from; without drafts, of late
         self._sums: dict[tuple[int, int, float], tuple[float, NDArray[Any]]] = {}  # see `_sum`
         self._told: list[float] = []  # seconds at SLOTS; empty: to be made anew
         self._more: dict[tuple[int, float], float] = {}  # times as much, for so many rows and so much padding
@@ -93,6 +89,9 @@ class LearntClock(Clock):
         if slots not in self._warm or slots > SLOTS[-1]:
             self._warm.add(slots)
             return
+        self._plain = self._plain + 1 if slots == rows else 0
+        if self._plain > REST and self._plain % SELDOM:
+            return
         self._recall()
         self._rounds += 1
         if self._rounds % REST == 0:
@@ -111,17 +110,14 @@ class LearntClock(Clock):
         part = self._batch + left - 1 if left else 2  # three slots of one row
         return bool(self._unsure[part, part] < (self._at_first[part] / 2) ** 2)
 
-    # -- the sum ------------------------------------------------------------------------------
-
     def _sum(self, rows: int, slots: int, filled: float) -> tuple[float, NDArray[Any]]:
         """What a window would take before anything is known, and how much of each part it takes."""
         key = rows, slots, filled
         if key not in self._sums:
             left, share = _between(SLOTS, slots)
-            at = np.zeros(len(self._parts))
+            at = np.concatenate([np.zeros(self._batch), self._of_rows(rows, filled)])
             at[left : left + 2] = 1 - share, share
             at[0] = 1.0  # the curve is 0 at its first place, where the pace stands
-            at[self._batch :] = self._of_rows(rows, filled)
             self._sums[key] = self._prior[left] * (1 - share) + self._prior[left + 1] * share, at
         return self._sums[key]
 
@@ -144,8 +140,6 @@ class LearntClock(Clock):
             at[left - 1] = 1 - at[left]
         at[-1] = math.log1p(filled)
         return at
-
-    # -- what is remembered -------------------------------------------------------------------
 
     def keep(self) -> None:
         """Write down what was learnt."""
@@ -182,19 +176,6 @@ def _wandering(knots: Sequence[int]) -> NDArray[Any]:
     """How the values at the knots but the first hang together, if they wander with each doubling."""
     places = np.log2(knots[1:])
     return np.minimum.outer(places, places)
-
-
-def weights_of(model: Model) -> int:
-    """About how many a forward reads."""
-    return 12 * model.layers * model.channels**2 + model.vocabulary * model.channels
-
-
-def _by_bytes(model: Model) -> NDArray[Any]:
-    """Seconds of windows of SLOTS, from what is read and multiplied."""
-    kind = "cpu" if model.device.type == "cpu" else "other"
-    size = CODED if numbers_of(model).blocks else model.dtype.itemsize
-    weights = weights_of(model)
-    return CALLS * model.layers + weights * (size / READ[kind] + np.array(SLOTS) / MULTIPLIED[kind])
 
 
 def describe(model: Model) -> str:

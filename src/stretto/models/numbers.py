@@ -36,3 +36,8 @@ def numbers_of(model: Model) -> Numbers:
     """How a model computes; a model that does not say computes in its dtype, by torch's own kernels."""
     found: Numbers | None = getattr(model, "numbers", None)
     return found or Numbers(str(model.dtype).removeprefix("torch."))
+
+
+def weights_of(model: Model) -> int:
+    """About how many a forward reads."""
+    return 12 * model.layers * model.channels**2 + model.vocabulary * model.channels

@@ -13,7 +13,7 @@ from ..entry import Guarantee
 from ..errors import InvalidRequest, Unsupported
 from ..family import Drawn, Family
 from ..models.contract import Ability, Model, Want
-from ..models.learnt import weights_of
+from ..models.numbers import weights_of
 from ..parts import describe_part
 from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline

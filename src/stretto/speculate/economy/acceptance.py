@@ -103,6 +103,10 @@ class Acceptance(ABC, Generic[Kind]):
         found = {kind: self.rate(kind) for kind in set(kinds)}  # deep nodes are mostly alike
         return [found[kind] for kind in kinds]
 
+    def best(self, tree: Tree) -> float:
+        """The best rate of the root's children: no node's reach is higher."""
+        return max(map(self.rate, self.kinds(tree, tree.children(ROOT))), default=0.0)
+
     def reaches(self, tree: Tree) -> list[float]:
         """Probability that each node is accepted: it never rises along a path, and is 0 for riders."""
         return along(tree, self.rates(tree))

@@ -14,10 +14,11 @@ from ...tree import Tree
 from ..contract import Drafting, Outcome, Planner, Planning, Room
 from ..economy.acceptance import ByLook, Rate
 from ..economy.decision import Asking, Costly, Speed
-from ..economy.pruning import keep_paying, sizes_that_pay
+from ..economy.pruning import holds_draws, keep_paying, sizes_that_pay
 
 MARGIN = 1.25  # what a draft must promise, relative to what it costs: the likeliest-looking are mostly overrated
 HELD = 4.0  # accepted nodes that the belief weighs as much as that promises are held
+FEWEST = (1, 3, 7, 15, 127)  # nodes: per node, windows of these cost the least
 LATELY = 0.95  # weight of earlier rounds in how they are
 
 
@@ -116,7 +117,13 @@ class CheapestPlanning(Planning):
         """The nodes most likely to be accepted, as many as pay for the batch as a whole."""
         if not any(map(len, trees)):
             return trees
-        return keep_paying(trees, list(map(self._known.reaches, trees)), self._seconds(), self._price)
+        seconds, price = self._seconds(), self._price
+        if not any(map(holds_draws, trees)):
+            alone = seconds(0, 0)
+            dearer = min((seconds(nodes, 0) - alone) / nodes for nodes in FEWEST)
+            if max(map(self._known.rates.best, trees)) <= dearer * price:  # none can pay, however many
+                return [Tree() for _ in trees]
+        return keep_paying(trees, list(map(self._known.reaches, trees)), seconds, price)
 
     def estimate(self, row: Row, tree: Tree) -> list[float]:
         return self._known.reaches(tree)
