@@ -62,3 +62,23 @@ def probabilities(
         scores = torch.cat([scores, sinks.expand(*scores.shape[:-1], 1)], dim=-1)
     shares = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     return shares if sinks is None else shares[..., :-1]
+
+
+def shares(queries: Tensor, keys: Tensor, mask: Tensor | None, cap: float | None) -> Tensor:
+    """How much queries [..., N, size], scaled, read of keys [..., S, size]: [..., N, S] float32.
+
+    `mask` is what to add to their scores, which `cap` bounds before, by tanh.
+    """
+    scores = queries.float() @ keys.float().mT
+    if cap is not None:
+        scores.div_(cap).tanh_().mul_(cap)
+    return (scores if mask is None else scores + mask).softmax(dim=-1)
+
+
+def shares_of_head(
+    head: int, group: int, queries: Tensor, keys: Tensor, mask: Tensor | None, *, cap: float | None
+) -> Tensor:
+    """The same of one query head, [B, T, S]; queries [B, key heads, T * group, size] are rows of their key heads."""
+    key_head, member = divmod(head, group)
+    shut = None if mask is None else mask[:, 0, member::group]
+    return shares(queries[:, key_head, member::group], keys[:, key_head], shut, cap)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import Unsupported
 from . import sums
+from .attention import shares_of_head
 from .cache import Cache, KeyForm
 from .contract import Want
 from .lean import Lean, Visit, norm_heads
@@ -70,7 +71,8 @@ class Bitwise(Lean):
             keys, values = keys[:, :, start:], values[:, :, start:]
         for wanted, head in visit.wanted:
             if wanted == index:
-                visit.attention[wanted, head] = self._probabilities(head, queries, keys, mask)
+                cap = weights.score_cap
+                visit.attention[wanted, head] = shares_of_head(head, self._group, queries, keys, mask, cap=cap)
         return self._by_heads(sums.attended(queries, keys, values, mask, weights.score_cap).to(self.dtype), visit)
 
 

@@ -185,15 +185,9 @@ class Cache:
         if own.end > self._blocks.slots:
             self._blocks.grow(len(self.rows), own.end)
         at = [held.place for held in rows]
-        if at == list(range(at[0], at[0] + len(at))):
-            span = slice(at[0], at[0] + len(at))
-            keys, values = (block[first:last, span, :, : own.end] for block in self._blocks.all[1:])
-            place = Place(window, span, own, own, first, (keys.unbind(0), values.unbind(0)))
-            if own.level:
-                start = own.starts[0]
-                place.new = keys[:, :, :, start:].unbind(0), values[:, :, :, start:].unbind(0)
-        else:  # read layer by layer, after the layer has written
-            place = Place(window, torch.tensor(at, device=device), own, own, first, ((), ()))
+        together = at == list(range(at[0], at[0] + len(at)))
+        span = slice(at[0], at[0] + len(at)) if together else torch.tensor(at, device=device)
+        place = Place(window, span, own, own, first)
         if own.level:
             self._blocks.positions[place.rows, own.starts[0] : own.end] = window.positions
         else:
@@ -208,12 +202,14 @@ class Cache:
         Trunks that are read apart are not among them.
         """
         index = layer - place.first
+        if place.seen is None:
+            self._cut(place)
         if place.new is not None:
             place.new[0][index].copy_(keys)
             place.new[1][index].copy_(values)
         else:
             self._blocks.scatter(layer, place, (keys, values))
-        if place.seen[0]:
+        if place.seen:
             own = place.seen[0][index], place.seen[1][index]
         else:
             _, stored_keys, stored_values = self._blocks.all
@@ -222,6 +218,17 @@ class Cache:
         if place.gathered is None:
             return own
         return place.gathered.read(1, layer, own[0]), place.gathered.read(2, layer, own[1])
+
+    def _cut(self, place: Place) -> None:
+        """Views for all layers at once, where the rows lie together; else they are read after each has written."""
+        if not isinstance(place.rows, slice):
+            place.seen = ()
+            return
+        keys, values = (block[place.first :, place.rows, :, : place.own.end] for block in self.blocks)
+        place.seen = keys.unbind(0), values.unbind(0)
+        if place.own.level:
+            start = place.own.starts[0]
+            place.new = keys[:, :, :, start:].unbind(0), values[:, :, :, start:].unbind(0)
 
     def settle(self, place: Place) -> None:
         """Count the window's slots as held by the layers that ran."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .attention import shares
 from .bitwise import require_alike
 from .cache import Cache
 from .coded import LARGEST
@@ -139,7 +140,9 @@ class Drawn(Lean):
             if wanted == index:
                 asked = visit.unpack(queries[:, head]) * layer.scale
                 shut = None if mask is None else mask.float()
-                visit.attention[wanted, head] = self._shares(asked, keys[:, head * key_heads // heads], shut)
+                visit.attention[wanted, head] = shares(
+                    asked, keys[:, head * key_heads // heads], shut, self.weights.score_cap
+                )
         return drawn.out(self._read(index, queries.flatten(1), keys, values, visit), rows)
 
     def _read(self, index: int, queries: Tensor, keys: Tensor, values: Tensor, visit: DrawnVisit) -> Tensor:
@@ -204,36 +207,41 @@ def _shares(visit: DrawnVisit, starts: Sequence[int], *, apart: bool = False) ->
     `starts`: how many slots each row of the window has before it. `apart`: keys and values are a window's own, as
     `Cache.append` returns them; else those of all rows of the cache.
     """
-    place, lengths = visit.place, visit.place.window.lengths
-    parts: list[list[tuple[int, int, int]]] = [[]]  # (row of the window, its first query, how many)
-    room = LARGEST
-    for row, length in enumerate(lengths):
-        first = 0
-        while first < length:
-            count = min(length - first, room)
-            parts[-1].append((row, first, count))
-            first, room = first + count, room - count
-            if not room:
-                parts.append([])
-                room = LARGEST
-    spots = range(visit.batch) if apart else [visit.cache.place_of(row) for row in place.window.rows]
-    whole = place.window.everyone or place.window.visible is not None or apart
+    window, place_of = visit.place.window, visit.cache.place_of
+    behind = apart or window.everyone or window.visible is not None  # some may see what stands behind them
     shares, done = [], 0
-    for part in filter(None, parts):
-        batch, queries, counts = np.array(part).T
-        begins = np.array([starts[row] for row in batch])
-        seen = begins + (np.array([lengths[row] for row in batch]) if whole else queries + counts)
-        share = Share(done, counts, np.array([spots[row] for row in batch]), seen, queries, batch)
-        shares.append((share, visit.positions if apart else _slots(visit, share, begins)))
+    for part in _cut(window.lengths):
+        batch, queries, counts = zip(*part, strict=True)
+        places = batch if apart else [place_of(window.rows[row]) for row in batch]
+        seen = [starts[row] + (window.lengths[row] if behind else first + count) for row, first, count in part]
+        share = Share(done, *map(np.array, (counts, places, seen, queries, batch)))
+        begins = [starts[row] + first for row, first in zip(batch, queries, strict=True)]
+        shares.append((share, visit.positions if apart else _slots(visit, share, np.array(begins))))
         done += share.rows
     return shares
 
 
+def _cut(lengths: Sequence[int]) -> list[list[tuple[int, int, int]]]:
+    """Parts of so many queries: (row of the window, its first query, how many)."""
+    parts: list[list[tuple[int, int, int]]] = [[]]
+    room = LARGEST
+    for row, length in enumerate(lengths):
+        first = 0
+        while first < length:
+            if not room:
+                parts.append([])
+                room = LARGEST
+            count = min(length - first, room)
+            parts[-1].append((row, first, count))
+            first, room = first + count, room - count
+    return [part for part in parts if part]
+
+
 def _slots(visit: DrawnVisit, share: Share, begins: np.ndarray) -> Tensor:
     """[n, key heads] where rows are written, counted over all rows, heads and slots of a layer."""
-    block = visit.cache.blocks[0]
-    _, _, heads, slots, _ = block.shape
-    each = np.concatenate([np.arange(count) for count in share.counts])
-    first = share.places * heads * slots + begins + share.queries
-    rows = np.repeat(first, share.counts) + each
-    return torch.from_numpy(rows[:, None] + np.arange(heads) * slots)
+    _, _, heads, slots, _ = visit.cache.blocks[0].shape
+    rows = share.places * (heads * slots) + begins
+    if share.rows > len(begins):
+        each = np.concatenate([np.arange(count) for count in share.counts])
+        rows = np.repeat(rows, share.counts) + each
+    return torch.from_numpy(rows[:, None] + np.arange(0, heads * slots, slots))

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .attention import shares, shares_of_head
 from .blocks import CacheShape
 from .cache import Cache, KeyForm
 from .contract import Ability, Evaluation, Want
@@ -212,9 +213,10 @@ class Lean:
             keys, values = keys[:, :, start:], values[:, :, start:]
         for wanted, head in visit.wanted:
             if wanted == index:
-                visit.attention[wanted, head] = self._probabilities(head, queries * layer.scale, keys, mask)
+                scaled, cap = queries * layer.scale, weights.score_cap
+                visit.attention[wanted, head] = shares_of_head(head, self._group, scaled, keys, mask, cap=cap)
         if weights.score_cap is not None:
-            mixed = self._shares(queries * layer.scale, keys, mask).to(self.dtype) @ values
+            mixed = shares(queries * layer.scale, keys, mask, weights.score_cap).to(self.dtype) @ values
         elif trunks := visit.trunks[layer.reach]:
             mixed = attend_apart(queries, keys, values, mask, trunks, layer=index, scale=layer.scale)
         else:
@@ -233,17 +235,6 @@ class Lean:
         apart = mixed.view(batch, key_heads, visit.size, self._group, size).transpose(1, 2)
         rows = apart.reshape(batch * visit.size, -1)
         return rows if visit.slots is None else rows.index_select(0, visit.slots)
-
-    def _probabilities(self, head: int, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
-        """Attention probabilities of one query head: [B, T, S] float32."""
-        key_head, member = divmod(head, self._group)
-        shut = None if mask is None else mask[:, 0, member :: self._group]
-        return self._shares(queries[:, key_head, member :: self._group], keys[:, key_head], shut)
-
-    def _shares(self, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
-        """How much queries [..., N, size], scaled, read of keys [..., S, size]: [..., N, S] float32."""
-        scores = capped(queries.float() @ keys.float().mT, self.weights.score_cap)
-        return (scores if mask is None else scores + mask).softmax(dim=-1)
 
     def _logits(self, rows: Tensor) -> Tensor:
         return capped(self.weights.head(_normed(rows, self.weights.final_norm)).float(), self.weights.logit_cap)

@@ -54,7 +54,10 @@ class Place:
     own: Columns  # among the rows' own slots: where the window is written
     read: Columns  # among the slots that `Cache.append` returns; the same where no row has a trunk
     first: int  # the first layer that runs; the lists below begin with it
-    seen: tuple[Sequence[Tensor], Sequence[Tensor]]  # own keys, values of the rows: [B, H, S, size] each
+    seen: tuple[Sequence[Tensor], ...] | None = (
+        None  # own keys, values of the rows: [B, H, S, size] each; None: not cut
+    )
+    # cut yet; empty: the rows do not lie together
     new: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None  # those of the window, [B, H, T, size], in level rows
     standings: tuple[Standing, ...] = ()  # trunks that are read apart from what `Cache.append` returns
     gathered: Gathered | None = None  # puts trunks and own slots together, where they are not read apart
