@@ -85,6 +85,20 @@ def test_experts_that_are_packed_one_by_one_are_read(tmp_path: Path) -> None:
     assert torch.equal(found, stated)
 
 
+@pytest.mark.parametrize(
+    ("form", "file"), [("gptq v2, zero points", "quantize_config.json"), ("awq", "quant_config.json")]
+)
+def test_older_checkpoints_say_so_in_a_file_of_its_own(form: str, file: str, tmp_path: Path) -> None:
+    meant = write(tmp_path, FORMATS[form][0])
+    config = tmp_path / "config.json"
+    content = json.loads(config.read_text())
+    said = content.pop("quantization_config")
+    config.write_text(json.dumps(content))
+    (tmp_path / file).write_text(json.dumps({key: said[key] for key in said if key != "quant_method"}))
+    name = "model.layers.1.mlp.up_proj.weight"
+    assert torch.equal(network(tmp_path, blocks=False).state_dict()[name], meant[name].float())
+
+
 REFUSED: dict[str, dict[str, Any]] = {
     "bitsandbytes": {"quant_method": "bitsandbytes", "load_in_4bit": True},
     "a method without a name": {"quant_method": None},

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from . import plain
-from .checkpoint import content_of, generation_of, weight_files
+from .checkpoint import content_of, generation_of, read_json, weight_files
 from .packed import packing_of, unpacked
 from .plain import Weight
 from .shape import config_of
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .tokenizer import Tokenizer
 
 PACKED = "quantization_config"  # the key of config.json that says how weights are packed
+OLDER = {"quantize_config.json": "gptq", "quant_config.json": "awq"}  # files that said so before that key did
 
 
 class Folder:
@@ -35,7 +36,7 @@ class Folder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         said = content_of(folder)
-        self._packing = packing_of(said.get(PACKED), str(folder))
+        self._packing = packing_of(said.get(PACKED) or _older(folder), str(folder))
         self.content = {key: value for key, value in said.items() if key != PACKED}
         self.generation = generation_of(folder)
 
@@ -77,3 +78,11 @@ class Folder:
         if self._packing is None:
             return {**held}
         return unpacked(held, self._packing, str(self._folder), blocks=blocks)
+
+
+def _older(folder: Path) -> dict[str, Any] | None:
+    """What says how weights are packed in a checkpoint whose config.json does not; None where nothing does."""
+    for name, method in OLDER.items():
+        if (folder / name).is_file():
+            return {"quant_method": method} | read_json(folder / name)
+    return None
