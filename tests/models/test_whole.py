@@ -180,13 +180,14 @@ def tree() -> Tree:
         (Window.forest([0], [3], [tree()], [0], CPU), Want()),
         (Window.chain([0], [[3]], [0], CPU), Want(hidden=(1,))),
         (Window.chain([0], [[3]], [7], CPU), Want()),
+        (Window.chain([0, 1], [[3], [4]], [0, 7], CPU), Want()),
     ],
-    ids=["a tree", "hidden rows", "a gap"],
+    ids=["a tree", "hidden rows", "a gap", "a gap in the second row"],
 )
 def test_what_needs_the_insides_is_refused(window: Window, want: Want) -> None:
     model = models("Mamba2")
     cache = model.new_cache()
-    assert cache.open() == 0
+    assert [cache.open(), cache.open()] == [0, 1]
     with pytest.raises(Unsupported, match="runs whole"):
         model.evaluate(window, cache, want)
     assert cache.length(0) == 0

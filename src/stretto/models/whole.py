@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from itertools import pairwise, product
 from typing import Any
 
@@ -90,8 +91,10 @@ class Whole:
         than logits; ModelError where these are no numbers."""
         if not _plain(window, want):
             raise Unsupported(f"{self.name} runs whole: it evaluates chains of tokens only", hint="draft a chain")
-        counts = [self._count(window, r, want) for r in range(len(window.rows))]
-        read = [self._row(window, r, cache, count) for r, count in enumerate(counts)]  # [count, V] each
+        done = [self._row(window, r, cache, self._count(window, r, want)) for r in range(len(window.rows))]
+        for _, append in done:  # all rows or, where one has failed, none
+            append()
+        read = [logits for logits, _ in done]
         found = _joined(read, window, want)
         ends = torch.stack([row[-1] for row in read])[:, None]  # [B, 1, V]
         checked = ends if found is None else found
@@ -108,8 +111,8 @@ class Whole:
             return window.lengths[r] - first
         return window.lengths[r] if want.logits else 1
 
-    def _row(self, window: Window, r: int, cache: Recurrent, count: int) -> Tensor:
-        """Evaluate one row's slots: the logits of the last `count`, [count, V]."""
+    def _row(self, window: Window, r: int, cache: Recurrent, count: int) -> tuple[Tensor, Callable[[], None]]:
+        """Evaluate one row's slots: the logits of the last `count`, [count, V]; and what lets the row have them."""
         row, length = window.rows[r], window.lengths[r]
         tokens, positions = window.tokens[r, :length].tolist(), window.positions[r, :length].tolist()
         start = cache.length(row)
@@ -122,8 +125,7 @@ class Whole:
             cache.read(row, states[-1])
             state, unread = states[-1], []
         logits, states = self._run(state, [*unread, *tokens], start - len(unread), count)
-        cache.append(row, tokens, positions, states[-length:], again)
-        return logits
+        return logits, partial(cache.append, row, tokens, positions, states[-length:], again)
 
     def _run(self, state: State | None, tokens: list[int], start: int, count: int) -> tuple[Tensor, list[State]]:
         """Let tokens follow a state, the first one at position `start`: the last logits, and states, the last last."""
@@ -211,7 +213,9 @@ class Whole:
             for row, text, other, found in zip(rows, texts, reversed(texts), ours, strict=True):
                 guesses = other[: GUESSES * (number % 2)]
                 window = Window.chain([row], [[*text[start:end], *guesses]], [start], self.device)
-                found.append(self._row(window, 0, cache, window.lengths[0])[: end - start])
+                logits, append = self._row(window, 0, cache, window.lengths[0])
+                append()
+                found.append(logits[: end - start])
                 cache.truncate(row, end)
         return max(_distance(torch.cat(mine), their) for mine, their in zip(ours, theirs, strict=True))
 
