@@ -23,8 +23,7 @@ RECENT = 0.9  # weight of earlier times, each time a costly drafter is asked
 STEADY = 0.95  # weight of earlier rounds in how the clock compares with what windows take
 FADE = 0.97  # weight of earlier rounds in what a free drafter comes to: about the last 33 count
 SETTLED = 12.0  # rounds of a row before a free drafter is judged, three rounds at least
-SHORTEST_REST = 16  # rounds, of a free drafter: what is tried again at once costs what it did before
-LONGEST_REST = 64  # the same for each row: trying costs a batch more, and it finds out sooner
+LONGEST_REST = 32  # rounds for each row, of a free drafter: trying costs a batch more, and it finds out sooner
 FEW = 4  # tokens that a costly drafter may have to read beside drafting
 TRIAL = 2  # levels of the first trial; later ones have 1
 TRIED = 4  # rows of a trial, at most: each may have its whole prompt to read
@@ -110,7 +109,7 @@ class Account:
             return
         if self.times >= max(SETTLED, 3 * rows):
             if self.tokens < self.seconds * worth:
-                self.pause.begin(LONGEST_REST * rows, least=max(SHORTEST_REST, rows))
+                self.pause.begin(LONGEST_REST * rows, least=max(2, rows))
                 self.seconds = self.tokens = self.times = 0.0
                 return
             self.pause.end()
