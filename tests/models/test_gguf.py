@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from models import gguf_files
 from models.gguf_files import pairs_of, rounded, said, tensors_of, write
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, ModelError
+from stretto.models import drawn_layer, fast
 from stretto.models.contract import Model
+from stretto.models.drawn import Drawn
 from stretto.models.load import load
 from stretto.models.network import Network
 from stretto.models.window import Window
@@ -179,3 +182,33 @@ print("transformers" in sys.modules)
     assert (
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
     )
+
+
+def test_a_file_that_was_tried_here_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[Model] = []
+    compare = fast._compare
+
+    def told(model: Any, module: Any) -> None:
+        tries.append(model)
+        compare(model, module)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(fast, "_compare", told)
+    module = gguf_files.network("llama")
+    path = write(tmp_path / "it.gguf", pairs_of(module), tensors_of(module), "Q8_0")
+    first, second = load(path).model, load(path).model
+    assert isinstance(second, Drawn) and tries == [first]
+    assert torch.equal(logits_of(first), logits_of(second))
+    assert load(path, weights="float32").model in tries[1:]  # another form is another question
+    os.utime(path, ns=(1, 1))  # and so is another file of that name
+    again = load(path).model
+    assert tries[-1] is again
+
+
+def test_a_file_that_fails_is_tried_at_each_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(drawn_layer, "NEIGHBOURS", 2)  # what is drawn is another network
+    module = gguf_files.network("llama")
+    path = write(tmp_path / "it.gguf", pairs_of(module), tensors_of(module), "Q8_0")
+    for _ in range(2):
+        assert not isinstance(load(path).model, Drawn)

@@ -17,6 +17,7 @@ load.py      a folder, file or hub name -> model and tokenizer (checkpoint.py: w
              folder; plain.py, tokenizer.py: read from its files alone, as shape.py and rope.py understand config.json;
              stock.py, stock_tokenizer.py: transformers' own; agreement.py, eager.py: whether a model computes the same)
 gguf/        a checkpoint in one file: what is in it, which network that is, and its tokenizer
+tried.py     what was found to compute alike here, and is not tried at each load
 masked.py    which checkpoints fill masks, and how (published.py: their networks as modules that transformers has)
 clock.py     what a window costs here (learnt.py: learnt as rounds go by; study.py: on request)
 """

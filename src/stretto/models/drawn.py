@@ -51,7 +51,8 @@ class Drawn(Lean):
         self._shape = weights.heads, weights.key_heads, weights.head_size
         self._programs: OrderedDict[tuple[object, ...], tuple[Program, Aim]] = OrderedDict()
         self._turn_one = [turn_table(each, 1, 0) for each in weights.rotations]
-        require_alike(self)
+        if not weights.wish.tried:
+            require_alike(self)
 
     # -- one evaluation -----------------------------------------------------------------------------
 

@@ -48,8 +48,9 @@ def lean_or_none(
                 _code(module, CODED[wish.form])
             weights = fuse(module, wish)
             lean = _drawn_or_none(weights) or build(weights)
-            with threads_for(CHECKED * lean.weights.parameters):
-                _compare(lean, module)
+            if not wish.tried:
+                with threads_for(CHECKED * lean.weights.parameters):
+                    _compare(lean, module)
     except Unlike as unlike:
         why_not(str(unlike))
         return None

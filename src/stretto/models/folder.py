@@ -40,6 +40,11 @@ class Folder:
         self.content = {key: value for key, value in said.items() if key != PACKED}
         self.generation = generation_of(folder)
 
+    @property
+    def files(self) -> list[Path]:
+        """Those that say what the network is."""
+        return [self._folder / "config.json", *weight_files(self._folder)]
+
     def plain(
         self,
         layout: Layout | None,

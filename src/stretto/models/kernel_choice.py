@@ -43,6 +43,7 @@ class Wish:
     form: str = ""  # of the weights: float32, or one of CODED (on the CPU); empty: as they are
     bits: bool = False  # a row's result has the same bits whatever stands beside it
     settled: bool = False  # by a rule instead of the clock: each load chooses the same kernels
+    tried: bool = False  # this checkpoint was found to compute alike here: nothing of it is tried again
 
 
 def linears(matrices: Sequence[Matrix], beside: int = 0, wish: Wish = Wish()) -> list[Linear]:
@@ -56,7 +57,7 @@ def linears(matrices: Sequence[Matrix], beside: int = 0, wish: Wish = Wish()) ->
     if any(isinstance(weight, Tensor) for weight, _ in matrices):
         matrices = [(dense(weight), bias) for weight, bias in matrices]
     makers = _makers(matrices)
-    if wish.bits or "coded" in makers:
+    if (wish.bits or "coded" in makers) and not wish.tried:
         makers = {name: _held(make, matrices[0]) for name, make in makers.items()}
     single = wish.bits or _bytes(matrices[0]) > SMALL  # one kernel for all row counts
     if len(makers) == 1:

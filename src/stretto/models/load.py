@@ -8,7 +8,7 @@ Llama-shaped checkpoints, which are read from their files (folder.py: plain.py, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,7 +87,7 @@ def load(
     layout = recognise(content, str(name))
     wish = Wish(form="" if weights == "auto" else weights, bits=exact == "bits", settled=reproducible)
     plain = checkpoint.plain(layout, what, where, blocks=wish.form != "float32") if fast else None
-    model = _fast(plain, wish) if plain is not None else None
+    model = _fast_once_tried(plain, checkpoint, wish) if plain is not None else None
     slow_because, usual = "", None
     if model is None:
         from .quiet import quiet
@@ -167,6 +167,20 @@ def _fast(module: Source, wish: Wish, why_not: Callable[[str], None] = lambda re
     from .lean import Lean
 
     return lean_or_none(module, why_not, wish, Bitwise if wish.bits else Lean)
+
+
+def _fast_once_tried(module: Source, checkpoint: Folder | Checkpoint | Adapted, wish: Wish) -> Model | None:
+    """The same of a checkpoint that is known by its files: what was tried here before is taken at once."""
+    from .drawn import Drawn
+    from .tried import Record
+
+    if isinstance(checkpoint, Adapted):
+        return _fast(module, wish)
+    record = Record(checkpoint.files, wish)
+    model = _fast(module, replace(wish, tried=record.there))
+    if isinstance(model, Drawn):
+        record.give()
+    return model
 
 
 def _model(module: PreTrainedModel, name: str, wish: Wish, fast: bool) -> tuple[Model, str]:

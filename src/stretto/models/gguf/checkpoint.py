@@ -31,6 +31,7 @@ class Checkpoint:
 
     def __init__(self, path: Path) -> None:
         self._file = read(path)
+        self.files = self._file.paths
         self._vocabulary = vocabulary_of(self._file)
         ends = sorted(self._vocabulary.ends) if self._vocabulary else []
         self.content: Mapping[str, Any] = content_of(self._file) | {"eos_token_id": ends or None}

@@ -37,9 +37,14 @@ POINTER = b"version https://git-lfs"  # how a file begins that only stands for t
 class File:
     """A checkpoint as its file, or its files, hold it."""
 
-    path: Path  # the first file
+    paths: list[Path]
     pairs: dict[str, Any]  # numbers, truth values, texts, and lists of these
     tensors: dict[str, Tensor | Quantised]  # as shaped in the network: a matrix is [O, I]; never to be written to
+
+    @property
+    def path(self) -> Path:
+        """The first of its files."""
+        return self.paths[0]
 
 
 def read(path: Path) -> File:
@@ -59,7 +64,7 @@ def read(path: Path) -> File:
     wanted = first.pairs.get("split.tensors.count", len(tensors))
     if len(tensors) != wanted:
         raise ModelError(f"{files[0]} and its other parts hold {len(tensors)} tensors, not {wanted}", hint=AGAIN)
-    return File(files[0], first.pairs, tensors)
+    return File(files, first.pairs, tensors)
 
 
 def _parts(path: Path) -> list[Path]:
