@@ -65,7 +65,7 @@ def _q4_1(weight: Quantised) -> tuple[Tensor, Tensor, Tensor | None]:
 def _q4_k(weight: Quantised) -> tuple[Tensor, Tensor, Tensor | None]:
     """Blocks of 256: two float16, then eight scales and eight lows of six bits each that multiply them.
 
-    Scales are rounded to float16: by a 4,000th at most, an eightieth of what rounding the inputs does.
+    Scales are rounded to float16: by a 2,000th at most, far less than rounding the inputs does.
     """
     data = weight.data.view(len(weight.data), -1, 144)
     scale, low = _float16(data[..., :2]).float(), _float16(data[..., 2:4]).float()

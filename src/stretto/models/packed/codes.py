@@ -33,7 +33,7 @@ class Codes:
         """The same in blocks, codes and scales unchanged; None where groups are no whole blocks, or float16 is short.
 
         Q4_0 and Q8_0 hold the numbers as they are, but for scales of float32, which are rounded to float16 (by a
-        4,000th at most). Q4_1 holds offsets, `-zero * scale`, which are rounded likewise: by less than a hundredth of
+        2,000th at most). Q4_1 holds offsets, `-zero * scale`, which are rounded likewise: by less than a hundredth of
         the step between two codes.
         """
         signed = self._signed() if self.groups is None else None
