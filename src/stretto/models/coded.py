@@ -31,10 +31,11 @@ _programs: dict[Hashable, Program] = {}  # by form of the drawing, rows and thre
 class Call:
     """What is drawn, over any number of rows; those that are drawn alike share their programs."""
 
-    def __init__(self, draw: Callable[..., int], *widths: int) -> None:
-        """`draw(drawing, *inputs)` is given rows of so many numbers each."""
-        self._draw, self._widths = draw, widths
-        trial = self._drawn(1)[0]
+    def __init__(self, draw: Callable[[Drawing], int]) -> None:
+        """`draw` begins with what the call is given."""
+        self._draw = draw
+        trial = _Noted(1)
+        draw(trial)
         self._form, self._held = tuple(trial.form), trial.held
         self._settled = np.array([said for _, said in trial.settled], np.int64)
 
@@ -52,16 +53,26 @@ class Call:
         with library().lock:
             program = _programs.get(key)
             if program is None:
-                program = _programs[key] = Program(*self._drawn(rows), threads)
+                drawing = Drawing(rows)
+                program = _programs[key] = Program(drawing, self._draw(drawing), threads)
             program.drawing.words[program.settled] = self._settled
             for place, each in zip(program.inputs, inputs, strict=True):
                 place.copy_(each)
             program.run()
             return program.result.clone()
 
-    def _drawn(self, rows: int) -> tuple[Drawing, int]:
-        drawing = Drawing(rows)
-        return drawing, self._draw(drawing, *(drawing.rows_of(width) for width in self._widths))
+
+class _Noted(Drawing):
+    """A drawing that writes down what is drawn."""
+
+    def __init__(self, rows: int) -> None:
+        self.form: list[tuple[object, ...]] = []
+        self._numbers: dict[object, int] = {}
+        super().__init__(rows)
+
+    def note(self, tensor: int, operation: str, *operands: object) -> None:
+        self._numbers[tensor] = ~len(self.form)  # below 0, to be told from sizes
+        self.form.append((operation, *(self._numbers.get(each, each) for each in operands)))
 
 
 class Coded:
@@ -71,13 +82,15 @@ class Coded:
         self.weight, self.bias = tuple(weight), bias
         self.parts = [blocks_of(part) for part in self.weight]
         self.inputs, self.outputs = self.parts[0].inputs, sum(part.outputs for part in self.parts)
-        self._product = Call(self.draw, self.inputs)
-        self._sum = Call(
-            lambda drawing, x, add: drawing.made("add", self.draw(drawing, x), add), self.inputs, self.outputs
-        )
+        self._product = Call(lambda drawing: self.draw(drawing, drawing.rows_of(self.inputs)))
+        self._sum = Call(self._draw_sum)
 
     def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
         return self._product(x) if add is None else self._sum(x, add)
+
+    def _draw_sum(self, drawing: Drawing) -> int:
+        x, add = drawing.rows_of(self.inputs), drawing.rows_of(self.outputs)
+        return drawing.made("add", self.draw(drawing, x), add)
 
     def draw(self, drawing: Drawing, x: int) -> int:
         """[rows, I] -> [rows, O]."""

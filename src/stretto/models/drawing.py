@@ -44,7 +44,6 @@ class Drawing:
         self.context = call["init"](start_up(size, self._start))
         weakref.finalize(self, call["free"], self.context)
         self.graph = call["new_graph_custom"](self.context, tensors, False)
-        self.form: list[tuple[object, ...]] = []  # what was drawn: drawings of one form are run by one program
         self.settled: list[tuple[int, int]] = []  # words that say where matrices and constants lie, and what they say
         self.held: list[Tensor] = []  # constants: they lie there as long as somebody holds them
         self.given: list[tuple[int, tuple[int, ...], torch.dtype]] = []
@@ -52,7 +51,6 @@ class Drawing:
         self.places: list[tuple[int, int, int]] = []  # (tensor, page, first byte on it)
         self.filled = [0, 0, 0]  # bytes of each page
         self.most = [0, 0, 0]
-        self._numbers: dict[int, int] = {}
         self._sums: dict[int, int] = {}
 
     # -- what is read -------------------------------------------------------------------------------
@@ -97,7 +95,7 @@ class Drawing:
     def loose(self, operation: str, *operands: int | float | None) -> int:
         """The same, which lies where a run says."""
         tensor: int = self._call[operation](self.context, *operands)
-        self._note(tensor, operation, *(self._numbers.get(each, each) for each in operands))  # type: ignore[arg-type]
+        self.note(tensor, operation, *operands)
         return tensor
 
     def now(self, tensor: int) -> int:
@@ -134,12 +132,11 @@ class Drawing:
     def _tensor(self, kind: int, *sizes: int) -> int:
         sizes = (*sizes, *[1] * (3 - len(sizes)))
         tensor: int = self._call["new_tensor_3d"](self.context, kind, *sizes)
-        self._note(tensor, kind, *sizes)
+        self.note(tensor, "tensor", kind, *sizes)
         return tensor
 
-    def _note(self, tensor: int, *said: object) -> None:
-        self._numbers[tensor] = ~len(self.form)  # below 0, to be told from sizes
-        self.form.append(said)
+    def note(self, tensor: int, operation: str, *operands: object) -> None:
+        """A tensor was drawn like that; whoever compares drawings writes it down."""
 
     def _put(self, tensor: int, page: int) -> None:
         self.places.append((tensor, page, self.filled[page]))
@@ -148,7 +145,7 @@ class Drawing:
 
     def _by(self, operation: str, matrix: int, x: int, form: object) -> int:
         tensor: int = self._call[operation](self.context, matrix, x)
-        self._note(tensor, operation, form, self._numbers[x])
+        self.note(tensor, operation, form, x)
         self._put(tensor, self.page)
         self.settled.append((self.word(tensor, SOURCES), matrix))
         return tensor

@@ -24,6 +24,7 @@ from .drawing import Drawing, Program
 from .drawn_layer import DrawnLayer, drawn_head
 from .ggml import INT32, INT64, library
 from .lean import Lean, Visit, capped, real_slots, turn_of
+from .linear import threads_for
 from .place import Reach, visibility
 from .reader import Aim, Lying, Part, Readers, Share, Sight
 from .rotation import turn_table
@@ -32,10 +33,11 @@ from .weights import Weights
 from .window import Window
 
 KEPT = 32  # programs: each holds some memory
+READY = (1, 2, 3, 4)  # rows of programs that are made at once
 FEW = 16  # tensors that are no layer's
 A_LAYER, A_ROW = 48, 8  # tensors of a layer, and of each row of the window in it, at most
 
-What = tuple[Hashable, Callable[[Drawing, Readers], int]]  # what is drawn, and a name for it
+What = tuple[Hashable, Callable[[Drawing, Readers], int], int]  # a name for what is drawn, how, and how many layers
 Masks = Mapping[Reach, Tensor]  # what to add to scores, [B or 1, T, S] float16
 
 
@@ -51,6 +53,9 @@ class Drawn(Lean):
         self._shape = weights.heads, weights.key_heads, weights.head_size
         self._programs: OrderedDict[tuple[object, ...], tuple[Program, Aim]] = OrderedDict()
         self._turn_one = [turn_table(each, 1, 0) for each in weights.rotations]
+        for rows in READY:  # so that the first windows of these sizes need not wait
+            with threads_for(rows * weights.parameters):
+                self._program(self._layers_between(0, self.layers), rows, 1, masked=rows > 1)
         if not weights.wish.tried:
             require_alike(self)
 
@@ -87,39 +92,44 @@ class Drawn(Lean):
         left = torch.empty_like(rows)
         for share, slots in visit.shares:
             part = slice(share.first, share.first + share.rows)
-
-            def draw(drawing: Drawing, readers: Readers) -> int:
-                x = drawing.rows_of(self.channels)
-                positions = drawing.rows_of(kind=INT32)
-                slots = drawing.rows_of(self._shape[1], kind=INT64)
-                for layer in self._layers[start:end]:
-                    x = layer.draw(drawing, x, positions, slots, readers)
-                    drawing.turn()
-                return x
-
             inputs = rows[part], visit.positions[part], slots
-            left[part] = self._run(((start, end), draw), share, inputs, sight)
+            left[part] = self._run(self._layers_between(start, end), share, inputs, sight)
         return left
 
+    def _layers_between(self, start: int, end: int) -> What:
+        def draw(drawing: Drawing, readers: Readers) -> int:
+            x = drawing.rows_of(self.channels)
+            positions = drawing.rows_of(kind=INT32)
+            slots = drawing.rows_of(self._shape[1], kind=INT64)
+            for layer in self._layers[start:end]:
+                x = layer.draw(drawing, x, positions, slots, readers)
+                drawing.turn()
+            return x
+
+        return (start, end), draw, end - start
+
     def _run(self, what: What, share: Share, inputs: Sequence[Tensor], sight: Sight) -> Tensor:
-        """What is drawn over some rows; those of one name are drawn alike."""
-        (name, draw), masked, threads = what, sight.masks is not None, torch.get_num_threads()
-        key = (name, share.rows, len(share.counts), masked, threads)
+        """What is drawn over some rows."""
         with library().lock:
-            if key not in self._programs:
-                count = len(share.counts)
-                drawing = Drawing(share.rows, FEW + len(sight.keys.layers) * (A_LAYER + A_ROW * count))
-                readers = Readers(drawing, count, self._shape, masked=masked)
-                self._programs[key] = Program(drawing, draw(drawing, readers), threads), Aim(readers)
-                if len(self._programs) > KEPT:
-                    self._programs.popitem(last=False)
-            self._programs.move_to_end(key)
-            program, aim = self._programs[key]
+            program, aim = self._program(what, share.rows, len(share.counts), masked=sight.masks is not None)
             for place, each in zip(program.inputs, inputs, strict=True):
                 place.copy_(each)
             aim(share, sight)
             program.run()
             return program.result.clone()
+
+    def _program(self, what: What, rows: int, count: int, *, masked: bool) -> tuple[Program, Aim]:
+        """What is drawn over so many rows, of `count` rows of a window; made once, and kept for a while."""
+        (name, draw, layers), threads = what, torch.get_num_threads()
+        key = (name, rows, count, masked, threads)
+        if key not in self._programs:
+            drawing = Drawing(rows, FEW + layers * (A_LAYER + A_ROW * count))
+            readers = Readers(drawing, count, self._shape, masked=masked)
+            self._programs[key] = Program(drawing, draw(drawing, readers), threads), Aim(readers)
+            if len(self._programs) > KEPT:
+                self._programs.popitem(last=False)
+        self._programs.move_to_end(key)
+        return self._programs[key]
 
     # -- a layer part by part -----------------------------------------------------------------------
 
@@ -159,7 +169,7 @@ class Drawn(Lean):
         found = []
         for share, _ in _shares(visit, visit.place.read.starts, apart=True):
             inputs = [queries[share.first : share.first + share.rows]]
-            found.append(self._run((("read", layer.scale), draw), share, inputs, sight))
+            found.append(self._run((("read", layer.scale), draw, 1), share, inputs, sight))
         return torch.cat(found)
 
     def _mlp(self, index: int, rows: Tensor) -> Tensor:
