@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LINE = 64  # bytes to which addresses are rounded up
-EACH = 512  # bytes for one description, at most
 TYPES = {FLOAT32: torch.float32, INT32: torch.int32, INT64: torch.int64}
 WORD = 8  # bytes of the numbers that a description is made of
 
@@ -33,14 +32,14 @@ SIZES, STRIDES, SOURCES = (getattr(Description, name).offset // WORD for name in
 class Drawing:
     """Operations over so many rows."""
 
-    def __init__(self, rows: int, tensors: int = 64) -> None:
+    def __init__(self, rows: int, tensors: int = 128) -> None:
         """`tensors`: at most as many, operations and what they read."""
         self._call = call = library().call
-        size = tensors * EACH + call["graph_overhead_custom"](tensors, False)
+        size = tensors * call["tensor_overhead"]() + call["graph_overhead_custom"](tensors, False)
         self._space = torch.zeros(size, dtype=torch.uint8)
         self.words = self._space[: size // WORD * WORD].numpy().view(np.int64)  # the descriptions
         self._start = self._space.data_ptr()
-        self.rows = rows
+        self.rows, self._left = rows, tensors
         self.context = call["init"](start_up(size, self._start))
         weakref.finalize(self, call["free"], self.context)
         self.graph = call["new_graph_custom"](self.context, tensors, False)
@@ -94,6 +93,7 @@ class Drawing:
 
     def loose(self, operation: str, *operands: int | float | None) -> int:
         """The same, which lies where a run says."""
+        self._one_more()
         tensor: int = self._call[operation](self.context, *operands)
         self.note(tensor, operation, *operands)
         return tensor
@@ -130,10 +130,16 @@ class Drawing:
         return (tensor - self._start) // WORD + field
 
     def _tensor(self, kind: int, *sizes: int) -> int:
+        self._one_more()
         sizes = (*sizes, *[1] * (3 - len(sizes)))
         tensor: int = self._call["new_tensor_3d"](self.context, kind, *sizes)
         self.note(tensor, "tensor", kind, *sizes)
         return tensor
+
+    def _one_more(self) -> None:
+        """Where there is no room ggml would end the process."""
+        self._left -= 1
+        assert self._left >= 0, "more tensors than this drawing was made for"
 
     def note(self, tensor: int, operation: str, *operands: object) -> None:
         """A tensor was drawn like that; whoever compares drawings writes it down."""
@@ -144,6 +150,7 @@ class Drawing:
         self.most[page] = max(self.most[page], self.filled[page])
 
     def _by(self, operation: str, matrix: int, x: int, form: object) -> int:
+        self._one_more()
         tensor: int = self._call[operation](self.context, matrix, x)
         self.note(tensor, operation, form, x)
         self._put(tensor, self.page)

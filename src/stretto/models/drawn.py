@@ -35,7 +35,7 @@ from .window import Window
 KEPT = 32  # programs: each holds some memory
 READY = (1, 2, 3, 4)  # rows of programs that are made at once
 FEW = 16  # tensors that are no layer's
-A_LAYER, A_ROW = 48, 8  # tensors of a layer, and of each row of the window in it, at most
+A_LAYER, A_PART, A_ROW = 64, 8, 8  # tensors of a layer, of each kind of blocks and row of the window in it, at most
 
 What = tuple[Hashable, Callable[[Drawing, Readers], int], int]  # a name for what is drawn, how, and how many layers
 Masks = Mapping[Reach, Tensor]  # what to add to scores, [B or 1, T, S] float16
@@ -49,6 +49,7 @@ class Drawn(Lean):
         self._apart = False  # sums that are put together are not the bits of one
         self.numbers = replace(self.numbers, bits=True)
         self._layers = [DrawnLayer(weights, index) for index in range(self.layers)]
+        self._parts = max(layer.parts for layer in self._layers)
         self._head = drawn_head(weights)
         self._shape = weights.heads, weights.key_heads, weights.head_size
         self._programs: OrderedDict[tuple[object, ...], tuple[Program, Aim]] = OrderedDict()
@@ -123,7 +124,7 @@ class Drawn(Lean):
         (name, draw, layers), threads = what, torch.get_num_threads()
         key = (name, rows, count, masked, threads)
         if key not in self._programs:
-            drawing = Drawing(rows, FEW + layers * (A_LAYER + A_ROW * count))
+            drawing = Drawing(rows, FEW + layers * (A_LAYER + A_PART * self._parts + A_ROW * count))
             readers = Readers(drawing, count, self._shape, masked=masked)
             self._programs[key] = Program(drawing, draw(drawing, readers), threads), Aim(readers)
             if len(self._programs) > KEPT:

@@ -31,6 +31,8 @@ class DrawnLayer:
         if self.layer.rotation is not None:
             rotation = weights.rotations[self.layer.rotation]
             self.turn = 1 / rotation.frequencies, rotation.amplitude  # positions are divided by the first
+        products = self.layer.qkv, self.layer.out, self.layer.gate_up, self.layer.down
+        self.parts = sum(len(coded(each).parts) for each in products)  # matrices of one kind of blocks
 
     def draw(self, drawing: Drawing, x: int, positions: int, slots: int, readers: Readers) -> int:
         """Rows [rows, C] -> [rows, C]; keys and values go to `slots` [rows, key heads]."""
