@@ -11,13 +11,14 @@ from stretto.bench.canvas import Comparison
 from stretto.bench.claims.table import Tried
 from stretto.bench.overhead import Overhead
 from stretto.bench.quality.results import Quality
+from stretto.bench.real.results import Real
 from stretto.bench.results import Report
 from stretto.bench.shape import Shape
 from stretto.bench.stored import Stored
 from stretto.errors import InvalidRequest
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-KINDS = (Quality, Shape, Overhead, Comparison, Tried, Report)
+KINDS = (Quality, Shape, Overhead, Comparison, Tried, Report, Real)
 
 
 @dataclass(frozen=True, slots=True)

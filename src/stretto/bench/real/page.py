@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from .. import markup, tables
@@ -17,12 +18,13 @@ from .table import legend as said
 
 THEIRS = ("#c1121f", "#e09f00", "#bc6c25", "#d8a48f", "#9c6644", "#ffb703")
 ALL = "all prompts"
+ACROSS = 100  # characters above a picture
 
 
 def plot(real: Real, path: Path) -> None:
     """Write a PNG of the first column. Raises Unsupported where matplotlib is not installed."""
     figure = by_kind(real.columns[0])
-    headed(figure, f"{said(real.columns[0])}\n{origin(real)}")
+    headed(figure, "\n".join([said(real.columns[0]), *wrap(origin(real), ACROSS)]))
     png(figure, path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from .. import tables
 from ..provenance import machine_line
@@ -31,7 +32,7 @@ def origin(real: Real) -> str:
     """What was measured where, in a line."""
     record, settings = real.provenance, real.provenance["settings"]
     instructions = " ".join(record["machine"].get("instructions", ()))
-    said = f"{settings['model']} as {settings['form']}, {settings['prompts']} prompts, at most "
+    said = f"{Path(settings['model']).name} as {settings['form']}, {settings['prompts']} prompts, at most "
     return f"{said}{settings['max_new_tokens']} new tokens, {machine_line(record)} ({instructions})"
 
 
