@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.families import FAMILIES, VOCABULARY
-from stretto.models import fast
+from stretto.models import fast, linear
 from stretto.models.cache import Cache
 from stretto.models.contract import NOTHING, Evaluation, Want
 from stretto.models.drawn import Drawn
@@ -123,3 +123,19 @@ def test_a_layer_that_is_drawn_otherwise_is_not_taken(monkeypatch: pytest.Monkey
     reasons: list[str] = []
     assert lean_or_none(FAMILIES["llama"](**WHOLE), reasons.append, Wish(form="int4")) is None
     assert "in blocks, differs from the same layer in floats" in reasons[0]
+
+
+def test_several_threads_compute_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And torch has as many afterwards as before."""
+    model, before = drawn("gemma2"), torch.get_num_threads()
+    monkeypatch.setattr(linear, "LIGHT", 0)
+    found = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(logits(then(model, count=70)))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    assert {key[-1] for key in model._programs} >= {1, 2, 3}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .drawing import Drawing, Program
 from .four_bits import blocks_of
-from .ggml import library
+from .ggml import library, threads
 from .quantised import Quantised
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ class Call:
         return results[0] if len(results) == 1 else torch.cat(results)
 
     def _run(self, inputs: Sequence[Tensor]) -> Tensor:
-        rows, threads = len(inputs[0]), torch.get_num_threads()
-        key = self._form, rows, threads
+        rows, count = len(inputs[0]), threads()
+        key = self._form, rows, count
         with library().lock:
             program = _programs.get(key)
             if program is None:
                 drawing = Drawing(rows)
-                program = _programs[key] = Program(drawing, self._draw(drawing), threads)
+                program = _programs[key] = Program(drawing, self._draw(drawing), count)
             program.drawing.words[program.settled] = self._settled
             for place, each in zip(program.inputs, inputs, strict=True):
                 place.copy_(each)

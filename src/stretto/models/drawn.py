@@ -19,10 +19,10 @@ from .attention import shares
 from .bitwise import require_alike
 from .cache import Cache
 from .coded import LARGEST
-from .contract import Want
+from .contract import Evaluation, Want
 from .drawing import Drawing, Program
 from .drawn_layer import DrawnLayer, drawn_head
-from .ggml import INT32, INT64, library
+from .ggml import INT32, INT64, library, threads, without_torch_threads
 from .lean import Lean, Visit, capped, real_slots, turn_of
 from .linear import threads_for
 from .place import Reach, visibility
@@ -61,6 +61,11 @@ class Drawn(Lean):
             require_alike(self)
 
     # -- one evaluation -----------------------------------------------------------------------------
+
+    def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
+        """See `Model.evaluate`. Raises ModelError where what comes out is not finite."""
+        with threads_for(sum(window.lengths) * self.weights.parameters), without_torch_threads():
+            return super().evaluate(window, cache, want)
 
     def _visit(self, window: Window, cache: Cache, want: Want) -> Visit:
         place = cache.place(window)
@@ -121,12 +126,12 @@ class Drawn(Lean):
 
     def _program(self, what: What, rows: int, count: int, *, masked: bool) -> tuple[Program, Aim]:
         """What is drawn over so many rows, of `count` rows of a window; made once, and kept for a while."""
-        (name, draw, layers), threads = what, torch.get_num_threads()
-        key = (name, rows, count, masked, threads)
+        name, draw, layers = what
+        key = (name, rows, count, masked, threads())
         if key not in self._programs:
             drawing = Drawing(rows, FEW + layers * (A_LAYER + A_PART * self._parts + A_ROW * count))
             readers = Readers(drawing, count, self._shape, masked=masked)
-            self._programs[key] = Program(drawing, draw(drawing, readers), threads), Aim(readers)
+            self._programs[key] = Program(drawing, draw(drawing, readers), threads()), Aim(readers)
             if len(self._programs) > KEPT:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)

@@ -15,7 +15,8 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ctypes import (
     POINTER,
     Structure,
@@ -178,6 +179,37 @@ class Library:
             self.call["threadpool_params_init"](settings, threads)
             self._pools[threads] = self.call["threadpool_new"](settings)
         return self._pools[threads]
+
+
+class _Threads(threading.local):
+    count = 0  # 0: as many as torch has
+
+
+_threads = _Threads()
+
+
+def threads() -> int:
+    """By how many threads programs are to be computed."""
+    return _threads.count or torch.get_num_threads()
+
+
+@contextmanager
+def without_torch_threads() -> Iterator[None]:
+    """Programs have the threads that torch has, and torch has one.
+
+    For a while after each operation torch's threads wait for the next one without giving up their cores.
+    """
+    count = torch.get_num_threads()
+    if count == 1:
+        yield
+        return
+    _threads.count = count
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _threads.count = 0
+        torch.set_num_threads(count)
 
 
 @cache
