@@ -9,8 +9,8 @@ import pytest
 from bench.subjects import END, subject
 from stretto.bench.contestants import GREEDILY, Answer, Case, Draw
 from stretto.bench.harness import Prepared, Run, grouped, measure, prepare
-from stretto.bench.report import table
 from stretto.bench.real.results import Real
+from stretto.bench.report import table
 from stretto.bench.results import BETTER, Column, Report, Spread, means, summarise
 from stretto.bench.rounds import Profile, Round
 from stretto.bench.shape import Shape
