@@ -200,6 +200,7 @@ def test_a_file_that_was_tried_here_is_not_tried_again(tmp_path: Path, monkeypat
     assert isinstance(second, Drawn) and tries == [first]
     assert torch.equal(logits_of(first), logits_of(second))
     assert load(path, weights="float32").model in tries[1:]  # another form is another question
+    assert not isinstance(half := load(path, dtype="bfloat16").model, Drawn) and tries[-1] is half
     os.utime(path, ns=(1, 1))  # and so is another file of that name
     again = load(path).model
     assert tries[-1] is again

@@ -43,7 +43,8 @@ class Folder:
     @property
     def files(self) -> list[Path]:
         """Those that say what the network is."""
-        return [self._folder / "config.json", *weight_files(self._folder)]
+        older = [file for name in OLDER if (file := self._folder / name).is_file()]
+        return [self._folder / "config.json", *older, *weight_files(self._folder)]
 
     def plain(
         self,

@@ -25,6 +25,7 @@ from .kernel_choice import CODED, Wish
 from .masked import MaskedModel, recognise
 from .plain import DTYPES
 from .source import Source
+from .tried import Record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -87,7 +88,10 @@ def load(
     layout = recognise(content, str(name))
     wish = Wish(form="" if weights == "auto" else weights, bits=exact == "bits", settled=reproducible)
     plain = checkpoint.plain(layout, what, where, blocks=wish.form != "float32") if fast else None
-    model = _fast_once_tried(plain, checkpoint, wish) if plain is not None else None
+    model = None
+    if plain is not None:
+        known = None if isinstance(checkpoint, Adapted) else Record(checkpoint.files, wish, what, where)
+        model = _fast(plain, wish) if known is None else _fast_once_tried(plain, known, wish)
     slow_because, usual = "", None
     if model is None:
         from .quiet import quiet
@@ -169,14 +173,10 @@ def _fast(module: Source, wish: Wish, why_not: Callable[[str], None] = lambda re
     return lean_or_none(module, why_not, wish, Bitwise if wish.bits else Lean)
 
 
-def _fast_once_tried(module: Source, checkpoint: Folder | Checkpoint | Adapted, wish: Wish) -> Model | None:
+def _fast_once_tried(module: Source, record: Record, wish: Wish) -> Model | None:
     """The same of a checkpoint that is known by its files: what was tried here before is taken at once."""
     from .drawn import Drawn
-    from .tried import Record
 
-    if isinstance(checkpoint, Adapted):
-        return _fast(module, wish)
-    record = Record(checkpoint.files, wish)
     model = _fast(module, replace(wish, tried=record.there))
     if isinstance(model, Drawn):
         record.give()

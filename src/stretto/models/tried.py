@@ -19,12 +19,11 @@ PACKAGES = ("stretto", "libggml-python", "gguf")  # whose versions compute it, b
 class Record:
     """The word that these files, loaded as wished by these versions on this machine, were found to compute alike."""
 
-    def __init__(self, files: Sequence[Path], wish: Wish) -> None:
+    def __init__(self, files: Sequence[Path], wish: Wish, dtype: object, device: torch.device) -> None:
         known = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
         versions = {name: _version(name) for name in PACKAGES}
-        self._question = {"files": known, "versions": versions, "wish": asdict(wish)} | machine.facts(
-            torch.device("cpu")
-        )
+        numbers = {"dtype": str(dtype), "device": str(device), "wish": asdict(wish)}
+        self._question = {"files": known, "versions": versions, **numbers, **machine.facts(device)}
         self._path = machine.place("tried", json.dumps(self._question))
 
     @property
