@@ -15,7 +15,7 @@ from stretto.models.bitwise import Bitwise
 from stretto.models.cache import Cache
 from stretto.models.clock import SimulatedClock
 from stretto.models.contract import NOTHING, Want
-from stretto.models.drawn import Drawn
+from stretto.models.drawn.network import Drawn
 from stretto.models.fast import lean_or_none
 from stretto.models.kernel_choice import CODED, Wish
 from stretto.models.lean import Lean

@@ -17,9 +17,10 @@ from models import gguf_files
 from models.gguf_files import pairs_of, rounded, said, tensors_of, write
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, ModelError
-from stretto.models import drawn_layer, fast
+from stretto.models import fast
 from stretto.models.contract import Model
-from stretto.models.drawn import Drawn
+from stretto.models.drawn import layer
+from stretto.models.drawn.network import Drawn
 from stretto.models.load import load
 from stretto.models.network import Network
 from stretto.models.window import Window
@@ -208,7 +209,7 @@ def test_a_file_that_was_tried_here_is_not_tried_again(tmp_path: Path, monkeypat
 
 def test_a_file_that_fails_is_tried_at_each_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(drawn_layer, "NEIGHBOURS", 2)  # what is drawn is another network
+    monkeypatch.setattr(layer, "NEIGHBOURS", 2)  # what is drawn is another network
     module = gguf_files.network("llama")
     path = write(tmp_path / "it.gguf", pairs_of(module), tensors_of(module), "Q8_0")
     for _ in range(2):

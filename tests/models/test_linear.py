@@ -14,9 +14,9 @@ from torch import Tensor
 
 from stretto.models import kernel_choice
 from stretto.models.alike import WIDTHS, Alike, widths_of
-from stretto.models.coded import Call, Coded, gated, normed
-from stretto.models.drawing import Drawing
-from stretto.models.four_bits import relaid
+from stretto.models.drawn.coded import Call, Coded, gated, normed
+from stretto.models.drawn.drawing import Drawing
+from stretto.models.drawn.four_bits import relaid
 from stretto.models.kernel_choice import Wish, linears, named
 from stretto.models.linear import ROWS, Half, Kernel, Linear, Packed, Plain
 from stretto.models.quantised import Quantised, rounded

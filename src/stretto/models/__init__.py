@@ -9,9 +9,8 @@ whole.py     runs a module that is built otherwise, from the state that it hands
 store.py     what holds the tokens that were read (cache.py; recurrent.py: states of whole rows)
 lean.py      the fast path for Llama-shaped networks (fast.py: whether a module has one; fuse.py, rotation.py: read it;
              linear.py, kernel_choice.py: its products, and which kernel makes them)
-drawn.py     the same where all weights are in blocks: many layers in one call (drawn_layer.py, reader.py: what that is)
-quantised.py matrices in the blocks of their file (coded.py: products over them; four_bits.py: laid out for the fastest
-             kernel; drawing.py: operations in one call; ggml.py: the library that has them)
+drawn/       the same where all weights are in blocks: many layers in one call of ggml
+quantised.py matrices in the blocks of their file
 table.py     explicit probabilities, for tests and for thinking
 load.py      a folder, file or hub name -> model and tokenizer (checkpoint.py: which files; folder.py: what is in a
              folder; plain.py, tokenizer.py: read from its files alone, as shape.py and rope.py understand config.json;

@@ -12,10 +12,10 @@ from torch.nn import functional
 from ..errors import Unsupported
 from .agreement import gap, probe
 from .alike import Alike
-from .coded import Coded
 from .contract import Want
-from .drawn import Drawn
-from .drawn_layer import drawable
+from .drawn.coded import Coded
+from .drawn.layer import drawable
+from .drawn.network import Drawn
 from .fuse import fuse, release
 from .kernel_choice import CODED, Wish
 from .lean import Lean

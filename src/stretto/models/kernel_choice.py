@@ -20,8 +20,8 @@ from torch import Tensor
 
 from . import machine
 from .alike import WIDTHS, Alike, widths_of
-from .coded import Coded
-from .ggml import Unavailable, library
+from .drawn.coded import Coded
+from .drawn.ggml import Unavailable, library
 from .linear import ROWS, Half, Kernel, Linear, Matrix, Packed, Plain, Weight, dense, threads_for
 
 CODED = {"int8": "Q8_0", "int4": "Q4_1"}  # forms of few bits, and the kind of blocks of each

@@ -6,8 +6,8 @@ Small windows are bound by reading the weights, so the fewer bytes the better. K
 - `Plain`: torch's own product over the transposed weight                                   585 / 1563 / 1597
 - `Packed`: oneDNN's, over weights that it reordered beforehand                               560 / 496 / 731
 - `Half`: FBGEMM's, weights kept in float16 and products and sums done in float32             255 / 266 / 603
-- `Coded`: ggml's, weights in blocks of four to eight bits, inputs rounded to eight (coded.py); where a checkpoint's
-  weights are blocks, or on request
+- `Coded`: ggml's, weights in blocks of four to eight bits, inputs rounded to eight (drawn/coded.py); where a
+  checkpoint's weights are blocks, or on request
 
 `Half` is used where float16 holds the weights exactly: that is so for checkpoints stored in float16 and,
 but for stray tiny weights, in bfloat16. For small weights the start-up of a kernel (15 microseconds for

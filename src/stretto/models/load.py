@@ -175,7 +175,7 @@ def _fast(module: Source, wish: Wish, why_not: Callable[[str], None] = lambda re
 
 def _fast_once_tried(module: Source, record: Record, wish: Wish) -> Model | None:
     """The same of a checkpoint that is known by its files: what was tried here before is taken at once."""
-    from .drawn import Drawn
+    from .drawn.network import Drawn
 
     model = _fast(module, replace(wish, tried=record.there))
     if isinstance(model, Drawn):

@@ -41,7 +41,7 @@ class Quantised:
         from gguf import GGMLQuantizationType
         from gguf.quants import dequantize
 
-        from .ggml import Unavailable, floats
+        from .drawn.ggml import Unavailable, floats
 
         number = GGMLQuantizationType[self.kind]
         try:

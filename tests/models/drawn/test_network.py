@@ -13,7 +13,7 @@ from models.families import FAMILIES, VOCABULARY
 from stretto.models import fast, linear
 from stretto.models.cache import Cache
 from stretto.models.contract import NOTHING, Evaluation, Want
-from stretto.models.drawn import Drawn
+from stretto.models.drawn.network import Drawn
 from stretto.models.fast import lean_or_none
 from stretto.models.kernel_choice import Wish
 from stretto.models.lean import Lean
@@ -117,9 +117,9 @@ def test_long_windows_are_cut_and_everyone_windows_are_not() -> None:
 
 
 def test_a_layer_that_is_drawn_otherwise_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    from stretto.models import drawn_layer
+    from stretto.models.drawn import layer
 
-    monkeypatch.setattr(drawn_layer, "NEIGHBOURS", 2)  # channels that turn together lie elsewhere
+    monkeypatch.setattr(layer, "NEIGHBOURS", 2)  # channels that turn together lie elsewhere
     reasons: list[str] = []
     assert lean_or_none(FAMILIES["llama"](**WHOLE), reasons.append, Wish(form="int4")) is None
     assert "in blocks, differs from the same layer in floats" in reasons[0]

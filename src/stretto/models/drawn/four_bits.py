@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..quantised import Quantised
 from .ggml import Blocks
-from .quantised import Quantised
 
 BLOCK = 32  # weights
 KINDS = ("Q4_0", "Q4_1", "Q4_K")

@@ -2,7 +2,7 @@
 
 Inputs are rounded to eight bits in groups as long as a block, products are summed as whole numbers within a group, and
 groups are summed in float32: each row by itself, so that a row's result does not depend on how many stand beside it.
-(Whether that is so is tried where it matters: alike.py.) Some kinds of blocks have kernels that read several
+(Whether that is so is tried where it matters: ../alike.py.) Some kinds of blocks have kernels that read several
 outputs at once, twice as fast; for those the library lays the blocks out anew.
 
 The library is called through ctypes. A matrix is a tensor that lives as long as its kernel; what is done with it is a

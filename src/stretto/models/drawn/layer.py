@@ -15,8 +15,8 @@ from .reader import Part, Readers
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .linear import Linear
-    from .weights import Weights
+    from ..linear import Linear
+    from ..weights import Weights
 
 NEIGHBOURS = 0  # rotation of channels that lie next to each other
 

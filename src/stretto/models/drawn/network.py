@@ -15,22 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .attention import shares
-from .bitwise import require_alike
-from .cache import Cache
+from ..attention import shares
+from ..bitwise import require_alike
+from ..cache import Cache
+from ..contract import Evaluation, Want
+from ..lean import Lean, Visit, capped, real_slots, turn_of
+from ..linear import threads_for
+from ..place import Reach, visibility
+from ..rotation import turn_table
+from ..sums import turned
+from ..weights import Weights
+from ..window import Window
 from .coded import LARGEST
-from .contract import Evaluation, Want
 from .drawing import Drawing, Program
-from .drawn_layer import DrawnLayer, drawn_head
 from .ggml import INT32, INT64, library, threads, without_torch_threads
-from .lean import Lean, Visit, capped, real_slots, turn_of
-from .linear import threads_for
-from .place import Reach, visibility
+from .layer import DrawnLayer, drawn_head
 from .reader import Aim, Lying, Part, Readers, Share, Sight
-from .rotation import turn_table
-from .sums import turned
-from .weights import Weights
-from .window import Window
 
 KEPT = 32  # programs: each holds some memory
 READY = (1, 2, 3, 4)  # rows of programs that are made at once

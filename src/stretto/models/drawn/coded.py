@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..quantised import Quantised
 from .drawing import Drawing, Program
 from .four_bits import blocks_of
 from .ggml import library, threads
-from .quantised import Quantised
 
 if TYPE_CHECKING:
-    from .weights import Norm
+    from ..weights import Norm
 
 LARGEST = 64  # rows of one program; more are cut
 GELU = 2 * math.sqrt(2 / math.pi)  # x * sigmoid(GELU * (x + CUBE * x^3)) is tanh-approximated GELU
