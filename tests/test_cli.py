@@ -453,6 +453,14 @@ def test_methods_of_a_family(run, monkeypatch):
     assert line.split() == ["beam", "7", "of-tests", "approximate", "beam", "a,", "b"]
 
 
+def test_steers_and_constraints_are_families_of_their_own(run):
+    for family, some in (("steer", {"contrastive-decoding", "nucleus"}), ("constraint", {"regex-mask"})):
+        records = json.loads(run("methods", "--json", "--family", family)[1])
+        assert some <= {record["name"] for record in records}
+        assert {record["guarantee"] for record in records} == {"exact of its definition"}
+    assert "every method" in run("methods", "nucleus")[1]
+
+
 def cli_columns():
     from stretto.cli.methods import COLUMNS
 

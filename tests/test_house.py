@@ -117,6 +117,7 @@ def test_a_part_never_imports_another_part_of_its_kind():
         "truncation",
         "temperature",
         "states",
+        "logits",
     }  # steer's own groundwork
     shared |= {
         "loop",

@@ -92,6 +92,12 @@ def test_every_entry_parses_and_every_part_is_reachable():
         assert (part.__doc__ or "").strip()
 
 
+def test_systems_that_are_steers_or_constraints_stand_beside_other_parts():
+    found = method.parse("lookup+text-guidance+regex-mask")
+    assert method.describe(found) == 'lookup+guide(scale=1.5)+regex(pattern="[a-z .]*")'
+    assert method.parse("text-guidance") == method.parse("plain+guide(1.5)")
+
+
 def test_auto_fuses_what_suits_the_model_and_a_draft_that_lies_beside_it(tmp_path):
     target, draft = tmp_path / "target", tmp_path / "draft"
     for folder in (target, draft):

@@ -29,6 +29,7 @@ class Guarantee(Enum):
     """What holds between the output and plain decoding by the same model and settings."""
 
     EXACT = "exact"  # the same tokens, greedy and with a seed
+    DEFINED = "exact of its definition"  # the tokens of plain decoding under it, whoever drafts: steers, constraints
     DISTRIBUTION = "exact in distribution"  # other tokens, drawn from the same distribution
     APPROXIMATE = "approximate"  # a knob trades fidelity; its extreme setting is exact
     NONE = "none"

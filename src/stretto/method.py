@@ -9,6 +9,7 @@ fuse(lookup(5),draft)                   parts that hold parts
 threshold(0.9)+blocks(32)+dual-cache    for masked-diffusion models: an order and blocks, refresh, stop …
 lookup+top_a(0.2)+ban(3,17)             with steers, as many as one likes
 lookup+regex("[a-z]+")                  with a constraint
+lookup+contrastive-decoding             or with a system of the catalogue that is one of these
 
 What parts make a method, and for which models, is the matter of its family (family.py).
 """
@@ -51,7 +52,7 @@ def parse(text: str | Method | Any) -> Method:
         return _assembled(describe_part(text), [text])
     if not isinstance(text, str):
         raise InvalidRequest(f"{shown(text)} is no method", hint="a text such as 'lookup+fixed(8)'")
-    pieces = pieces_of(text)
+    pieces = [part for piece in pieces_of(text) for part in _beside(piece)]
     if not pieces:
         raise InvalidRequest("the method is empty", hint="for example 'lookup', or 'plain' for no drafting")
     beside = [piece for piece in pieces if issubclass(named(piece) or object, Steer | Constraint)]
@@ -63,6 +64,14 @@ def parse(text: str | Method | Any) -> Method:
     if PLAIN in rest and set(rest) != {PLAIN}:
         raise InvalidRequest(f"method {text!r}: 'plain' drafts nothing", hint="leave out 'plain' or the rest")
     return _assembled(text, [read_part(piece) for piece in [*rest, *beside] if piece != PLAIN])
+
+
+def _beside(piece: str) -> list[str]:
+    """The parts of a system that is a steer or a constraint, as it may stand beside any others; else the piece."""
+    entry = catalogue.entries().get(piece)
+    if entry is None or entry.family not in (Steer.kind, Constraint.kind):
+        return [piece]
+    return [part for part in pieces_of(entry.parts) if part != PLAIN]
 
 
 def _assembled(text: str, parts: Sequence[Any]) -> Method:

@@ -18,7 +18,7 @@ from stretto.speculate.loop import Speculate
 
 PAGE = Path(__file__).parents[2] / "docs" / "taxonomy.md"
 METHODS = {name: found for name, found in catalogue.entries().items() if not found.command}
-STRENGTH = [Guarantee.NONE, Guarantee.APPROXIMATE, Guarantee.DISTRIBUTION, Guarantee.EXACT]
+STRENGTH = [Guarantee.NONE, Guarantee.APPROXIMATE, Guarantee.DEFINED, Guarantee.DISTRIBUTION, Guarantee.EXACT]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 WIDTH = 100
 OUTPUT = {  # what a guarantee means, by its value
     "exact": "the tokens of plain decoding, greedy and with a seed (in bfloat16 or int8 up to rounding)",
+    "exact of its definition": "the tokens of plain decoding under it, greedy and with a seed, whoever drafts",
     "exact in distribution": "greedy the tokens of plain decoding, else others drawn from the same distribution",
     "approximate": "may differ from plain decoding; an extreme setting of its parts gives that",
     "none": "other than plain decoding's, as the method defines it",
+}
+ASIDE = {  # what systems are for that stand beside the parts of any method
+    "steer": "every method: reshapes what the next token is chosen from",
+    "constraint": "every method: keeps the answer in a language",
 }
 
 
@@ -69,7 +74,7 @@ def _entry(entry: Entry) -> Iterator[str]:
     family = next((family for family in families() if family.name == entry.family), None)
     facts = {
         "source": entry.source + ("" if entry.confirmed else "; details are left open there"),
-        "for": "measures; decodes nothing" if family is None else family.about,
+        "for": ASIDE.get(entry.family, "measures; decodes nothing") if family is None else family.about,
         "output": f"{entry.guarantee.value}: {_meaning(entry, family)}",
         "needs": ", ".join(entry.needs) or "nothing else",
         "try": entry.command or _command(entry.name, family),

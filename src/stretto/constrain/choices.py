@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
 from .contract import Constraint, State
 from .languages import as_language
@@ -14,6 +15,15 @@ from .pattern import escaped
 from .tokens import Tokens
 
 Node = int  # of a trie; 1 is its root
+
+ENTRY = Entry(
+    name="choices-mask",
+    family="constraint",
+    source="the reference: a trie over the texts",
+    parts="plain+choices(yes,no)",
+    guarantee=Guarantee.DEFINED,
+    summary="the answer is one of a few texts",
+)
 
 
 @dataclass(frozen=True, slots=True)

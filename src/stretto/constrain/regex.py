@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
 from .contract import Constraint, State
 from .encoded import in_bytes
@@ -13,6 +14,15 @@ from .lexicon import Language
 from .machine import Machine, Reading
 from .pattern import Pattern
 from .tokens import Tokens
+
+ENTRY = Entry(
+    name="regex-mask",
+    family="constraint",
+    source="arXiv 2307.09702 (efficient guided generation)",
+    parts='plain+regex("[a-z .]*")',
+    guarantee=Guarantee.DEFINED,
+    summary="the whole answer matches a pattern",
+)
 
 
 @dataclass(frozen=True, slots=True)

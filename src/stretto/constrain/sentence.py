@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..entry import Entry, Guarantee
 from .contract import Constraint, State
 from .encoded import as_characters, language_in_bytes
 from .languages import language
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 MOST = 50_000  # bytes whose columns are kept for other answers; beyond, they are worked out anew
 LONGEST = 64  # bytes that are forced at a time
+
+ENTRY = Entry(
+    name="grammar-mask",
+    family="constraint",
+    source="arXiv 2305.13971 (grammar-constrained decoding)",
+    parts="plain+sentence(json)",
+    guarantee=Guarantee.DEFINED,
+    summary="the answer is a sentence of a context-free language",
+)
 
 
 @dataclass(frozen=True, slots=True)

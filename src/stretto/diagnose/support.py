@@ -88,6 +88,7 @@ HEAD = f"""# What each method does with each kind of request
 Written by `{COMMAND}`: each cell is what the check at the door says to such a request, for the parts that stand under
 the name and a target of the kind they are for that can do everything. *Exact*: the tokens of plain decoding, greedy and
 with a seed. *Distribution*: greedy the same tokens, with a seed others that are drawn from the same distribution.
+*Exact of its definition*: the tokens of plain decoding under the same steer or constraint, whoever drafts.
 *Approximate*, *none*: another output; there *yes* says no more than that the request is served as the method defines
 it. *No* leads to the error that one gets, and how to mend it.
 

@@ -44,6 +44,7 @@ BRANCHES: dict[str, Branch] = {"speculate": "speculative", "diffuse": "non-autor
 QUALITY = {  # what may happen to the output
     Guarantee.EXACT: "none",
     Guarantee.DISTRIBUTION: "none",
+    Guarantee.DEFINED: "another output, the same whoever drafts",
     Guarantee.APPROXIMATE: "by a knob",
     Guarantee.NONE: "another output",
 }

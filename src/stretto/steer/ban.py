@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from .contract import Stage, Steer, remove, require, token_set
+from .contract import Stage, Steer, require
+from .logits import remove, token_set
 
 if TYPE_CHECKING:
     from torch import Tensor

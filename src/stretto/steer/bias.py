@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from .contract import Stage, Steer, in_range, require, token_set
+from .contract import Stage, Steer, in_range, require
+from .logits import token_set
 
 if TYPE_CHECKING:
     from torch import Tensor

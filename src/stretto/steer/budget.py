@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from .contract import Stage, Steer, require, token_set
+from .contract import Stage, Steer, require
+from .logits import token_set
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from ..entry import Entry, Guarantee
 from ..models.contract import Model
-from .contract import Companion, Stage, Steer, contrasted, in_range, require
+from .contract import Companion, Stage, Steer, in_range, require
+from .logits import contrasted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .nodes import Nodes
+
+ENTRY = Entry(
+    name="contrastive-decoding",
+    family="steer",
+    source="arXiv 2210.15097, for sampling 2309.09117",
+    parts="plain+contrast(zoo/draft)",
+    guarantee=Guarantee.DEFINED,
+    needs=("draft model",),
+    summary="what a model knows better than a lesser one, among the tokens that it finds plausible",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ..entry import Entry, Guarantee
 from .contract import Stage, Steer, in_range, require
 
 if TYPE_CHECKING:
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
     from .nodes import Nodes
 
 LEAST = 1e-3  # as cold as a fixed temperature may be
+
+ENTRY = Entry(
+    name="edt",
+    family="steer",
+    source="arXiv 2403.14541 (entropy-based dynamic temperature)",
+    parts="plain+edt",
+    guarantee=Guarantee.DEFINED,
+    summary="a temperature that follows the entropy",
+)
 
 
 @dataclass(frozen=True, slots=True)

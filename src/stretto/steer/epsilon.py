@@ -8,11 +8,31 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
 from .truncation import FEW, Candidates, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+ENTRIES = (
+    Entry(
+        name="epsilon-sampling",
+        family="steer",
+        source="arXiv 2210.15191 (truncation sampling as language model desmoothing)",
+        parts="plain+epsilon(0.0009)",
+        guarantee=Guarantee.DEFINED,
+        summary="samples from tokens above a floor of probability",
+    ),
+    Entry(
+        name="eta-sampling",
+        family="steer",
+        source="arXiv 2210.15191 (truncation sampling as language model desmoothing)",
+        parts="plain+eta(0.0009)",
+        guarantee=Guarantee.DEFINED,
+        summary="samples from tokens above a floor that falls with the entropy",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .contract import Stage, Steer, in_range, require, spare, token_set
+from ..entry import Entry, Guarantee
+from .contract import Stage, Steer, in_range, require
+from .logits import spare, token_set
 from .path import Scope, occurrences
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .nodes import Nodes
+
+ENTRY = Entry(
+    name="frequency-presence",
+    family="steer",
+    source="the penalties of the OpenAI API",
+    parts="plain+frequency(0.5,0.5)",
+    guarantee=Guarantee.DEFINED,
+    summary="tokens of the answer so far are made less likely, by their number and by being there",
+)
 
 
 @dataclass(frozen=True, slots=True)

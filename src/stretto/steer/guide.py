@@ -5,12 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .contract import Companion, Stage, Steer, contrasted, in_range, require
+from ..entry import Entry, Guarantee
+from .contract import Companion, Stage, Steer, in_range, require
+from .logits import contrasted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .nodes import Nodes
+
+ENTRY = Entry(
+    name="text-guidance",
+    family="steer",
+    source="arXiv 2306.17806 (stay on topic with classifier-free guidance)",
+    parts="plain+guide(1.5)",
+    guarantee=Guarantee.DEFINED,
+    summary="towards the prompt, or away from another one",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,21 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
 from .truncation import FEW, Candidates, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+ENTRY = Entry(
+    name="min-p",
+    family="steer",
+    source="arXiv 2407.01082 (turning up the heat)",
+    parts="plain+min_p(0.1)",
+    guarantee=Guarantee.DEFINED,
+    summary="samples from tokens of at least a share of the best one's probability",
+)
 
 
 @dataclass(frozen=True, slots=True)

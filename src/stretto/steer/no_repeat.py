@@ -6,13 +6,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .contract import Stage, Steer, remove, require, token_set
+from ..entry import Entry, Guarantee
+from .contract import Stage, Steer, require
+from .logits import remove, token_set
 from .path import Scope
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .nodes import Nodes
+
+ENTRY = Entry(
+    name="no-repeat-ngram",
+    family="steer",
+    source="arXiv 1705.04304 (a deep reinforced model for abstractive summarization)",
+    parts="plain+no_repeat(3)",
+    guarantee=Guarantee.DEFINED,
+    summary="no run of n tokens twice",
+)
 
 
 @dataclass(frozen=True, slots=True)

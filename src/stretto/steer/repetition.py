@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from .contract import Stage, Steer, in_range, require, spare, token_set
+from ..entry import Entry, Guarantee
+from .contract import Stage, Steer, in_range, require
+from .logits import spare, token_set
 from .path import Scope, occurrences
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .nodes import Nodes
+
+ENTRY = Entry(
+    name="repetition-penalty",
+    family="steer",
+    source="arXiv 1909.05858 (CTRL)",
+    parts="plain+repetition(1.2)",
+    guarantee=Guarantee.DEFINED,
+    summary="tokens of the text so far are made less likely, once each",
+)
 
 
 @dataclass(frozen=True, slots=True)

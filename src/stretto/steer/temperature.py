@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ..entry import Entry, Guarantee
 from .contract import Stage, Steer, in_range, require
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .nodes import Nodes
+
+ENTRY = Entry(
+    name="temperature-sampling",
+    family="steer",
+    source="the reference: logits divided by a temperature before the draw",
+    parts="plain+temperature(0.7)",
+    guarantee=Guarantee.DEFINED,
+    summary="flatter or sharper samples, greedy at zero",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,21 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
 from .truncation import FEW, Candidates, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+ENTRY = Entry(
+    name="top-a",
+    family="steer",
+    source="github.com/BlinkDL/RWKV-LM",
+    parts="plain+top_a(0.2)",
+    guarantee=Guarantee.DEFINED,
+    summary="samples from tokens above a share of the best one's probability, squared",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from ..entry import Entry, Guarantee
 from .contract import Stage, require
 from .truncation import Candidates, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+ENTRY = Entry(
+    name="top-k",
+    family="steer",
+    source="arXiv 1805.04833 (hierarchical neural story generation)",
+    parts="plain+top_k(40)",
+    guarantee=Guarantee.DEFINED,
+    summary="samples from the k likeliest tokens",
+)
 
 
 @dataclass(frozen=True, slots=True)

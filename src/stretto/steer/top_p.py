@@ -5,11 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
 from .truncation import FEW, Candidates, Truncation, shortest_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+ENTRY = Entry(
+    name="nucleus",
+    family="steer",
+    source="arXiv 1904.09751 (the curious case of neural text degeneration)",
+    parts="plain+top_p(0.9)",
+    guarantee=Guarantee.DEFINED,
+    summary="samples from the fewest likeliest tokens that hold the mass p",
+)
 
 
 @dataclass(frozen=True, slots=True)

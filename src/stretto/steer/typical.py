@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
 from .truncation import Candidates, Truncation, shortest_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+ENTRY = Entry(
+    name="locally-typical",
+    family="steer",
+    source="arXiv 2202.00666 (locally typical sampling)",
+    parts="plain+typical_p(0.9)",
+    guarantee=Guarantee.DEFINED,
+    summary="samples from tokens whose surprise is close to the entropy",
+)
 
 
 @dataclass(frozen=True, slots=True)
