@@ -35,6 +35,7 @@ def test_the_table_names_what_there_is():
 def test_a_name_that_means_the_same_is_taken(theirs, mine):
     value = {
         "steers": ["top_k(3)"],
+        "edits": ["random:1:2"],
         "stopping": [max],
         "stop": "x",
         "banned_tokens": [1],

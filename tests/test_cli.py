@@ -198,6 +198,7 @@ SETTINGS = {
     "defaults": ("model", "model"),
     "log_probabilities": ("1", 1),
     "steers": ("top_a(0.2)", ["top_a(0.2)"]),
+    "edits": ("random:1:2", ["random:1:2"]),
     "constraint": ('regex("a+")', 'regex("a+")'),
 }
 

@@ -72,6 +72,20 @@ def test_the_page_on_many_answers_works_as_it_stands(capsys: pytest.CaptureFixtu
     assert len(capsys.readouterr().out) > 200 and shown["code"].status == shown["story"].status == "ended"
 
 
+def test_the_page_on_edits_works_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "causal" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    monkeypatch.chdir(tmp_path)
+    shown: dict[str, Any] = {}
+    for block in blocks("edits.md"):
+        exec(compile(block, "edits.md", "exec"), shown)
+    assert "True" in capsys.readouterr().out
+    texts = [handle.result().text for handle in shown["handles"]]
+    assert len(set(texts)) > 1 and shown["by_file"].text == texts[-1]
+
+
 def test_the_steers_of_the_page_work_as_they_stand(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

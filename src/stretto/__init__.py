@@ -15,10 +15,23 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .generation import Generation
     from .messages import Conversation
+    from .models.control_vector import ControlVector
     from .request import Request
 
 __version__ = "0.1.0"
-__all__ = ["Conversation", "Engine", "Generation", "Request", "__version__", "chat", "generate", "load", "register"]
+__all__ = [
+    "ControlVector",
+    "Conversation",
+    "Engine",
+    "Generation",
+    "Request",
+    "__version__",
+    "chat",
+    "control_vector",
+    "generate",
+    "load",
+    "register",
+]
 
 
 def load(name: str = "zoo/causal", **options: Any) -> Engine:
@@ -41,6 +54,13 @@ def chat(messages: Any, model: str = "zoo/causal", method: str | None = None, **
     return load(model).chat(messages, method, **settings)
 
 
+def control_vector(engine: Engine, positive: Any, negative: Any, **options: Any) -> ControlVector:
+    """The directions that lead from the second prompts to the first ones; see `train.control_vector`."""
+    from .train.control_vector import control_vector
+
+    return control_vector(engine, positive, negative, **options)
+
+
 def register(part: type) -> type:
     """Take in a drafter, an order or another part from outside of the package; see `catalogue.register`."""
     from .catalogue import register
@@ -49,6 +69,10 @@ def register(part: type) -> type:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ControlVector":
+        from .models.control_vector import ControlVector
+
+        return ControlVector
     if name == "Conversation":
         from .messages import Conversation
 

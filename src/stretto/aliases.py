@@ -33,6 +33,8 @@ SAME = {  # their name -> ours
     "until": "stop",  # lm-evaluation-harness
     "random_seed": "seed",  # Mistral
     "logits_processor": "steers",  # transformers
+    "control_vector": "edits",  # llama.cpp
+    "control_vector_scaled": "edits",  # llama.cpp
     "stopping_criteria": "stopping",  # transformers
     "logprobs": "log_probabilities",  # vLLM, OpenAI's completions
     "log_probs": "log_probabilities",  # our own short form on the command line

@@ -64,8 +64,9 @@ class Loop(ABC, Generic[Work]):
         """
         work = work or self.usual
         assert work is not None, "a row has a method"
+        edits = row.rule.pipeline.edits
         if row.cache_row < 0:
-            row.cache_row = self.context.prefixes.open(self.cache, row.history.tokens[:-1])
+            row.cache_row = self.context.prefixes.open(self.cache, row.history.tokens[:-1], edits)
         row.counters.prompt_tokens = row.history.prompt_length
         begun = perf_counter()
         try:
@@ -76,7 +77,7 @@ class Loop(ABC, Generic[Work]):
         except BaseException:
             self._forget(row, work)
             raise
-        self.context.prefixes.remember(self.cache, row.cache_row, row.history.tokens[:-1])
+        self.context.prefixes.remember(self.cache, row.cache_row, row.history.tokens[:-1], edits)
         row.counters.prompt_seconds += perf_counter() - begun
         self._join(row, work)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from .aliases import meant, ours
 from .constrain.contract import Constraint
 from .errors import InvalidRequest, ModelError
 from .foreign import Stopping, criteria, processors
+from .models.control_vector import ControlVector
 from .parts import kind_of, read_part
 from .row import Stopper
 from .steer.allow import Allow
@@ -28,6 +30,7 @@ from .steer.temperature import Temperature
 from .steer.top_k import TopK
 from .steer.top_p import TopP
 from .steer.typical import Typical
+from .steer.vector import Vector, vector_of
 from .values import Checked
 
 BY_ONE_SETTING: dict[str, Callable[[Any], Steer]] = {
@@ -70,6 +73,7 @@ class Request(metaclass=Checked):
     samples: int = 1  # answers per prompt, each with its own stream of noise
     defaults: Literal["stretto", "model"] = "stretto"  # whose, of what is not given; model: generation_config.json's
     steers: Iterable[str | Callable[..., Any]] = ()  # each a part such as 'top_a(0.2)', or a processor
+    edits: Iterable[str | Path | ControlVector | Vector] = ()  # control vectors: files, or 'FILE:strength'
     constraint: str | Constraint | None = None  # a part such as 'regex("[a-z]+")', which every answer obeys
     stopping: Iterable[Callable[..., Any]] = ()  # functions (input ids [1, L], scores) -> whether to end
     log_probabilities: int | None = None  # report these, with so many of the best tokens beside; None: no
@@ -112,6 +116,7 @@ class Request(metaclass=Checked):
         if any(not text for text in self.stop_strings):
             raise InvalidRequest("a stop string is empty", hint="leave it out, or name a character")
         put(self, "steers", tuple(steer for each in self.steers for steer in _steers(each)))
+        put(self, "edits", tuple(map(vector_of, self.edits)))
         if isinstance(self.constraint, str):
             put(self, "constraint", _constraint(self.constraint))
         if self.stopping:
@@ -157,7 +162,7 @@ class Request(metaclass=Checked):
         Those of one stage work in this order: settings, `steers` (the method's), the request's own. Raises
         InvalidRequest where a setting and a steer are the same.
         """
-        given = [*steers, *(steer for steer in self.steers if isinstance(steer, Steer))]
+        given = [*steers, *(steer for steer in (*self.edits, *self.steers) if isinstance(steer, Steer))]
         named = {steer.name for steer in given}
         made = self._made(end_tokens)
         if not self.temperature and Temperature.name in named:

@@ -13,6 +13,7 @@ from torch import Tensor
 from laws.worlds import seen
 from stretto import catalogue
 from stretto.laws import steering
+from stretto.laws.inside import looks_inside
 from stretto.laws.steering import VOCABULARY, history, random_logits
 from stretto.steer.allow import Allow
 from stretto.steer.budget import Budget
@@ -22,7 +23,11 @@ from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
 
-STEERS = {name: part for name, part in catalogue.parts().items() if part.kind == "steer"}
+STEERS = {
+    name: part
+    for name, part in catalogue.parts().items()
+    if part.kind == "steer" and not any(map(looks_inside, part.examples()))  # those: test_inside.py
+}
 EXAMPLES: list[Steer] = [example for steer in STEERS.values() for example in steer.examples()]
 CASES = [pytest.param(step, id=repr(step)) for step in EXAMPLES]
 ACTIVE = [pytest.param(step, id=repr(step)) for step in EXAMPLES if not step.idle]

@@ -101,7 +101,7 @@ def test_rows_of_unequal_length_hold_no_padding(family: str, monkeypatch: pytest
         opened = [cache.open() for _ in rows]
         window = Window.chain(opened, [TOKENS[3 * row : 3 * row + lengths[row]] for row in rows], [0] * len(rows), CPU)
         size = window.tokens.shape[1]
-        window.edits, window.given = {1: edit[rows, :size]}, {(0, "mlp"): given[rows, :size]}
+        window.edits, window.given = {1: edit[rows, :size].add}, {(0, "mlp"): given[rows, :size]}
         return lean.evaluate(window, cache, want)
 
     together = seen([0, 1, 2])
@@ -188,7 +188,7 @@ def test_given_hidden_rows_hold_their_edits_already() -> None:
     lean = leans("llama")
     cache = lean.new_cache()
     found = []
-    for edits in ({}, {1: torch.ones(1, 4, lean.channels)}):
+    for edits in ({}, {1: torch.ones(1, 4, lean.channels).add}):
         window = Window.chain([cache.open()], [TOKENS[:4]], [0], CPU)
         window.layers, window.hidden, window.edits = (1, 3), torch.ones(1, 4, lean.channels), edits
         found.append(lean.evaluate(window, cache).logits)

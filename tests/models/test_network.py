@@ -290,7 +290,7 @@ def test_edits_join_the_residual_stream(network: Network, family: str, layer: in
         blocks[layer - 1].register_forward_hook(lambda _, inputs, output: output + edit)
     cache = network.new_cache()
     window = Window.chain([cache.open()], [TOKENS[:6]], [0], CPU)
-    window.edits = {layer: edit}
+    window.edits = {layer: edit.add}
     found = network.evaluate(window, cache, Want(hidden=(layer,)))
     plain = network.evaluate(Window.chain([cache.open()], [TOKENS[:6]], [0], CPU), cache, Want(hidden=(layer,)))
     assert found.logits is not None

@@ -163,7 +163,11 @@ def _biases(text: str) -> dict[int, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of biases such as 5:1.5,17:-2") from None
 
 
-OTHERWISE = {"log_probabilities": "--log-probs", "steers": "--steer"}  # settings with a second name
+OTHERWISE = {
+    "log_probabilities": "--log-probs",
+    "steers": "--steer",
+    "edits": "--control-vector",
+}  # settings with a second name
 READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its option is read
     "int": {"type": int, "metavar": "N"},
     "float": {"type": float, "metavar": "X"},
@@ -175,6 +179,7 @@ READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its optio
     "str | Iterable[str]": {"action": "append", "metavar": "TEXT"},
     "str | Constraint | None": {"metavar": "PART"},
     "Iterable[str | Callable[..., Any]]": {"action": "append", "metavar": "PART"},
+    "Iterable[str | Path | ControlVector | Vector]": {"action": "append", "metavar": "FILE[:STRENGTH]"},
 }
 
 

@@ -176,7 +176,7 @@ def suiting(chosen: Method) -> Model:
     continuing = TableModel(8, lambda path: [0.0] * 8)
     filling = [MaskedTable(8, lambda at, seen: [0.0] * 8, Masking(7, block=block)) for block in (None, 4)]
     for target in (continuing, *filling):
-        target.name, target.abilities = "the target", Ability.ALL
+        target.name, target.abilities, target.layers, target.heads = "the target", Ability.ALL, 32, 32
         try:
             method.check(method.complete(chosen, target), target)
         except StrettoError:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InvalidRequest
 
-OWN = ("drafting", "steering", "filling", "decoding")  # modules whose asserts pytest explains
+OWN = ("drafting", "steering", "inside", "filling", "decoding")  # modules whose asserts pytest explains
 
 
 def run(files: Sequence[str], options: Sequence[str] = ()) -> int:

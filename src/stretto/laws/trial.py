@@ -16,7 +16,7 @@ from ..errors import InvalidRequest
 from ..parts import describe_part
 from ..speculate.planners.cheapest import Cheapest
 from ..speculate.planners.fixed import Fixed
-from . import decoding, drafting, filling, steering
+from . import decoding, drafting, filling, inside, steering
 from .worlds import adversaries
 
 Trials = dict[str, Callable[[], None]]  # by what is tried, for people
@@ -105,6 +105,14 @@ def _planner(part: Any) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def _steer(part: Any) -> Iterator[tuple[str, Callable[[], None]]]:
+    if inside.looks_inside(part):
+        for driven in inside.DRIVEN:
+            neutral = partial(inside.neutral_is_bit_identical_and_the_rest_reshapes, part, driven)
+            yield f"neutral is bit identical and the rest reshapes, {driven}", neutral
+            for temperature in (0.0, 1.0):
+                drafted = partial(inside.drafts_and_batches_change_no_token, part, driven, [part], temperature)
+                yield f"drafts and batches change no token, {driven}, {temperature}", drafted
+        return
     yield (
         _said(steering.neutral_is_bit_identical_and_the_rest_reshapes),
         partial(steering.neutral_is_bit_identical_and_the_rest_reshapes, part),

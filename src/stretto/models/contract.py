@@ -25,7 +25,7 @@ class Ability(Flag):
     LAYERS = auto()  # run layers [a, b) from given hidden rows
     HIDDEN = auto()  # hands out hidden states of chosen layers, and reads any of them out
     ATTENTION = auto()  # attention summaries of chosen heads
-    EDITS = auto()  # additions to the residual stream
+    EDITS = auto()  # edits of the residual stream
     RAW_KEYS = auto()  # keys stored before rotation
     BRANCHES = auto()  # hands out what an attention or an MLP adds to its rows, and takes that as given
     ALL = TREE | EMBEDS | LAYERS | HIDDEN | ATTENTION | EDITS | RAW_KEYS

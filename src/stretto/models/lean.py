@@ -105,7 +105,7 @@ class Lean:
         for index in [each for each in range(first, last + 1) if each in between or each in (first, last)]:
             rows, begun = self._through(begun, index, rows, visit), index
             if index in window.edits and (index > first or first == 0):
-                rows = rows + visit.pack(window.edits[index].to(rows.dtype))
+                rows = visit.pack(window.edits[index](visit.unpack(rows)))
             if index in want.hidden:
                 found.hidden[index] = visit.unpack(rows)
             if index in want.readout:

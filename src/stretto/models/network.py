@@ -191,7 +191,7 @@ class _Visit:
 
     def _leave(self, layer: int, rows: Tensor) -> Tensor:
         if layer in self._window.edits:
-            rows = rows + self._window.edits[layer].to(rows.dtype)
+            rows = self._window.edits[layer](rows)
         if layer in self._keep:
             self.left[layer] = rows
         return rows

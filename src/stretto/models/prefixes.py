@@ -8,7 +8,7 @@ that were not asked for longest, the last of a text goes first.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -61,17 +61,18 @@ class Prefixes:
         self.bytes = 0
         self._states = KnownStates(limit, size)
         self._blocks: dict[Key, Block] = {}  # those first that were not asked for longest
-        self._roots: dict[object, int] = {}  # by kind of cache: the number that stands before a first block
+        self._roots: dict[object, int] = {}  # by kind of cache and edits: the number that stands before a first block
         self._made = 0
 
-    def open(self, cache: Store, tokens: Sequence[int]) -> int:
+    def open(self, cache: Store, tokens: Sequence[int], under: Hashable = ()) -> int:
         """A new row that holds as many of the first tokens as are known; `cache.length` says how many.
 
-        Where a row of the same cache holds many of them they are shared with it, else they are copied.
+        Where a row of the same cache holds many of them they are shared with it, else they are copied. Only what was
+        remembered `under` the same is known: the edits of a text.
         """
         if not isinstance(cache, Cache):
             return self._states.open(cache, tokens)
-        found = self._find(cache, tokens)
+        found = self._find(cache, tokens, under)
         if not found:
             return cache.open()
         slots = _joined(list(found.values()))
@@ -82,7 +83,7 @@ class Prefixes:
         self._touch(found, cache, row)
         return row
 
-    def remember(self, cache: Store, row: int, tokens: Sequence[int]) -> None:
+    def remember(self, cache: Store, row: int, tokens: Sequence[int], under: Hashable = ()) -> None:
         """Keep what a row holds of its first tokens, where these stand at their positions from 0 on."""
         if not isinstance(cache, Cache):
             return self._states.remember(cache, row, tokens)
@@ -90,8 +91,8 @@ class Prefixes:
         end = count * self.size
         if not self.limit or cache.following(row, end) != end:
             return
-        found = self._find(cache, tokens[:end])
-        before = next(reversed(found.values())).number if found else self._root(cache)
+        found = self._find(cache, tokens[:end], under)
+        before = next(reversed(found.values())).number if found else self._root(cache, under)
         for at in range(len(found) * self.size, end, self.size):
             key = before, tuple(tokens[at : at + self.size])
             self._made += 1
@@ -103,10 +104,10 @@ class Prefixes:
         while self.bytes > self.limit and self._blocks:
             self.bytes -= size_of(self._blocks.pop(next(iter(self._blocks))).slots)
 
-    def _find(self, cache: Cache, tokens: Sequence[int]) -> dict[Key, Block]:
+    def _find(self, cache: Cache, tokens: Sequence[int], under: Hashable) -> dict[Key, Block]:
         """The blocks that are known of a text, from its first on."""
         found: dict[Key, Block] = {}
-        before = self._root(cache)
+        before = self._root(cache, under)
         for at in range(0, len(tokens) - self.size + 1, self.size):
             key = before, tuple(tokens[at : at + self.size])
             if key not in self._blocks:
@@ -115,8 +116,8 @@ class Prefixes:
             before = found[key].number
         return found
 
-    def _root(self, cache: Cache) -> int:
-        return self._roots.setdefault((cache.shape, cache.key_form), -1 - len(self._roots))
+    def _root(self, cache: Cache, under: Hashable) -> int:
+        return self._roots.setdefault((cache.shape, cache.key_form, under), -1 - len(self._roots))
 
     def _touch(self, found: dict[Key, Block], cache: Cache, row: int) -> None:
         """Note that these were asked for, and who holds them; a block is never older than those behind it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from .contract import NOTHING, Evaluation, Model, Want
+from .edits import Edit, changes
 from .store import Store
 from .window import Window
 
@@ -17,21 +18,30 @@ def whole() -> int:
 
 
 def read(
-    model: Model, cache: Store, row: int, tokens: Sequence[int], want: Want, *, size: Callable[[], int] = whole
+    model: Model,
+    cache: Store,
+    row: int,
+    tokens: Sequence[int],
+    want: Want,
+    *,
+    size: Callable[[], int] = whole,
+    edits: tuple[Edit, ...] = (),
 ) -> Iterator[tuple[Evaluation, int]]:
     """Evaluate tokens after those that a row of the cache holds: each evaluation with the position it begins at.
 
-    `size` is asked before each.
+    `size` is asked before each; what is read is edited.
     """
     at = 0
     while at < len(tokens):
         chunk, start = tokens[at : at + size()], cache.following(row)
         window = Window.chain([row], [chunk], [start], model.device)
+        if edits:
+            window.edits = changes([edits])
         yield model.evaluate(window, cache, want), start
         at += len(chunk)
 
 
-def skip(model: Model, cache: Store, row: int, tokens: Sequence[int]) -> None:
+def skip(model: Model, cache: Store, row: int, tokens: Sequence[int], edits: tuple[Edit, ...] = ()) -> None:
     """The same where nothing is wanted but the cache."""
-    for _ in read(model, cache, row, tokens, NOTHING):
+    for _ in read(model, cache, row, tokens, NOTHING, edits=edits):
         pass

@@ -14,6 +14,8 @@ from ..tree import NodeKind, Tree, slot_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .edits import Change
+
 RAW = -1  # in `Window.tokens`: this slot enters as the raw embedding row in `Window.embeds`
 
 Branch = tuple[int, Literal["attention", "mlp"]]  # of a layer, counted from 0
@@ -39,8 +41,8 @@ class Window:
     embeds: Tensor | None = None  # [B, T, C] raw embedding rows, read where tokens == RAW
     layers: tuple[int, int] | None = None  # run layers [a, b) only; None: all
     hidden: Tensor | None = None  # [B, T, C] rows that enter layer a, when a > 0
-    edits: dict[int, Tensor] = field(default_factory=dict)  # layer -> [B, T, C] added to what leaves it;
-    # layer 0 is the embedding, layer l the output of the l-th decoder layer
+    edits: dict[int, Change] = field(default_factory=dict)  # layer -> what becomes of the rows [B, T, C] that leave
+    # it (edits.py); layer 0 is the embedding, layer l the output of the l-th decoder layer
     given: dict[Branch, Tensor] = field(default_factory=dict)  # -> [B, T, C] added instead of computing the branch;
     # an attention that is not computed leaves no keys: for windows that hold all that is ever seen of these rows
 

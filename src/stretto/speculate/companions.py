@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..context import Context
 from ..errors import InvalidRequest, Unsupported
 from ..models.contract import Ability, Want
+from ..models.edits import Edit, changes
 from ..models.reading import skip
 from ..models.vocabulary import NEVER, in_vocabulary, readable
 from ..models.window import Window
@@ -110,7 +111,7 @@ class Reading:
             )
         place = self.places[row] = Place(self.cache.open(), read)
         tokens = [*read, *history.tokens[history.prompt_length :]]
-        skip(self.model, self.cache, place.cache_row, readable(tokens[:-1], self.model.vocabulary))
+        skip(self.model, self.cache, place.cache_row, readable(tokens[:-1], self.model.vocabulary), self._edits(row))
 
     def fork(self, row: Row, copy: Row) -> None:
         mine = self.places[row]
@@ -133,6 +134,9 @@ class Reading:
             [place.start for place in places],
             self.model.device,
         )
+        edits = [self._edits(rows[at]) for at in mine]
+        if any(edits):
+            window.edits = changes(edits)
         said = self.model.evaluate(window, self.cache, Want()).logits
         assert said is not None
         said = in_vocabulary(said, self.vocabulary, NEVER)
@@ -144,6 +148,10 @@ class Reading:
             nodes = range(len(trees[at])) if place.slots is None else place.slots
             found[at, [0, *map(slot_of, nodes)]] = said[line, [0, *map(place.slot, nodes)]]
         return found
+
+    def _edits(self, row: Row) -> tuple[Edit, ...]:
+        """What edits a row here: the target is read as edited, another model as it is."""
+        return () if self.companion.model else row.rule.pipeline.edits
 
     def keep(self, row: Row, nodes: Sequence[int]) -> None:
         place = self.places[row]

@@ -12,9 +12,10 @@ from .. import catalogue
 from ..entry import Guarantee
 from ..errors import InvalidRequest, Unsupported
 from ..family import Drawn, Family
-from ..models.contract import Ability, Model, Want
+from ..models.contract import Ability, Model
 from ..models.numbers import weights_of
 from ..parts import describe_part
+from ..steer.abilities import require_inside
 from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
 from .acceptors.exact import Exact
@@ -64,7 +65,8 @@ class Speculating(Family[Speculate]):
 
     def check(self, method: Speculate, model: Model, pipeline: Pipeline, samples: int) -> None:
         """See `Family.check`."""
-        _check_wants(pipeline.wants, model)
+        if pipeline.aided:
+            require_inside(pipeline, model)
         if method.draft is not None:
             _check_drafter(method.draft, method.accept, model)
 
@@ -107,23 +109,6 @@ def _check_drafter(drafter: Drafter, accept: Acceptor, model: Model) -> None:
         raise Unsupported(
             f"drafter {drafter.name!r} needs {_names(missing)}, which {model.name} cannot do",
             hint="set it to draft a chain, or use another drafter",
-        )
-
-
-def _check_wants(want: Want, model: Model) -> None:
-    """Raise Unsupported where steers want of an evaluation what the model does not hand out."""
-    missing = Ability.HIDDEN if want.hidden or want.readout else Ability.NONE
-    missing = (missing | (Ability.ATTENTION if want.attention else Ability.NONE)) & ~model.abilities
-    if missing:
-        raise Unsupported(
-            f"a steer needs {_names(missing)}, which {model.name} does not hand out", hint="leave the steer out"
-        )
-    layers = [layer for layer in (*want.hidden, *want.readout) if not 0 <= layer <= model.layers]
-    heads = [at for at in want.attention if not (0 <= at[0] < model.layers and 0 <= at[1] < model.heads)]
-    if layers or heads:
-        raise Unsupported(
-            f"a steer looks at {f'layer {layers[0]}' if layers else f'head {heads[0]}'}, which {model.name} lacks",
-            hint=f"it has layers 0 (the embedding) to {model.layers}, of {model.heads} heads each",
         )
 
 

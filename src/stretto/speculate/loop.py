@@ -14,6 +14,7 @@ from ..generation import LogProbability, Step
 from ..loop import Loop as Base
 from ..loop import Method
 from ..models.contract import NOTHING, Evaluation, Want
+from ..models.edits import changes
 from ..models.machine import stopwatch
 from ..models.reading import read, whole
 from ..models.store import Store
@@ -74,13 +75,13 @@ class Loop(Base[Work]):
         if row.rule.pipeline.companions:
             self._companions = self._companions or Companions(self.context)
             self._companions.add(row)
-        session, want = work.open(row), work.of_prompt
+        session, want, edits = work.open(row), work.of_prompt, row.rule.pipeline.edits
         tokens = row.history.tokens[:-1]
         known = tokens[: self.cache.following(row.cache_row)]
         if session is not None and want is not NOTHING and not session.knows(known):
             self.cache.truncate(row.cache_row, 0)  # what it wants of a token that was read before is gone
         unread = tokens[self.cache.following(row.cache_row) :]
-        for evaluation, start in read(self.model, self.cache, row.cache_row, unread, want, size=size):
+        for evaluation, start in read(self.model, self.cache, row.cache_row, unread, want, size=size, edits=edits):
             if session is not None and want is not NOTHING:
                 session.prime(row_of(evaluation, 0), start)
             if self.cache.following(row.cache_row) < len(tokens):
@@ -185,6 +186,8 @@ class Loop(Base[Work]):
             [len(row.history.tokens) - 1 for row in rows],
             self.model.device,
         )
+        if any(row.rule.pipeline.edits for row in rows):
+            window.edits = changes([row.rule.pipeline.edits for row in rows])
         wants = [share.work.want for share in shares]
         wants += [row.rule.pipeline.wants for row in rows if row.rule.pipeline.aided]
         return self.model.evaluate(window, self.cache, reduce(Want.beside, wants, Want()))

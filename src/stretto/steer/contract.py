@@ -34,6 +34,7 @@ from .states import Persistent, States
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..models.edits import Edit
     from .nodes import Nodes
 
 
@@ -107,9 +108,14 @@ class Steer(metaclass=Checked):
         return ()
 
     @property
+    def edits(self) -> tuple[Edit, ...]:
+        """What becomes of rows inside of the model, of the prompt and of the answer; never pointwise then."""
+        return ()
+
+    @property
     def aided(self) -> bool:
         """Whether it needs more than logits and paths. Guesses are steered without such steers."""
-        return self.wants is not NOTHING or bool(self.companions)
+        return self.wants is not NOTHING or bool(self.companions or self.edits)
 
     def begin(self, prompt: Sequence[int]) -> Any:
         """The state at the end of the prompt; None for steers without one."""

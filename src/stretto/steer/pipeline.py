@@ -19,6 +19,7 @@ from .truncation import Truncation, truncate
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..models.edits import Edit
     from .nodes import Nodes
 
 
@@ -37,6 +38,7 @@ class Pipeline:
     plain: bool = field(init=False, compare=False, repr=False)  # greedy, and nothing reshapes
     wants: Want = field(init=False, compare=False, repr=False)  # what its steps want of an evaluation
     companions: tuple[Companion, ...] = field(init=False, compare=False, repr=False)  # and other readings, each once
+    edits: tuple[Edit, ...] = field(init=False, compare=False, repr=False)  # of rows inside of the model
     guessing: Pipeline = field(init=False, compare=False, repr=False)  # without steps that want more than paths
     _stages: tuple[tuple[Steer, ...], ...] = field(init=False, compare=False, repr=False)
     _truncations: tuple[Truncation, ...] = field(init=False, compare=False, repr=False)
@@ -67,6 +69,7 @@ class Pipeline:
         settle(self, "plain", greedy and len(steps) == 1)
         settle(self, "wants", reduce(Want.beside, (step.wants for step in steps if step.aided), NOTHING))
         settle(self, "companions", tuple(dict.fromkeys(each for step in steps for each in step.companions)))
+        settle(self, "edits", tuple(each for step in steps for each in step.edits))
         settle(self, "guessing", Pipeline([step for step in steps if not step.aided]) if self.aided else self)
         settle(self, "_stages", tuple(tuple(group) for _, group in groupby(shaping, key=lambda step: step.stage)))
         settle(self, "_truncations", truncations)
@@ -74,7 +77,7 @@ class Pipeline:
     @property
     def aided(self) -> bool:
         """Whether a step needs more than logits and paths."""
-        return self.wants is not NOTHING or bool(self.companions)
+        return self.wants is not NOTHING or bool(self.companions or self.edits)
 
     def check(self, vocabulary: int) -> None:
         """Raise `InvalidRequest` where a step names a token that the vocabulary of V tokens lacks."""

@@ -79,7 +79,7 @@ def test_layers_are_the_same_part_by_part(family: str) -> None:
     torch.testing.assert_close(added, hidden.hidden[1])
     given = then(model, given={(1, "mlp"): within.branches[1, "mlp"]})
     torch.testing.assert_close(logits(given), plain, atol=0.2, rtol=0)  # rounded once more, in blocks
-    edited = then(model, Want(hidden=(2,)), edits={1: torch.ones(1, 4, model.channels)})
+    edited = then(model, Want(hidden=(2,)), edits={1: torch.ones(1, 4, model.channels).add})
     assert not torch.equal(edited.hidden[2], hidden.hidden[2])
 
 

@@ -32,7 +32,7 @@ from .ggml import INT32, INT64, library, threads, without_torch_threads
 from .layer import DrawnLayer, drawn_head
 from .reader import Aim, Lying, Part, Readers, Share, Sight
 
-KEPT = 32  # programs: each holds some memory
+KEPT = 32  # programs of all layers, or more of fewer: each layer holds some memory
 READY = (1, 2, 3, 4)  # rows of programs that are made at once
 FEW = 16  # tensors that are no layer's
 A_LAYER, A_PART, A_ROW = 64, 8, 8  # tensors of a layer, of each kind of blocks and row of the window in it, at most
@@ -52,7 +52,8 @@ class Drawn(Lean):
         self._parts = max(layer.parts for layer in self._layers)
         self._head = drawn_head(weights)
         self._shape = weights.heads, weights.key_heads, weights.head_size
-        self._programs: OrderedDict[tuple[object, ...], tuple[Program, Aim]] = OrderedDict()
+        self._programs: OrderedDict[tuple[Hashable, int, int, int, bool, int], tuple[Program, Aim]] = OrderedDict()
+        self._drawn = 0  # layers in all of them
         self._turn_one = [turn_table(each, 1, 0) for each in weights.rotations]
         for rows in READY:  # so that the first windows of these sizes need not wait
             with threads_for(rows * weights.parameters):
@@ -127,13 +128,14 @@ class Drawn(Lean):
     def _program(self, what: What, rows: int, count: int, *, masked: bool) -> tuple[Program, Aim]:
         """What is drawn over so many rows, of `count` rows of a window; made once, and kept for a while."""
         name, draw, layers = what
-        key = (name, rows, count, masked, threads())
+        key = (name, layers, rows, count, masked, threads())
         if key not in self._programs:
             drawing = Drawing(rows, FEW + layers * (A_LAYER + A_PART * self._parts + A_ROW * count))
             readers = Readers(drawing, count, self._shape, masked=masked)
             self._programs[key] = Program(drawing, draw(drawing, readers), threads()), Aim(readers)
-            if len(self._programs) > KEPT:
-                self._programs.popitem(last=False)
+            self._drawn += layers
+            while self._drawn > KEPT * self.layers:
+                self._drawn -= self._programs.popitem(last=False)[0][1]
         self._programs.move_to_end(key)
         return self._programs[key]
 

@@ -1,0 +1,95 @@
+"""Laws of steers that look inside of a model or edit its rows, on a small random network as each path drives it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+
+from ..engine import Engine
+from ..generation import Generation
+from ..models.clock import SimulatedClock
+from ..models.fast import lean_or_none
+from ..models.kernel_choice import Wish
+from ..models.network import Network
+from ..steer.contract import Steer
+
+VOCABULARY = 97
+CHANNELS = 32  # of 3 layers and 4 heads
+DRIVEN = ("fast", "blocks", "driven")  # its layers as the fast path computes them, drawn in blocks, the module's own
+WAYS = ("lookup(matches=3)+fixed(7)", "recycle+fixed(12)", "lookahead")
+PROMPTS = ((5, 9, 11, 5, 9, 11, 7), (3,), (7, 7, 8, 2))
+SETTINGS: dict[str, Any] = {"max_new_tokens": 8, "end_tokens": (), "log_probabilities": 0}
+
+
+def looks_inside(step: Steer) -> bool:
+    """Whether a steer is one of these; others are tried on tables."""
+    return step.wants.inside or bool(step.edits)
+
+
+@cache
+def engine(driven: str) -> Engine:
+    """A network of random weights, the same each time."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=CHANNELS,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        head_dim=16,
+        max_position_embeddings=128,
+        initializer_range=0.15,
+    )
+    module = LlamaForCausalLM(config).eval()
+    reasons: list[str] = []
+    wish = Wish(form="int8") if driven == "blocks" else Wish()
+    model = Network(module, "small") if driven == "driven" else lean_or_none(module, reasons.append, wish)
+    assert model is not None, reasons
+    return Engine(model, clock=SimulatedClock())
+
+
+def answers(step: Steer | None, driven: str, way: str = "plain", **settings: Any) -> list[Generation]:
+    """To each prompt by itself."""
+    given = SETTINGS | settings | {"steers": [] if step is None else [step]}
+    return [engine(driven).generate(list(prompt), way, **given) for prompt in PROMPTS]
+
+
+def neutral_is_bit_identical_and_the_rest_reshapes(step: Steer, driven: str) -> None:
+    """`idle` says whether tokens and what they were chosen from are those without the steer."""
+    with_it, without = answers(step, driven), answers(None, driven)
+    same = [
+        one.tokens == two.tokens and _steered(one) == _steered(two) for one, two in zip(with_it, without, strict=True)
+    ]
+    assert all(same) == step.idle
+    assert all(torch.tensor(_steered(each)).isfinite().all() for each in with_it)
+
+
+def drafts_and_batches_change_no_token(step: Steer, driven: str, others: Sequence[Steer], temperature: float) -> None:
+    """Plain decoding's tokens, whoever drafts, beside rows with other steers, again and in samples; where the model
+    computes bits, the bits."""
+    settings = SETTINGS | {"temperature": temperature, "seed": 2}
+    plain = [_told(answer) for answer in answers(step, driven, **settings)]
+    made = engine(driven)
+    for way in WAYS:
+        handles = [made.submit(list(PROMPTS[0]), way, steers=[other], **settings) for other in others]
+        found = made.generate([list(prompt) for prompt in PROMPTS], way, samples=2, steers=[step], **settings)
+        assert [_told(answer) for answer in found[::2]] == plain, way
+        for other, handle in zip(others, handles, strict=True):
+            alone = made.generate(list(PROMPTS[0]), "plain", steers=[other], **settings)
+            assert _told(handle.result()) == _told(alone), (way, other)
+
+
+def _told(answer: Generation) -> tuple[list[int], list[float]]:
+    """The tokens, and what they were chosen with where that is the same in every bit."""
+    return answer.tokens, _steered(answer) if answer.numbers["bits"] else []
+
+
+def _steered(answer: Generation) -> list[float]:
+    """The log-probabilities that the tokens were chosen with."""
+    return [each.steered for each in answer.log_probabilities or ()]

@@ -1,0 +1,38 @@
+"""What every steer must obey that looks inside of a model or edits its rows, tried on each and its examples."""
+
+from __future__ import annotations
+
+import pytest
+
+from stretto import catalogue
+from stretto.laws import inside, steering
+from stretto.steer.contract import Steer
+
+STEERS = {
+    name: part
+    for name, part in catalogue.parts().items()
+    if part.kind == "steer" and any(map(inside.looks_inside, part.examples()))
+}
+EXAMPLES: list[Steer] = [example for steer in STEERS.values() for example in steer.examples()]
+CASES = [pytest.param(step, id=repr(step)) for step in EXAMPLES]
+ACTIVE = [step for step in EXAMPLES if not step.idle]
+
+
+def test_every_one_has_neutral_and_reshaping_examples() -> None:
+    assert STEERS
+    for steer in STEERS.values():
+        steering.it_has_neutral_and_reshaping_examples(steer)
+
+
+@pytest.mark.parametrize("driven", inside.DRIVEN)
+@pytest.mark.parametrize("step", CASES)
+def test_neutral_is_bit_identical_and_the_rest_reshapes(step: Steer, driven: str) -> None:
+    inside.neutral_is_bit_identical_and_the_rest_reshapes(step, driven)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("driven", inside.DRIVEN)
+@pytest.mark.parametrize("at", range(len(ACTIVE)), ids=lambda at: repr(ACTIVE[at]))
+def test_drafts_and_batches_change_no_token(at: int, driven: str, temperature: float) -> None:
+    others = [ACTIVE[(at + 1) % len(ACTIVE)], ACTIVE[at - 1]]
+    inside.drafts_and_batches_change_no_token(ACTIVE[at], driven, others, temperature)
