@@ -10,15 +10,19 @@ import torch
 
 from ..engine import Engine
 from ..generation import Generation
+from ..models.bitwise import Bitwise
 from ..models.clock import SimulatedClock
 from ..models.fast import lean_or_none
 from ..models.kernel_choice import Wish
+from ..models.lean import Lean
 from ..models.network import Network
 from ..steer.contract import Steer
 
 VOCABULARY = 97
 CHANNELS = 32  # of 3 layers and 4 heads
-DRIVEN = ("fast", "blocks", "driven")  # its layers as the fast path computes them, drawn in blocks, the module's own
+DRIVEN = ("fast", "bits", "blocks", "driven")  # its layers as the fast path computes them, in exact bits, drawn in
+# blocks, the module's own
+WISHES = {"bits": (Wish(bits=True), Bitwise), "blocks": (Wish(form="int8"), Lean)}
 WAYS = ("lookup(matches=3)+fixed(7)", "recycle+fixed(12)", "lookahead")
 PROMPTS = ((5, 9, 11, 5, 9, 11, 7), (3,), (7, 7, 8, 2))
 SETTINGS: dict[str, Any] = {"max_new_tokens": 8, "end_tokens": (), "log_probabilities": 0}
@@ -48,8 +52,8 @@ def engine(driven: str) -> Engine:
     )
     module = LlamaForCausalLM(config).eval()
     reasons: list[str] = []
-    wish = Wish(form="int8") if driven == "blocks" else Wish()
-    model = Network(module, "small") if driven == "driven" else lean_or_none(module, reasons.append, wish)
+    wish, build = WISHES.get(driven, (Wish(), Lean))
+    model = Network(module, "small") if driven == "driven" else lean_or_none(module, reasons.append, wish, build)
     assert model is not None, reasons
     return Engine(model, clock=SimulatedClock())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -76,9 +78,16 @@ def shares(queries: Tensor, keys: Tensor, mask: Tensor | None, cap: float | None
 
 
 def shares_of_head(
-    head: int, group: int, queries: Tensor, keys: Tensor, mask: Tensor | None, *, cap: float | None
+    head: int,
+    group: int,
+    queries: Tensor,
+    keys: Tensor,
+    mask: Tensor | None,
+    *,
+    cap: float | None,
+    by: Callable[[Tensor, Tensor, Tensor | None, float | None], Tensor] = shares,
 ) -> Tensor:
     """The same of one query head, [B, T, S]; queries [B, key heads, T * group, size] are rows of their key heads."""
     key_head, member = divmod(head, group)
     shut = None if mask is None else mask[:, 0, member::group]
-    return shares(queries[:, key_head, member::group], keys[:, key_head], shut, cap)
+    return by(queries[:, key_head, member::group], keys[:, key_head], shut, cap)

@@ -72,7 +72,8 @@ class Bitwise(Lean):
         for wanted, head in visit.wanted:
             if wanted == index:
                 cap = weights.score_cap
-                visit.attention[wanted, head] = shares_of_head(head, self._group, queries, keys, mask, cap=cap)
+                told = shares_of_head(head, self._group, queries, keys, mask, cap=cap, by=sums.shares)
+                visit.attention[wanted, head] = told
         return self._by_heads(sums.attended(queries, keys, values, mask, weights.score_cap).to(self.dtype), visit)
 
 

@@ -64,14 +64,28 @@ def attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None,
 
 
 def _attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, cap: float | None) -> Tensor:
+    return (_portions(queries, keys, mask, cap) @ values).mul_(1 / PORTION)
+
+
+def shares(queries: Tensor, keys: Tensor, mask: Tensor | None, cap: float | None = None) -> Tensor:
+    """How much queries [..., N, size], scaled, read of keys [..., S, size]: [..., N, S] float32, in any order of slots.
+
+    Both need not be `gridded` yet; `mask` is added to their scores, which `cap` bounds before, by tanh.
+    """
+    grid = torch.tensor([[SCORED]], dtype=torch.float64), torch.tensor([[0.0]], dtype=torch.float64)
+    queries, keys = (gridded(each.to(torch.float64, copy=True), grid) for each in (queries, keys))
+    return _portions(queries, keys, mask, cap).mul_(1 / PORTION).float()
+
+
+def _portions(queries: Tensor, keys: Tensor, mask: Tensor | None, cap: float | None) -> Tensor:
+    """Of `PORTION`, how much each query reads of each key: whole numbers [..., N, S] float64."""
     scores = queries @ keys.mT
     if cap is not None:
         scores.div_(cap).tanh_().mul_(cap)
     if mask is not None:
         scores.add_(mask)
     weights = scores.sub_(scores.amax(-1, keepdim=True).sub_(SHIFT)).exp_().round_()
-    weights.mul_(PORTION / weights.sum(-1, keepdim=True)).round_()
-    return (weights @ values).mul_(1 / PORTION)
+    return weights.mul_(PORTION / weights.sum(-1, keepdim=True)).round_()
 
 
 def silu(gate: Tensor) -> Tensor:

@@ -96,6 +96,27 @@ def test_attention_that_is_asked_for_is_the_one_that_is_read() -> None:
     assert float((found.branches[0, "attention"][0] - exact).norm() / exact.norm()) < 0.04
 
 
+def test_attention_of_unequal_rows_is_that_of_each_alone() -> None:
+    model = drawn("llama")
+    want = Want(attention=((0, 1), (2, 3)))
+
+    def told(lengths: list[int]) -> Evaluation:
+        cache, first = read(model, lengths[0])
+        rows = [first]
+        for length in lengths[1:]:
+            rows.append(cache.open())
+            model.evaluate(Window.chain(rows[-1:], [TOKENS[:length]], [0], CPU), cache)
+        window = Window.chain(rows, [TOKENS[length : length + 1] for length in lengths], lengths, CPU)
+        return model.evaluate(window, cache, want)
+
+    together = told([30, 4, 11])
+    for at, length in enumerate([30, 4, 11]):
+        alone = told([length])
+        for head in want.attention:
+            assert torch.equal(together.attention[head][at, :, : length + 1], alone.attention[head][0, :, : length + 1])
+            assert not together.attention[head][at, :, length + 1 :].any()
+
+
 def test_long_windows_are_cut_and_everyone_windows_are_not() -> None:
     model = drawn("llama")
     cache, row = read(model, 0)

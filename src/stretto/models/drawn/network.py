@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import shares
 from ..bitwise import require_alike
 from ..cache import Cache
 from ..contract import Evaluation, Want
@@ -23,7 +22,7 @@ from ..lean import Lean, Visit, capped, real_slots, turn_of
 from ..linear import threads_for
 from ..place import Reach, visibility
 from ..rotation import turn_table
-from ..sums import turned
+from ..sums import shares, turned
 from ..weights import Weights
 from ..window import Window
 from .coded import LARGEST
@@ -158,7 +157,7 @@ class Drawn(Lean):
         for wanted, head in visit.wanted:
             if wanted == index:
                 asked = visit.unpack(queries[:, head]) * layer.scale
-                shut = None if mask is None else mask.float()
+                shut = None if mask is None else mask.double()
                 visit.attention[wanted, head] = shares(
                     asked, keys[:, head * key_heads // heads], shut, self.weights.score_cap
                 )
@@ -200,7 +199,8 @@ class DrawnVisit(Visit):
 def _masks(visit: DrawnVisit, reaches: set[Reach]) -> Masks | None:
     """What rows may not read, by reach of a layer."""
     window, place = visit.place.window, visit.place
-    if window.tokens.shape[1] == 1 and (reaches == {None} or _within(window, reaches)):
+    alone = window.tokens.shape[1] == 1 and not visit.wanted  # attention is told over the slots of the longest row
+    if alone and (reaches == {None} or _within(window, reaches)):
         return None
     seen = {reach: visibility(place, visit.cache, reach) for reach in reaches}
     if all(each is None for each in seen.values()):
