@@ -164,7 +164,12 @@ class _Drawing:
 
     def part(self, kind: str, depth: int = 0) -> Any:
         """A part of that kind with drawn settings; None where none came through its own checks."""
-        named = sorted(name for name, part in catalogue.parts().items() if part.kind == kind)
+        masked = masking_of(self.engine.model) is not None
+        named = sorted(
+            name
+            for name, part in catalogue.parts().items()
+            if part.kind == kind and (kind != "steer" or not masked or part.pointwise)  # others are refused there
+        )
         for _ in range(TRIES):
             part = catalogue.part(self.chance.choice(named))
             try:

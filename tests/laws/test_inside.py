@@ -7,6 +7,7 @@ import pytest
 from stretto import catalogue
 from stretto.laws import inside, steering
 from stretto.steer.contract import Steer
+from wide import WIDE
 
 STEERS = {
     name: part
@@ -30,9 +31,11 @@ def test_neutral_is_bit_identical_and_the_rest_reshapes(step: Steer, driven: str
     inside.neutral_is_bit_identical_and_the_rest_reshapes(step, driven)
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("driven", inside.DRIVEN)
+@pytest.mark.parametrize("kind", range(len(inside.DRIVEN)), ids=lambda kind: inside.DRIVEN[kind])
 @pytest.mark.parametrize("at", range(len(ACTIVE)), ids=lambda at: repr(ACTIVE[at]))
-def test_drafts_and_batches_change_no_token(at: int, driven: str, temperature: float) -> None:
+def test_drafts_and_batches_change_no_token(at: int, kind: int) -> None:
+    """Greedy or seeded, and who drafts, by turns: each steer meets all of them on one model or another."""
     others = [ACTIVE[(at + 1) % len(ACTIVE)], ACTIVE[at - 1]]
-    inside.drafts_and_batches_change_no_token(ACTIVE[at], driven, others, temperature)
+    for temperature in (0.0, 1.0) if WIDE else (float((at + kind) % 2),):
+        ways = inside.WAYS if WIDE else [inside.WAYS[(at + kind) % len(inside.WAYS)]]
+        inside.drafts_and_batches_change_no_token(ACTIVE[at], inside.DRIVEN[kind], others, temperature, ways)

@@ -74,13 +74,15 @@ def neutral_is_bit_identical_and_the_rest_reshapes(step: Steer, driven: str) -> 
     assert all(torch.tensor(_steered(each)).isfinite().all() for each in with_it)
 
 
-def drafts_and_batches_change_no_token(step: Steer, driven: str, others: Sequence[Steer], temperature: float) -> None:
+def drafts_and_batches_change_no_token(
+    step: Steer, driven: str, others: Sequence[Steer], temperature: float, ways: Sequence[str] = WAYS
+) -> None:
     """Plain decoding's tokens, whoever drafts, beside rows with other steers, again and in samples; where the model
     computes bits, the bits."""
     settings = SETTINGS | {"temperature": temperature, "seed": 2}
     plain = [_told(answer) for answer in answers(step, driven, **settings)]
     made = engine(driven)
-    for way in WAYS:
+    for way in ways:
         handles = [made.submit(list(PROMPTS[0]), way, steers=[other], **settings) for other in others]
         found = made.generate([list(prompt) for prompt in PROMPTS], way, samples=2, steers=[step], **settings)
         assert [_told(answer) for answer in found[::2]] == plain, way
