@@ -81,5 +81,5 @@ def test_a_wrong_acceptor_is_found(monkeypatch):
 
     monkeypatch.setattr(Exact, "accept", credulous)
     engine = Engine(LastTwo(12, seed=1), clock=SimulatedClock())
-    *_, tally = fuzz.run(engine, range(30))
+    *_, tally = fuzz.run(engine, range(60))
     assert any("plain decoding" in finding.what for finding in tally.findings)

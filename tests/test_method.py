@@ -107,9 +107,9 @@ def test_auto_fuses_what_suits_the_model_and_a_draft_that_lies_beside_it(tmp_pat
     names = lambda found: [part.name for part in found.draft.parts]  # noqa: E731
     assert names(method.complete(method.parse("auto"), model)) == ["suffix"]  # so small that bookkeeping costs more
     model.channels = 4000
-    assert names(method.complete(method.parse("auto"), model)) == ["suffix", "recycle"]
+    assert names(method.complete(method.parse("auto"), model)) == ["pool"]
     model.name = str(target)
-    assert names(method.complete(method.parse("auto"), model)) == ["suffix", "recycle", "draft"]
+    assert names(method.complete(method.parse("auto"), model)) == ["pool", "draft"]
     chained = TableModel.random(4, seed=0)
     chained.name, chained.abilities = str(target), Ability.NONE  # one drafter of chains is what it can verify
     alone = method.complete(method.parse("auto"), chained)

@@ -199,7 +199,19 @@ def test_a_tree_is_trimmed_to_its_likeliest_nodes():
 
 
 def test_rooms_are_within_the_setting():
-    assert planning(1.0, 0.1, most=3).rooms([None, None]) == [Room(3, 3)] * 2
+    rooms = planning(1.0, 0.1, most=3).rooms([None, None])
+    assert [(room.nodes, room.depth) for room in rooms] == [(3, 3)] * 2
+
+
+@pytest.mark.parametrize("dearer", [0.01, 0.1, 0.3])
+def test_what_may_be_left_out_is_what_could_not_pay(dearer):
+    """A node of that chance is left out by the planner, too, and one of four times as much is verified."""
+    ours = planning(1.0, dearer, most=3)
+    (room,) = ours.rooms([None])
+    for chance, kept in ((room.least, 0), (4 * room.least, 1)):
+        if chance < 0.9:
+            ours._known.rates.rate = lambda kind, chance=chance: chance
+            assert len(ours.trim([None], [Tree.chain([1])])[0]) == kept
 
 
 @given(

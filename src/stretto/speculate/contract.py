@@ -55,6 +55,7 @@ class Room:
     shape: tuple[int, ...] | None = None  # parents of the tree to fill, `ROOT` = -1, each before its children
     more: Callable[[Tree], bool] | None = None  # asked after each level: is another one worth drafting?
     paid: Callable[[Tree], int] | None = None  # levels worth a forward each, beside what free drafters proposed
+    least: float = 0.0  # a node that is less likely, with all tokens up to it, cannot pay: it need not be drafted
 
 
 NO_ROOM = Room(0, 0)

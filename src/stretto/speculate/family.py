@@ -22,7 +22,7 @@ from .acceptors.exact import Exact
 from .contract import Acceptor, Drafter, Planner
 from .drafters.fuse import Auto
 from .drafters.model import DraftModel
-from .drafters.recycle import Recycle
+from .drafters.pool import Pool
 from .drafters.suffix import Suffix
 from .loop import Speculate
 from .planners.cheapest import Cheapest
@@ -30,7 +30,7 @@ from .planners.fixed import Fixed
 
 EXACT, MEASURED = Exact(), Cheapest()
 STEADY = Fixed(16, depth=8)  # chains of 8, trees of 16 nodes
-WORTH_WATCHING = 30_000_000  # weights from which on looking at every node's logits is a small part of a forward
+WORTH_POOLING = 30_000_000  # weights from which on weighing all signs is a small part of a forward
 DRAWN = (("drafter",), ("drafter", "acceptor"), ("drafter", "planner"), ("drafter", "acceptor", "planner"))
 
 
@@ -74,13 +74,12 @@ class Speculating(Family[Speculate]):
         """See `Family.complete`: which drafters `auto` fuses for this model."""
         if not isinstance(method.draft, Auto) or method.draft.parts:
             return method
-        parts: list[Drafter] = [Suffix(factor=16.0)]  # how much of it is worth verifying is the planner's matter
-        if Ability.TREE in model.abilities:  # what several draft together is a tree
-            if weights_of(model) > WORTH_WATCHING:
-                parts.append(Recycle(prompt=False))
-            if (draft := beside(Path(model.name))) is not None:
-                parts.append(DraftModel(str(draft)))
-        return replace(method, draft=Auto(tuple(parts)))
+        trees = Ability.TREE in model.abilities
+        pooled = trees and weights_of(model) > WORTH_POOLING
+        parts: list[Drafter] = [Pool(method.draft.earlier) if pooled else Suffix(factor=16.0)]
+        if trees and (draft := beside(Path(model.name))) is not None:  # what two draft together is a tree
+            parts.append(DraftModel(str(draft)))
+        return replace(method, draft=replace(method.draft, parts=tuple(parts)))
 
 
 FAMILY = Speculating()

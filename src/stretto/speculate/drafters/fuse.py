@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 from ...context import Context
@@ -27,7 +27,7 @@ ENTRIES = (
         source="stretto's own: several drafters, of which the planner keeps what earns its time here",
         parts="auto",
         guarantee=Guarantee.EXACT,
-        summary="copies, recycles, and drafts with a small model if one lies beside the target; off where nothing pays",
+        summary="copies or pools what was seen, drafts with a small model if one lies beside; off where nothing pays",
         generation="mixed",
     ),
     Entry(
@@ -80,9 +80,13 @@ class Fuse(Drafter):
 class Auto(Fuse):
     """The fusion that an engine chooses for its model; see `stretto.method.complete`."""
 
+    earlier: int = 16_384  # tokens of earlier answers that it may draft from, see `pool`; 0: none
+
     name: ClassVar[str] = "auto"
 
     def __post_init__(self) -> None:
+        if self.earlier < 0:
+            raise InvalidRequest(f"auto keeps {self.earlier} tokens of earlier answers", hint="earlier >= 0; 0: none")
         _check(self.parts)
 
 
@@ -122,12 +126,10 @@ class FuseDrafting(CompositeDrafting):
         if self._steady:  # nobody sits out: who does is a matter of seconds
             return False
         worth = self.rows / self._cost(1, self.rows)
-        for drafting, account in zip(self.draftings, self.accounts, strict=True):
-            if drafting.free:
-                account.settle(worth, self.rows)
-        if not all(
-            account.pause.left for drafting, account in zip(self.draftings, self.accounts, strict=True) if drafting.free
-        ):
+        free = [account for drafting, account in zip(self.draftings, self.accounts, strict=True) if drafting.free]
+        for account in free:
+            account.settle(worth, self.rows)
+        if not all(account.pause.left for account in free):
             return False
         return self.free or not any(room.paid is None or room.paid(Tree()) for room in rooms)
 
@@ -178,7 +180,7 @@ def _share(room: Room, tree: Tree, free: bool, waiting: int) -> Room:
     if not free:
         nodes = min(left, room.paid(tree)) if room.paid else nodes
     depth = min(room.depth, nodes)
-    return Room(nodes, depth, None, room.more, room.paid) if depth > 0 else NO_ROOM
+    return replace(room, nodes=nodes, depth=depth, shape=None) if depth > 0 else NO_ROOM
 
 
 class FuseSession(CompositeSession):

@@ -19,6 +19,7 @@ from ..economy.pruning import holds_draws, keep_paying, sizes_that_pay
 MARGIN = 1.25  # what a draft must promise, relative to what it costs: the likeliest-looking are mostly overrated
 HELD = 4.0  # accepted nodes that the belief weighs as much as that promises are held
 FEWEST = (1, 3, 7, 15, 127)  # nodes: per node, windows of these cost the least
+SLACK = 0.5  # what drafters may leave out is less likely by this factor: their own scores may be too low
 LATELY = 0.95  # weight of earlier rounds in how they are
 
 
@@ -70,7 +71,7 @@ class CheapestPlanning(Planning):
     def __init__(self, settings: Cheapest, clock: Clock, drafting: Drafting, knowledge: Knowledge) -> None:
         self._drafting, self._known = drafting, knowledge
         self._cost = clock.cost
-        self._rows = 1  # in this round
+        self._rows, self._least = 1, 0.0  # of this round, and the chance with which a node can pay in it
         self._asking, self._room = None, Room(drafting.parts * settings.most, settings.most)
         if not drafting.free:
             watched, most, known = drafting.watched, settings.most, knowledge
@@ -81,9 +82,11 @@ class CheapestPlanning(Planning):
     # -- how much -----------------------------------------------------------------------------
 
     def rooms(self, rows: Sequence[Row]) -> list[Room]:
-        self._rows = len(rows)
+        self._rows = len(rows) or 1
+        seconds, alone = self._seconds(), self._cost(1, self._rows)
+        self._least = self._price * min((seconds(nodes, 0) - alone) / nodes for nodes in FEWEST)
         if self._asking is None:
-            return [self._room] * len(rows)
+            return [replace(self._room, least=SLACK * self._least)] * len(rows)
         self._asking.begin(len(rows))
         if self._room.paid is not None:
             return [self._room] * len(rows)
@@ -117,13 +120,9 @@ class CheapestPlanning(Planning):
         """The nodes most likely to be accepted, as many as pay for the batch as a whole."""
         if not any(map(len, trees)):
             return trees
-        seconds, price = self._seconds(), self._price
-        if not any(map(holds_draws, trees)):
-            alone = seconds(0, 0)
-            dearer = min((seconds(nodes, 0) - alone) / nodes for nodes in FEWEST)
-            if max(map(self._known.rates.best, trees)) <= dearer * price:  # none can pay, however many
-                return [Tree() for _ in trees]
-        return keep_paying(trees, list(map(self._known.reaches, trees)), seconds, price)
+        if not any(map(holds_draws, trees)) and max(map(self._known.rates.best, trees)) <= self._least:
+            return [Tree() for _ in trees]  # none can pay, however many
+        return keep_paying(trees, list(map(self._known.reaches, trees)), self._seconds(), self._price)
 
     def estimate(self, row: Row, tree: Tree) -> list[float]:
         return self._known.reaches(tree)
