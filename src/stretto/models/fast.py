@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +14,7 @@ from ..errors import Unsupported
 from .agreement import gap, probe
 from .alike import Alike
 from .contract import Want
-from .drawn.coded import Coded
+from .drawn.coded import Coded, Floats
 from .drawn.layer import drawable
 from .drawn.network import Drawn
 from .fuse import fuse, release
@@ -86,8 +87,12 @@ def _compare(lean: Lean, module: Source) -> None:
     drawn.
     """
     rounding: list[float] = []
-    if isinstance(lean, Drawn):
+    if isinstance(lean, Drawn) and lean.wide is None:
         found = _compare_layers(lean, module, rounding)
+    elif isinstance(lean, Drawn):  # over floats: by either kernels
+        narrow = copy(lean)
+        narrow.wide = None
+        found = max(gap(lean, module), gap(narrow, module))
     else:
         found = gap(Lean(_in_floats(lean.weights, rounding)) if lean.numbers.blocks else lean, module)
     if not found < (1e-3 if lean.dtype is torch.float32 else 0.1):
@@ -120,7 +125,7 @@ def _in_floats(weights: Weights, rounding: list[float]) -> Weights:
 
     def exact(linear: Linear) -> Linear:
         kernel = linear.kernels[0].kernel if isinstance(linear.kernels[0], Alike) else linear.kernels[0]
-        if not isinstance(kernel, Coded):
+        if not isinstance(kernel, Coded) or isinstance(kernel, Floats):
             return linear
         return Linear([_InFloats(kernel, rounding)] * len(linear.kernels))
 

@@ -98,7 +98,8 @@ class _Reader:
         layers = list(base.layers)
         for index, layer in enumerate(layers):
             self._check(index, layer)
-        size = sum(weight.nbytes for weight in self._matrices())
+        whole = wish.form == "float32"  # whatever blocks they are in
+        size = sum(4 * math.prod(each.shape) if whole else each.nbytes for each in self._matrices())
         kinds = {"qkv": self._qkv, "out": self._out, "gate_up": self._gate_up, "down": self._down}
         products = {  # one kind after the other, so that only one kind's copies lie about
             kind: linears([read(layer) for layer in layers], size, wish) for kind, read in kinds.items()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from . import machine
 from .alike import WIDTHS, Alike, widths_of
-from .drawn.coded import Coded
+from .drawn.coded import Coded, Floats
 from .drawn.ggml import Unavailable, library
 from .linear import ROWS, Half, Kernel, Linear, Matrix, Packed, Plain, Weight, dense, threads_for
 
@@ -30,6 +30,7 @@ BUDGET = 0.015  # seconds per row count after which no further turn begins
 RULED = ("half", "packed", "transposed", "plain")  # the order of choice where nothing is timed
 TINY = 128 << 10  # bytes; for smaller weights `Plain` is known to win
 SMALL = 4 << 20  # bytes; smaller weights may be kept in the form of several kernels, larger ones in one
+LARGE = 100 << 20  # bytes of a network whose single rows wait for memory alone
 FAR = 8 << 20  # bytes; reading more than this in between makes no difference any more
 ROUNDING = 2.0**-24  # relative error that float32 itself makes
 
@@ -57,6 +58,8 @@ def linears(matrices: Sequence[Matrix], beside: int = 0, wish: Wish = Wish()) ->
     if any(isinstance(weight, Tensor) for weight, _ in matrices):
         matrices = [(dense(weight), bias) for weight, bias in matrices]
     makers = _makers(matrices)
+    if not wish.bits and beside > LARGE and "packed" in makers and "half" not in makers and _no_wider_than_ggml():
+        makers = {"straight": Floats}
     if (wish.bits or "coded" in makers) and not wish.tried:
         makers = {name: _held(make, matrices[0]) for name, make in makers.items()}
     single = wish.bits or _bytes(matrices[0]) > SMALL  # one kernel for all row counts
@@ -131,6 +134,17 @@ def _in_form(weight: Weight, wish: Wish) -> Weight:
     except Unavailable:
         return dense(weight)
     return weight
+
+
+def _no_wider_than_ggml() -> bool:
+    """Whether ggml is there, and torch's kernels have no wider instructions than those of its wheel."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX2":
+        return False
+    try:
+        library()
+    except Unavailable:
+        return False
+    return True
 
 
 def inputs_of(weight: Weight) -> int:

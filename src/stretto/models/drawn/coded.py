@@ -13,15 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..linear import Plain
 from ..quantised import Quantised
 from .drawing import Drawing, Program
 from .four_bits import blocks_of
-from .ggml import library, threads
+from .ggml import FLOAT32, Blocks, library, threads
 
 if TYPE_CHECKING:
     from ..weights import Norm
 
 LARGEST = 64  # rows of one program; more are cut
+NARROW = 8  # rows of the widest window in which ggml multiplies floats
 GELU = 2 * math.sqrt(2 / math.pi)  # x * sigmoid(GELU * (x + CUBE * x^3)) is tanh-approximated GELU
 CUBE = 0.044715
 
@@ -79,8 +81,11 @@ class Coded:
     """`x @ weight.T + bias + add` over blocks; those of one kind stand below those of another."""
 
     def __init__(self, weight: Sequence[Quantised], bias: Tensor | None) -> None:
-        self.weight, self.bias = tuple(weight), bias
-        self.parts = [blocks_of(part) for part in self.weight]
+        self.weight = tuple(weight)
+        self._over([blocks_of(part) for part in self.weight], bias)
+
+    def _over(self, parts: Sequence[Blocks], bias: Tensor | None) -> None:
+        self.parts, self.bias = parts, bias
         self.inputs, self.outputs = self.parts[0].inputs, sum(part.outputs for part in self.parts)
         self._product = Call(lambda drawing: self.draw(drawing, drawing.rows_of(self.inputs)))
         self._sum = Call(self._draw_sum)
@@ -98,6 +103,22 @@ class Coded:
         for other in others:
             found = drawing.made("concat", found, other, 0)
         return found if self.bias is None else drawing.made("add", found, drawing.constant(self.bias))
+
+
+class Floats(Coded):
+    """The same over a float32 matrix where it lies: ggml's kernel reads it at the pace of memory, row by row.
+
+    More rows take arithmetic, at which torch's kernels are faster: they multiply wide windows, over the same memory.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        weight = weight.contiguous()
+        self.weight = ()
+        self._over([Blocks(weight.view(torch.uint8), FLOAT32, weight.shape[1])], bias)
+        self._wide = Plain(weight, bias, transposed=False)
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        return super().__call__(x, add) if len(x) <= NARROW else self._wide(x, add)
 
 
 def normed(drawing: Drawing, norm: Norm | None, x: int) -> int:

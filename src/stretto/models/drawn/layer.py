@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .coded import Call, Coded, gated, normed
+from .coded import Call, Coded, Floats, gated, normed
 from .drawing import Drawing
 from .ggml import INT32
 from .reader import Part, Readers
@@ -145,6 +145,12 @@ def coded(linear: Linear) -> Coded:
     kernel = linear.kernels[0]
     assert isinstance(kernel, Coded)
     return kernel
+
+
+def in_floats(weights: Weights) -> bool:
+    """Whether any of its products is over float32 as it lies."""
+    products = [each for layer in weights.layers for each in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+    return any(isinstance(each.kernels[0], Floats) for each in (*products, weights.head))
 
 
 def drawable(weights: Weights) -> bool:

@@ -25,10 +25,10 @@ from ..rotation import turn_table
 from ..sums import shares, turned
 from ..weights import Weights
 from ..window import Window
-from .coded import LARGEST
+from .coded import LARGEST, NARROW
 from .drawing import Drawing, Program
 from .ggml import INT32, INT64, library, threads, without_torch_threads
-from .layer import DrawnLayer, drawn_head
+from .layer import DrawnLayer, drawn_head, in_floats
 from .reader import Aim, Lying, Part, Readers, Share, Sight
 
 KEPT = 32  # programs of all layers, or more of fewer: each layer holds some memory
@@ -41,12 +41,16 @@ Masks = Mapping[Reach, Tensor]  # what to add to scores, [B or 1, T, S] float16
 
 
 class Drawn(Lean):
-    """The same network; on the CPU. Raises Unsupported where a row's bits depend on what stands beside it."""
+    """The same network; on the CPU. Raises Unsupported where a row's bits depend on what stands beside it.
+
+    Of float32 matrices wide windows are computed by torch's kernels, and bits are not promised.
+    """
 
     def __init__(self, weights: Weights) -> None:
         super().__init__(weights)
         self._apart = False  # sums that are put together are not the bits of one
-        self.numbers = replace(self.numbers, bits=True)
+        self.wide = Lean(weights) if in_floats(weights) else None  # for windows of more than NARROW rows
+        self.numbers = replace(self.numbers, bits=self.wide is None)
         self._layers = [DrawnLayer(weights, index) for index in range(self.layers)]
         self._parts = max(layer.parts for layer in self._layers)
         self._head = drawn_head(weights)
@@ -57,13 +61,15 @@ class Drawn(Lean):
         for rows in READY:  # so that the first windows of these sizes need not wait
             with threads_for(rows * weights.parameters):
                 self._program(self._layers_between(0, self.layers), rows, 1, masked=rows > 1)
-        if not weights.wish.tried:
+        if self.wide is None and not weights.wish.tried:
             require_alike(self)
 
     # -- one evaluation -----------------------------------------------------------------------------
 
     def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
         """See `Model.evaluate`. Raises ModelError where what comes out is not finite."""
+        if self.wide is not None and sum(window.lengths) > NARROW:
+            return self.wide.evaluate(window, cache, want)
         with threads_for(sum(window.lengths) * self.weights.parameters), without_torch_threads():
             return super().evaluate(window, cache, want)
 
@@ -183,6 +189,8 @@ class Drawn(Lean):
         return self._layers[index].mlp(rows)
 
     def _logits(self, rows: Tensor) -> Tensor:
+        if self.wide is not None and len(rows) > NARROW:
+            return self.wide._logits(rows)
         return capped(self._head(rows), self.weights.logit_cap)
 
 
