@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RANKS = 8  # tokens of the target's ranking that are looked at
 SELDOM = 2  # the least class of their shares that is kept
 LEAST = 0.04  # chance of a node with all tokens up to it, below which it is not drafted
-SURE = 0.3  # no ranking makes a guess as likely as this by itself
+SURE = 0.25  # hardly a ranking makes a guess as likely as this by itself
 UNBOUNDED = 1 << 40  # contexts of a row's own text
 LED_IN = 4  # prompt tokens that are counted with an answer, so that its beginning can be found
 

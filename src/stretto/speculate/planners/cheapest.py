@@ -83,8 +83,8 @@ class CheapestPlanning(Planning):
 
     def rooms(self, rows: Sequence[Row]) -> list[Room]:
         self._rows = len(rows) or 1
-        seconds, alone = self._seconds(), self._cost(1, self._rows)
-        self._least = self._price * min((seconds(nodes, 0) - alone) / nodes for nodes in FEWEST)
+        seconds, alone, most = self._seconds(), self._cost(1, self._rows), self._room.nodes * self._rows
+        self._least = self._price * min((seconds(size, 0) - alone) / size for size in FEWEST if size <= most)
         if self._asking is None:
             return [replace(self._room, least=SLACK * self._least)] * len(rows)
         self._asking.begin(len(rows))
