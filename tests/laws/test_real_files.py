@@ -10,6 +10,10 @@ import pytest
 
 from stretto import Engine, Generation
 from stretto.models.clock import SimulatedClock
+from stretto.steer.dagcd import Dagcd
+from stretto.steer.dola import Dola
+from stretto.steer.features import Mitigate
+from stretto.steer.vector import Vector
 from wide import WIDE
 
 PROMPTS = [
@@ -61,3 +65,25 @@ def test_answers_have_the_bits_of_plain_ones(
             same(drafted, alone)
             accepted += drafted.counters.accepted
     assert accepted
+
+
+INSIDE = (
+    Vector("random:1", 4.0, first=3, last=9),
+    Dola((0, 10, 20)),
+    Dagcd(((12, 0), (20, 5)), (1.0, 0.5), alpha=20.0),
+    Mitigate("random:1", 15, (0, 1, 2), -6.0),
+)
+
+
+def test_answers_under_steers_that_look_inside_have_the_bits_of_plain_ones(smollm2: Path) -> None:
+    """And under edits; rows of all of them stand beside each other."""
+    model = engine(smollm2)
+    given: dict[str, Any] = {"max_new_tokens": 10, "log_probabilities": 2, "end_tokens": ()}
+    prompt = PROMPTS[2]
+    plain = [model.generate(prompt, "plain", steers=[steer], **given) for steer in INSIDE]
+    found = [answer.log_probabilities[0].steered for answer in (*plain, model.generate(prompt, "plain", **given))]
+    assert len(set(found)) == 1 + len(INSIDE)
+    for method in METHODS[::2]:
+        handles = [model.submit(prompt, method, steers=[steer], **given) for steer in INSIDE]
+        for handle, alone in zip(handles, plain, strict=True):
+            same(handle.result(), alone)

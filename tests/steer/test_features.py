@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from stretto.bench.repetition import gram_entropy, repeated_grams
+from stretto.diagnose.repetition import gram_entropy, repeated_grams
 from stretto.errors import InvalidRequest, ModelError, Unsupported
 from stretto.laws.inside import engine
 from stretto.models.edits import changes

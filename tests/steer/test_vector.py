@@ -95,6 +95,22 @@ def test_what_was_read_under_other_edits_is_read_again():
     assert used._prefixes.bytes > 0
 
 
+def test_searches_and_constraints_go_under_it():
+    """Branches have their row's edits: one beam is the greedy answer, and drafts change none of several."""
+    made = engine("fast")
+    settings = {"max_new_tokens": 8, "end_tokens": ()}
+    greedy = made.generate(PROMPT, "plain", edits=[VECTOR], **settings)
+    assert made.generate(PROMPT, "beam(1)", edits=[VECTOR], **settings).tokens == greedy.tokens
+    beams = made.generate(PROMPT, "beam(3)", edits=[VECTOR], **settings)
+    assert beams.tokens == made.generate(PROMPT, "lookup+beam(3)", edits=[VECTOR], **settings).tokens
+    assert beams.tokens != made.generate(PROMPT, "beam(3)", **settings).tokens
+    masked = [
+        made.generate(PROMPT, way, edits=[VECTOR], allowed_tokens=range(40), **settings).tokens
+        for way in ("plain", "recycle+fixed(8)")
+    ]
+    assert masked[0] == masked[1] and max(masked[0]) < 40
+
+
 def test_forms_of_a_vector(tmp_path, capsys):
     file = tmp_path / "happy.gguf"
     VECTOR.write(file)
