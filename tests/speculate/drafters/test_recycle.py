@@ -13,9 +13,8 @@ from stretto.errors import InvalidRequest
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Outcome, Room
-from stretto.speculate.drafters.recycle import CHILDREN, Followers, Recycle, RecycleSession, template_of
+from stretto.speculate.drafters.recycle import CHILDREN, Followers, Recycle, RecycleSession, best, template_of
 from stretto.speculate.planners.fixed import Fixed
-from stretto.speculate.ranking import best
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
 from stretto.tree import ROOT, NodeKind, Tree

@@ -1,43 +1,31 @@
-"""One tree of all that can be known for nothing: what followed here, in earlier answers, and what the target ranked."""
+"""One tree of all that can be known for nothing: how this text and earlier answers went on after the same tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, ClassVar
-
-import numpy as np
+from typing import ClassVar
 
 from ...context import Context
 from ...errors import InvalidRequest
-from ...models.contract import NOTHING, Ability, Want
+from ...models.contract import Ability
 from ...row import Row
 from ...tree import ROOT, Siblings, Tree
 from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
-from ..evidence import AFTER_ONE, AFTER_TWO, EARLIER, OWN, SHARES, Weights, signs
-from ..grams import Bounded, Grams, keys
+from ..evidence import EARLIER, OWN, Weights, signs
+from ..grams import Grams
 from ..merging import plant
-from ..ranking import best
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-RANKS = 8  # tokens of the target's ranking that are looked at
-SELDOM = 2  # the least class of their shares that is kept
 LEAST = 0.04  # chance of a node with all tokens up to it, below which it is not drafted
-SURE = 0.25  # hardly a ranking makes a guess as likely as this by itself
 UNBOUNDED = 1 << 40  # contexts of a row's own text
 LED_IN = 4  # prompt tokens that are counted with an answer, so that its beginning can be found
-
-Ranking = tuple[tuple[int, int], ...]  # tokens, each with the sign that its share is
 
 
 @dataclass(frozen=True, slots=True)
 class Pool(Drafter):
-    """The likeliest paths by all signs at once: how the text went on after its last six tokens, how earlier answers of
-    the engine did after their last four, and what the target ranked highest after the last two.
+    """The likeliest paths by all signs at once: how the text went on after its last one to six tokens, and how earlier
+    answers of the engine did after one to four.
 
     The score of a node is its chance if its parent is right, by weights that are learnt (`evidence.py`). What earlier
     answers teach never changes an answer, but how fast it comes may tell what others wrote.
@@ -46,7 +34,6 @@ class Pool(Drafter):
     earlier: int = (
         16_384  # tokens of earlier answers kept at least, at most twice as many; 0: nothing of other requests
     )
-    ranked: bool = True  # whether to look at the target's ranking, too
 
     name: ClassVar[str] = "pool"
 
@@ -64,17 +51,9 @@ class Pool(Drafter):
 
     def begin(self, context: Context) -> Drafting:
         if context.steady or not self.earlier:
-            return PoolDrafting(self, lambda row: PoolSession(self, row, Known(self)))
+            return Drafting(self, lambda row: PoolSession(self, row, Known(self)))
         known = context.remembered(Known, self, lambda: Known(self))
-        return PoolDrafting(self, lambda row: PoolSession(self, row, known, shared=True))
-
-
-class PoolDrafting(Drafting):
-    """Watches every node where rankings are looked at."""
-
-    def __init__(self, settings: Pool, open_session: Callable[[Row], DraftSession]) -> None:
-        super().__init__(settings, open_session)
-        self.want = Want() if settings.ranked else NOTHING
+        return Drafting(self, lambda row: PoolSession(self, row, known, shared=True))
 
 
 class Known:
@@ -82,30 +61,12 @@ class Known:
 
     def __init__(self, settings: Pool) -> None:
         self.answers = Grams(EARLIER, EARLIER * max(settings.earlier, 1))
-        self.ranked: Bounded[Ranking] = Bounded(2 * settings.earlier or UNBOUNDED)  # by context of one or two tokens
         self.weights = Weights()
 
     def copy(self) -> Known:
         twin = object.__new__(Known)
-        twin.answers, twin.ranked, twin.weights = self.answers.copy(), self.ranked.copy(), self.weights.copy()
+        twin.answers, twin.weights = self.answers.copy(), self.weights.copy()
         return twin
-
-    def rank(self, contexts: Sequence[Sequence[int]], logits: Tensor) -> None:
-        """Remember the best of logits [N, V] after each of N contexts, whose latest token comes first."""
-        values, ids = best(logits, min(RANKS, logits.shape[-1]), range(len(contexts)))  # [N, K]
-        shares = np.exp(values - values[:, :1])
-        classes = np.searchsorted(SHARES, shares / shares.sum(-1, keepdims=True))
-        for context, tokens, found in zip(contexts, ids.tolist(), classes.tolist(), strict=True):
-            kept = [pair for pair in zip(tokens, found, strict=True) if pair[1] >= SELDOM]
-            for key, first in zip(keys(context[:2]), (AFTER_ONE, AFTER_TWO), strict=False):
-                self.ranked.put(key, tuple((token, first + share) for token, share in kept))
-
-    def ranking(self, context: Sequence[int]) -> Ranking:
-        """What the target ranked highest after the last two tokens, or after the last one where these are new."""
-        found: Ranking = ()
-        for key in keys(context[:2]):
-            found = self.ranked.find(key) or found
-        return found
 
 
 @dataclass(slots=True)
@@ -125,7 +86,6 @@ class PoolSession(DraftSession):
         self._own = Grams(OWN, UNBOUNDED)
         self._read = 0  # tokens of the row that are counted
         self._guesses: dict[int, dict[int, Guess]] = {}  # behind each node of this round's draft, by token
-        self._least = LEAST  # chance of a node in this round
 
     def propose(self, room: Room) -> Tree:
         tokens = self._row.history.tokens
@@ -138,11 +98,12 @@ class PoolSession(DraftSession):
         waiting: list[tuple[float, int, int, int, int, tuple[int, ...], float]] = []  # the likeliest first
         turn = count()
         node, depth, reach, context = ROOT, 0, 1.0, tuple(tokens[: -OWN - 1 : -1])
-        self._guesses, self._least = {}, max(LEAST, room.least)
+        self._guesses = {}
+        least = max(LEAST, room.least)
         while True:
             if depth < room.depth:
                 for token, score in self._after(node, context):
-                    if reach * score >= self._least:
+                    if reach * score >= least:
                         heappush(waiting, (-reach * score, next(turn), node, depth + 1, token, context, score))
             if not waiting or len(bears) == room.nodes:
                 return plant(bears, parents, scores, [self._settings.name] * len(bears))
@@ -156,7 +117,7 @@ class PoolSession(DraftSession):
     def _after(self, node: int, context: tuple[int, ...]) -> list[tuple[int, float]]:
         """The tokens that may stand behind a node, each with its chance; together they have no more than 1."""
         known = self._known
-        found = signs(self._own.after(context), known.answers.after(context), known.ranking(context))
+        found = signs(self._own.after(context), known.answers.after(context))
         guesses = {token: Guess(seen, known.weights.chance(seen)) for token, seen in found.items()}
         self._guesses[node] = guesses
         total = max(1.0, sum([guess.chance for guess in guesses.values()]))
@@ -172,17 +133,6 @@ class PoolSession(DraftSession):
                 break
             node = below
         self._guesses = {}
-        if outcome.logits is not None and self._least < SURE:  # else rankings would not help
-            self._rank(outcome, outcome.logits)
-
-    def _rank(self, outcome: Outcome, logits: Tensor) -> None:
-        """Remember what the target ranked highest at every node of the round."""
-        tokens, tree = self._row.history.tokens, outcome.tree
-        end = len(tokens) - len(outcome.committed)
-        contexts = [tuple(tokens[max(0, end - 2) : end][::-1])]
-        for token, parent in zip(tree.tokens, tree.parents, strict=True):
-            contexts.append((token, *contexts[parent + 1][:1]))
-        self._known.rank(contexts, logits)
 
     def fork(self, row: Row) -> DraftSession:
         copy = PoolSession(
