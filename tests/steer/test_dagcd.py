@@ -10,7 +10,7 @@ import torch
 from steer.slow import entropy, softmax
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.laws.inside import engine
-from stretto.steer.dagcd import Dagcd, shares
+from stretto.steer.dagcd import Dagcd, best_of, shares
 from stretto.steer.nodes import Nodes, Taps
 from stretto.steer.path import History, Path
 from stretto.train.detector import Item, fit, train_detector
@@ -71,6 +71,19 @@ def test_two_heads_over_a_part_of_the_prompt_by_hand():
     unsure = entropy(p) / math.log(5)
     expected = [q + 3 * unsure * counted.get(token, 0) / sum(counted.values()) for token, q in enumerate(p)]
     assert (steer(raw, nodes).log_softmax(-1).exp() * sum(expected))[0].tolist() == pytest.approx(expected)
+
+
+def test_the_best_are_those_of_the_lower_ids_among_equals():
+    scores = torch.tensor([1.0, 3.0, 2.0, 3.0, 2.0, 2.0])
+    for most, expected in (
+        (1, {1}),
+        (2, {1, 3}),
+        (3, {1, 2, 3}),
+        (4, {1, 2, 3, 4}),
+        (6, set(range(6))),
+        (9, set(range(6))),
+    ):
+        assert set(best_of(scores, most).nonzero().flatten().tolist()) == expected
 
 
 def test_shares_of_distinct_tokens():

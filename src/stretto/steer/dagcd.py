@@ -102,7 +102,7 @@ class Dagcd(Steer):
             span = slice(self.first, self.first + len(tokens))
             ids, share = shares(tokens, torch.stack([nodes.attention[head][node, span] for head in self.heads]))
             weighted = (self._weights(share)[:, None] * share).sum(0)  # [U]
-            counts = (weighted + self.bias > 0) & (nodes.ranks[node, ids] < self.most)
+            counts = (weighted + self.bias > 0) & best_of(nodes.raw[node], self.most)[ids]
             mass = torch.where(counts, weighted.clamp(min=0.0), 0.0)
             p = own[node, ids]  # of these alone: the bits of a logarithm depend on where a number stands in its tensor
             if float(mass.sum()) > 0:
@@ -113,6 +113,15 @@ class Dagcd(Steer):
 
     def _weights(self, share: Tensor) -> Tensor:
         return torch.tensor(self.weights, dtype=share.dtype, device=share.device)
+
+
+def best_of(scores: Tensor, most: int) -> Tensor:
+    """Which of the scores [V] are the `most` best, the lower ids first among equals: bool [V]."""
+    edge = scores.topk(min(most, len(scores))).values[-1]
+    best = scores > edge
+    level = (scores == edge).nonzero()[:, 0]
+    best[level[: max(0, most - int(best.sum()))]] = True
+    return best
 
 
 def shares(tokens: Sequence[int], attention: Tensor) -> tuple[Tensor, Tensor]:

@@ -86,7 +86,7 @@ class Drawn(Lean):
             visit.key_turns, visit.turns = (
                 [turn_of(each, table).to(torch.complex128) for table in self._turn_one] for each in places
             )
-        elif not (place.gathered or visit.given or want.attention or want.branches):
+        elif not (place.gathered or visit.given or want.branches):
             ordered = window.visible is None and not window.everyone  # nobody sees what stands behind
             if ordered or len(visit.positions) <= LARGEST:
                 visit.shares = _shares(visit, place.own.starts)
@@ -96,6 +96,14 @@ class Drawn(Lean):
         assert isinstance(visit, DrawnVisit)
         if not visit.shares:
             return super()._through(start, end, rows, visit)
+        told = sorted({layer for layer, _ in visit.wanted if start <= layer < end})  # whose attention is told
+        for layer in told:
+            rows = super()._through(layer, layer + 1, self._drawn_through(start, layer, rows, visit), visit)
+            start = layer + 1
+        return self._drawn_through(start, end, rows, visit)
+
+    def _drawn_through(self, start: int, end: int, rows: Tensor, visit: DrawnVisit) -> Tensor:
+        """The same in one call."""
         if start == end:
             return rows
         keys, values = visit.cache.blocks
