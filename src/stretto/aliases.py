@@ -58,6 +58,8 @@ _CHAT = "give it to engine.chat(messages, …); the command line passes none to 
 _LENGTH = "{}, which counts new tokens only, not those of the prompt"
 
 INSTEAD = {  # their name -> what to use
+    "dola_layers": "name the layers by number: steers=['dola(0,2,4)']",
+    "control_vector_layer_range": "name the layers in a part: 'lookup+vector(FILE,first=2,last=9)', counted from 1",
     "max_length": "use " + _LENGTH.format("max_new_tokens"),
     "min_length": "use " + _LENGTH.format("min_new_tokens"),
     "do_sample": "use temperature: above 0 samples, 0 is greedy",
