@@ -118,6 +118,8 @@ def test_a_part_never_imports_another_part_of_its_kind():
         "temperature",
         "states",
         "logits",
+        "taps",
+        "occurrences",
     }  # steer's own groundwork
     shared |= {
         "loop",

@@ -79,7 +79,7 @@ def refuse_aided(text: str, pipeline: Pipeline) -> None:
     if pipeline.aided:
         aided = next(step for step in pipeline.steps if step.aided)
         raise Unsupported(
-            f"{aided.name} looks inside of the model or at other readings, which {text!r} has not",
+            f"{aided.name} looks inside of the model, at other readings or back at its choices, which {text!r} has not",
             hint="leave it out; 'plain' and methods that draft have it",
         )
 

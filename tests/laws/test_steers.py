@@ -14,7 +14,7 @@ from laws.worlds import seen
 from stretto import catalogue
 from stretto.laws import steering
 from stretto.laws.inside import looks_inside
-from stretto.laws.steering import VOCABULARY, history, random_logits
+from stretto.laws.steering import VOCABULARY, history, logits_along, random_logits
 from stretto.steer.allow import Allow
 from stretto.steer.budget import Budget
 from stretto.steer.choice import Rule, choose
@@ -96,9 +96,9 @@ def test_any_pipeline_keeps_a_token_and_only_allowed_ones(
     steps: list[Steer], tails: list[tuple[int, ...]], seed: int
 ) -> None:
     row = history([1, 2, 1], [2, 3])
-    logits = random_logits(len(tails), seed)
     pipeline = Pipeline(steps)
     paths = [Path(row, tail) for tail in tails]
+    logits = logits_along(paths, seed)
     steered = pipeline(seen(paths, logits, pipeline))
     alive = steered > -torch.inf
     assert alive.any(-1).all()
@@ -141,8 +141,10 @@ def test_choices_are_distributed_as_the_steered_softmax(step: Steer) -> None:
     if pipeline.greedy:
         assert choose(Nodes([path], logits), [Rule(pipeline)]).tokens == [int(logits.argmax())]
         return
-    declared = step(logits.double(), seen([path], logits.double(), step))[0].softmax(-1)
     counts = drawn(pipeline, logits, path, 0)
+    nodes = seen([path] * SAMPLES, logits.double().expand(SAMPLES, -1), step)
+    nodes.rules = [Rule(pipeline, seed) for seed in range(SAMPLES)]  # as a steer's own coins fall
+    declared = step(nodes.raw, nodes).softmax(-1).mean(0)
     assert counts[declared == 0].sum() == 0, "a removed token was chosen"
     statistic, limit = chi_square(counts, declared * SAMPLES)
     assert statistic < limit

@@ -11,8 +11,9 @@ from steer.slow import entropy, softmax
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.laws.inside import engine
 from stretto.steer.dagcd import Dagcd, best_of, shares
-from stretto.steer.nodes import Nodes, Taps
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
+from stretto.steer.taps import Taps
 from stretto.train.detector import Item, fit, train_detector
 
 P = torch.tensor([[0.4, 0.3, 0.2, 0.1]], dtype=torch.float64)

@@ -12,8 +12,9 @@ from stretto.laws.inside import engine
 from stretto.models.contract import Want
 from stretto.models.window import Window
 from stretto.steer.dola import Dola
-from stretto.steer.nodes import Nodes, Taps
+from stretto.steer.nodes import Nodes
 from stretto.steer.pipeline import Pipeline
+from stretto.steer.taps import Taps
 
 LAST, A, B = (0.81, 0.14, 0.05), (0.05, 0.04, 0.91), (0.01, 0.64, 0.35)
 

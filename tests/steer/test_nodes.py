@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from steer.slow import by_likelihood, entropy, softmax
 from stretto.steer.contract import Steer
-from stretto.steer.nodes import Nodes, Taps
+from stretto.steer.nodes import Nodes
 from stretto.steer.path import History, Path
 from stretto.steer.pipeline import Pipeline
+from stretto.steer.taps import Taps
 
 TOKENS = st.lists(st.integers(0, 3), max_size=5)
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steer.slow import completing, in_scope
-from stretto.steer.path import History, Path, Scope, occurrences
+from stretto.steer.occurrences import occurrences
+from stretto.steer.path import History, Path, Scope
 
 TOKENS = st.lists(st.integers(0, 5), max_size=8)
 SCOPES = st.sampled_from(Scope)

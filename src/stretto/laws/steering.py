@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -23,6 +24,31 @@ def history(prompt: Sequence[int], output: Sequence[int]) -> History:
     made = History(prompt)
     made.extend(output)
     return made
+
+
+def logits_along(paths: Sequence[Path], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[len(paths), VOCABULARY], drawn for each path and seed."""
+    tokens = [str((seed, *path.history.tokens, *path.drafted)) for path in paths]
+    return torch.cat([random_logits(1, crc32(text.encode()), dtype) for text in tokens] or [random_logits(0, 0, dtype)])
+
+
+def answer(step: Steer, paths: Sequence[Path], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The steered logits at these nodes. One that hears is asked at the nodes above first, as always."""
+    deepest = max((len(path.drafted) for path in paths), default=0) if step.hears else 0
+    for depth in range(deepest):
+        leading = [Path(path.history, path.drafted[:depth]) for path in paths if len(path.drafted) > depth]
+        logits = logits_along(leading, seed, dtype)
+        step(logits, seen(leading, logits, step))
+    logits = logits_along(paths, seed, dtype)
+    return step(logits, seen(paths, logits, step))
+
+
+def grow(row: History, tokens: Sequence[int], step: Steer, seed: int) -> None:
+    """Commit tokens one by one. One that hears is asked before each, as it always is."""
+    for token in tokens:
+        if step.hears:
+            answer(step, [Path(row)], seed)
+        row.extend([token])
 
 
 def random_logits(nodes: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -54,7 +80,8 @@ def neutral_is_bit_identical_and_the_rest_reshapes(step: Steer) -> None:
 
 def a_steer_is_pure(step: Steer, dtype: torch.dtype) -> None:
     """Same shape and type; the input is left alone, the same again gives the same, and a token stays finite."""
-    logits, paths = random_logits(12, 1, dtype), nodes()
+    paths = nodes()
+    logits = logits_along(paths, 1, dtype)
     before, committed = logits.clone(), [path.history.tokens.copy() for path in paths]
     steered = step(logits, seen(paths, logits, step))
     assert steered.shape == logits.shape
@@ -79,13 +106,13 @@ def a_tree_equals_its_paths(
     step: Steer, prompt: Sequence[int], output: Sequence[int], tails: Sequence[Tail], seed: int
 ) -> None:
     """A node among others gets, bit for bit, the row that plain decoding of its path would get."""
-    row = history(prompt, output)
-    logits = random_logits(len(tails), seed)
-    in_tree = step(logits, seen([Path(row, tail) for tail in tails], logits, step))
+    row = History(prompt)
+    grow(row, output, step, seed)
+    in_tree = answer(step, [Path(row, tail) for tail in tails], seed)
     for node, tail in enumerate(tails):
-        alone = logits[node : node + 1]
-        plain = step(alone, seen([Path(history(prompt, [*output, *tail]))], alone, step))
-        assert torch.equal(in_tree[node], plain[0])
+        plain = History(prompt)
+        grow(plain, [*output, *tail], step, seed)
+        assert torch.equal(in_tree[node], answer(step, [Path(plain)], seed)[0])
 
 
 def rejected_drafts_leave_no_trace(
@@ -94,13 +121,11 @@ def rejected_drafts_leave_no_trace(
     """After rounds of (tails that are rejected, tokens that are committed) it steers as if nothing had been drafted."""
     drafted, plain = History([1, 2]), History([1, 2])
     for tails, committed in rounds:
-        logits = random_logits(len(tails), 3)
-        step(logits, seen([Path(drafted, tail) for tail in tails], logits, step))  # all of them rejected
+        answer(step, [Path(drafted, tail) for tail in tails], 3)  # all of them rejected
         drafted, kept = (drafted.fork(), drafted) if forked else (drafted, None)
-        drafted.extend(committed)
-        plain.extend(committed)
+        grow(drafted, committed, step, 3)
+        grow(plain, committed, step, 3)
         if kept is not None:  # what a twin goes on to do is no trace either
             kept.extend([5, 5])
-    logits = random_logits(1, 4)
-    one, other = (step(logits, seen([Path(row)], logits, step)) for row in (drafted, plain))
+    one, other = (answer(step, [Path(row)], 3) for row in (drafted, plain))
     assert torch.equal(one, other)

@@ -26,13 +26,15 @@ from ..speculate.loop import Loop, Speculate
 from ..speculate.planners.fixed import Fixed
 from ..steer.choice import Rule, choose
 from ..steer.contract import Companion, Steer
-from ..steer.nodes import Nodes, Taps
+from ..steer.nodes import Nodes
 from ..steer.path import History, Path
 from ..steer.pipeline import Pipeline
+from ..steer.taps import Taps
 from ..steer.temperature import Temperature
 from ..tree import ROOT, NodeKind, Tree
 
 GREEDY = Pipeline([Temperature(0.0)])
+SOMEONE = Rule(GREEDY, seed=5)  # whose coins are tossed where nobody chooses
 Guess = Callable[[Sequence[int], Room], Tree]
 Rows = Callable[[tuple[int, ...]], Sequence[float]]
 SAID = cache(TableModel.random(6, seed=9, order=3).rule)  # what companions say where no model is at hand
@@ -128,7 +130,7 @@ def seen(paths: Sequence[Path], logits: Tensor, steered: Steer | Pipeline, rule:
         companion: torch.tensor([said(companion, path) for path in paths], dtype=logits.dtype).view(logits.shape)
         for companion in steered.companions
     }
-    return Nodes(paths, logits, Taps(companions=companions))
+    return Nodes(paths, logits, Taps(companions=companions), [SOMEONE] * len(paths))
 
 
 def decode(

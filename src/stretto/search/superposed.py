@@ -140,7 +140,8 @@ class Superposing(Searching):
         row, drafts, pipeline = group.first, group.alive, group.first.rule.pipeline
         steered = logits[None].expand(len(drafts), -1)
         if not pipeline.plain:
-            steered = pipeline(Nodes([Path(row.history, tuple(draft.tokens)) for draft in drafts], steered))
+            paths = [Path(row.history, tuple(draft.tokens)) for draft in drafts]
+            steered = pipeline(Nodes(paths, steered, rules=[row.rule] * len(paths)))
         added, ids = self._scores(group, steered)  # [k, n] each
         totals = added + np.array([draft.score for draft in drafts])[:, None]
         alive: list[Branch] = []

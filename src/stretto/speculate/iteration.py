@@ -36,4 +36,4 @@ def beyond(row: Row, outcome: Outcome, guesses: Sequence[int]) -> Nodes | None:
         return None
     slots = [slot_of(node) for node in nodes[start - 1 :]]
     paths = [Path(row.history, tuple(guesses[start : start + more])) for more in range(len(slots))]
-    return Nodes(paths, outcome.logits[slots])
+    return Nodes(paths, outcome.logits[slots], rules=[row.rule.guessing] * len(slots))

@@ -79,13 +79,14 @@ class SmallModel:
         pipelines = [draft.row.rule.pipeline.guessing for draft in drafts]
         if all(pipeline.plain for pipeline in pipelines):
             return logits
-        paths = [draft.path(node) for draft, nodes in zip(drafts, wanted, strict=True) for node in nodes]
-        nodes = Nodes(paths, logits)
+        placed = [(draft, node) for draft, nodes in zip(drafts, wanted, strict=True) for node in nodes]
+        paths, rules = [draft.path(node) for draft, node in placed], [draft.row.rule.guessing for draft, _ in placed]
+        nodes = Nodes(paths, logits, rules=rules)
         if all(pipeline is pipelines[0] for pipeline in pipelines):
             return pipelines[0](nodes)
         lines: dict[Pipeline, list[int]] = {}
-        for line, draft in enumerate(r for r, nodes in zip(drafts, wanted, strict=True) for _ in nodes):
-            lines.setdefault(draft.row.rule.pipeline.guessing, []).append(line)
+        for line, rule in enumerate(rules):
+            lines.setdefault(rule.pipeline, []).append(line)
         steered = torch.empty_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
         for pipeline, mine in lines.items():
             steered[mine] = pipeline(nodes[mine]).to(steered.dtype)

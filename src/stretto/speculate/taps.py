@@ -9,7 +9,7 @@ import torch
 
 from ..models.contract import Evaluation
 from ..steer.contract import Companion
-from ..steer.nodes import Taps
+from ..steer.taps import Taps
 from ..tree import Tree, slot_of
 
 if TYPE_CHECKING:

@@ -53,7 +53,8 @@ class Target:
         """The one rule at (row, node) pairs: argmax of steered logits plus the row's noise."""
         if self._best is not None:
             return [self._best[r][slot_of(node)] for r, node in nodes]
-        choices = choose(self._nodes(nodes), [self._rules[r] for r, _ in nodes])
+        found = self._nodes(nodes)
+        choices = choose(found, found.rules)
         for at, steered in zip(nodes, choices.steered, strict=True):
             self._steered[at] = steered
         return choices.tokens
@@ -108,10 +109,14 @@ class Target:
         """What steers see of these (row, node) pairs."""
         paths = [self._path(row, node) for row, node in places]
         raw = self.logits[[row for row, _ in places], [slot_of(node) for _, node in places]]  # [N, V]
-        if not any(self._rules[row].pipeline.aided for row, _ in places):
-            return Nodes(paths, raw)
+        rules = [self._rules[row] for row, _ in places]
+        if not any(rule.pipeline.aided for rule in rules):
+            return Nodes(paths, raw, rules=rules)
+        for row, node in places:  # what a steer heard of the nodes above, it must have heard
+            if self._rules[row].pipeline.hears and node != ROOT:
+                self.steered(row, self.trees[row].parents[node])
         starts = [len(row.history.tokens) - 1 for row in self.rows]
-        return Nodes(paths, raw, taps_at(places, self.trees, starts, self._evaluation, self._companions))
+        return Nodes(paths, raw, taps_at(places, self.trees, starts, self._evaluation, self._companions), rules)
 
     def _path(self, row: int, node: int) -> Path:
         return Path(self.rows[row].history, tuple(self.trees[row].path_tokens(node)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..noise import WIDEST_GAP, gumbel, key
+from ..noise import WIDEST_GAP, gumbel
 from .contract import require
 from .pipeline import Pipeline
 
@@ -57,28 +57,27 @@ def choose(nodes: Nodes, rules: Sequence[Rule]) -> Choices:
     """
     if not rules:
         return Choices([], nodes.raw)
-    first = rules[0].pipeline
+    nodes.rules, first = rules, rules[0].pipeline
     if all(rule.pipeline is first for rule in rules):
-        return _choose(first, nodes, rules)
+        return _choose(first, nodes)
     groups: dict[Pipeline, list[int]] = {}
     for place, rule in enumerate(rules):
         groups.setdefault(rule.pipeline, []).append(place)
     tokens = [0] * len(rules)
     steered = torch.empty_like(nodes.raw, dtype=torch.promote_types(nodes.raw.dtype, torch.float32))
     for pipeline, places in groups.items():
-        part = _choose(pipeline, nodes[places], [rules[place] for place in places])
+        part = _choose(pipeline, nodes[places])
         steered[places] = part.steered.to(steered.dtype)
         for place, token in zip(places, part.tokens, strict=True):
             tokens[place] = token
     return Choices(tokens, steered)
 
 
-def _choose(pipeline: Pipeline, nodes: Nodes, rules: Sequence[Rule]) -> Choices:
+def _choose(pipeline: Pipeline, nodes: Nodes) -> Choices:
     steered = nodes.raw if pipeline.plain else pipeline(nodes)
     if pipeline.greedy:
         return Choices(steered.argmax(-1).tolist(), steered)
-    placed = zip(rules, nodes.positions, strict=True)
-    keys = torch.tensor([key(rule.seed, rule.stream, at) for rule, at in placed], device=steered.device)  # [N]
+    keys = torch.tensor(nodes.keys, device=steered.device)  # [N]
     # Leaving out hopeless tokens pays on a CPU; elsewhere it would have to wait for their number.
     draw = draw_few if steered.device.type == "cpu" else draw_all
     return Choices(draw(steered, keys).tolist(), steered)

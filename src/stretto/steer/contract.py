@@ -54,6 +54,7 @@ class Stage(IntEnum):
     TYPICAL = 7
     EPSILON = 8
     ETA = 9
+    LAST = 10  # what looks at all that is left: by chance, or at what became of it; each leaves a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Steer(metaclass=Checked):
 
     It keeps nothing from call to call, as drafts are rejected and rows fork. What is to be remembered along a path is a
     state: `begin` gives the first one, `step` the next, as new values, and `nodes.states(self)` what they have become
-    at each node. Steers with equal settings share their states.
+    at each node. Steers with equal settings share their states. Chance is `nodes.coins(self)`, and no other.
     """
 
     __slots__ = ()
@@ -86,6 +87,7 @@ class Steer(metaclass=Checked):
     kind: ClassVar[str] = "steer"
     stage: ClassVar[Stage] = Stage.PENALTY
     pointwise: ClassVar[bool] = False  # needs the logits and signals of them only, not the path
+    hears: ClassVar[bool] = False  # its states go on from what `nodes.tell` was told of the node; never pointwise then
     strict: ClassVar[bool] = False  # where it leaves no token, that is an error, and no other token stands in
 
     @abstractmethod
@@ -115,7 +117,7 @@ class Steer(metaclass=Checked):
     @property
     def aided(self) -> bool:
         """Whether it needs more than logits and paths. Guesses are steered without such steers."""
-        return self.wants is not NOTHING or bool(self.companions or self.edits)
+        return self.wants is not NOTHING or bool(self.companions or self.edits or self.hears)
 
     def begin(self, prompt: Sequence[int]) -> Any:
         """The state at the end of the prompt; None for steers without one."""

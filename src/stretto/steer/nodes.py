@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from zlib import crc32
 
 import torch
+
+from ..noise import key, uniform_one
+from .taps import NO_TAPS, Taps
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .choice import Rule
     from .contract import Companion, Steer
     from .path import Path
+    from .states import Persistent
 
-
-@dataclass(frozen=True, slots=True)
-class Taps:
-    """What an evaluation handed out at N nodes, because a steer wants it."""
-
-    hidden: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [N, C]; 0 is the embedding
-    readout: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [N, V], through the final norm and head
-    # (layer from 0, query head) -> [N, L]: what each node gives to the tokens of its path, 0 beyond its end
-    attention: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
-    companions: Mapping[Companion, Tensor] = field(default_factory=dict)  # -> their logits [N, V]
-
-    def __getitem__(self, at: Sequence[int]) -> Taps:
-        every: tuple[Mapping[Any, Tensor], ...] = (self.hidden, self.readout, self.attention, self.companions)
-        return Taps(*({of: rows[at] for of, rows in mapping.items()} for mapping in every))
-
-
-NO_TAPS = Taps()
+STEERING = 1 << 41  # beyond all token ids, and beyond what drafters and acceptors draw
 
 
 class Nodes:
@@ -40,12 +29,13 @@ class Nodes:
     asked for, once, whoever asks, and is not to be written to. Some of N nodes (`nodes[places]`) share it.
     """
 
-    __slots__ = ("_found", "_places", "_whole", "paths", "raw", "taps")
+    __slots__ = ("_found", "_places", "_whole", "paths", "raw", "rules", "taps")
 
-    def __init__(self, paths: Sequence[Path], raw: Tensor, taps: Taps = NO_TAPS) -> None:
+    def __init__(self, paths: Sequence[Path], raw: Tensor, taps: Taps = NO_TAPS, rules: Sequence[Rule] = ()) -> None:
         self.paths = paths  # N; none where nobody looks at them: for steers that are pointwise
         self.raw = raw
         self.taps = taps
+        self.rules = rules  # N, of choice; `choose` puts them here, and there are none where nobody draws
         self._found: dict[str, Tensor] = {}
         self._whole: Nodes | None = None  # of which these are some
         self._places: Sequence[int] = ()
@@ -60,8 +50,9 @@ class Nodes:
         if self._whole is not None:
             return self._whole[[self._places[place] for place in places]]
         paths = [self.paths[place] for place in places] if self.paths else ()
+        rules = [self.rules[place] for place in places] if self.rules else ()
         places = list(places)
-        some = Nodes(paths, self.raw[places], self.taps if self.taps is NO_TAPS else self.taps[places])
+        some = Nodes(paths, self.raw[places], self.taps if self.taps is NO_TAPS else self.taps[places], rules)
         some._whole, some._places = self, places
         return some
 
@@ -78,6 +69,21 @@ class Nodes:
     def states(self, steer: Steer) -> list[Any]:
         """The steer's own state at the end of each path: see `Steer.begin`."""
         return [path.history.state(steer, path.drafted) for path in self.paths]
+
+    def tell(self, steer: Steer, places: Sequence[int], states: Sequence[Any]) -> None:
+        """The states at `places` once their logits are seen, where the next steps begin; in order of depth."""
+        for place, state in zip(places, states, strict=True):
+            cast("Persistent", self.paths[place].history.states(steer)).tell(self.paths[place].drafted, state)
+
+    @property
+    def keys(self) -> list[int]:
+        """Of the noise at each position: see `noise.key`."""
+        return [key(rule.seed, rule.stream, at) for rule, at in zip(self.rules, self.positions, strict=True)]
+
+    def coins(self, steer: Steer) -> list[float]:
+        """A draw for each node, strictly inside (0, 1): of seed, sample, position and the steer's name alone."""
+        label = STEERING + crc32(steer.name.encode())
+        return [uniform_one(key, label) for key in self.keys]
 
     @property
     def hidden(self) -> Mapping[int, Tensor]:

@@ -34,6 +34,7 @@ class Pipeline:
     steps: Sequence[Steer] = ()  # kept as a tuple
     constraint: Steer | None = field(init=False, compare=False, repr=False)  # the strict step, if there is one
     greedy: bool = field(init=False, compare=False, repr=False)  # temperature 0: no chance
+    hears: bool = field(init=False, compare=False, repr=False)  # a step is told what became of a node's logits
     pointwise: bool = field(init=False, compare=False, repr=False)  # no step looks at the path
     plain: bool = field(init=False, compare=False, repr=False)  # greedy, and nothing reshapes
     wants: Want = field(init=False, compare=False, repr=False)  # what its steps want of an evaluation
@@ -42,6 +43,7 @@ class Pipeline:
     guessing: Pipeline = field(init=False, compare=False, repr=False)  # without steps that want more than paths
     _stages: tuple[tuple[Steer, ...], ...] = field(init=False, compare=False, repr=False)
     _truncations: tuple[Truncation, ...] = field(init=False, compare=False, repr=False)
+    _last: tuple[Steer, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         steps = sorted((step for step in self.steps if not step.idle), key=lambda step: step.stage)
@@ -52,9 +54,9 @@ class Pipeline:
         truncations = tuple(step for step in steps if isinstance(step, Truncation))
         for step in steps:
             require(
-                (step.stage > Stage.TEMPERATURE) == isinstance(step, Truncation),
+                (Stage.TEMPERATURE < step.stage < Stage.LAST) == isinstance(step, Truncation),
                 f"{step.name} works at the stage {step.stage.name.lower()}, as truncations alone do",
-                "derive it from Truncation, or let it work at an earlier stage",
+                "derive it from Truncation, or let it work at another stage",
             )
             require(
                 not (step.pointwise and step.aided),
@@ -65,6 +67,7 @@ class Pipeline:
         settle(self, "steps", tuple(steps))
         settle(self, "constraint", next((step for step in steps if step.strict), None))
         settle(self, "greedy", greedy)
+        settle(self, "hears", any(step.hears for step in steps))
         settle(self, "pointwise", all(step.pointwise for step in steps))
         settle(self, "plain", greedy and len(steps) == 1)
         settle(self, "wants", reduce(Want.beside, (step.wants for step in steps if step.aided), NOTHING))
@@ -73,11 +76,12 @@ class Pipeline:
         settle(self, "guessing", Pipeline([step for step in steps if not step.aided]) if self.aided else self)
         settle(self, "_stages", tuple(tuple(group) for _, group in groupby(shaping, key=lambda step: step.stage)))
         settle(self, "_truncations", truncations)
+        settle(self, "_last", tuple(step for step in steps if step.stage == Stage.LAST))
 
     @property
     def aided(self) -> bool:
         """Whether a step needs more than logits and paths."""
-        return self.wants is not NOTHING or bool(self.companions or self.edits)
+        return self.wants is not NOTHING or bool(self.companions or self.edits or self.hears)
 
     def check(self, vocabulary: int) -> None:
         """Raise `InvalidRequest` where a step names a token that the vocabulary of V tokens lacks."""
@@ -100,7 +104,7 @@ class Pipeline:
             logits = _run(steps, logits, nodes)
             if steps[0].stage < Stage.TEMPERATURE and not bool((logits.amax(-1) > -torch.inf).all()):
                 logits = _revive(steps, logits, inputs, nodes)
-        return truncate(logits, self._truncations)
+        return _run(self._last, truncate(logits, self._truncations), nodes)
 
 
 def _run(steps: Sequence[Steer], logits: Tensor, nodes: Nodes) -> Tensor:

@@ -11,7 +11,8 @@ import torch
 from ..entry import Entry, Guarantee
 from .contract import Stage, Steer, in_range, require
 from .logits import spare, token_set
-from .path import Scope, occurrences
+from .occurrences import occurrences
+from .path import Scope
 
 if TYPE_CHECKING:
     from torch import Tensor

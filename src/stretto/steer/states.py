@@ -46,5 +46,11 @@ class Persistent:
             state = self._drafted[drafted[: end + 1]] = self._steer.step(state, drafted[end])
         return state
 
+    def tell(self, drafted: tuple[int, ...], state: Any) -> None:
+        """The state at a node that was asked for is another one from now on: see `Nodes.tell`."""
+        self._drafted[drafted] = state
+
     def fork(self) -> Persistent:
-        return Persistent(self._steer, self._done, self._drafted[()])
+        twin = Persistent(self._steer, self._done, None)
+        twin._drafted = self._drafted.copy()
+        return twin
