@@ -26,6 +26,8 @@ class Counters:
     drafter_calls: int = 0  # proposals asked for
     drafted: int = 0  # nodes that were verified
     accepted: int = 0  # of those, nodes that were committed
+    branches: int = 0  # candidate answers that a search began
+    scorer_calls: int = 0  # answers or beginnings of answers that a search had judged
     prompt_tokens: int = 0
     new_tokens: int = 0
     prompt_seconds: float = 0.0
@@ -156,9 +158,7 @@ class Generation(_Readable):
             "tokens": self.tokens,
             "counters": asdict(self.counters),
             "steps": [asdict(step) for step in self.steps],
-            "log_probabilities": None
-            if self.log_probabilities is None
-            else [asdict(entry) for entry in self.log_probabilities],
+            "log_probabilities": self.log_probabilities and [asdict(entry) for entry in self.log_probabilities],
         }
 
     def save_trace(self, path: str | Path) -> None:

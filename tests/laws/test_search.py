@@ -34,6 +34,11 @@ SEARCHES = {  # of one branch; with several; what must be set
         ],
         CHANCE,
     ),
+    "smc": (
+        "smc(1)",
+        ["smc(4,alpha=3,segmenter=every(2),least=0)", "smc(3,beta=2,scorer=matches(3 5),segmenter=every(3),least=1)"],
+        CHANCE,
+    ),
     "superposed": ("superposed(alpha=0)", [], {}),
 }
 WIDE = [(method, given) for _, wide, given in SEARCHES.values() for method in wide]
@@ -83,7 +88,8 @@ def test_every_branch_obeys_a_constraint(method, given, ends):
     settings = {**given, "samples": 3, "max_new_tokens": 12, "end_tokens": ends, "constraint": Pairs()}
     found = engine().generate([PROMPT, [3]], method, **settings)
     assert said(engine().generate([PROMPT, [3]], f"{method}+lookup", **settings)) == said(found)
-    assert len({tuple(answer.tokens) for answer in found}) > 1
+    # particles of a model that would rather say nothing come to say nothing, all of them
+    assert "least=1" in method or len({tuple(answer.tokens) for answer in found}) > 1
     for answer in found:
         held = [token for token in answer.tokens if token not in ends]
         assert answer.finish == "end" and set(held) <= {0, 1} and len(held) <= 8

@@ -8,6 +8,6 @@ segmentwise.py  searches that draw segments and judge them
 scorer.py       what a scorer must do; scorers/: one file each
 segmenter.py    what tells where a segment ends; segmenters.py: those that there are
 within.py       what a search may take; texts.py: what a branch's text is
-beam.py  best_of.py  guided.py  superposed.py
+beam.py  best_of.py  guided.py  smc.py  superposed.py
 grams.py        followers of runs of tokens in a text, counted
 """

@@ -31,12 +31,14 @@ class Branches(Loop):
     def take(self, row: Row, group: Group, searching: Searching) -> None:
         """A row that has read a prompt is a branch of this group from now on."""
         self.groups[row] = group, searching
+        group.counters.branches = 1
 
     def sprout(self, row: Row, stream: int | None = None) -> Row:
         """Another branch that begins as a copy of this one, with another stream of noise where it shall draw."""
         copy = row.fork(row.rule if stream is None else replace(row.rule, stream=stream))
         self.fork(row, copy)
-        self.groups[copy] = self.groups[row]
+        group, _ = self.groups[copy] = self.groups[row]
+        group.counters.branches += 1
         return copy
 
     def drop(self, group: Group) -> None:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ..context import Context
 from ..entry import Guarantee
-from ..generation import Counters, LogProbability
+from ..generation import Counters, Finish, LogProbability
 from ..models.contract import Model
 from ..row import Row
 from ..steer.pipeline import Pipeline
@@ -57,11 +57,13 @@ class Branch:
     strand: int = 0  # branches of unlike strands do not compete
     number: int = 0  # of two that are worth the same, the one that was begun first is the better one
     row: Row | None = None  # where the branch is a row of its own, and has not ended
+    finish: Finish | None = None  # how its row ended
 
     def catch_up(self) -> None:
         """Take over what the round has brought to the branch's row."""
         if self.row is not None:
             self.tokens, self.reports, self.sources = self.row.new_tokens, self.row.reported, self.row.sources
+            self.finish = self.row.finish
             self.row = None if self.row.finish else self.row
 
 
@@ -76,7 +78,6 @@ class Group:
     ended: bool = False  # nothing will change any more
     cut: bool = False  # as the search has taken all that it may
     counters: Counters = field(default_factory=Counters)  # of all branches together
-    calls: int = 0  # of the scorer
     streams: int = 0  # of noise that were given to branches
     handed: int = 0  # tokens of the answers that the rows hold
 

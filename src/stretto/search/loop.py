@@ -139,7 +139,7 @@ class Loop(Base[Work]):
         commits: dict[Row, Commit] = {}
         for group, work in groups.items():
             work.searching.settle(group)
-            if not group.ended and work.method.search.within.spent(group.counters, group.calls):
+            if not group.ended and work.method.search.within.spent(group.counters):
                 work.searching.rank(group)
                 group.ended = group.cut = True
             commits |= self._hand_out(group)

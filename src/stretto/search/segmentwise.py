@@ -77,22 +77,27 @@ class Segmenting(Searching):
             self.rank(group)
             group.ended = True
         elif all(branch.row is not None and branch.row.paused for branch in group.alive):
-            self._select(group)
+            self._renew(group)
 
-    def _select(self, group: Group) -> None:
+    def parents(self, group: Group) -> list[Branch]:
+        """Whom the branches from now on continue, those that have ended included. One that comes twice forks."""
         self._judge(group, group.alive, whole=False)
-        parents = self.search.select([branch.worth for branch in group.alive], len(group.finished))
-        for branch in [branch for at, branch in enumerate(group.alive) if at not in parents]:
+        chosen = self.search.select([branch.worth for branch in group.alive], len(group.finished))
+        return [*group.finished, *(group.alive[at] for at in chosen)]
+
+    def _renew(self, group: Group) -> None:
+        parents = self.parents(group)
+        for branch in [branch for branch in group.alive if branch not in parents]:
             if branch.row is not None:
                 self.branches.remove(branch.row)
-        alive: list[Branch] = []
+        group.alive, group.finished = [], []
         for at, parent in enumerate(parents):
-            branch = replace(group.alive[parent], number=group.streams)
-            if parent in parents[:at] and branch.row is not None:
-                branch.row = self._draw(group, branch.row)
+            again = parent in parents[:at]
+            branch = replace(parent, number=group.streams) if again or parent.row is not None else parent
+            if again and parent.row is not None:
+                branch.row = self._draw(group, parent.row)
             group.streams += 1
-            alive.append(branch)
-        group.alive = alive
+            (group.finished if branch.row is None else group.alive).append(branch)
         self._begin_segments(group)
 
     def rank(self, group: Group) -> None:
@@ -103,6 +108,6 @@ class Segmenting(Searching):
         history = group.first.history
         prompt = history.tokens[: history.prompt_length]
         values, calls = self.judged.values(prompt, branches, whole)
-        group.calls += calls
+        group.counters.scorer_calls += calls
         for branch, value in zip(branches, values, strict=True):
             branch.worth = value

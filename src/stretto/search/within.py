@@ -28,9 +28,9 @@ class Within(metaclass=Checked):
                 "a search may not take less than nothing", hint="bounds are numbers from 0; 0 sets none"
             )
 
-    def spent(self, counters: Counters, calls: int) -> bool:
+    def spent(self, counters: Counters) -> bool:
         """Whether that was as much as it may be."""
-        taken = (counters.token_forwards, counters.rounds, calls, counters.seconds)
+        taken = (counters.token_forwards, counters.rounds, counters.scorer_calls, counters.seconds)
         most = (self.tokens, self.rounds, self.calls, self.seconds)
         return any(0 < bound <= amount for amount, bound in zip(taken, most, strict=True))
 
