@@ -13,7 +13,8 @@ from stretto.errors import InvalidRequest, StrettoError, closest
 from stretto.models.checkpoint import find
 from stretto.request import NEUTRAL, Request
 
-OPTIONS = {"dtype", "device", "weights", "model", "system"}  # of load and of the command line
+# of load, of the command line, and what names a constraint
+OPTIONS = {"dtype", "device", "weights", "model", "system", *aliases.FORMS}
 
 
 def test_the_table_names_what_there_is():

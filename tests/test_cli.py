@@ -215,6 +215,18 @@ def test_every_setting_of_a_request_is_an_option_with_a_help(name):
     assert arguments.read_settings(parser.parse_args([])) == {}
 
 
+def test_what_an_answer_must_be_is_said_by_one_option(run, engine):
+    parser = arguments.Parser(prog="stretto")
+    arguments.add_settings(parser)
+    given = parser.parse_args(["--choice", "ab", "--choice", "ba", "--after", "b", "--max-new-tokens", "9"])
+    assert arguments.read_settings(given) == {"choices": ["ab", "ba"], "after": "b", "max_new_tokens": 9}
+    status, printed, _ = run("generate", "ab", "--choice", "ab", "--choice", "ba")
+    assert status == 0 and printed.strip() in ("ab", "ba")
+    for wrong in (["--schema", "there-is-none.json"], ["--regex", "a", "--json-object"], ["--grammar", "root ::= ("]):
+        status, _, told = run("generate", "ab", *wrong)
+        assert status == 2 and len(told.splitlines()) == 1
+
+
 def test_statistics_trace_and_json_tell_what_the_engine_tells(run, model, engine, tmp_path):
     method = "lookup+fixed(3)"
     common = ("generate", "--model", model, "abab", "--method", method, "--max-new-tokens", 20, "--log-probs", 2)

@@ -72,6 +72,17 @@ def test_the_page_on_many_answers_works_as_it_stands(capsys: pytest.CaptureFixtu
     assert len(capsys.readouterr().out) > 200 and shown["code"].status == shown["story"].status == "ended"
 
 
+def test_the_page_on_structured_output_works_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    if "causal" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    shown = vars(module := ModuleType("shown"))
+    monkeypatch.setitem(sys.modules, "shown", module)  # types look their module up
+    shown["__name__"] = "shown"
+    (block,) = blocks("structured-output.md")
+    exec(compile(block, "structured-output.md", "exec"), shown)
+    assert shown["child"].text.startswith('{"name":"') and shown["answer"].finish == "end"
+
+
 def test_the_page_on_edits_works_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

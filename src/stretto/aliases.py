@@ -10,6 +10,8 @@ from typing import Any
 
 from .errors import InvalidRequest, closest
 
+FORMS = {"schema", "json_object", "regex", "grammar", "choices", "after"}  # name a constraint: see `constrain/forms.py`
+
 SAME = {  # their name -> ours
     "max_tokens": "max_new_tokens",  # OpenAI, vLLM
     "max_completion_tokens": "max_new_tokens",  # OpenAI
@@ -35,6 +37,13 @@ SAME = {  # their name -> ours
     "logits_processor": "steers",  # transformers
     "control_vector": "edits",  # llama.cpp
     "control_vector_scaled": "edits",  # llama.cpp
+    "guided_json": "schema",  # vLLM
+    "json_schema": "schema",  # llama.cpp
+    "json": "json_object",
+    "guided_regex": "regex",  # vLLM
+    "guided_grammar": "grammar",  # vLLM
+    "grammar_file": "grammar",  # llama.cpp
+    "guided_choice": "choices",  # vLLM
     "stopping_criteria": "stopping",  # transformers
     "logprobs": "log_probabilities",  # vLLM, OpenAI's completions
     "log_probs": "log_probabilities",  # our own short form on the command line
@@ -44,14 +53,14 @@ SAME = {  # their name -> ours
     "system_prompt": "system",  # llama.cpp, on the command line
 }
 
-_GRAMMAR = "grammars are constraints: constraint='sentence(FILE)', 'regex(\"…\")', 'choices(…)'"
+_GUIDED = "use schema=…, regex=…, grammar=… or choices=…, whichever of them it holds"
 _DRAFT = "name the draft in the method: method='draft(model=FOLDER)'"
 _BEAMS = "name the search: method='beam(N)'; `stretto methods beam` tells its settings"
 _STREAM = "use engine.stream(…), which gives the answer piece by piece; the command line streams by itself"
 _CACHE = "leave it out: caches are the engine's own matter"
 _TEXT = "leave it out: an answer has both, its text and its tokens"
 _SAMPLER = "there is no such sampler: see temperature, top_k, top_p, min_p, typical_p and `stretto methods --parts`"
-_GUIDED = "use steers=['guide(2)']; for models that fill masks, add cfg(weight=…) to the method"
+_GUIDANCE = "use steers=['guide(2)']; for models that fill masks, add cfg(weight=…) to the method"
 _ADAPTER = "name the folder that PEFT saved when loading: adapter=FOLDER, --adapter FOLDER"
 _ONE_DEVICE = "a model runs on one device: device='cpu' or 'cuda'"
 _CHAT = "give it to engine.chat(messages, …); the command line passes none to the template"
@@ -89,8 +98,8 @@ INSTEAD = {  # their name -> what to use
     "repeat_penalty": "use repetition_penalty, which looks at the whole text and not at its last tokens only",
     "repeat_last_n": "leave it out: repetition_penalty looks at the whole text",
     "penalty_alpha": "there is no contrastive search; see presence_penalty",
-    "guidance_scale": _GUIDED,
-    "cfg_scale": _GUIDED,
+    "guidance_scale": _GUIDANCE,
+    "cfg_scale": _GUIDANCE,
     "negative_prompt": "use the steer guide(2,negative=…): steers=[Guide(2, text)]; models that fill masks have cfg()",
     "negative_prompt_ids": "use the steer guide(2,negative=(5,17)): steers=[Guide(2, ids)]",
     "top_a": "use steers=['top_a(0.2)']",
@@ -99,9 +108,9 @@ INSTEAD = {  # their name -> what to use
     "mirostat": _SAMPLER,
     "mirostat_tau": _SAMPLER,
     "mirostat_eta": _SAMPLER,
-    "xtc_probability": _SAMPLER,
-    "xtc_threshold": _SAMPLER,
-    "dry_multiplier": _SAMPLER,
+    "xtc_probability": "use steers=['xtc(0.5)']: xtc(probability,threshold)",
+    "xtc_threshold": "use steers=['xtc(0.5)']: xtc(probability,threshold)",
+    "dry_multiplier": "use steers=['dry(0.8)']: dry(multiplier,base,allowed,last,breakers)",
     "dynatemp_range": "use steers=['edt(0.5)'], a temperature that follows the entropy",
     "samplers": "the order of the steps is fixed, see docs/invariants.md",
     "logits_processors": "use steers, which takes functions of (input ids [1, L], scores [1, V])",
@@ -109,16 +118,9 @@ INSTEAD = {  # their name -> what to use
     "stream": _STREAM,
     "streamer": _STREAM,
     "stream_options": _STREAM,
-    "guided_json": _GRAMMAR,
-    "guided_regex": _GRAMMAR,
-    "guided_choice": _GRAMMAR,
-    "guided_grammar": _GRAMMAR,
-    "guided_decoding": _GRAMMAR,
-    "structured_outputs": _GRAMMAR,
-    "response_format": _GRAMMAR,
-    "json_schema": _GRAMMAR,
-    "grammar": _GRAMMAR,
-    "grammar_file": _GRAMMAR,
+    "guided_decoding": _GUIDED,
+    "structured_outputs": _GUIDED,
+    "response_format": _GUIDED,
     "assistant_model": _DRAFT,
     "draft_model": _DRAFT,
     "model_draft": _DRAFT,

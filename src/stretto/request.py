@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from .aliases import meant, ours
+from .aliases import FORMS, meant, ours
 from .constrain.contract import Constraint
 from .errors import InvalidRequest, ModelError
 from .foreign import Stopping, criteria, processors
@@ -86,7 +86,10 @@ class Request(metaclass=Checked):
         given. Raises ModelError where that file holds what no request takes.
         """
         if not settings.keys() <= NEUTRAL.keys():
-            settings = ours(settings)
+            if FORMS & (settings := ours(settings)).keys():
+                from .constrain.forms import constrained
+
+                settings = constrained(settings, _constraint)
             if (unknown := next((name for name in settings if name not in NEUTRAL), None)) is not None:
                 raise InvalidRequest(f"there is no setting {unknown!r}", hint=meant(unknown, NEUTRAL))
         wanted = settings.get("defaults")

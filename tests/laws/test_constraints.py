@@ -22,9 +22,12 @@ from laws.test_speculation import drafters
 from laws.worlds import decode
 from stretto import catalogue
 from stretto import method as methods
+from stretto.constrain.after import After
 from stretto.constrain.choices import Choices
 from stretto.constrain.contract import Constraint, State
+from stretto.constrain.grammar_files import Gbnf, Lark
 from stretto.constrain.held import Held
+from stretto.constrain.json_schema import Schema
 from stretto.constrain.regex import Regex
 from stretto.constrain.sentence import Sentence
 from stretto.constrain.tokens import Tokens
@@ -107,6 +110,18 @@ def among(*texts: str) -> Valid:
     return lambda tokens, path: spelled(tokens, path) in [text.encode() for text in texts]
 
 
+def behind(boundary: bytes, *texts: bytes) -> Valid:
+    """Any text up to the boundary, whose end is the end of a token, and then one of the texts."""
+
+    def valid(tokens: Tokens, path: Sequence[int]) -> bool:
+        sizes = (size for size in range(len(path) + 1) if boundary in spelled(tokens, path[:size]))
+        first = next(sizes, None)
+        ends = first is not None and spelled(tokens, path[:first]).endswith(boundary)
+        return ends and spelled(tokens, path[first:]) in texts
+
+    return valid
+
+
 def paired(most: int) -> Valid:
     return lambda tokens, path: len(path) <= most and path[::2] == path[1::2] and set(path) <= {0, 1}
 
@@ -129,6 +144,7 @@ CASES: dict[str, tuple[Constraint, Valid]] = {
     "sentence": (Sentence("expression"), matches("[abc]+")),
     "choices": (Choices(("ab", "abc", "cab", "é", "")), among("ab", "abc", "cab", "é", "")),
     "pairs": (Pairs(most=8), paired(8)),
+    "after": (After(Choices(("a", "ca", "")), "ab"), behind(b"ab", b"a", b"ca", b"")),
 }
 PIECES = [b"a", b"b", b"ab", b"c", b"\xc3", b"\xa9", None, b"b\xc3", None]  # the last one is the end token
 WORLD = Tokens(PIECES, frozenset({8}))
@@ -169,7 +185,8 @@ def seen(state: State) -> tuple[bool, list[bool], list[int]]:
 
 def test_every_registered_constraint_has_a_case() -> None:
     registered = {part for part in catalogue.parts().values() if issubclass(part, Constraint)}
-    assert registered <= {type(constraint) for constraint, _ in CASES.values()}
+    elsewhere = {Schema, Lark, Gbnf}  # constrain/test_guidance.py
+    assert registered <= elsewhere | {type(constraint) for constraint, _ in CASES.values()}
 
 
 @cases()

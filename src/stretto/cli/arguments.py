@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..aliases import FORMS
 from ..errors import InvalidRequest, Unsupported
 from .fields import settings_of
 
@@ -128,15 +129,18 @@ def add_settings(parser: argparse.ArgumentParser, *, without: tuple[str, ...] = 
                 help=(setting.comment + shown).replace("%", "%%"),
                 **READERS[setting.annotation],
             )
+    group = parser.add_argument_group("what an answer must be: one of these, or --constraint")
+    for option, options in MUST_BE.items():
+        group.add_argument(option, default=argparse.SUPPRESS, **options)
 
 
 def read_settings(given: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given. Raises InvalidRequest out of range, before a model is loaded."""
     from ..request import Request
 
-    names = {setting.name for setting in settings_of(Request)}
+    names = {setting.name for setting in settings_of(Request)} | FORMS
     settings = {name: value for name, value in vars(given).items() if name in names}
-    Request(**settings)
+    Request.of(settings)
     return settings
 
 
@@ -168,6 +172,14 @@ OTHERWISE = {
     "steers": "--steer",
     "edits": "--control-vector",
 }  # settings with a second name
+MUST_BE: dict[str, dict[str, Any]] = {  # options that name a constraint: see `constrain/forms.py`
+    "--schema": {"metavar": "FILE", "help": "JSON that is valid under the JSON Schema in FILE, or under TEXT"},
+    "--json-object": {"action": "store_true", "help": "a JSON object"},
+    "--regex": {"metavar": "TEXT", "help": "what matches the regular expression as a whole"},
+    "--grammar": {"metavar": "FILE", "help": "a sentence of the grammar in FILE, or TEXT: Lark's, GBNF or our own"},
+    "--choice": {"metavar": "TEXT", "action": "append", "dest": "choices", "help": "one of the texts; may be repeated"},
+    "--after": {"metavar": "TEXT", "help": "only behind this text, such as </think>; up to it the answer is free"},
+}
 READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its option is read
     "int": {"type": int, "metavar": "N"},
     "float": {"type": float, "metavar": "X"},

@@ -136,7 +136,7 @@ class Chat:
         from ..request import Request
 
         positions = self.engine.model.max_positions
-        room = min(Request(**self.settings).max_new_tokens, positions // SHARE)
+        room = min(Request.of(self.settings).max_new_tokens, positions // SHARE)
         first = len(self._start)
         while len(prompt) > first + 1 and len(self.engine.codec.encode(prompt)) + room > positions:
             del prompt[first : first + 2]  # a question and its answer

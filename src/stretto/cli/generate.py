@@ -63,7 +63,7 @@ def run(given: argparse.Namespace) -> int:
     from ..request import Request
 
     settings, method = read_settings(given), named_method(given)
-    request = Request(**settings)
+    request = Request.of(settings)
     texts = read_prompts(given)
     alone = len(texts) == 1 and request.samples == 1
     for file in filter(None, (given.trace, given.picture)):

@@ -37,7 +37,7 @@ TEXTS = {"json": (JSON, JSON_PATTERNS), "expression": (EXPRESSION, EXPRESSION_PA
 
 
 def language(name: str) -> Language:
-    """The language of that name, or in the file of that path. Raises UnknownName, InvalidRequest.
+    """The language of that name, of the file of that path, or of rules as text. Raises UnknownName, InvalidRequest.
 
     A file has rules line by line, `S -> a S NAME | ε`, patterns of terminals, `NAME ~ [a-z]+`, and of what may stand
     between them, `~ [ ]+`. Terminals without a pattern stand for themselves. Lines that begin with # are comments.
@@ -45,6 +45,8 @@ def language(name: str) -> Language:
     """
     if name in TEXTS:
         return _built_in(name)
+    if "\n" in name:
+        return _parsed(name)
     try:
         if not Path(name).is_file():
             raise UnknownName(f"no language is named {name!r}, and no file", hint=closest(name, TEXTS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -44,6 +45,18 @@ class Tokens:
         for token, piece in enumerate(self.pieces):
             if piece and token not in self.ends:
                 found.setdefault(piece, []).append(token)
+        return found
+
+    @cached_property
+    def _sorted(self) -> list[bytes]:
+        return sorted(self.texts)
+
+    def that_begin_with(self, text: bytes) -> list[int]:
+        """The tokens that spell a text and more behind it."""
+        at, found = bisect_right(self._sorted, text), []
+        while at < len(self._sorted) and self._sorted[at].startswith(text):
+            found += self.texts[self._sorted[at]]
+            at += 1
         return found
 
     @cached_property

@@ -1,0 +1,120 @@
+"""The ways in which callers name a constraint: a schema, a regular expression, a grammar, texts to choose from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidRequest
+from ..values import shown
+from .after import After
+from .choices import Choices
+from .contract import Constraint
+from .given import text_of
+from .grammar_files import Gbnf, Lark
+from .json_schema import Schema
+from .regex import Regex
+from .sentence import Sentence
+
+GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
+OWN_RULE = re.compile(r"^\s*\S+\s*->", re.MULTILINE)
+OBJECT = '{"type": "object"}'
+
+
+def constrained(settings: Mapping[str, Any], read: Callable[[str], Constraint]) -> dict[str, Any]:
+    """The settings with a constraint instead of one of the forms that stand for one; `read` reads it from its text.
+
+    Raises InvalidRequest where two are given, or one cannot be read.
+    """
+    rest = {name: value for name, value in settings.items() if name not in (*FORMS, AFTER)}
+    wanted = {name: value for name, value in settings.items() if value is not None and value is not False}
+    given = [name for name in (*FORMS, "constraint") if name in wanted]
+    if len(given) > 1:
+        raise InvalidRequest(f"{given[0]} and {given[1]} are both given", hint="an answer obeys one of them: give one")
+    if given and given[0] in FORMS:
+        rest["constraint"] = FORMS[given[0]](wanted[given[0]])
+    if AFTER in wanted:
+        if not given:
+            raise InvalidRequest("nothing is asked for behind the text of after=", hint="give a schema, regex or such")
+        inner = rest["constraint"]
+        rest["constraint"] = After(read(inner) if isinstance(inner, str) else inner, wanted[AFTER])
+    return rest
+
+
+def schema(given: Any, *, spaces: bool = False) -> Schema:
+    """A JSON Schema of what stands for one: the schema itself, its text, a file, or a type that pydantic describes.
+
+    Raises InvalidRequest for anything else.
+    """
+    if isinstance(given, Path):
+        given = str(given)
+    if isinstance(given, dict | bool):
+        try:
+            given = json.dumps(given)
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest(f"the schema is no JSON: {error}", hint="see json-schema.org") from error
+    if isinstance(given, str):
+        return Schema(given, spaces)
+    return Schema(json.dumps(_closed(_described(given))), spaces)
+
+
+def grammar(given: str | Path) -> Constraint:
+    """A grammar in whichever form it is written: GBNF, Lark, or rules of ours. Raises InvalidRequest."""
+    if not isinstance(given, str | Path):
+        raise InvalidRequest("a grammar is text, or a file", hint='such as \'start: "yes" | "no"\'')
+    text = text_of(str(given), "grammar")
+    if GBNF_RULE.search(text):
+        return Gbnf(str(given))
+    return Sentence(str(given)) if OWN_RULE.search(text) else Lark(str(given))
+
+
+def _json_object(given: Any) -> Constraint:
+    if given is not True:
+        raise InvalidRequest(f"json_object is {shown(given)}", hint="True or False; a schema has a setting of its own")
+    return Schema(OBJECT)
+
+
+def _choices(given: Any) -> Constraint:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidRequest(f"choices are several texts, not {shown(given)}", hint="choices=['yes', 'no']")
+    return Choices(tuple(given))
+
+
+def _described(given: Any) -> Any:
+    """The JSON Schema of a Pydantic model, a dataclass, a TypedDict, or another annotation."""
+    try:
+        from pydantic import TypeAdapter
+    except ImportError as error:
+        raise InvalidRequest("a schema by its type needs pydantic", hint="pip install 'stretto[structured]'") from error
+    try:
+        return TypeAdapter(given).json_schema()
+    except Exception as error:  # it runs hooks of the types it is given
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InvalidRequest(
+            f"{shown(given)} has no schema: {said}", hint="give a type of plain fields, or a schema"
+        ) from error
+
+
+def _closed(found: Any) -> Any:
+    """The schema of a type, whose objects have the fields of the type and no others."""
+    if isinstance(found, list):
+        return [_closed(each) for each in found]
+    if not isinstance(found, dict):
+        return found
+    inner = {name: value if name in ("const", "enum", "default") else _closed(value) for name, value in found.items()}
+    if found.get("type") == "object" and "properties" in found:
+        inner.setdefault("additionalProperties", False)
+    return inner
+
+
+FORMS: dict[str, Callable[[Any], Constraint]] = {
+    "schema": schema,
+    "json_object": _json_object,
+    "regex": Regex,
+    "grammar": grammar,
+    "choices": _choices,
+}
+AFTER = "after"

@@ -1,0 +1,126 @@
+"""Grammars that llguidance reads, JSON Schema among them: its matcher behind the contract of constraints.
+
+The matcher sees the tokens as the bytes that they spell, and one end token of its own that no model has: special tokens
+spell nothing here, and a text in which the name of one stands is written byte by byte like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidRequest, NothingAllowed, Unsupported
+from .contract import State
+from .tokens import Tokens
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+    from numpy.typing import NDArray
+
+NEEDED = (*range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC2, 0xF0))  # bytes that texts are made of
+
+
+class Matching(State):
+    """A text that a matcher reads."""
+
+    def __init__(self, matcher: LLMatcher, tokens: Tokens) -> None:
+        self._matcher, self._tokens = matcher, tokens
+
+    @property
+    def complete(self) -> bool:
+        return bool(self._matcher.is_accepting())
+
+    def allowed(self) -> NDArray[Any]:
+        if forced := self._matcher.compute_ff_bytes():
+            return self._spelling(forced)
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._require_sound()
+        return np.unpackbits(bits, count=len(self._tokens), bitorder="little").view(bool)
+
+    def advance(self, token: int) -> bool:
+        taken = token < len(self._tokens) and self._matcher.try_consume_tokens([token]) == 1
+        if not taken:
+            self._require_sound()
+        return taken
+
+    def rollback(self, count: int) -> None:
+        assert self._matcher.rollback(count), f"{count} tokens are taken back, more than there are"
+
+    def fork(self) -> Matching:
+        return Matching(self._matcher.deep_copy(), self._tokens)
+
+    def forced(self) -> Sequence[int]:
+        return list(self._matcher.compute_ff_tokens())
+
+    def _spelling(self, forced: bytes) -> NDArray[Any]:
+        """The tokens that may follow where these bytes must: every spelling of them, not the tokenizer's alone."""
+        texts = self._tokens.texts
+        begun = [token for size in range(1, len(forced) + 1) for token in texts.get(forced[:size], ())]
+        beyond = [
+            token for token in self._tokens.that_begin_with(forced) if self._matcher.validate_tokens([token]) == 1
+        ]
+        mask = np.zeros(len(self._tokens), bool)
+        mask[begun + beyond] = True
+        return mask
+
+    def _require_sound(self) -> None:
+        """Raise NothingAllowed where the matcher has given up."""
+        if self._matcher.is_error():
+            raise NothingAllowed(
+                f"the grammar grew too large to follow: {_line(self._matcher.get_error())}",
+                hint="make it smaller: bound what repeats, name fewer alternatives",
+            )
+
+
+def opened(tokens: Tokens, grammar: str, name: str) -> Matching:
+    """The state before the first token under a grammar in the form of `grammar_from_…`; compiled once.
+
+    Raises InvalidRequest where the grammar cannot be read, Unsupported where the tokens cannot spell texts.
+    """
+    from llguidance import LLMatcher
+
+    key = (Matching, grammar)
+    if key not in tokens.memory:
+        tokens.require_text(name)
+        if missing := [byte for byte in NEEDED if bytes([byte]) not in tokens.texts]:
+            raise Unsupported(
+                f"{name} needs a tokenizer that can spell any text, and this one has no token for byte {missing[0]}",
+                hint="use regex, choices or sentence, which look ahead for what its tokens can spell",
+            )
+        matcher = LLMatcher(_tokenizer(tokens), grammar, log_level=0)
+        if matcher.is_error():
+            raise InvalidRequest(f"{name}: {_line(matcher.get_error())}", hint="mend it there")
+        tokens.memory[key] = matcher
+    return Matching(tokens.memory[key].deep_copy(), tokens)
+
+
+def _tokenizer(tokens: Tokens) -> LLTokenizer:
+    """The tokens as matchers see them; made once."""
+    from llguidance import LLTokenizer, TokenizerWrapper
+
+    if LLTokenizer not in tokens.memory:
+        tokens.memory[LLTokenizer] = LLTokenizer(TokenizerWrapper(_Spelling(tokens)), n_vocab=len(tokens) + 1)
+    made: LLTokenizer = tokens.memory[LLTokenizer]
+    return made
+
+
+class _Spelling:
+    """What a tokenizer must have to be wrapped: the bytes of each token, and how a text is written."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.tokens = [*map(tokens.text_of, range(len(tokens))), b"\xff[end]"]  # 0xFF: no text has it
+        self.eos_token_id = len(tokens)
+        self.bos_token_id = None
+        self.special_token_ids = [len(tokens)]
+        self._spell = tokens.spell
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return self._spell(text.encode() if isinstance(text, str) else text)
+
+
+def _line(message: str) -> str:
+    """The line of a message that says what is wrong."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[0] if lines else "no reason is given"
