@@ -197,6 +197,8 @@ def test_forced_tokens_are_drafted_and_shown_as_such(engine: Engine) -> None:
     plain = engine.generate("A child:", "plain", schema=PERSON, max_new_tokens=40)
     assert answer.tokens == plain.tokens and answer.counters.rounds < plain.counters.rounds
     assert any("forced" in step.sources for step in answer.steps)
+    usual = engine.generate("A child:", schema=PERSON, max_new_tokens=40)  # auto, which copies nothing there
+    assert usual.tokens == plain.tokens and usual.method.startswith("auto(forced,")
 
 
 # -- how it is asked for ----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from ..steer.contract import Steer
 from ..steer.pipeline import Pipeline
 from .acceptors.exact import Exact
 from .contract import Acceptor, Drafter, Planner
+from .drafters.forced import Forced
 from .drafters.fuse import Auto
 from .drafters.model import DraftModel
 from .drafters.pool import Pool
@@ -79,6 +80,8 @@ class Speculating(Family[Speculate]):
         parts: list[Drafter] = [Pool(method.draft.earlier) if pooled else Suffix(factor=16.0)]
         if trees and (draft := beside(Path(model.name))) is not None:  # what two draft together is a tree
             parts.append(DraftModel(str(draft)))
+        if method.constraint is not None:  # what must follow comes first
+            parts.insert(0, Forced())
         return replace(method, draft=replace(method.draft, parts=tuple(parts)))
 
 
