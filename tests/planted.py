@@ -34,7 +34,7 @@ class Fault:
 FAULTS = [
     Fault(
         "two positions share their noise",
-        "steer/choice.py",
+        "steer/nodes.py",
         "key(rule.seed, rule.stream, at)",
         "key(rule.seed, rule.stream, at - at % 2)",
         "steer/test_choice.py",
@@ -55,7 +55,7 @@ FAULTS = [
     ),
     Fault(
         "a penalty overlooks what was drafted",
-        "steer/path.py",
+        "steer/occurrences.py",
         "again.append(line * len(tokens) + slot)",
         "continue",
         "laws/test_matrix.py -k every_cell",

@@ -132,7 +132,7 @@ def test_scores_hear_companions_and_steers_of_the_method(engine):
 
 
 def test_long_prefixes_are_evaluated_in_chunks(engine, monkeypatch):
-    monkeypatch.setattr("stretto.verify.CHUNK", 3)
+    monkeypatch.setattr("stretto.models.reading.CHUNK", 3)
     path = [1, 2, 3, 4, 5, 6, 0, 2]
     scores = scores_after(engine, path[:4], path[4:], Request())
     assert scores.tolist() == list(engine.model.rule(tuple(path)))

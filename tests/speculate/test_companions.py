@@ -176,7 +176,13 @@ def test_guidance_is_that_of_transformers():
         ("plain", [Guide(2.0, "some text")], {}, InvalidRequest, "has no tokenizer"),
         ("plain", [Contrast(TableModel(900, lambda path: []))], {}, Unsupported, "has 900 tokens"),
         ("plain", [Contrast(TableModel(5, lambda path: [], max_positions=8))], {}, Unsupported, "has 8 positions"),
-        ("entropy(small=zoo/draft)", [Guide(2.0)], {}, Unsupported, "guide looks inside of the model or at other"),
+        (
+            "entropy(small=zoo/draft)",
+            [Guide(2.0)],
+            {},
+            Unsupported,
+            "guide looks inside of the model, at other readings",
+        ),
         ("superposed(text=x)", [Guide(2.0)], {"samples": 2}, Unsupported, "guide looks inside"),
     ],
 )

@@ -128,7 +128,9 @@ def answering(engine: Engine, given: argparse.Namespace, count: int) -> Iterator
         return
     from tqdm import tqdm
 
-    with tqdm(total=count, unit="answer", delay=SHOWN_AFTER, mininterval=0, disable=None, leave=False) as bar:
+    with tqdm(
+        total=count, unit="answer", delay=SHOWN_AFTER, mininterval=0, miniters=1, disable=None, leave=False
+    ) as bar:
         yield partial(engine.generate, watch=lambda ended: bar.update(ended - bar.n))
 
 

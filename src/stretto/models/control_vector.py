@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ..errors import InvalidRequest, ModelError, Unsupported
+from ..files import replacing
 from .contract import Model
 from .edits import Edit
 
@@ -79,9 +80,11 @@ class ControlVector:
         if path.suffix == ".safetensors":
             from safetensors.torch import save_file
 
-            save_file(named, path, {"made_for": self.made_for})
+            with replacing(path) as place:
+                save_file(named, place, {"made_for": self.made_for})
         elif path.suffix == ".gguf":
-            _write_gguf(path, named, self.made_for)
+            with replacing(path) as place:
+                _write_gguf(place, named, self.made_for)
         else:
             raise InvalidRequest(f"{path.name} is neither .gguf nor .safetensors", hint="name it so")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 
 from ..errors import InvalidRequest, ModelError
+from ..files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +72,8 @@ class Held:
         """To a safetensors file."""
         from safetensors.torch import save_file
 
-        save_file(self.tensors, file)
+        with replacing(file) as place:
+            save_file(self.tensors, place)
 
 
 @lru_cache(maxsize=16)
