@@ -71,9 +71,9 @@ class TableModel:
         cache.settle(place)
         if want.logits is False:
             return Evaluation()
-        held = keys[:, 0, :, 0].tolist()
+        held, asking = keys[:, 0, :, 0].tolist(), window.positions.tolist()
         visible = None if mask is None else mask.expand(len(held), -1, -1, -1)[:, 0].tolist()
-        logits = torch.zeros(*window.tokens.shape, self.vocabulary, dtype=torch.float64)
+        slots, said = [], []
         for r, length in enumerate(window.lengths):
             asked = set(want.logits[r].tolist()) if isinstance(want.logits, Tensor) else range(length)
             at = positions[r]
@@ -81,8 +81,11 @@ class TableModel:
                 seen = range(len(at)) if visible is None else compress(range(len(at)), visible[r][slot])
                 ordered = sorted(seen, key=at.__getitem__)
                 tokens_seen = [int(held[r][each]) for each in ordered]
-                says = self._say(int(window.positions[r, slot]), [at[each] for each in ordered], tokens_seen)
-                logits[r, slot] = torch.tensor(says, dtype=torch.float64)
+                slots.append((r, slot))
+                said.append(self._say(asking[r][slot], [at[each] for each in ordered], tokens_seen))
+        logits = torch.zeros(*window.tokens.shape, self.vocabulary, dtype=torch.float64)
+        if slots:
+            logits[tuple(torch.tensor(slots).T)] = torch.tensor(said, dtype=torch.float64)
         if isinstance(want.logits, Tensor):
             logits = logits.gather(1, want.logits[..., None].expand(-1, -1, self.vocabulary))
         return Evaluation(logits=logits)
