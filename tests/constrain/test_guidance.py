@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llguidance import LLMatcher
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
@@ -20,6 +22,7 @@ from stretto import zoo
 from stretto.constrain.contract import Constraint, State
 from stretto.constrain.forms import constrained, grammar, schema
 from stretto.constrain.grammar_files import Gbnf, Lark
+from stretto.constrain.guidance import opened
 from stretto.constrain.json_schema import Schema
 from stretto.constrain.regex import Regex
 from stretto.constrain.sentence import Sentence
@@ -275,6 +278,52 @@ def test_what_cannot_be_compiled_is_refused_by_name(constraint: Constraint, said
     with pytest.raises(InvalidRequest, match=said) as refusal:
         constraint.open(WHOLE)
     assert "\n" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("place", "given", "near"),
+    [
+        ("#/exclusiveMinimum", {"exclusiveMinimum": 0, "maximum": 0.5}, {"exclusiveMinimum": 0, "maximum": 1}),
+        ("#/exclusiveMaximum", {"minimum": -0.5, "exclusiveMaximum": 0}, {"minimum": -0.5, "exclusiveMaximum": 0.4}),
+        ("#/exclusiveMinimum", {"exclusiveMinimum": 7, "exclusiveMaximum": 7.5}, {"exclusiveMinimum": 7}),
+        ("#/enum", {"enum": ["a\x01"]}, {"enum": ["a\n\t"]}),
+        ("#/pattern", {"pattern": "^\\x01b$"}, {"pattern": "^[\\x00-\\x1f]b$"}),
+        ("#/minProperties", {"minProperties": 2}, {"minProperties": 1}),
+        ("#/const", {"const": {"a": [2**53 + 1]}}, {"const": {"a": [2**53]}}),
+        ("#/properties/a~1b/enum", {"properties": {"a/b": {"enum": [-(2**54)]}}}, {"enum": ["18014398509481984"]}),
+        ("#/items/pattern", {"items": {"pattern": '^[^"]*$'}}, {"items": {"pattern": "^[^a]*$"}}),
+        ("#/pattern", {"pattern": "^a[^\\\\]+$"}, {"pattern": '^["a]*$'}),
+        (
+            "#/patternProperties",
+            {"patternProperties": {"^[^ -~]+$": {}}},
+            {"properties": {"pattern": {"type": "null"}}},
+        ),
+    ],
+)
+def test_what_would_be_taken_too_loosely_is_refused_by_its_place(place: str, given: Any, near: Any) -> None:
+    with pytest.raises(Unsupported, match=re.escape(f"schema: {place} ")) as refusal:
+        schema(given)
+    assert refusal.value.hint
+    schema(near).open(WHOLE)
+
+
+def test_no_key_of_a_schema_passes_for_another_one() -> None:
+    """However it is written: with an escape it would be read as the same key."""
+    for given in ({"properties": {"a": {"type": "integer"}}}, {"patternProperties": {"^a": {"type": "integer"}}}):
+        escaped = "\\" + "u0061"
+        assert not all(map(schema({"type": "object", **given}).open(WHOLE).advance, f'{{"{escaped}"'.encode()))
+
+
+def test_what_is_refused_as_loose_is_loose() -> None:
+    """So that this falls when llguidance mends it."""
+    for given, text in (
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}, "0"),
+        ({"type": "number", "minimum": -0.5, "exclusiveMaximum": 0}, "-0"),
+        ({"type": "string", "pattern": '^[^"]*$'}, r'"\""'),
+        ({"const": 2**53 + 1}, str(2**53)),
+    ):
+        state = opened(WHOLE, LLMatcher.grammar_from_json_schema(given), "schema")
+        assert all(map(state.advance, text.encode())) and state.complete, given
 
 
 def test_tokenizers_that_cannot_spell_every_text_are_refused() -> None:

@@ -91,7 +91,9 @@ def opened(tokens: Tokens, grammar: str, name: str) -> Matching:
             )
         matcher = LLMatcher(_tokenizer(tokens), grammar, log_level=0)
         if matcher.is_error():
-            raise InvalidRequest(f"{name}: {_line(matcher.get_error())}", hint="mend it there")
+            raise InvalidRequest(
+                f"{name}: {_line(matcher.get_error())}", hint="write it otherwise, or leave out what it names"
+            )
         tokens.memory[key] = matcher
     return Matching(tokens.memory[key].deep_copy(), tokens)
 
