@@ -34,6 +34,7 @@ FLOORS = [  # an import goes down this list, never up
         "score",
         "guarantee",
         "holes",
+        "pictured",
     },
     {"diagnose"},
     {"search"},

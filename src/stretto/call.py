@@ -13,6 +13,7 @@ from .method import Method
 from .models.contract import Model, masking_of
 from .models.memory import require_memory
 from .models.numbers import numbers_of
+from .models.pictures import Pictures
 from .pieces import Text
 from .request import Request
 from .row import Limits, Row
@@ -58,21 +59,24 @@ class Call:
         readings = 1 + len(self.pipeline.companions)  # each has a cache of its own
         return readings * (self.model.new_cache(1, 1).needs(slots) + BYTES_PER_LOGIT * self.model.vocabulary)
 
-    def tickets(self, tokens: list[int]) -> list[Ticket]:
+    def tickets(self, tokens: list[int], pictures: Pictures = ()) -> list[Ticket]:
         """One row per sample of a prompt, for the scheduler."""
         masking = masking_of(self.model)
         prompt = len(tokens)  # masks in a prompt are holes: what stands before the first one is the prompt
         if masking is not None and masking.mask in tokens:
             prompt = tokens.index(masking.mask)
-        rows = [self._row(tokens[:prompt], tokens[prompt:], sample) for sample in range(self.request.samples)]
+        rows = [
+            self._row(History(tokens[:prompt], pictures), tokens[prompt:], sample)
+            for sample in range(self.request.samples)
+        ]
         needs = -(-self._rows * self.needs(len(tokens)) // self.request.samples)
         return [Ticket(row, self.method, needs, call=self) for row in rows]
 
-    def _row(self, prompt: list[int], given: list[int], sample: int) -> Row:
-        request = self.request
+    def _row(self, history: History, given: list[int], sample: int) -> Row:
+        request, prompt = self.request, list(history.tokens)
         size = len(given) or request.max_new_tokens
         return Row(
-            history=History(prompt),
+            history=history,
             cache_row=-1,
             rule=Rule(self.pipeline, request.noise, sample),
             limits=Limits(min(size, self.model.max_positions - len(prompt)), self.ends),

@@ -17,7 +17,7 @@ from .context import Context, Memory
 from .errors import InvalidRequest, NotTaken, StrettoError, Unsupported
 from .generation import Generation
 from .handle import Handle, Piece
-from .holes import encode_holes
+from .holes import encode_holes, holes_or_fault
 from .messages import Conversation, Message
 from .method import Method
 from .models.clock import Clock
@@ -26,8 +26,10 @@ from .models.generation_config import Asked
 from .models.learnt import LearntClock
 from .models.load import load
 from .models.numbers import numbers_of
+from .models.pictures import Pictures, require_pictures
 from .models.prefixes import prefixes_of
 from .models.vocabulary import require_fit
+from .pictured import Pictured
 from .request import Request
 from .scheduler import Scheduler, Ticket
 from .score import Continuation, Score, Scorer
@@ -60,6 +62,7 @@ class Engine:
         self.clock = clock or LearntClock(model)
         self.end_tokens: frozenset[int] = frozenset()
         self.asked = Asked()  # by the checkpoint's generation_config.json
+        self.image_token: int | None = None  # stands in prompts where pictures are
         self._told = False  # what of that is not taken
         self._drafts: dict[str, Model] = {}
         self._memory = Memory()
@@ -226,7 +229,8 @@ class Engine:
         if "end_tokens" not in ours(settings):
             banned = {*self.request(settings).banned_tokens, *self.end_tokens}
             settings = ours(settings) | {"end_tokens": (), "banned_tokens": sorted(banned)}
-        found = self.generate(cast(Sequence[Prompt], [self._holes(each) for each in texts]), method, **settings)
+        given = [holes_or_fault(each, self.model, self.codec) for each in texts]
+        found = self.generate(cast(Sequence[Prompt], given), method, **settings)
         alone = isinstance(text, str) and len(found) == 1
         if alone and found[0].error is not None:
             raise found[0].error
@@ -239,18 +243,17 @@ class Engine:
         """
         return encode_holes(text, self.model, self.codec)
 
-    def _holes(self, text: str) -> list[int] | InvalidRequest:
-        """The same, where one text of several may be wrong."""
-        try:
-            return self.encode_holes(text)
-        except InvalidRequest as error:
-            if not isinstance(text, str):
-                raise
-            return error
-
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt. Raises InvalidRequest where it is empty, has no tokenizer, or does not fit."""
-        tokens = self.codec.encode(prompt)
+        return self._encoded(prompt)[0]
+
+    def _encoded(self, prompt: Prompt, method: Method | None = None) -> tuple[list[int], Pictures]:
+        """The same, with the pictures that stand in it. Raises Unsupported where model or method take none."""
+        pictures: Pictures = ()
+        tokens = self.codec.encode(prompt.prompt if isinstance(prompt, Pictured) else prompt)
+        if isinstance(prompt, Pictured):
+            tokens, pictures = prompt.placed(tokens, self.image_token)
+            require_pictures(pictures, self.model, len(tokens), served=method is None or method.pictures)
         wrong = next((token for token in tokens if not 0 <= token < self.model.vocabulary), None)
         if wrong is not None:
             raise InvalidRequest(
@@ -261,7 +264,7 @@ class Engine:
                 f"the prompt has {len(tokens)} tokens, the model {self.model.max_positions} positions",
                 hint="shorten the prompt: at least one position must be left for the answer",
             )
-        return tokens
+        return tokens, pictures
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of tokens, special ones left out."""
@@ -333,22 +336,22 @@ class Engine:
         """Encode the prompts and submit them: a ticket or an error for each and each of its samples, in order."""
         if not prompts:
             raise InvalidRequest("there is no prompt", hint="give at least one")
-        encoded: list[list[int] | StrettoError] = []
+        encoded: list[tuple[list[int], Pictures] | StrettoError] = []
         for prompt in prompts:
             try:
-                encoded.append(prompt if isinstance(prompt, StrettoError) else self.encode(prompt))
-            except InvalidRequest as error:
+                encoded.append(prompt if isinstance(prompt, StrettoError) else self._encoded(prompt, call.method))
+            except (InvalidRequest, Unsupported) as error:
                 if strict:
                     raise
                 encoded.append(error)
-        call.require_memory([len(tokens) for tokens in encoded if isinstance(tokens, list)])
+        call.require_memory([len(read[0]) for read in encoded if not isinstance(read, StrettoError)])
         scheduler = Scheduler(self.context) if self._scheduler.inside else self._scheduler
         placed: list[Ticket | StrettoError] = []
-        for tokens in encoded:
-            if isinstance(tokens, StrettoError):
-                placed.extend([tokens] * call.request.samples)
+        for read in encoded:
+            if isinstance(read, StrettoError):
+                placed.extend([read] * call.request.samples)
             else:
-                group = call.tickets(tokens)
+                group = call.tickets(*read)
                 scheduler.submit(group)
                 placed.extend(group)
         return scheduler, placed
@@ -375,16 +378,15 @@ class Engine:
 
     def context(self) -> Context:
         """What the parts of a method may use."""
-        codec = self.codec
         return Context(
             self.model,
             self.clock,
             self._load_draft,
             self._memory,
             prefixes=self._prefixes,
-            tokenizer=codec.fingerprint,
-            encode=codec.encode_piece,
-            decode=codec.decode,
+            tokenizer=self.codec.fingerprint,
+            encode=self.codec.encode_piece,
+            decode=self.codec.decode,
         )
 
     def _load_draft(self, name: str) -> Model:

@@ -31,3 +31,13 @@ def encode_holes(text: str, model: Model, codec: Codec) -> list[int]:
         tokens += codec.encode_piece(piece) if piece else []
         tokens += [masking.mask] * size
     return tokens
+
+
+def holes_or_fault(text: str, model: Model, codec: Codec) -> list[int] | InvalidRequest:
+    """The same, where one text of several may be wrong."""
+    try:
+        return encode_holes(text, model, codec)
+    except InvalidRequest as error:
+        if not isinstance(text, str):
+            raise
+        return error

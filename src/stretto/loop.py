@@ -12,6 +12,7 @@ from weakref import ref
 
 from .context import Context
 from .entry import Guarantee
+from .models.pictures import identified
 from .models.reading import whole
 from .models.store import Store
 from .row import Commit, Row
@@ -64,9 +65,10 @@ class Loop(ABC, Generic[Work]):
         """
         work = work or self.usual
         assert work is not None, "a row has a method"
-        edits = row.rule.pipeline.edits
+        text, pictures, edits = row.history.tokens[:-1], row.history.pictures, row.rule.pipeline.edits
+        text = identified(text, pictures) if pictures else text
         if row.cache_row < 0:
-            row.cache_row = self.context.prefixes.open(self.cache, row.history.tokens[:-1], edits)
+            row.cache_row = self.context.prefixes.open(self.cache, text, edits)
         row.counters.prompt_tokens = row.history.prompt_length
         begun = perf_counter()
         try:
@@ -77,7 +79,7 @@ class Loop(ABC, Generic[Work]):
         except BaseException:
             self._forget(row, work)
             raise
-        self.context.prefixes.remember(self.cache, row.cache_row, row.history.tokens[:-1], edits)
+        self.context.prefixes.remember(self.cache, row.cache_row, text, edits)
         row.counters.prompt_seconds += perf_counter() - begun
         self._join(row, work)
 
@@ -131,6 +133,7 @@ class Method(metaclass=Checked):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     steers: tuple[Steer, ...]
     constraint: Any  # what every answer obeys; None: anything goes
+    pictures: ClassVar[bool] = False  # whether prompts may have pictures
 
     @property
     @abstractmethod

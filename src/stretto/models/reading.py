@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from .contract import NOTHING, Evaluation, Model, Want
 from .edits import Edit, changes
+from .pictures import Pictures, show
 from .store import Store
 from .window import Window
 
@@ -26,6 +28,7 @@ def read(
     *,
     size: Callable[[], int] = whole,
     edits: tuple[Edit, ...] = (),
+    pictures: Pictures = (),
 ) -> Iterator[tuple[Evaluation, int]]:
     """Evaluate tokens after those that a row of the cache holds: each evaluation with the position it begins at.
 
@@ -37,11 +40,13 @@ def read(
         window = Window.chain([row], [chunk], [start], model.device)
         if edits:
             window.edits = changes([edits])
+        if pictures:
+            show(window, pictures)
         yield model.evaluate(window, cache, want), start
         at += len(chunk)
 
 
-def skip(model: Model, cache: Store, row: int, tokens: Sequence[int], edits: tuple[Edit, ...] = ()) -> None:
+def skip(model: Model, cache: Store, row: int, tokens: Sequence[int], **aids: Any) -> None:
     """The same where nothing is wanted but the cache."""
-    for _ in read(model, cache, row, tokens, NOTHING, edits=edits):
+    for _ in read(model, cache, row, tokens, NOTHING, **aids):
         pass

@@ -15,6 +15,7 @@ from ..context import Context
 from ..errors import InvalidRequest, Unsupported
 from ..models.contract import Ability, Want
 from ..models.edits import Edit, changes
+from ..models.pictures import viewed
 from ..models.reading import skip
 from ..models.vocabulary import NEVER, in_vocabulary, readable
 from ..models.window import Window
@@ -100,7 +101,14 @@ class Reading:
         """Read what stands before the output, all but its last token."""
         history, newest = row.history, self.companion.newest
         prompt = history.tokens[: history.prompt_length]
-        read = [*self._before, *(prompt if newest is None else prompt[len(prompt) - min(newest, len(prompt)) :])]
+        first = 0 if newest is None else len(prompt) - min(newest, len(prompt))
+        rest, pictures = viewed(prompt, history.pictures, self.companion.view, first, len(self._before))
+        if pictures and self.companion.model:
+            raise Unsupported(
+                f"the companion {self.model.name} has no eyes for pictures of another model",
+                hint="let the target be its own companion, or ask without pictures",
+            )
+        read = [*self._before, *rest]
         if not read:
             raise InvalidRequest("a companion has no token to begin with", hint="let it see a token of the prompt")
         if len(read) + row.limits.new_tokens > self.model.max_positions:
@@ -111,7 +119,8 @@ class Reading:
             )
         place = self.places[row] = Place(self.cache.open(), read)
         tokens = [*read, *history.tokens[history.prompt_length :]]
-        skip(self.model, self.cache, place.cache_row, readable(tokens[:-1], self.model.vocabulary), self._edits(row))
+        text = readable(tokens[:-1], self.model.vocabulary)
+        skip(self.model, self.cache, place.cache_row, text, edits=self._edits(row), pictures=pictures)
 
     def fork(self, row: Row, copy: Row) -> None:
         mine = self.places[row]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from time import perf_counter
+from typing import Any, ClassVar
 
 from ..constrain.contract import Constraint
 from ..context import Context
@@ -36,6 +37,7 @@ class Speculate(Method):
     plan: Planner
     steers: tuple[Steer, ...] = ()  # beside those of the request
     constraint: Constraint | None = None  # what every answer obeys
+    pictures: ClassVar[bool] = True
 
     @property
     def guarantee(self) -> Guarantee:
@@ -75,13 +77,14 @@ class Loop(Base[Work]):
         if row.rule.pipeline.companions:
             self._companions = self._companions or Companions(self.context)
             self._companions.add(row)
-        session, want, edits = work.open(row), work.of_prompt, row.rule.pipeline.edits
+        session, want = work.open(row), work.of_prompt
+        aids: Any = {"edits": row.rule.pipeline.edits, "pictures": row.history.pictures}
         tokens = row.history.tokens[:-1]
         known = tokens[: self.cache.following(row.cache_row)]
         if session is not None and want is not NOTHING and not session.knows(known):
             self.cache.truncate(row.cache_row, 0)  # what it wants of a token that was read before is gone
         unread = tokens[self.cache.following(row.cache_row) :]
-        for evaluation, start in read(self.model, self.cache, row.cache_row, unread, want, size=size, edits=edits):
+        for evaluation, start in read(self.model, self.cache, row.cache_row, unread, want, size=size, **aids):
             if session is not None and want is not NOTHING:
                 session.prime(row_of(evaluation, 0), start)
             if self.cache.following(row.cache_row) < len(tokens):

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..errors import InvalidRequest
 from ..models.contract import NOTHING, Model, Want
+from ..models.pictures import View
 from ..values import Checked
 from .states import Persistent, States
 
@@ -64,6 +65,7 @@ class Companion(metaclass=Checked):
     model: str | Model = ""  # a folder, a model of the zoo, or a loaded one; empty: the target itself
     before: str | tuple[int, ...] = ()  # text or token ids that stand before what it sees of the prompt
     newest: int | None = None  # tokens of the prompt that it sees, the newest, 0 or more; None: all of them
+    view: View | None = None  # the form in which it sees the pictures of the prompt; None: as they are
 
     def __post_init__(self) -> None:
         require(self.newest is None or self.newest >= 0, f"a companion sees {self.newest} tokens", "0 or more, or None")

@@ -16,6 +16,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..models.pictures import Pictures
     from .contract import Steer
     from .states import States
 
@@ -105,10 +106,11 @@ class _Followers:
 class History:
     """The committed tokens of one row. It only grows; what is drafted lives in a `Path` beside it."""
 
-    __slots__ = ("_counts", "_followers", "_states", "prompt_length", "tokens")
+    __slots__ = ("_counts", "_followers", "_states", "pictures", "prompt_length", "tokens")
 
-    def __init__(self, prompt_tokens: Iterable[int]) -> None:
+    def __init__(self, prompt_tokens: Iterable[int], pictures: Pictures = ()) -> None:
         self.tokens: list[int] = list(prompt_tokens)
+        self.pictures = pictures  # that stand in the prompt, in the place of tokens
         self.prompt_length = len(self.tokens)
         self._counts: dict[Scope, _Counts] = {}
         self._followers: dict[tuple[int, Scope], _Followers] = {}
@@ -123,7 +125,7 @@ class History:
 
     def fork(self) -> History:
         """An independent copy; prompt and output stay what they are."""
-        twin = History(self.tokens)
+        twin = History(self.tokens, self.pictures)
         twin.prompt_length = self.prompt_length
         twin._counts = {scope: counts.fork() for scope, counts in self._counts.items()}
         twin._followers = {about: followers.fork() for about, followers in self._followers.items()}
@@ -132,7 +134,7 @@ class History:
 
     def before(self, length: int) -> History:
         """The history as it was when it held `length` tokens, no fewer than the prompt's; indexed anew."""
-        twin = History(self.tokens[:length])
+        twin = History(self.tokens[:length], self.pictures)
         twin.prompt_length = self.prompt_length
         return twin
 
