@@ -34,7 +34,6 @@ FLOORS = [  # an import goes down this list, never up
         "score",
         "guarantee",
         "holes",
-        "pictured",
     },
     {"diagnose"},
     {"search"},

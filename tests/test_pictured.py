@@ -13,9 +13,8 @@ from models.test_lean import fast
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.network import Network
-from stretto.models.pictures import Picture, identified, placed, viewed
+from stretto.models.pictures import Picture, Pictured, identified, placed, viewed
 from stretto.models.table import TableModel
-from stretto.pictured import Pictured
 from stretto.steer.contrast import Contrast
 from stretto.steer.guide import Guide
 

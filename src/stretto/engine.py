@@ -26,10 +26,9 @@ from .models.generation_config import Asked
 from .models.learnt import LearntClock
 from .models.load import load
 from .models.numbers import numbers_of
-from .models.pictures import Pictures, require_pictures
+from .models.pictures import Pictured, Pictures, require_pictures
 from .models.prefixes import prefixes_of
 from .models.vocabulary import require_fit
-from .pictured import Pictured
 from .request import Request
 from .scheduler import Scheduler, Ticket
 from .score import Continuation, Score, Scorer
@@ -63,6 +62,7 @@ class Engine:
         self.end_tokens: frozenset[int] = frozenset()
         self.asked = Asked()  # by the checkpoint's generation_config.json
         self.image_token: int | None = None  # stands in prompts where pictures are
+        self.sight: Any = None  # what makes pictures of the checkpoint's inputs (`models.sight`), if it has that
         self._told = False  # what of that is not taken
         self._drafts: dict[str, Model] = {}
         self._memory = Memory()
@@ -93,7 +93,7 @@ class Engine:
         loaded = load(name, adapter=adapter, reproducible=reproducible, **numbers)
         engine = cls(loaded.model, loaded.tokenizer, prefixes=prefixes)
         engine.end_tokens = loaded.end_tokens
-        engine.asked = loaded.asked
+        engine.asked, engine.sight, engine.image_token = loaded.asked, loaded.sight, loaded.image_token
         return engine
 
     def request(self, settings: Mapping[str, Any]) -> Request:
@@ -138,9 +138,8 @@ class Engine:
         takes, and are answered as there. Where no method is named it is 'auto', or Fast-dLLM's for a masked-diffusion
         model.
 
-        A single prompt gives a Generation. A list of prompts, or `samples` > 1, gives a list: all samples of
-        the first prompt, then of the second … In a list, a bad prompt gives a Generation with `error` set
-        and the others complete.
+        A single prompt gives a Generation. A list of prompts, or `samples` > 1, gives a list: all samples of the first
+        prompt, then of the second … In a list, a bad prompt gives a Generation with `error`, and the others complete.
         `watch` is told after each round how many answers have ended. Raises the typed errors of `stretto.errors` before
         any work is done.
         """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .errors import InvalidRequest
 from .messages import Chats, Conversation, Message
-from .pictured import Pictured
+from .models.pictures import Pictured
 from .pieces import TORN, Text
 from .values import check_text, plain, token_ids
 

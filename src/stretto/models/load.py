@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from .gguf.checkpoint import Checkpoint
+    from .sight import Sight
     from .tokenizer import Tokenizer
 
 FORMS = ("auto", "float32", *CODED)  # of weights
@@ -46,6 +47,12 @@ class Loaded:
     end_tokens: frozenset[int]
     slow_because: str = ""  # why the fast path was not taken; empty where it was
     asked: Asked = field(default_factory=Asked)  # by its generation_config.json
+    sight: Sight | None = None  # what of the checkpoint sees pictures
+
+    @property
+    def image_token(self) -> int | None:
+        """The token that stands where pictures are."""
+        return None if self.sight is None else self.sight.image_token
 
 
 @checked
@@ -92,12 +99,14 @@ def load(
     if plain is not None:
         known = None if isinstance(checkpoint, Adapted) else Record(checkpoint.files, wish, what, where)
         model = _fast(plain, wish) if known is None else _fast_once_tried(plain, known, wish)
-    slow_because, usual = "", None
+    slow_because, usual, sight = "", None, None
     if model is None:
         from .quiet import quiet
 
         with quiet():
             module = checkpoint.stock(layout, what, where)
+            sight = _sight(module)
+            module = module if sight is None else sight.text
         model, slow_because = _model(module, str(name), wish, fast)
         usual = getattr(module.config, "eos_token_id", None)
     tokenizer = checkpoint.tokenizer()
@@ -106,7 +115,7 @@ def load(
     ends = _end_tokens(content, generation, usual, tokenizer, model.vocabulary)
     if layout is not None:
         model = MaskedModel(model, layout.masking)
-    return Loaded(model, tokenizer, ends, slow_because, asked(generation, model.max_positions, ends))
+    return Loaded(model, tokenizer, ends, slow_because, asked(generation, model.max_positions, ends), sight)
 
 
 def opened(name: str | Path, adapter: str | Path | None = None) -> Folder | Checkpoint | Adapted:
@@ -201,6 +210,13 @@ def _model(module: PreTrainedModel, name: str, wish: Wish, fast: bool) -> tuple[
             raise Unsupported(f"there is no fast path for {name} with {wish.form} weights: {reason}", hint=hint)
         model, whole = driven(module, name)
         return model, f"{reason}; not layer by layer: {whole}" if whole else reason
+
+
+def _sight(module: PreTrainedModel) -> Sight | None:
+    """What sees in a module; None where nothing does."""
+    from .sight import sight_of
+
+    return sight_of(module)
 
 
 def _end_tokens(

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -101,6 +101,21 @@ class View(metaclass=Checked):
 
 
 Pictures = Sequence[Picture]
+
+
+@dataclass(frozen=True, eq=False)
+class Pictured:
+    """A prompt, and the pictures that stand in it.
+
+    Where a picture has no place of its own, the prompt has an image token for it, or one for each of its rows.
+    """
+
+    prompt: Any  # text, token ids, messages or a Conversation
+    pictures: Sequence[Picture | Tensor]  # or their rows [n, C]
+
+    def placed(self, tokens: list[int], token: int | None) -> tuple[list[int], Pictures]:
+        """Tokens and pictures as the model reads them; `tokens` are those of the prompt, `token` the image token."""
+        return placed(tokens, [each if isinstance(each, Picture) else Picture(each) for each in self.pictures], token)
 
 
 def require_pictures(pictures: Pictures, model: Model, tokens: int, *, served: bool) -> None:

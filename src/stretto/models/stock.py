@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     GenerationConfig,
     PreTrainedModel,
 )
@@ -45,7 +47,8 @@ def load_module(
     settings["key_mapping"] = dict(layout.names) if layout is not None and layout.names else None
     try:
         if weights is None and convert is None:
-            module, info = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **settings)
+            kind = AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
+            module, info = kind.from_pretrained(folder, use_safetensors=True, **settings)
         else:
             settings["state_dict"] = _converted(tensors_of(files) if weights is None else weights, convert)
             module, info = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(None, **settings)
@@ -123,8 +126,9 @@ def _config(folder: Path) -> PretrainedConfig:
     vars(config).pop("quantization_config", None)  # what is packed is unpacked before (folder.py)
     if config.is_encoder_decoder:
         raise ModelError(f"{folder} holds a {kind!r} model, which has an encoder", hint="use a decoder-only model")
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelError(
-            f"{folder} holds a {kind!r} model, which does not continue text", hint="use a causal language model"
+            f"{folder} holds a {kind!r} model, which does not continue text",
+            hint="use a causal language model, or one of images and text",
         )
     return config

@@ -83,7 +83,9 @@ def decoder_layers(module: PreTrainedModel) -> nn.ModuleList:
     if config.is_encoder_decoder:
         raise ModelError(f"{name} has an encoder; only decoders can be driven", hint=HINT)
     count = getattr(config, "num_hidden_layers", None)
-    lists = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) == count]
+    sees = getattr(module.config, "vision_config", None) is not None
+    parts = module.get_decoder().modules() if sees else module.modules()
+    lists = [part for part in parts if isinstance(part, nn.ModuleList) and len(part) == count]
     inner = {id(part) for outer in lists for layer in outer for part in layer.modules()}
     outer = [part for part in lists if id(part) not in inner]
     if len(outer) != 1:
