@@ -24,13 +24,18 @@ from stretto import catalogue
 from stretto import method as methods
 from stretto.constrain.after import After
 from stretto.constrain.choices import Choices
+from stretto.constrain.circuit import Circuit
 from stretto.constrain.contract import Constraint, State
 from stretto.constrain.grammar_files import Gbnf, Lark
 from stretto.constrain.held import Held
 from stretto.constrain.json_schema import Schema
+from stretto.constrain.listed import Listed
+from stretto.constrain.loco import Loco
+from stretto.constrain.members import PythonMembers
 from stretto.constrain.regex import Regex
 from stretto.constrain.sentence import Sentence
 from stretto.constrain.tokens import Tokens
+from stretto.constrain.without import Without
 from stretto.context import Context
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, NothingAllowed, Unsupported
@@ -126,6 +131,62 @@ def paired(most: int) -> Valid:
     return lambda tokens, path: len(path) <= most and path[::2] == path[1::2] and set(path) <= {0, 1}
 
 
+def never(*texts: str) -> Valid:
+    return lambda tokens, path: not any(text.encode() in spelled(tokens, path) for text in texts)
+
+
+def lists(between: str, most: int, *names: str) -> Valid:
+    orders = (order for size in range(1, most + 1) for order in itertools.permutations(names, size))
+    return among(*map(between.join, orders))
+
+
+def every(code: Loco) -> Valid:
+    """The strings without long runs, in their order, and of these one in so many."""
+    strings = map("".join, itertools.product(code.symbols, repeat=code.length))
+    short = [text for text in strings if not any(each * (code.run + 1) in text for each in code.symbols)]
+    return among(*short[:: code.code.modulus])
+
+
+def equal(size: int, *outputs: Callable[[bool, bool], bool]) -> Valid:
+    """Circuits of two inputs with so many gates at most, read by hand."""
+
+    def read(text: str, a: bool, b: bool) -> tuple[bool, str]:
+        if text[0] in "&!":
+            left, rest = read(text[1:], a, b)
+            right, rest = read(rest, a, b)
+            return (left and right) == (text[0] == "&"), rest
+        return {"a": a, "b": b, "A": not a, "B": not b}[text[0]], text[1:]
+
+    def valid(tokens: Tokens, path: Sequence[int]) -> bool:
+        text = spelled(tokens, path).decode()
+        if sum(map(text.count, "&!")) > size:
+            return False
+        for a, b in itertools.product((False, True), repeat=2):
+            rest = text
+            for output in outputs:
+                try:
+                    found, rest = read(rest, a, b)
+                except IndexError:
+                    return False
+                if found != output(a, b):
+                    return False
+            if rest:
+                return False
+        return True
+
+    return valid
+
+
+OWL = "class Owl:\n    a = 1\n    ab: Owl\n    bb = 2\n\nc = Owl()\n"
+
+
+def owlish(tokens: Tokens, path: Sequence[int]) -> bool:
+    """Behind `c.` and `c.ab.` and so on a, ab or bb."""
+    text = spelled(tokens, path).decode()
+    behind = (text[match.end() :] for match in re.finditer(r"(?<![\w.)])c\.(?:ab\.)*(?!ab\.)", text))
+    return all(re.match(r"(a|ab|bb)(?!\w)", rest) for rest in behind)
+
+
 CASES: dict[str, tuple[Constraint, Valid]] = {
     **{
         f"regex {pattern}": (Regex(pattern), matches(pattern))
@@ -144,10 +205,20 @@ CASES: dict[str, tuple[Constraint, Valid]] = {
     "sentence": (Sentence("expression"), matches("[abc]+")),
     "choices": (Choices(("ab", "abc", "cab", "é", "")), among("ab", "abc", "cab", "é", "")),
     "pairs": (Pairs(most=8), paired(8)),
+    "without": (Without(("ab", "é")), never("ab", "é")),
+    "listed": (Listed(("a", "ab", "c"), most=2, between="é"), lists("é", 2, "a", "ab", "c")),
+    "loco": (Loco(5, run=1, symbols="abc"), every(Loco(5, run=1, symbols="abc"))),
+    "circuit": (Circuit(("&ab",), gates=2), equal(2, lambda a, b: a and b)),
+    "circuit of two": (Circuit(("!ab", "b")), equal(1, lambda a, b: not (a and b), lambda a, b: b)),
+    "members": (PythonMembers(OWL), owlish),
     "after": (After(Choices(("a", "ca", "")), "ab"), behind(b"ab", b"a", b"ca", b"")),
 }
 PIECES = [b"a", b"b", b"ab", b"c", b"\xc3", b"\xa9", None, b"b\xc3", None]  # the last one is the end token
 WORLD = Tokens(PIECES, frozenset({8}))
+WORLDS = {  # of those that speak of other letters
+    Circuit: Tokens([b"a", b"b", b"A", b"&", b"!", b"&a", None], frozenset({6})),
+    PythonMembers: Tokens([b"a", b"b", b"ab", b"c", b".", b".a", b"c.", b"(c", None], frozenset({8})),
+}
 FEW = Tokens([b"a", b"b", b"ab", None], frozenset({3}))  # for the tables of four tokens
 ENDLESS = Tokens([b"a", b"b", b"ab", b"c"])
 TARGET = TableModel.random(4, seed=1)
@@ -156,6 +227,10 @@ PROMPTS = [[0, 1, 2], [3], [2, 2, 1, 0, 3, 1]]
 
 def cases() -> Any:
     return pytest.mark.parametrize(("constraint", "valid"), CASES.values(), ids=CASES)
+
+
+def world(constraint: Constraint) -> Tokens:
+    return WORLDS.get(type(constraint), WORLD)
 
 
 def texts(tokens: Tokens, most: int) -> Iterator[tuple[int, ...]]:
@@ -192,14 +267,14 @@ def test_every_registered_constraint_has_a_case() -> None:
 @cases()
 def test_what_is_allowed_is_what_brute_force_finds(constraint: Constraint, valid: Valid) -> None:
     """So every answer is valid, and every valid text is reached, by each way of spelling it."""
-    most = 2
-    begun = prefixes(WORLD, valid, most + 1)
+    most, tokens = 2, world(constraint)
+    begun = prefixes(tokens, valid, most + 1)
     assert begun.get((), False) or len(begun) > 1
-    start = constraint.open(WORLD)
+    start = constraint.open(tokens)
     for path, complete in begun.items():
         if len(path) <= most:
             state = walked(start, path)
-            allowed = [(*path, token) in begun for token in range(len(WORLD))]
+            allowed = [(*path, token) in begun for token in range(len(tokens))]
             assert (state.complete, state.allowed().tolist()) == (complete, allowed), path
             for token, able in enumerate(allowed):
                 before = seen(state)
@@ -212,12 +287,12 @@ def test_what_is_allowed_is_what_brute_force_finds(constraint: Constraint, valid
 def test_taking_back_is_as_if_it_had_never_come_and_copies_go_their_own_ways(
     constraint: Constraint, valid: Valid
 ) -> None:
-    chance = random.Random(3)
-    paths = [path for path in prefixes(WORLD, valid, 3) if path]
-    start = constraint.open(WORLD)
+    chance, tokens = random.Random(3), world(constraint)
+    paths = [path for path in prefixes(tokens, valid, 3) if path]
+    start = constraint.open(tokens)
     for path in chance.sample(paths, min(len(paths), 25)):
         kept = chance.randrange(len(path) + 1)
-        state, fresh = walked(start, path), walked(constraint.open(WORLD), path[:kept])
+        state, fresh = walked(start, path), walked(constraint.open(tokens), path[:kept])
         twin = state.fork()
         state.rollback(len(path) - kept)
         assert seen(state) == seen(fresh)
@@ -228,13 +303,14 @@ def test_taking_back_is_as_if_it_had_never_come_and_copies_go_their_own_ways(
 @cases()
 def test_forced_tokens_are_the_only_way_on(constraint: Constraint, valid: Valid) -> None:
     """What is forced spells the text that every valid one goes on with."""
-    begun = prefixes(WORLD, valid, 3)
-    start = constraint.open(WORLD)
+    tokens = world(constraint)
+    begun = prefixes(tokens, valid, 3)
+    start = constraint.open(tokens)
     for path in begun:
-        ahead = spelled(WORLD, walked(start, path).forced())
-        here = len(spelled(WORLD, path))
+        ahead = spelled(tokens, walked(start, path).forced())
+        here = len(spelled(tokens, path))
         for other, complete in begun.items():
-            text = spelled(WORLD, other)[here:]
+            text = spelled(tokens, other)[here:]
             if other[: len(path)] == path and complete:
                 assert text.startswith(ahead)
 
@@ -429,15 +505,16 @@ def many(model: TableModel, acceptor: Acceptor, drafter: Drafter, pipeline: Pipe
 def test_where_a_state_stands_does_not_depend_on_what_was_asked_before() -> None:
     chance = random.Random(5)
     for constraint, valid in CASES.values():
-        begun = [*prefixes(WORLD, valid, 3)]
-        asked = [tuple(chance.choices(range(len(WORLD)), k=chance.randrange(4))) for _ in range(20)]
+        there_is = world(constraint)
+        begun = [*prefixes(there_is, valid, 3)]
+        asked = [tuple(chance.choices(range(len(there_is)), k=chance.randrange(4))) for _ in range(20)]
         asked += chance.sample(begun, min(len(begun), 20))
-        held, tokens = Held(constraint.open(WORLD), WORLD.ends, 1), [0]
+        held, tokens = Held(constraint.open(there_is), there_is.ends, 1), [0]
         committed = chance.choice([path for path in begun if len(path) == max(map(len, begun))])
         for token in ((), *committed):
             tokens += [token] if token != () else []
             for path in chance.sample(asked, 12):
-                fresh = Held(constraint.open(WORLD), WORLD.ends, 1).at(tokens, path)
+                fresh = Held(constraint.open(there_is), there_is.ends, 1).at(tokens, path)
                 there = (held.fork() if chance.random() < 0.3 else held).at(tokens, path)
                 assert there.broken == fresh.broken and there.over == fresh.over
                 assert (there.allowed is None) == (fresh.allowed is None)

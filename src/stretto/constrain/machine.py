@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 MOST = 2048  # masks that are kept; beyond, all are worked out anew
 DEAD = 0  # the number of the state behind which nothing valid comes
 LONGEST = 256  # bytes that are forced at a time
+EVERY = bytes(range(256))
 
 
 class Machine:
@@ -30,9 +32,14 @@ class Machine:
         start: Hashable,
         step: Callable[[Any, int], Hashable],
         final: Callable[[Any], bool],
+        letters: bytes = EVERY,
     ) -> None:
-        """`step(state, byte)` gives a state, or what is not true where nothing valid can come of it."""
+        """`step(state, byte)` gives a state, or what is not true where nothing valid can come of it.
+
+        `letters` are the bytes that texts are made of; no other is asked about.
+        """
         self.tokens = tokens
+        self._letters = letters
         self._step, self._final = step, final
         self._states: list[Any] = [None]
         self._numbers: dict[Hashable, int] = {}
@@ -48,9 +55,10 @@ class Machine:
     def row(self, state: int) -> NDArray[np.int32]:
         """The states behind each byte [256]."""
         if state not in self._rows:
-            here = self._states[state]
-            after = [self._number(self._step(here, byte)) for byte in range(256)] if state else [DEAD] * 256
-            self._rows[state] = np.array(after, np.int32)
+            row = np.full(256, DEAD, np.int32)
+            for byte in self._letters if state else b"":
+                row[byte] = self._number(self._step(self._states[state], byte))
+            self._rows[state] = row
         return self._rows[state]
 
     def read(self, state: int, token: int) -> int:
@@ -74,9 +82,13 @@ class Machine:
             self._masks[state] = mask
         return self._masks[state]
 
+    @cached_property
+    def _spelled(self) -> bool:
+        return all(bytes([byte]) in self.tokens.texts for byte in self._letters)
+
     def alive(self, state: int) -> bool:
-        """Whether tokens can spell a way from there to an end. Where every byte is a token they can, and none looks."""
-        if self.tokens.spells_all:
+        """Whether tokens can spell a way from there to an end. They can where every letter is a token."""
+        if self._spelled:
             return state != DEAD
         if state not in self._alive:
             self._explore(state)
