@@ -1,0 +1,156 @@
+"""A schema of any draft, read into one form: that of 2020-12, with each reference leading to a definition of its own.
+
+What comes after knows one dialect: no identifiers, anchors or older spellings are left, nothing that says nothing, and
+keywords of a wrong kind, unknown ones and references that lead nowhere have been refused, with their pointers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import InvalidRequest, Unsupported
+from .keywords import KINDS, require_known
+from .references import UNSAID, Place, References
+
+Node = dict[str, Any] | bool  # a schema in the one form
+DEEPEST = 200  # schemas within schemas
+ROOT = "root"  # the definition that is the schema itself
+PLACE = "#/$defs/"
+ONE = ("not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "items")
+ONE += ("unevaluatedItems", "unevaluatedProperties")
+LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+MAPS = ("properties", "patternProperties", "dependentSchemas")
+
+
+@dataclass(eq=False)
+class Document:
+    """A schema in the one form: definitions that refer to each other by `#/$defs/NAME`, and where all of it came from."""
+
+    definitions: dict[str, Node] = field(default_factory=dict)
+    pointers: dict[int, str] = field(
+        default_factory=dict
+    )  # by the id of a node: where it stands in the caller's schema
+    nodes: list[Node] = field(default_factory=list)  # all that were read: as long as they are kept, ids are their own
+    spelt: dict[tuple[int, str], str] = field(default_factory=dict)  # keywords that were called otherwise there
+
+    @property
+    def root(self) -> Node:
+        """The schema itself."""
+        return self.definitions[ROOT]
+
+    def target(self, node: dict[str, Any]) -> Node:
+        """What a node's $ref names."""
+        return self.definitions[node["$ref"].removeprefix(PLACE)]
+
+    def pointer(self, node: Node, *steps: str) -> str:
+        """Where a node, or something right below it, stands in the caller's schema."""
+        steps = (self.spelt.get((id(node), steps[0]), steps[0]), *steps[1:]) if steps else ()
+        tail = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+        return self.pointers.get(id(node), "#") + tail
+
+
+def read(schema: Any) -> Document:
+    """The schema in the one form. Raises InvalidRequest and Unsupported with the pointer of what is wrong."""
+    if not isinstance(schema, dict | bool):
+        raise InvalidRequest("# is no schema: it is neither an object nor true or false", hint="see json-schema.org")
+    return _Reading(schema).document
+
+
+class _Reading:
+    """The work of reading one schema."""
+
+    def __init__(self, schema: Any) -> None:
+        self.references = References(schema)
+        self.document = Document()
+        root = self.references.root
+        self._names = {(root.document, root.way): ROOT}
+        self._left = [root]
+        while self._left:
+            place = self._left.pop()
+            self.document.definitions[self._names[place.document, place.way]] = self._node(place, 0)
+
+    def _reference(self, place: Place) -> dict[str, Any]:
+        """A reference to what stands at a place."""
+        key = (place.document, place.way)
+        if key not in self._names:
+            self._names[key] = f"s{len(self._names)}"
+            self._left.append(place)
+        return {"$ref": PLACE + self._names[key]}
+
+    def _node(self, place: Place, depth: int) -> Node:
+        """The schema at a place."""
+        if depth > DEEPEST:
+            raise Unsupported(f"{place.pointer} is nested too deep", hint="move parts of it into $defs")
+        value = self.references.value(place)
+        if isinstance(value, bool):
+            return value
+        if not isinstance(value, dict):
+            raise InvalidRequest(f"{place.pointer} is no schema", hint="a schema is an object, true or false")
+        if "$ref" in value and 4 <= place.draft <= 7:  # these drafts ignore what stands beside it
+            value = {"$ref": value["$ref"]}
+        for name, each in value.items():
+            require_known(name, each, f"{place.pointer}/{name}")
+        found: dict[str, Any] = {}
+        self.document.pointers[id(found)] = place.pointer
+        self.document.nodes.append(found)
+        for keyword, spelt, each in _modern(value, place):
+            self._put(found, keyword, spelt, each, place, depth)
+        return found
+
+    def _put(self, found: dict[str, Any], keyword: str, spelt: str, value: Any, place: Place, depth: int) -> None:
+        """One keyword of a node, with the schemas in its value."""
+
+        def below(*steps: str) -> Node:
+            return self._node(self.references.below(place, spelt, *steps), depth + 1)
+
+        if keyword == "$ref":
+            found |= self._reference(self.references.follow(value, place, spelt))
+        elif keyword == "$dynamicRef":
+            led = self._reference(self.references.dynamic(value, place))
+            found["allOf"] = [*found.get("allOf", ()), led]
+        elif keyword in ONE:
+            found[keyword] = below()
+        elif keyword in LISTS:
+            found[keyword] = [*(below(str(at)) for at in range(len(value))), *found.get(keyword, ())]
+        elif keyword in MAPS:
+            found[keyword] = found.get(keyword, {}) | {name: below(name) for name in value}
+        else:
+            found[keyword] = value
+        if spelt != keyword:
+            self.document.spelt[id(found), keyword] = spelt
+
+
+def _modern(value: dict[str, Any], place: Place) -> Iterator[tuple[str, str, Any]]:
+    """The keywords of a schema that say something: as 2020-12 calls them, as they are called here, and their values."""
+    listed = isinstance(value.get("items"), list)
+    if listed and place.draft == 2020:
+        raise InvalidRequest(f"{place.pointer}/items is a list", hint="since 2020-12 it is called prefixItems")
+    for name, each in value.items():
+        if name in ("minimum", "maximum"):
+            exclusive = "exclusive" + name.capitalize()
+            yield (exclusive if value.get(exclusive) is True else name), name, each
+        elif name in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(each, bool):
+            if place.draft not in (4, UNSAID):
+                raise InvalidRequest(f"{place.pointer}/{name} is not a number", hint="true and false are of draft 4")
+        elif name == "items" and listed:
+            if each:
+                yield "prefixItems", name, each
+        elif name == "additionalItems":
+            if listed:
+                yield "items", name, each
+        elif name == "dependencies":
+            lists = {key for key, below in each.items() if isinstance(below, list)}
+            if lists:
+                yield "dependentRequired", name, {key: each[key] for key in lists}
+            if each.keys() - lists:
+                yield "dependentSchemas", name, {key: below for key, below in each.items() if key not in lists}
+        elif not (
+            name not in KINDS
+            or name in ("$id", "$anchor", "$dynamicAnchor")
+            or (name in ("then", "else") and "if" not in value)
+            or (name in ("minContains", "maxContains") and "contains" not in value)
+            or (name == "uniqueItems" and not each)
+        ):
+            yield name, name, each
