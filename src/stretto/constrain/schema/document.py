@@ -18,7 +18,7 @@ Node = dict[str, Any] | bool  # a schema in the one form
 DEEPEST = 200  # schemas within schemas
 ROOT = "root"  # the definition that is the schema itself
 PLACE = "#/$defs/"
-ONE = ("not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "items")
+ONE: tuple[str, ...] = ("not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "items")
 ONE += ("unevaluatedItems", "unevaluatedProperties")
 LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 MAPS = ("properties", "patternProperties", "dependentSchemas")
@@ -26,7 +26,7 @@ MAPS = ("properties", "patternProperties", "dependentSchemas")
 
 @dataclass(eq=False)
 class Document:
-    """A schema in the one form: definitions that refer to each other by `#/$defs/NAME`, and where all of it came from."""
+    """A schema in the one form: definitions that name each other by `#/$defs/NAME`, and where all of it came from."""
 
     definitions: dict[str, Node] = field(default_factory=dict)
     pointers: dict[int, str] = field(
@@ -96,11 +96,12 @@ class _Reading:
         self.document.pointers[id(found)] = place.pointer
         self.document.nodes.append(found)
         for keyword, spelt, each in _modern(value, place):
-            self._put(found, keyword, spelt, each, place, depth)
+            self._put(found, (keyword, spelt), each, place, depth)
         return found
 
-    def _put(self, found: dict[str, Any], keyword: str, spelt: str, value: Any, place: Place, depth: int) -> None:
-        """One keyword of a node, with the schemas in its value."""
+    def _put(self, found: dict[str, Any], names: tuple[str, str], value: Any, place: Place, depth: int) -> None:
+        """One keyword of a node, as it is called now and as it is spelt there, with the schemas in its value."""
+        keyword, spelt = names
 
         def below(*steps: str) -> Node:
             return self._node(self.references.below(place, spelt, *steps), depth + 1)

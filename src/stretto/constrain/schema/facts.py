@@ -102,19 +102,18 @@ def disjoint(document: Document, judge: Validator, left: Node, right: Node, dept
             if branches and all(disjoint(document, judge, each, against, depth + 1) for each in branches):
                 return True
     shared = one.types & other.types
-    return all(_apart(document, judge, kind, one, other, depth) for kind in shared)
+    return all(_apart(document, judge, kind, (one, other), depth) for kind in shared)
 
 
-def _apart(document: Document, judge: Validator, kind: str, one: Facts, other: Facts, depth: int) -> bool:
+def _apart(document: Document, judge: Validator, kind: str, pair: tuple[Facts, Facts], depth: int) -> bool:
     """Whether two schemas share no value of a type, proven."""
+    one, other = pair
     both = Facts(parts=[*one.parts, *other.parts])
     if kind in ("integer", "fraction"):
         low, high = bound(both, "minimum", "maximum")
         above, below = bound(both, "exclusiveMinimum", "exclusiveMaximum")
-        return (
-            max(low, above) > min(high, below)
-            or max(low, above) == min(high, below)
-            and (above >= low or below <= high)
+        return max(low, above) > min(high, below) or (
+            max(low, above) == min(high, below) and (above >= low or below <= high)
         )
     if kind == "string":
         low, high = bound(both, "minLength", "maxLength")
@@ -157,13 +156,13 @@ def impossible(document: Document, judge: Validator, node: Node, depth: int = 0)
     for name in ("anyOf", "oneOf"):
         if name in node and all(impossible(document, judge, each, depth + 1) is not None for each in node[name]):
             return document.pointer(node, name)
-    culprits = [_impossible(document, judge, node, kind, found, depth) for kind in sorted(found.types)]
+    culprits = [_impossible(document, judge, kind, found, depth) for kind in sorted(found.types)]
     return culprits[0] if all(each is not None for each in culprits) else None
 
 
-def _impossible(document: Document, judge: Validator, node: Node, kind: str, found: Facts, depth: int) -> str | None:
+def _impossible(document: Document, judge: Validator, kind: str, found: Facts, depth: int) -> str | None:
     """The same for the values of one type."""
-    if _apart(document, judge, kind, found, Facts(), DEEPEST):
+    if _apart(document, judge, kind, (found, Facts()), DEEPEST):
         names = {
             "string": ("minLength", "maxLength"),
             "array": ("minItems", "maxItems"),

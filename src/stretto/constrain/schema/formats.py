@@ -10,7 +10,7 @@ import datetime
 import ipaddress
 import re
 
-from jsonschema import FormatChecker
+from jsonschema import FormatChecker  # type: ignore[import-untyped]
 
 from ...errors import InvalidRequest, closest
 
@@ -45,7 +45,18 @@ PATTERNS = {  # formats that are masked by a pattern of the whole text
     "idn-email": r"[^@ \t\r\n]+@[^@ \t\r\n]+",
 }
 MASKED = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
-LOOSE = ("date-time", "date", "time", "ipv6", "uri", "iri", "iri-reference", "uri-reference", "hostname", "duration")
+LOOSE: tuple[str, ...] = (
+    "date-time",
+    "date",
+    "time",
+    "ipv6",
+    "uri",
+    "iri",
+    "iri-reference",
+    "uri-reference",
+    "hostname",
+    "duration",
+)
 LOOSE += ("regex", "email")  # what masks let through must be judged as well
 KNOWN = {*MASKED, *PATTERNS, "regex", "idn-hostname"}
 TIME = r"([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)(\.\d+)?([zZ]|[+-]([01]\d|2[0-3]):[0-5]\d)"

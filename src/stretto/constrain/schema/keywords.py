@@ -109,7 +109,7 @@ ALIKE = 0.86  # of a note's name and a keyword's: "minLenght" is .89, "contents"
 
 
 def require_known(name: str, value: Any, pointer: str) -> None:
-    """Raise InvalidRequest for a keyword with a value of the wrong kind or a misspelt one, Unsupported for foreign ones.
+    """Raise InvalidRequest for a misspelt keyword or one with a wrong kind of value, Unsupported for a foreign one.
 
     The pointer is that of the keyword.
     """

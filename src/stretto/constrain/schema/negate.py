@@ -52,7 +52,7 @@ def _negated(document: Document, node: dict[str, Any], name: str, depth: int) ->
         named = {value} if isinstance(value, str) else {*value}
         if "integer" in named and "number" not in named:
             return None
-        left = [each for each in TYPES if each not in named and not (each == "integer")]
+        left = [each for each in TYPES if each not in named and each != "integer"]
         return [{"type": left}] if left else [False]
     if name == "not":
         return [value]

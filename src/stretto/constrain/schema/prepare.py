@@ -61,8 +61,6 @@ def _fitted(document: Document, judge: Validator, refuses: Refuses) -> Prepared:
         reason = refuses(found.schema)
         if not reason:
             return Prepared(document, judge, found.schema, found.loose)
-        if "Unsatisfiable" in reason:
-            raise InvalidRequest(f"#: nothing satisfies this schema: {reason}", hint="mend it there")
         fields = [name for text, names in REASONS if text in reason for name in names if not getattr(weak, name)]
         if not fields:
             raise Unsupported(f"{_pointer(document, reason)}: no mask holds this: {reason}", hint="write it plainer")

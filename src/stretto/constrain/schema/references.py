@@ -1,4 +1,4 @@
-"""Where the references of a schema lead: identifiers, anchors and pointers, within it and to the standard's own schemas.
+"""Where the references of a schema lead: identifiers, anchors, pointers, in it and in the standard's own schemas.
 
 Nothing is ever loaded from elsewhere.
 """
@@ -23,7 +23,18 @@ DRAFTS = {  # by what $schema says; 2019 and 2020 by their years
 UNSAID = 0  # the draft of a schema that names none: as 2020, and the older forms are read as well
 HOME = "https://schema.invalid/"  # the address of a schema that has none
 MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
-HOLDERS = (*MAPS, "not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "items", "allOf")
+HOLDERS: tuple[str, ...] = (
+    *MAPS,
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
+    "propertyNames",
+    "additionalProperties",
+    "items",
+    "allOf",
+)
 HOLDERS += ("unevaluatedItems", "unevaluatedProperties", "additionalItems", "anyOf", "oneOf", "prefixItems")
 Way = tuple[str, ...]  # keys and indices from the root of a document
 
@@ -82,7 +93,7 @@ class References:
         return place
 
     def follow(self, reference: str, place: Place, keyword: str) -> Place:
-        """Where a reference that stands at a place leads. Raises InvalidRequest where nowhere, Unsupported elsewhere."""
+        """Where a reference at a place leads. Raises InvalidRequest where nowhere, Unsupported where elsewhere."""
         target = _joined(place.base, reference)
         address, fragment = urldefrag(target)
         said = f"{place.pointer}/{keyword}"
@@ -164,7 +175,7 @@ class References:
 
     def _load(self, address: str) -> bool:
         """Take in one of the standard's own schemas; False where it is none."""
-        from jsonschema_specifications import REGISTRY
+        from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 
         found = next((REGISTRY.get(each) for each in (address, address + "#") if REGISTRY.get(each)), None)
         if found is None:

@@ -1,9 +1,9 @@
 """A schema in the one form, written as one that masks can hold, and the keywords that this leaves to a judge.
 
-Masks hold what llguidance serves. What has an equal form there is written so: a `oneOf` whose branches share no value is
-an `anyOf`, one that has few branches says of each what the others are not, `not` moves inward until it is gone, `if` and
-dependencies are alternatives, names are patterns of names. The rest is left out, so that what masks let through is never
-less than what is valid, and is marked: see `Rewritten.loose`.
+Masks hold what llguidance serves. What has an equal form there is written so: a `oneOf` whose branches share no value
+is an `anyOf`, one that has few branches says of each what the others are not, `not` moves inward until it is gone, `if`
+and dependencies are alternatives, names are patterns of names. The rest is left out, so that what masks let through is
+never less than what is valid, and is marked: see `Rewritten.loose`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from ...errors import Unsupported
 from .document import PLACE, ROOT, Document, Node
 from .facts import disjoint, facts, finite, parts
-from .formats import KNOWN, LOOSE, MASKED, PATTERNS, require_known
+from .formats import LOOSE, MASKED, PATTERNS, require_known
 from .negate import negated
 from .validate import Validator
 

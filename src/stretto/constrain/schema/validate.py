@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from ...errors import Unsupported
 from .document import PLACE, ROOT, Document, Node
@@ -44,7 +44,7 @@ class Validator:
         if not isinstance(node, dict):
             return node
         pointer = self._document.pointers.get(id(node), pointer)
-        found = {}
+        found: dict[str, Any] = {}
         for name, value in node.items():
             below = f"{pointer}/{name}"
             if name == "pattern":
