@@ -258,7 +258,7 @@ def test_forms_are_constraints() -> None:
         ({"schema": {"type": object()}}, "no JSON"),
         ({"schema": "{nope}"}, "no JSON"),
         ({"schema": "there-is-none.json"}, "no file"),
-        ({"schema": "[1]"}, "object, true or false"),
+        ({"schema": "[1]"}, "no schema"),
         ({"schema": 3.5}, "no schema"),
         ({"choices": "yes"}, "several texts"),
         ({"grammar": "root ::= ("}, "GBNF"),
@@ -271,13 +271,12 @@ def test_what_cannot_be_read_is_refused_with_a_hint(engine: Engine, settings: di
     assert refusal.value.hint and "\n" not in refusal.value.message
 
 
-@pytest.mark.parametrize(
-    ("constraint", "said"), [(Lark("start: nothing"), "lark"), (schema({"type": "text"}), "schema")]
-)
-def test_what_cannot_be_compiled_is_refused_by_name(constraint: Constraint, said: str) -> None:
-    with pytest.raises(InvalidRequest, match=said) as refusal:
-        constraint.open(WHOLE)
+def test_what_cannot_be_compiled_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest, match="lark") as refusal:
+        Lark("start: nothing").open(WHOLE)
     assert "\n" not in refusal.value.message
+    with pytest.raises(InvalidRequest, match="schema: #/type is not one"):
+        schema({"type": "text"})
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 import itertools
 
 import pytest
+from llguidance import LLMatcher
 
 from stretto.constrain.schema.document import read
 from stretto.constrain.schema.facts import disjoint, impossible
+from stretto.constrain.schema.prepare import prepare
 from stretto.constrain.schema.rewrite import Rewriter
 from stretto.constrain.schema.validate import Validator
 from stretto.errors import InvalidRequest, Unsupported
@@ -43,7 +45,7 @@ LOOSE = [
     ({"uniqueItems": True}, "#/uniqueItems"),
     ({"contains": {"type": "integer"}}, "#/contains"),
     ({"not": {"pattern": "a"}}, "#/not"),
-    ({"format": "date"}, "#/format"),
+    ({"format": "regex"}, "#/format"),
     ({"oneOf": [{"pattern": "a"}, {"pattern": "b"}]}, "#/oneOf"),
     ({"pattern": "^(?!a)"}, "#/pattern"),
 ]
@@ -70,9 +72,14 @@ def judged(schema):
     return [judge.valid(document.root, value) for value in VALUES]
 
 
+def refuses(schema):
+    return LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(schema, overrides={"lenient": False}))
+
+
 def written(schema):
     document = read(schema)
-    return Rewriter(document, Validator(document)).write()
+    writer = Rewriter(document, Validator(document))
+    return writer.whole(), [*writer.loose.values()]
 
 
 @pytest.mark.parametrize(("old", "new"), OLD_AND_NEW)
@@ -83,16 +90,16 @@ def test_older_spellings_are_read_as_today_s(old, new):
 
 @pytest.mark.parametrize("schema", EXACT, ids=str)
 def test_what_has_an_equal_form_is_written_so(schema):
-    found = written(schema)
-    assert not found.loose
-    assert judged(found.schema) == judged(schema)
+    found, loose = written(schema)
+    assert not loose
+    assert judged(found) == judged(schema)
 
 
 @pytest.mark.parametrize(("schema", "pointer"), LOOSE, ids=str)
 def test_what_has_none_is_left_to_the_judge_and_nothing_valid_is_lost(schema, pointer):
-    found = written(schema)
-    assert [*found.loose.values()] == [pointer]
-    assert all(wide or not valid for wide, valid in zip(judged(found.schema), judged(schema), strict=True))
+    found, loose = written(schema)
+    assert loose == [pointer]
+    assert all(wide or not valid for wide, valid in zip(judged(found), judged(schema), strict=True))
 
 
 @pytest.mark.parametrize(("schema", "error", "pointer"), WRONG, ids=str)
@@ -125,3 +132,51 @@ def test_proofs_are_right():
             proven += 1
             assert not any(judge.valid(left, value) and judge.valid(right, value) for value in VALUES)
     assert proven
+
+
+FORMATS = {
+    "date": (["2024-02-29", "2000-02-29"], ["2023-02-29", "1900-02-29", "2024-04-31"]),
+    "time": (["23:59:60Z", "15:59:60.5-08:00", "01:02:03+05:30"], ["23:58:60Z", "22:59:60+01:00", "24:00:00Z"]),
+    "duration": (["P1Y2M3DT4H5M6S", "PT1S", "P2W"], ["P", "PT", "P1Y2D", "P1WT1H"]),
+    "ipv6": (
+        ["::", "1::", "::1", "1:2:3:4:5:6:7:8", "::ffff:1.2.3.4"],
+        ["1:2:3:4:5:6:7", "::1::", "1:2:3:4:5:6:7:1.2.3.4"],
+    ),
+    "hostname": (["a", "a-b.example", "a" * 63], ["-a", "a-", "ab--c", "a" * 64, ".".join(["abc"] * 64)]),
+    "email": (["a.b@c.de", '"a b"@[1.2.3.4]', "a@[IPv6:::1]"], ["a..b@c.de", "a@[1.2.3.256]", "a@"]),
+    "uri": (["http://a.b:80/c?d#e", "urn:x", "http://[::1]/"], ["//a.b", "http://[1]/", "a b:c", "x:%z"]),
+    "uri-reference": (["//a.b", "c?d", "", "./a:b"], ["\\a", "1:b", "%"]),
+    "regex": (["^a(?=b)[c-e]$"], ["(", "[b-a]"]),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_texts_of_a_format_are_those_of_its_definition(name):
+    document = read({"format": name})
+    judge = Validator(document)
+    for texts, expected in zip(FORMATS[name], (True, False), strict=True):
+        for text in texts:
+            assert judge.valid(document.root, text) == expected, text
+    assert judge.valid(document.root, 1)
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointers"),
+    [
+        (
+            {"items": {"patternProperties": {"a": {"type": "integer"}, "b": True}, "additionalProperties": False}},
+            ["#/items/additionalProperties", "#/items/patternProperties"],
+        ),
+        ({"properties": {"a": {"$ref": "#", "minProperties": 1}}, "type": "object"}, ["#/properties/a/$ref"]),
+        (
+            {"allOf": [{"patternProperties": {"a": True}}, {"patternProperties": {"b": False}}], "maxItems": 3},
+            ["#/allOf/0/patternProperties"],
+        ),
+    ],
+)
+def test_what_masks_refuse_is_found_and_left_to_the_judge(schema, pointers):
+    found = prepare(schema, refuses)
+    assert not refuses(found.schema)
+    assert found.residues == pointers
+    everything = [found.judge.valid(found.document.root, value) for value in VALUES]
+    assert all(wide or not valid for wide, valid in zip(judged(found.schema), everything, strict=True))

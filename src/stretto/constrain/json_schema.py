@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, StrettoError, Unsupported
 from .contract import Constraint, State
 from .given import text_of
 from .guidance import opened
-from .loose import ESCAPES, require_exact
 from .tokens import Tokens
 
+if TYPE_CHECKING:
+    from .schema.prepare import Prepared
+
 WORDS = ("true", "false")  # schemas that are no objects
+ESCAPES = 'bfnrt"\\'  # may stand behind a backslash; not u: a key spelt by numbers would pass for another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +30,45 @@ class Schema(Constraint):
     name: ClassVar[str] = "schema"
 
     def __post_init__(self) -> None:
-        self.document()
+        self.prepared()
 
-    def document(self) -> Any:
-        """The schema as Python's own values. Raises InvalidRequest where there is none to read, Unsupported where it
-        would not be held exactly."""
-        text = self.schema if self.schema in WORDS else text_of(self.schema, self.name)
-        try:
-            found = json.loads(text)
-        except ValueError as error:
-            raise InvalidRequest(f"the schema is no JSON: {error}", hint="see json-schema.org") from error
-        if not isinstance(found, dict | bool):
-            raise InvalidRequest(f"a schema is an object, true or false, not {text[:40]!r}", hint="see json-schema.org")
-        require_exact(found)
-        return found
+    def prepared(self) -> Prepared:
+        """The schema as masks hold it. Raises InvalidRequest where there is none to read, or nothing satisfies it,
+        Unsupported where it would not be held exactly, with the pointer of the keyword."""
+        return _prepared(self.schema if self.schema in WORDS else text_of(self.schema, self.name))
 
     def open(self, tokens: Tokens) -> State:
-        from llguidance import LLMatcher
+        return opened(tokens, _grammar(self.prepared().schema, self.spaces), self.name)
 
-        grammar = LLMatcher.grammar_from_json_schema(
-            json.dumps(self.document()),
-            overrides={"whitespace_flexible": self.spaces, "lenient": False, "json_allowed_escapes": ESCAPES},
-        )
-        return opened(tokens, grammar, self.name)
+
+@lru_cache(maxsize=32)
+def _prepared(text: str) -> Prepared:
+    from .schema.prepare import prepare
+
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InvalidRequest(f"the schema is no JSON: {error}", hint="see json-schema.org") from error
+    try:
+        prepared = prepare(found, _refusal)
+    except StrettoError as error:
+        raise type(error)(f"schema: {error.message}", error.hint) from None
+    for pointer in prepared.residues:
+        raise Unsupported(f"schema: {pointer} cannot be held exactly", hint="write it otherwise, or leave it out")
+    return prepared
+
+
+def _refusal(schema: dict[str, Any]) -> str:
+    """Why masks do not take a schema; nothing where they do."""
+    from llguidance import LLMatcher
+
+    return LLMatcher.validate_grammar(_grammar(schema, spaces=False))
+
+
+def _grammar(schema: dict[str, Any], spaces: bool) -> str:
+    from llguidance import LLMatcher
+
+    return LLMatcher.grammar_from_json_schema(
+        json.dumps(schema),
+        overrides={"whitespace_flexible": spaces, "lenient": False, "json_allowed_escapes": ESCAPES},
+    )

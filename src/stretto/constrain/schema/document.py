@@ -18,8 +18,10 @@ Node = dict[str, Any] | bool  # a schema in the one form
 DEEPEST = 200  # schemas within schemas
 ROOT = "root"  # the definition that is the schema itself
 PLACE = "#/$defs/"
-ONE: tuple[str, ...] = ("not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "items")
-ONE += ("unevaluatedItems", "unevaluatedProperties")
+ONE = (
+    *("not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "items"),
+    *("unevaluatedItems", "unevaluatedProperties"),
+)
 LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 MAPS = ("properties", "patternProperties", "dependentSchemas")
 
@@ -29,10 +31,8 @@ class Document:
     """A schema in the one form: definitions that name each other by `#/$defs/NAME`, and where all of it came from."""
 
     definitions: dict[str, Node] = field(default_factory=dict)
-    pointers: dict[int, str] = field(
-        default_factory=dict
-    )  # by the id of a node: where it stands in the caller's schema
-    nodes: list[Node] = field(default_factory=list)  # all that were read: as long as they are kept, ids are their own
+    pointers: dict[int, str] = field(default_factory=dict)  # by the id of a node: its place in the caller's schema
+    objects: list[dict[str, Any]] = field(default_factory=list)  # all nodes that are no mere true or false
     spelt: dict[tuple[int, str], str] = field(default_factory=dict)  # keywords that were called otherwise there
 
     @property
@@ -94,7 +94,7 @@ class _Reading:
             require_known(name, each, f"{place.pointer}/{name}")
         found: dict[str, Any] = {}
         self.document.pointers[id(found)] = place.pointer
-        self.document.nodes.append(found)
+        self.document.objects.append(found)
         for keyword, spelt, each in _modern(value, place):
             self._put(found, (keyword, spelt), each, place, depth)
         return found

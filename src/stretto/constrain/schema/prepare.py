@@ -1,26 +1,28 @@
-"""A schema made ready: what masks hold of it, and what is judged as values close."""
+"""A schema made ready: what masks hold of it, and which of its keywords are left to a judge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ...errors import InvalidRequest, Unsupported
-from .document import Document, read
+from .document import LISTS, MAPS, ONE, PLACE, Document, Node, read
 from .facts import impossible
-from .rewrite import Rewriter, Weak
+from .rewrite import Keyword, Rewriter
 from .validate import Validator
 
 Refuses = Callable[[dict[str, Any]], str]  # why masks do not take a schema; nothing where they do
-REASONS = (  # what a refusal says, and what is then left to the judge
-    ("not disjoint", ("patterns", "joined")),
-    ("circular references", ("inline",)),
-    ("min/maxProperties", ("counts",)),
-    ("regex", ("regexes",)),
-    ("too large", ("regexes", "patterns")),
-    ("stack level", ("inline", "joined")),
+SPARED = (  # what masks do without, where they refuse a schema: first what costs least
+    *("maxProperties", "minProperties", "multipleOf", "patternProperties", "pattern", "format", "propertyNames"),
+    *("contains", "uniqueItems", "not", "if", "dependentSchemas", "dependentRequired", "unevaluatedItems"),
+    *("unevaluatedProperties", "additionalProperties", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+    *("oneOf", "anyOf", "$ref", "allOf"),
 )
+JOINING = ("$ref", "not", "if", "dependentSchemas", "oneOf", "anyOf", "allOf")  # by which nodes meet
+IN_PLACE = {*JOINING, "then", "else"}  # hold schemas of the same value
+TOGETHER = {"patternProperties": "additionalProperties"}  # the other one says something else without the first
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,7 @@ class Prepared:
     document: Document
     judge: Validator
     schema: dict[str, Any]  # for masks
-    loose: dict[tuple[int, str], str]  # by id of a node of the document and keyword: the pointer of what is judged
+    loose: dict[Keyword, str]  # what is judged, with its pointer
 
     @property
     def residues(self) -> list[str]:
@@ -48,30 +50,94 @@ def prepare(schema: Any, refuses: Refuses) -> Prepared:
         judge = Validator(document)
         if (pointer := impossible(document, judge, document.root)) is not None:
             raise InvalidRequest(f"{pointer}: nothing satisfies this schema", hint="mend it there")
-        return _fitted(document, judge, refuses)
+        return _Fitting(document, judge, refuses).fitted()
     except RecursionError:
         raise Unsupported("#: the schema is nested too deep", hint="move parts of it into $defs") from None
 
 
-def _fitted(document: Document, judge: Validator, refuses: Refuses) -> Prepared:
-    """The first form that masks take."""
-    weak = Weak()
-    while True:
-        found = Rewriter(document, judge, weak).write()
-        reason = refuses(found.schema)
-        if not reason:
-            return Prepared(document, judge, found.schema, found.loose)
-        fields = [name for text, names in REASONS if text in reason for name in names if not getattr(weak, name)]
-        if not fields:
-            raise Unsupported(f"{_pointer(document, reason)}: no mask holds this: {reason}", hint="write it plainer")
-        weak = replace(weak, **{fields[0]: True})
+class _Fitting:
+    """The search for the keywords that masks refuse."""
+
+    def __init__(self, document: Document, judge: Validator, refuses: Refuses) -> None:
+        self._document, self._judge, self._refuses = document, judge, refuses
+        self._without: set[Keyword] = set()
+
+    def fitted(self) -> Prepared:
+        """The first form that masks take: as it is, without what they refuse node by node, without what they refuse
+        where nodes meet."""
+        for step in (self._nothing, self._node_by_node, self._where_they_meet):
+            step()
+            writer = Rewriter(self._document, self._judge, self._without)
+            schema = writer.whole()
+            reason = self._refuses(schema)
+            if not reason:
+                return Prepared(self._document, self._judge, schema, writer.loose)
+        raise Unsupported(
+            f"{_blamed(self._document, reason)}: no mask holds this: {reason}", hint="write it plainer, or leave it out"
+        )
+
+    def _nothing(self) -> None:
+        pass
+
+    def _node_by_node(self) -> None:
+        for node in self._document.definitions.values():
+            self._alone(node)
+
+    def _where_they_meet(self) -> None:
+        self._spare(filter(_joins, self._document.objects), JOINING, self._whole)
+
+    def _alone(self, node: Node) -> None:
+        """Leave out what masks refuse in a node, its references aside; what lies deeper first."""
+        if not self._refused(node):
+            return
+        for each in _below(node):
+            self._alone(each)
+        self._spare(_in_place(node), SPARED, lambda: self._refused(node))
+
+    def _spare(self, nodes: Iterable[Node], keywords: Iterable[str], refused: Callable[[], bool]) -> None:
+        """Leave out keywords of these nodes until nothing is refused."""
+        found = [node for node in nodes if isinstance(node, dict)]
+        for keyword in keywords:
+            for node in found:
+                if keyword in node and (id(node), keyword) not in self._without:
+                    if not refused():
+                        return
+                    self._without |= {(id(node), keyword), (id(node), TOGETHER.get(keyword, keyword))}
+
+    def _refused(self, node: Node) -> bool:
+        return bool(self._refuses(Rewriter(self._document, self._judge, self._without).alone(node)))
+
+    def _whole(self) -> bool:
+        return bool(self._refuses(Rewriter(self._document, self._judge, self._without).whole()))
 
 
-def _pointer(document: Document, reason: str) -> str:
-    """The deepest place whose text the reason tells, else the whole schema."""
-    for node in document.nodes:
-        if isinstance(node, dict):
-            for key in ("pattern", "format"):
-                if key in node and f"/{node[key]}/" in reason:
-                    return document.pointer(node, key)
-    return "#"
+def _blamed(document: Document, reason: str) -> str:
+    """The pointer of the definition that a reason names, or of the whole."""
+    named = re.search(re.escape(PLACE) + r"(\w+)", reason)
+    return document.pointer(document.definitions[named[1]] if named else document.root)
+
+
+def _joins(node: Node) -> bool:
+    """Whether a node joins what it says with what a reference leads to."""
+    refers = any(isinstance(each, dict) and "$ref" in each for each in _in_place(node))
+    return refers and isinstance(node, dict) and (len(node) > 1 or "allOf" in node)
+
+
+def _in_place(node: Node) -> Iterator[Node]:
+    """The node, and the schemas in it that speak of the same value."""
+    yield node
+    for name, value in node.items() if isinstance(node, dict) else ():
+        if name in IN_PLACE:
+            for each in _schemas(name, value):
+                yield from _in_place(each)
+
+
+def _below(node: Node) -> Iterator[Node]:
+    """The schemas right in a node."""
+    for name, value in node.items() if isinstance(node, dict) else ():
+        yield from _schemas(name, value)
+
+
+def _schemas(name: str, value: Any) -> Iterable[Node]:
+    """The schemas in the value of a keyword."""
+    return [value] if name in ONE else value if name in LISTS else value.values() if name in MAPS else ()

@@ -23,19 +23,10 @@ DRAFTS = {  # by what $schema says; 2019 and 2020 by their years
 UNSAID = 0  # the draft of a schema that names none: as 2020, and the older forms are read as well
 HOME = "https://schema.invalid/"  # the address of a schema that has none
 MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
-HOLDERS: tuple[str, ...] = (
-    *MAPS,
-    "not",
-    "if",
-    "then",
-    "else",
-    "contains",
-    "propertyNames",
-    "additionalProperties",
-    "items",
-    "allOf",
+HOLDERS = (
+    *(*MAPS, "not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "items", "allOf"),
+    *("unevaluatedItems", "unevaluatedProperties", "additionalItems", "anyOf", "oneOf", "prefixItems"),
 )
-HOLDERS += ("unevaluatedItems", "unevaluatedProperties", "additionalItems", "anyOf", "oneOf", "prefixItems")
 Way = tuple[str, ...]  # keys and indices from the root of a document
 
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from ...errors import Unsupported
 from .document import PLACE, ROOT, Document, Node
 from .formats import CHECKER
+from .patterns import python_pattern
 
 NUMBERS = (int, float)
-PATTERNS = ("pattern", "patternProperties")
-ESCAPES = {
-    "d": "0-9",
-    "w": "A-Za-z0-9_",
-    "s": "\\t-\\r \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff",
-}
 
 
 class Validator:
@@ -60,50 +53,6 @@ class Validator:
             else:
                 found[name] = value if name in ("enum", "const") else self._read(value, below)
         return found
-
-
-def python_pattern(pattern: str, pointer: str) -> str:
-    """A pattern of ECMA 262 for Python's `re`. Raises Unsupported where it has no such form."""
-    found, at, inside = "", 0, False
-    while at < len(pattern):
-        char = pattern[at]
-        if char == "\\" and at + 1 < len(pattern):
-            piece, at = _escape(pattern, at, inside)
-            found += piece
-            continue
-        if char == "[" and inside:
-            char = "\\["
-        elif char in "[]":
-            inside = char == "["
-        elif char == "$" and not inside:
-            char = "\\Z"
-        elif pattern.startswith("(?<", at) and pattern[at + 3 : at + 4] not in ("=", "!", ""):
-            char, at = "(?P<", at + 2
-        found += char
-        at += 1
-    try:
-        re.compile(found)
-    except (re.error, OverflowError) as error:
-        raise Unsupported(
-            f"{pointer}: the pattern {pattern!r} cannot be judged: {error}", hint="write it plainer"
-        ) from error
-    return found
-
-
-def _escape(pattern: str, at: int, inside: bool) -> tuple[str, int]:
-    """What an escape is to Python, and where it ends."""
-    char = pattern[at + 1]
-    if char in ESCAPES:
-        return (ESCAPES[char] if inside else f"[{ESCAPES[char]}]"), at + 2
-    if char.lower() in ESCAPES and not inside:
-        return f"[^{ESCAPES[char.lower()]}]", at + 2
-    if char == "c" and pattern[at + 2 : at + 3].isalpha():
-        return f"\\x{ord(pattern[at + 2]) % 32:02x}", at + 3
-    if code := re.match(r"\\u\{([0-9a-fA-F]+)\}", pattern[at:]):
-        return f"\\U{int(code[1], 16):08x}", at + len(code[0])
-    if char in "/-" or not char.isalnum():
-        return re.escape(char), at + 2
-    return pattern[at : at + 2], at + 2
 
 
 def equal(left: Any, right: Any) -> bool:
