@@ -59,6 +59,7 @@ PARTS = [
     "route",
     "search",
     "search/scorers",
+    "search/critics",
     "steer",
 ]
 PARTS += ["diffuse/orders", "diffuse/blocks", "diffuse/refresh", "diffuse/stops"]
@@ -135,6 +136,8 @@ def test_a_part_never_imports_another_part_of_its_kind():
         "segmenters",
         "ranking",
         "scorers",
+        "critic",
+        "critics",
         "within",
         "texts",
     }  # the routes' and searches'

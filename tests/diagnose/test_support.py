@@ -102,10 +102,19 @@ HERE = {
     "jacobi(block=64,blocks=2,pool=4)+fixed(640)": "jacobi(block=6,blocks=2,pool=4)+fixed(60)",
     "position-aware": f"position-aware(path={even_store(V)})",
     "superposed(text=FILE)": "superposed(alpha=0)",
+    "refine(critic=doubt,keep=last,rounds=2)": "refine(critic=doubt(he,he,she),keep=last,rounds=2)",
     "learned(file=FILE)+blocks(32)+end-of-text": f"learned(file={filter_file(32)})+blocks(32)+end-of-text",
 }
 # Their language cannot be said in this world's words; tests/diffuse and tests/constrain decode with them.
-ELSEWHERE = {"cfg-diffusion", "lave", "grammar-mask", "choices-mask"}
+ELSEWHERE = {
+    "cfg-diffusion",
+    "lave",
+    "grammar-mask",
+    "choices-mask",
+    "circuit-transformer",
+    "corpuslm-ids",
+    "ec-d-loco",
+}
 PROMPTS = ["he sings", "she", "she sings.he sings she", "he"]
 
 

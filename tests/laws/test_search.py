@@ -34,6 +34,15 @@ SEARCHES = {  # of one branch; with several; what must be set
         ],
         CHANCE,
     ),
+    "refine": (
+        "refine(1,critic=again(1))",
+        [
+            "refine(3,paths=2,critic=again(1 2),scorer=matches(1 1))",
+            "refine(2,keep=last,show=last,first=3,critic=again(3))",
+            "refine(4,critic=doubt(0,1,2,0.4,3),scorer=matches(5 3))",
+        ],
+        CHANCE,
+    ),
     "smc": (
         "smc(1)",
         ["smc(4,alpha=3,segmenter=every(2),least=0)", "smc(3,beta=2,scorer=matches(3 5),segmenter=every(3),least=1)"],

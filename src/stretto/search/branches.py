@@ -14,7 +14,7 @@ from ..row import Commit, Row
 from ..speculate.contract import Acceptor, Outcome, Verdict
 from ..speculate.loop import Loop
 from ..speculate.target import Target
-from ..speculate.work import Share
+from ..speculate.work import Share, Work
 from ..tree import ROOT, Tree
 from .contract import Group, Heir, Searching
 from .segmenter import Segment
@@ -40,6 +40,13 @@ class Branches(Loop):
         group, _ = self.groups[copy] = self.groups[row]
         group.counters.branches += 1
         return copy
+
+    def plant(self, row: Row, work: Work, group: Group, searching: Searching) -> None:
+        """A row with a text of its own, which is read at once, is another branch of this group."""
+        self.add(row, work)
+        self.groups[row] = group, searching
+        group.counters.branches += 1
+        group.counters.token_forwards += len(row.history.tokens) - group.first.history.prompt_length
 
     def drop(self, group: Group) -> None:
         """All branches of a group leave."""

@@ -20,7 +20,7 @@ class Searches(Family[Searched]):
     """Many candidate answers, grown and pruned."""
 
     name = "search"
-    kinds = ("search", "scorer", "segmenter", "bound")
+    kinds = ("search", "scorer", "segmenter", "critic", "bound")
     about = "models that continue text: several answers grown and pruned"
     method = Searched
 

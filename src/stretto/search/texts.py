@@ -15,6 +15,16 @@ def text_of(tokens: Sequence[int], decode: Decode | None) -> str:
     return " ".join(map(str, tokens)) if decode is None else decode(tokens)
 
 
+def tokens_of(text: str, encode: Callable[[str], list[int]] | None) -> list[int]:
+    """The tokens of a text; without a tokenizer it holds their ids, between spaces. Raises InvalidRequest."""
+    if encode is not None:
+        return encode(text)
+    try:
+        return [int(each) for each in text.split()]
+    except ValueError as error:
+        raise InvalidRequest(f"there is no tokenizer for {text!r}", hint="load one, or write token ids") from error
+
+
 def compiled(pattern: str) -> re.Pattern[str]:
     """A regular expression. Raises InvalidRequest where it is none."""
     try:

@@ -1,0 +1,1 @@
+"""Critics: what looks at whole answers and says how to go on."""
