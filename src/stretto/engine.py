@@ -31,7 +31,7 @@ from .models.prefixes import prefixes_of
 from .models.vocabulary import require_fit
 from .request import Request
 from .scheduler import Scheduler, Ticket
-from .score import Continuation, Score, Scorer
+from .score import Scoring
 from .spelling import constrained, tokens_of
 from .text import Codec, Prompt, is_one, sequence
 from .values import checked, plain
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
 
 
-class Engine:
+class Engine(Scoring):
     """A model and its tokenizer, ready to answer."""
 
     def __init__(
@@ -276,44 +276,6 @@ class Engine:
 
     def _method(self, method: str | Method | None) -> Method:
         return methods.parse(methods.default(self.model) if method is None else method)
-
-    # -- scoring --------------------------------------------------------------------------------
-
-    @overload
-    def score(  # type: ignore[overload-overlap]  # a text counts as a sequence of texts
-        self, prompt: Prompt, continuations: Continuation, *, batch: int = ...
-    ) -> Score: ...
-    @overload
-    def score(self, prompt: Prompt, continuations: Sequence[Continuation], *, batch: int = ...) -> list[Score]: ...
-    @overload
-    def score(self, prompt: Sequence[Prompt], continuations: Sequence[Any], *, batch: int = ...) -> list[Any]: ...
-    def score(self, prompt: Any, continuations: Any, *, batch: int = 16) -> Any:
-        """How likely the model finds given continuations of a prompt; the result has the shape of `continuations`.
-
-        That is one of them (text or token ids), a list of them, or for several prompts one or a list for each. The
-        probabilities are the model's own: no temperature, no penalty. Texts are encoded as lm-evaluation-harness does;
-        an empty prompt is the token that begins texts; a prompt too long loses its beginning (`Score.unseen`). Each
-        prompt is evaluated once, and at most `batch` rows stand side by side. With several prompts a bad one fails
-        alone (`Score.error`). Raises the typed errors of `stretto.errors` before any work is done.
-        """
-        return Scorer(self.model, self.codec, self.end_tokens, batch).score(prompt, continuations)
-
-    @overload
-    def score_text(  # type: ignore[overload-overlap]
-        self, text: Continuation, *, window: int | None = ..., context: int = ..., batch: int = ...
-    ) -> Score: ...
-    @overload
-    def score_text(
-        self, text: Sequence[Continuation], *, window: int | None = ..., context: int = ..., batch: int = ...
-    ) -> list[Score]: ...
-    def score_text(self, text: Any, *, window: int | None = None, context: int = 1, batch: int = 16) -> Any:
-        """How likely the model finds a text, or each of several, after nothing but the token that begins texts.
-
-        What is longer than `window` tokens (None: the model's positions) is read in windows, and each token is
-        predicted once; the second and later windows begin with `context` tokens of the one before. Otherwise as
-        `score`.
-        """
-        return Scorer(self.model, self.codec, self.end_tokens, batch).score_text(text, window, context)
 
     # -- beginning a decode ---------------------------------------------------------------------
 

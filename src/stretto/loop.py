@@ -65,7 +65,7 @@ class Loop(ABC, Generic[Work]):
         """
         work = work or self.usual
         assert work is not None, "a row has a method"
-        text, pictures, edits = row.history.tokens[:-1], row.history.pictures, row.rule.pipeline.edits
+        text, pictures, edits = row.history.tokens[:-1], row.history.pictures, row.edits
         text = identified(text, pictures) if pictures else text
         if row.cache_row < 0:
             row.cache_row = self.context.prefixes.open(self.cache, text, edits)

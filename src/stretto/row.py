@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .constrain.held import Held
+    from .models.edits import Edit
 
 
 class Stopper(Protocol):
@@ -63,6 +64,12 @@ class Row:
     def root(self) -> int:
         """The last committed token; it is not in the cache yet."""
         return self.history.tokens[-1]
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """Its pipeline's, as they are for its prompt."""
+        history = self.history
+        return tuple(each.at(history.pictures, history.prompt_length) for each in self.rule.pipeline.edits)
 
     @property
     def new_tokens(self) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from operator import index
-from typing import cast
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor
@@ -139,6 +139,50 @@ class Scorer:
                 f"{self.codec.name} has no token with which a text begins", hint="give a prompt of at least one token"
             )
         return int(found)
+
+
+class Scoring:
+    """What an engine scores by; it has these three."""
+
+    model: Model
+    codec: Codec
+    end_tokens: frozenset[int]
+
+    @overload
+    def score(  # type: ignore[overload-overlap]  # a text counts as a sequence of texts
+        self, prompt: Prompt, continuations: Continuation, *, batch: int = ...
+    ) -> Score: ...
+    @overload
+    def score(self, prompt: Prompt, continuations: Sequence[Continuation], *, batch: int = ...) -> list[Score]: ...
+    @overload
+    def score(self, prompt: Sequence[Prompt], continuations: Sequence[Any], *, batch: int = ...) -> list[Any]: ...
+    def score(self, prompt: Any, continuations: Any, *, batch: int = 16) -> Any:
+        """How likely the model finds given continuations of a prompt; the result has the shape of `continuations`.
+
+        That is one of them (text or token ids), a list of them, or for several prompts one or a list for each. The
+        probabilities are the model's own: no temperature, no penalty. Texts are encoded as lm-evaluation-harness does;
+        an empty prompt is the token that begins texts; a prompt too long loses its beginning (`Score.unseen`). Each
+        prompt is evaluated once, and at most `batch` rows stand side by side. With several prompts a bad one fails
+        alone (`Score.error`). Raises the typed errors of `stretto.errors` before any work is done.
+        """
+        return Scorer(self.model, self.codec, self.end_tokens, batch).score(prompt, continuations)
+
+    @overload
+    def score_text(  # type: ignore[overload-overlap]
+        self, text: Continuation, *, window: int | None = ..., context: int = ..., batch: int = ...
+    ) -> Score: ...
+    @overload
+    def score_text(
+        self, text: Sequence[Continuation], *, window: int | None = ..., context: int = ..., batch: int = ...
+    ) -> list[Score]: ...
+    def score_text(self, text: Any, *, window: int | None = None, context: int = 1, batch: int = 16) -> Any:
+        """How likely the model finds a text, or each of several, after nothing but the token that begins texts.
+
+        What is longer than `window` tokens (None: the model's positions) is read in windows, and each token is
+        predicted once; the second and later windows begin with `context` tokens of the one before. Otherwise as
+        `score`.
+        """
+        return Scorer(self.model, self.codec, self.end_tokens, batch).score_text(text, window, context)
 
 
 def _is_one(given: object) -> bool:

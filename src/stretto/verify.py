@@ -12,7 +12,7 @@ from . import method as methods
 from .constrain.contract import Constraint
 from .errors import InvalidRequest
 from .models.contract import NOTHING, Want
-from .models.edits import changes
+from .models.edits import edit
 from .models.numbers import TIE, numbers_of
 from .models.reading import read
 from .models.window import Window
@@ -133,10 +133,10 @@ def scores_after(
     row = Row(history, cache.open(), Rule(pipeline, request.noise, stream), Limits(1))
     companions, trees = Companions(engine.context()), [Tree()]
     companions.add(row)
-    for _ in read(model, cache, row.cache_row, history.tokens[:-1], NOTHING, edits=pipeline.edits):
+    for _ in read(model, cache, row.cache_row, history.tokens[:-1], NOTHING, edits=row.edits):
         pass
     window = Window.forest([row.cache_row], [row.root], trees, [len(history) - 1], model.device)
-    window.edits = changes([pipeline.edits])
+    edit(window, [row.edits])
     evaluation = model.evaluate(window, cache, Want().beside(row.rule.pipeline.wants))
     target = Target([row], trees, evaluation, companions.evaluate([row], trees))
     return torch.from_numpy(target.scores(0, ROOT))

@@ -59,6 +59,7 @@ ABILITIES = {  # in words, as they stand in the page and in the needs of entries
     Ability.HIDDEN: "hidden states",
     Ability.ATTENTION: "attention summaries",
     Ability.EDITS: "edits of the residual stream",
+    Ability.GAZES: "changes of attention",
     Ability.RAW_KEYS: "keys before rotation",
 }
 

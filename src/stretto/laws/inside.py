@@ -9,13 +9,17 @@ from typing import Any
 import torch
 
 from ..engine import Engine
+from ..errors import Unsupported
 from ..generation import Generation
 from ..models.bitwise import Bitwise
 from ..models.clock import SimulatedClock
+from ..models.contract import Ability
 from ..models.fast import lean_or_none
 from ..models.kernel_choice import Wish
 from ..models.lean import Lean
 from ..models.network import Network
+from ..models.patch_encoder import PatchEncoder, PatchSight, Sizes
+from ..models.pictures import Picture, Pictured
 from ..steer.contract import Steer
 
 VOCABULARY = 97
@@ -30,7 +34,30 @@ SETTINGS: dict[str, Any] = {"max_new_tokens": 8, "end_tokens": (), "log_probabil
 
 def looks_inside(step: Steer) -> bool:
     """Whether a steer is one of these; others are tried on tables."""
-    return step.wants.inside or bool(step.edits)
+    return step.wants.inside or bool(step.edits) or step.sees
+
+
+@cache
+def pictured() -> tuple[Pictured, ...]:
+    """The prompts, with pictures among their tokens, by an encoder of random weights."""
+    torch.manual_seed(1)
+    sight = PatchSight(PatchEncoder(Sizes(side=16, channels=16, heads=2, rows=CHANNELS, labels=4)).eval())
+    pixels = torch.rand(len(PROMPTS), 3, 16, 16)
+    return tuple(
+        Pictured([*prompt[:1], *[0] * 16, *prompt], [Picture.of(each, sight, at=1)])
+        for prompt, each in zip(PROMPTS, pixels, strict=True)
+    )
+
+
+def prompts(step: Steer | None) -> list[Any]:
+    """What a steer is asked with."""
+    return list(pictured()) if step is not None and step.sees else [list(prompt) for prompt in PROMPTS]
+
+
+def served(step: Steer, driven: str) -> bool:
+    """Whether the path takes the steer; whoever changes attention is refused where it is computed in one piece."""
+    edits = [*step.edits, *(edit for each in step.companions for edit in each.edits)]
+    return step.idle or Ability.GAZES in engine(driven).model.abilities or not any(edit.gazes for edit in edits)
 
 
 @cache
@@ -58,15 +85,26 @@ def engine(driven: str) -> Engine:
     return Engine(model, clock=SimulatedClock())
 
 
-def answers(step: Steer | None, driven: str, way: str = "plain", **settings: Any) -> list[Generation]:
-    """To each prompt by itself."""
+def answers(
+    step: Steer | None, driven: str, way: str = "plain", asked: Steer | None = None, **settings: Any
+) -> list[Generation]:
+    """To each prompt by itself: those of `asked`, or of the steer."""
     given = SETTINGS | settings | {"steers": [] if step is None else [step]}
-    return [engine(driven).generate(list(prompt), way, **given) for prompt in PROMPTS]
+    return [engine(driven).generate(prompt, way, **given) for prompt in prompts(asked or step)]
+
+
+def it_is_refused(step: Steer, driven: str) -> None:
+    """Before any work, where the path does not take it."""
+    try:
+        answers(step, driven)
+    except Unsupported:
+        return
+    raise AssertionError(f"{step} is taken where it cannot be")
 
 
 def neutral_is_bit_identical_and_the_rest_reshapes(step: Steer, driven: str) -> None:
     """`idle` says whether tokens and what they were chosen from are those without the steer."""
-    with_it, without = answers(step, driven), answers(None, driven)
+    with_it, without = answers(step, driven), answers(None, driven, asked=step)
     same = [
         one.tokens == two.tokens and _steered(one) == _steered(two) for one, two in zip(with_it, without, strict=True)
     ]
@@ -83,11 +121,12 @@ def drafts_and_batches_change_no_token(
     plain = [_told(answer) for answer in answers(step, driven, **settings)]
     made = engine(driven)
     for way in ways:
-        handles = [made.submit(list(PROMPTS[0]), way, steers=[other], **settings) for other in others]
-        found = made.generate([list(prompt) for prompt in PROMPTS], way, samples=2, steers=[step], **settings)
+        others = [other for other in others if served(other, driven)]
+        handles = [made.submit(prompts(other)[0], way, steers=[other], **settings) for other in others]
+        found = made.generate(prompts(step), way, samples=2, steers=[step], **settings)
         assert [_told(answer) for answer in found[::2]] == plain, way
         for other, handle in zip(others, handles, strict=True):
-            alone = made.generate(list(PROMPTS[0]), "plain", steers=[other], **settings)
+            alone = made.generate(prompts(other)[0], "plain", steers=[other], **settings)
             assert _told(handle.result()) == _told(alone), (way, other)
 
 

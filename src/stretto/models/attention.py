@@ -66,15 +66,30 @@ def probabilities(
     return shares if sinks is None else shares[..., :-1]
 
 
-def shares(queries: Tensor, keys: Tensor, mask: Tensor | None, cap: float | None) -> Tensor:
+def shares(
+    queries: Tensor,
+    keys: Tensor,
+    mask: Tensor | None,
+    cap: float | None,
+    *,
+    change: Callable[[Tensor], Tensor] | None = None,
+    group: int = 1,
+) -> Tensor:
     """How much queries [..., N, size], scaled, read of keys [..., S, size]: [..., N, S] float32.
 
-    `mask` is what to add to their scores, which `cap` bounds before, by tanh.
+    `mask` is what to add to their scores, which `cap` bounds before, by tanh. `change` is asked with the scores by
+    heads, [B, H, T, S]: of [B, G, T * group, S], where `group` heads share a key head.
     """
     scores = queries.float() @ keys.float().mT
     if cap is not None:
         scores.div_(cap).tanh_().mul_(cap)
-    return (scores if mask is None else scores + mask).softmax(dim=-1)
+    scores = scores if mask is None else scores + mask
+    if change is not None:
+        batch, key_heads, _, slots = scores.shape
+        apart = scores.view(batch, key_heads, -1, group, slots).transpose(2, 3)  # [B, G, group, T, S]
+        changed = change(apart.flatten(1, 2)).view(apart.shape)
+        scores = changed.transpose(2, 3).reshape(scores.shape)
+    return scores.softmax(dim=-1)
 
 
 def shares_of_head(

@@ -11,7 +11,7 @@ from ..errors import Unsupported
 from . import sums
 from .attention import shares_of_head
 from .cache import Cache, KeyForm
-from .contract import Want
+from .contract import Ability, Want
 from .lean import Lean, Visit, norm_heads
 from .weights import Layer, Weights
 from .window import Window
@@ -26,6 +26,8 @@ class Bitwise(Lean):
     the rest goes number by number, or row by row as torch's norms do. Whether it is so here is tried when it is built:
     raises Unsupported where it is not.
     """
+
+    abilities = Lean.abilities & ~Ability.GAZES
 
     def __init__(self, weights: Weights) -> None:
         super().__init__(weights)

@@ -27,8 +27,9 @@ class Ability(Flag):
     ATTENTION = auto()  # attention summaries of chosen heads
     EDITS = auto()  # edits of the residual stream
     RAW_KEYS = auto()  # keys stored before rotation
+    GAZES = auto()  # changes of what queries read of keys
     BRANCHES = auto()  # hands out what an attention or an MLP adds to its rows, and takes that as given
-    ALL = TREE | EMBEDS | LAYERS | HIDDEN | ATTENTION | EDITS | RAW_KEYS
+    ALL = TREE | EMBEDS | LAYERS | HIDDEN | ATTENTION | EDITS | GAZES | RAW_KEYS
 
 
 @dataclass(frozen=True, slots=True)

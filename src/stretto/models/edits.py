@@ -16,6 +16,9 @@ from .contract import Ability, Model
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .pictures import Pictures
+    from .window import Window
+
 Change = Callable[["Tensor"], "Tensor"]  # rows [B, T, C] that leave a layer -> the same as edited
 
 
@@ -30,6 +33,7 @@ class Edit(metaclass=Checked):
     __slots__ = ()
 
     recalls: ClassVar[bool] = False  # looks at the rows that left the earlier ones of its layers
+    gazes: ClassVar[bool] = False  # changes attention, not rows: see gazes.py
 
     @property
     @abstractmethod
@@ -39,6 +43,10 @@ class Edit(metaclass=Checked):
     @abstractmethod
     def __call__(self, layer: int, rows: Tensor, earlier: Mapping[int, Tensor]) -> Tensor:
         """The edited rows [N, C]; `earlier` holds those of its layers before, as edited, where it recalls them."""
+
+    def at(self, pictures: Pictures, prompt: int) -> Edit:
+        """The same for a prompt of so many tokens and these pictures."""
+        return self
 
     def check(self, model: Model) -> None:
         """Raise Unsupported where it is not made for a model of these layers and channels."""
@@ -53,11 +61,20 @@ class Edit(metaclass=Checked):
 def require_edits(edits: Iterable[Edit], model: Model) -> None:
     """Raise Unsupported where the model takes no edits, or not these."""
     for edit in edits:
-        if Ability.EDITS not in model.abilities:
+        if not edit.gazes and Ability.EDITS not in model.abilities:
             raise Unsupported(
                 f"{model.name} takes no edits of its rows", hint="leave the steer out, or use a model of known layers"
             )
         edit.check(model)
+
+
+def edit(window: Window, edits: Sequence[tuple[Edit, ...]]) -> None:
+    """Let a window's rows be edited, each by its own."""
+    window.edits = changes(edits)
+    if any(each.gazes for own in edits for each in own):
+        from .gazes import Regards
+
+        window.regard = Regards(edits).of
 
 
 def changes(edits: Sequence[tuple[Edit, ...]]) -> dict[int, Change]:

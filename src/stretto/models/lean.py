@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,9 @@ from .sound import fault, sound
 from .trunk import Standing, attend_apart
 from .weights import Layer, Norm, Weights
 from .window import RAW, Branch, Window
+
+if TYPE_CHECKING:
+    from .gazes import Regard
 
 PART = 512  # slots that attention sums at a time (torch's kernel on the CPU)
 
@@ -133,7 +137,8 @@ class Lean:
 
     def _visit(self, window: Window, cache: Cache, want: Want) -> Visit:
         raw = cache.key_form == "raw"
-        place = cache.place(window, apart=self._apart and not raw and not want.attention)
+        regards = {} if window.regard is None else {each: window.regard(each) for each in range(self.layers)}
+        place = cache.place(window, apart=self._apart and not raw and not want.attention and not regards)
         batch, size = window.tokens.shape
         visit = Visit(place, cache, batch, size, real_slots(window), want.attention, want.branches)
         if raw:
@@ -141,10 +146,11 @@ class Lean:
         positions = visit.pack(window.positions[:, :, None])[:, :, None]  # [N, 1, 1]
         visit.turns = [turn_of(positions, each) for each in (self._turn_queries if raw else self._turn_all)]
         visit.given = {branch: visit.pack(rows) for branch, rows in window.given.items()}
+        visit.regards = {each: regard for each, regard in regards.items() if regard is not None}
         first, last = window.layers or (0, self.layers)
         for reach in {layer.reach for layer in self.weights.layers[first:last]}:
             seen = visibility(place, cache, reach)
-            start = 0 if seen is None or reach is None or want.attention else _first(seen)
+            start = 0 if seen is None or reach is None or want.attention or regards else _first(seen)
             visit.masks[reach] = start, self._mask(seen if seen is None else seen[..., start:])
             trunks = [(standing, visibility_of_trunk(place, standing, reach)) for standing in place.standings]
             visit.trunks[reach] = [(each, self._mask(seen)) for each, seen in trunks if seen is None or seen.any()]
@@ -215,13 +221,23 @@ class Lean:
             if wanted == index:
                 scaled, cap = queries * layer.scale, weights.score_cap
                 visit.attention[wanted, head] = shares_of_head(head, self._group, scaled, keys, mask, cap=cap)
-        if weights.score_cap is not None:
+        if index in visit.regards:
+            mixed = (
+                self._regarded(visit.regards[index], queries * layer.scale, keys, mask, visit).to(self.dtype) @ values
+            )
+        elif weights.score_cap is not None:
             mixed = shares(queries * layer.scale, keys, mask, weights.score_cap).to(self.dtype) @ values
         elif trunks := visit.trunks[layer.reach]:
             mixed = attend_apart(queries, keys, values, mask, trunks, layer=index, scale=layer.scale)
         else:
             mixed = F.scaled_dot_product_attention(queries, keys, values, mask, scale=layer.scale)
         return self._by_heads(mixed, visit)
+
+    def _regarded(self, regard: Regard, queries: Tensor, keys: Tensor, mask: Tensor | None, visit: Visit) -> Tensor:
+        """Shares of keys whose scores are changed: [B, key heads, T * G, S] float32."""
+        places = visit.place.window.positions, visit.cache.positions(visit.place)
+        cap, group = self.weights.score_cap, self._group
+        return shares(queries, keys, mask, cap, change=lambda found: regard(found, *places), group=group)
 
     def _grouped(self, queries: Tensor) -> Tensor:
         """Those that share a key head as rows of it: [B, T, heads, size] -> [B, key heads, T * G, size]."""
@@ -254,6 +270,7 @@ class Visit:
     turns: list[Tensor] = field(init=False)  # by rotation, [N, all heads, size / 2] complex: not those of values
     key_turns: list[Tensor] = field(default_factory=list)  # [B, 1, S, size / 2], where the cache holds raw keys
     given: dict[Branch, Tensor] = field(default_factory=dict)  # -> [N, C]
+    regards: dict[int, Regard] = field(default_factory=dict)  # layer -> what becomes of its scores
     masks: dict[int | None, tuple[int, Tensor | None]] = field(default_factory=dict)  # by reach: of the rows' own
     # slots the first that is read, and what is seen from there on
     trunks: dict[int | None, list[tuple[Standing, Tensor | None]]] = field(default_factory=dict)  # and what they share

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from .gguf.checkpoint import Checkpoint
+    from .patch_encoder import PatchSight
     from .sight import Sight
     from .tokenizer import Tokenizer
 
+ENCODER = "encoder.safetensors"  # beside a checkpoint's own weights
 FORMS = ("auto", "float32", *CODED)  # of weights
 SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}  # what others call them
 
@@ -47,7 +49,7 @@ class Loaded:
     end_tokens: frozenset[int]
     slow_because: str = ""  # why the fast path was not taken; empty where it was
     asked: Asked = field(default_factory=Asked)  # by its generation_config.json
-    sight: Sight | None = None  # what of the checkpoint sees pictures
+    sight: Sight | PatchSight | None = None  # what of the checkpoint sees pictures
 
     @property
     def image_token(self) -> int | None:
@@ -99,16 +101,18 @@ def load(
     if plain is not None:
         known = None if isinstance(checkpoint, Adapted) else Record(checkpoint.files, wish, what, where)
         model = _fast(plain, wish) if known is None else _fast_once_tried(plain, known, wish)
-    slow_because, usual, sight = "", None, None
+    slow_because, usual = "", None
+    sight: Sight | PatchSight | None = None
     if model is None:
         from .quiet import quiet
 
         with quiet():
             module = checkpoint.stock(layout, what, where)
-            sight = _sight(module)
-            module = module if sight is None else sight.text
+            if (seeing := _sight(module)) is not None:
+                module, sight = seeing.text, seeing
         model, slow_because = _model(module, str(name), wish, fast)
         usual = getattr(module.config, "eos_token_id", None)
+    sight = sight or _small_sight(find(name))
     tokenizer = checkpoint.tokenizer()
     if isinstance(checkpoint, Adapted):
         model.name = f"{model.name} with {checkpoint.adapter.folder}"
@@ -210,6 +214,15 @@ def _model(module: PreTrainedModel, name: str, wish: Wish, fast: bool) -> tuple[
             raise Unsupported(f"there is no fast path for {name} with {wish.form} weights: {reason}", hint=hint)
         model, whole = driven(module, name)
         return model, f"{reason}; not layer by layer: {whole}" if whole else reason
+
+
+def _small_sight(place: Path) -> PatchSight | None:
+    """The encoder that stands beside a checkpoint; None where none does."""
+    if not (place / ENCODER).is_file():
+        return None
+    from .patch_encoder import PatchEncoder, PatchSight
+
+    return PatchSight(PatchEncoder.load(place))
 
 
 def _sight(module: PreTrainedModel) -> Sight | None:

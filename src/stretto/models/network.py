@@ -8,7 +8,7 @@ and answers attention from our cache. There is no code for any one family.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from ..errors import ModelError, Unsupported
 from .agreement import gap
-from .attention import attend, probabilities
+from .attention import attend, probabilities, shares
 from .blocks import CacheShape
 from .cache import Cache, KeyForm
 from .contract import NOTHING, Ability, Evaluation, Want
@@ -26,6 +26,9 @@ from .place import Place, Reach, visibility
 from .sound import fault, sound
 from .survey import HINT, Anatomy, Rotary, decoder_layers, max_positions, serving, survey
 from .window import RAW, Window
+
+if TYPE_CHECKING:
+    from .gazes import Regard
 
 
 class Network:
@@ -52,7 +55,9 @@ class Network:
                 self.vocabulary = self.anatomy.vocabulary
                 self.channels = self.anatomy.channels
                 self.heads = int(module.config.get_text_config().num_attention_heads)
-                self.abilities = Ability.ALL if self.anatomy.raw_keys else Ability.ALL & ~Ability.RAW_KEYS
+                self.abilities = Ability.ALL
+                if not self.anatomy.raw_keys:
+                    self.abilities &= ~Ability.RAW_KEYS
                 if not self._takes_rows():
                     self.abilities &= ~Ability.EMBEDS
                 self._compare_with_module()
@@ -221,6 +226,9 @@ class _Visit:
 
     def attend(self, call: AttentionCall) -> Tensor:
         mask = self._mask(self._anatomy.reaches[self._index])
+        regard = None if self._window.regard is None else self._window.regard(self._index)
+        if regard is not None:
+            return self._regarded(call, mask, regard)
         shared = call.query.shape[1] // call.keys.shape[1]
         for layer, head in self._heads:
             if layer == self._index:
@@ -231,6 +239,22 @@ class _Visit:
         return attend(
             call.query, call.keys, call.values, mask, scale=call.scale, softcap=call.softcap, sinks=call.sinks
         )
+
+    def _regarded(self, call: AttentionCall, mask: Tensor | None, regard: Regard) -> Tensor:
+        """What the queries read where scores are changed. Raises Unsupported where queries may read nothing at all."""
+        if call.sinks is not None or self._heads:
+            raise Unsupported("attention with sinks, or that is told, is not changed", hint="leave a steer out")
+        shared, places = call.query.shape[1] // call.keys.shape[1], self._cache.positions(self._place)
+        keys, values = (each.repeat_interleave(shared, 1) for each in (call.keys, call.values))
+        shut = None if mask is None else torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf)
+        read = shares(
+            call.query * call.scale,
+            keys,
+            shut,
+            call.softcap,
+            change=lambda found: regard(found, self._window.positions, places),
+        )
+        return read.to(values.dtype) @ values
 
     def _mask(self, reach: Reach) -> Tensor | None:
         if reach not in self._masks:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .contract import NOTHING, Evaluation, Model, Want
-from .edits import Edit, changes
+from .edits import Edit, edit
 from .pictures import Pictures, show
 from .store import Store
 from .window import Window
@@ -39,7 +39,7 @@ def read(
         chunk, start = tokens[at : at + size()], cache.following(row)
         window = Window.chain([row], [chunk], [start], model.device)
         if edits:
-            window.edits = changes([edits])
+            edit(window, [edits])
         if pictures:
             show(window, pictures)
         yield model.evaluate(window, cache, want), start

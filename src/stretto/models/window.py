@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .edits import Change
+    from .gazes import Regard
 
 RAW = -1  # in `Window.tokens`: this slot enters as the raw embedding row in `Window.embeds`
 
@@ -43,6 +44,7 @@ class Window:
     hidden: Tensor | None = None  # [B, T, C] rows that enter layer a, when a > 0
     edits: dict[int, Change] = field(default_factory=dict)  # layer -> what becomes of the rows [B, T, C] that leave
     # it (edits.py); layer 0 is the embedding, layer l the output of the l-th decoder layer
+    regard: Callable[[int], Regard | None] | None = None  # layer, from 0 -> what becomes of its scores (gazes.py)
     given: dict[Branch, Tensor] = field(default_factory=dict)  # -> [B, T, C] added instead of computing the branch;
     # an attention that is not computed leaves no keys: for windows that hold all that is ever seen of these rows
 

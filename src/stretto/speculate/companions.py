@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from ..context import Context
 from ..errors import InvalidRequest, Unsupported
 from ..models.contract import Ability, Want
-from ..models.edits import Edit, changes
-from ..models.pictures import viewed
+from ..models.edits import Edit, edit
+from ..models.pictures import Pictures, viewed
 from ..models.reading import skip
 from ..models.vocabulary import NEVER, in_vocabulary, readable
 from ..models.window import Window
@@ -74,6 +74,7 @@ class Place:
 
     cache_row: int
     prompt: list[int]  # what the companion read in the place of the row's prompt
+    edits: tuple[Edit, ...]  # of its rows
     start: int = 0  # the root's slot in the last window
     slots: dict[int, int] | None = None  # node -> its slot in that window, where riders were left out
 
@@ -103,6 +104,8 @@ class Reading:
         prompt = history.tokens[: history.prompt_length]
         first = 0 if newest is None else len(prompt) - min(newest, len(prompt))
         rest, pictures = viewed(prompt, history.pictures, self.companion.view, first, len(self._before))
+        if self.companion.view is not None and not pictures:
+            raise InvalidRequest("a steer looks at pictures, and the prompt has none", hint="leave the steer out")
         if pictures and self.companion.model:
             raise Unsupported(
                 f"the companion {self.model.name} has no eyes for pictures of another model",
@@ -117,14 +120,15 @@ class Reading:
                 f"and an answer of {row.limits.new_tokens}",
                 hint="ask for a shorter answer",
             )
-        place = self.places[row] = Place(self.cache.open(), read)
+        edits = self._edits(row, pictures, len(read))
+        place = self.places[row] = Place(self.cache.open(), read, edits)
         tokens = [*read, *history.tokens[history.prompt_length :]]
         text = readable(tokens[:-1], self.model.vocabulary)
-        skip(self.model, self.cache, place.cache_row, text, edits=self._edits(row), pictures=pictures)
+        skip(self.model, self.cache, place.cache_row, text, edits=place.edits, pictures=pictures)
 
     def fork(self, row: Row, copy: Row) -> None:
         mine = self.places[row]
-        self.places[copy] = Place(self.cache.fork(mine.cache_row)[0], mine.prompt)
+        self.places[copy] = Place(self.cache.fork(mine.cache_row)[0], mine.prompt, mine.edits)
 
     def evaluate(self, rows: Sequence[Row], trees: Sequence[Tree]) -> Tensor:
         """One window for all rows that are read here: [B, 1 + D, V]."""
@@ -143,9 +147,9 @@ class Reading:
             [place.start for place in places],
             self.model.device,
         )
-        edits = [self._edits(rows[at]) for at in mine]
+        edits = [place.edits for place in places]
         if any(edits):
-            window.edits = changes(edits)
+            edit(window, edits)
         said = self.model.evaluate(window, self.cache, Want()).logits
         assert said is not None
         said = in_vocabulary(said, self.vocabulary, NEVER)
@@ -158,9 +162,10 @@ class Reading:
             found[at, [0, *map(slot_of, nodes)]] = said[line, [0, *map(place.slot, nodes)]]
         return found
 
-    def _edits(self, row: Row) -> tuple[Edit, ...]:
-        """What edits a row here: the target is read as edited, another model as it is."""
-        return () if self.companion.model else row.rule.pipeline.edits
+    def _edits(self, row: Row, pictures: Pictures, prompt: int) -> tuple[Edit, ...]:
+        """What edits a row here: what edits the target, unless this is another model; and the companion's own."""
+        own = () if self.companion.model else row.rule.pipeline.edits
+        return tuple(each.at(pictures, prompt) for each in (*own, *self.companion.edits))
 
     def keep(self, row: Row, nodes: Sequence[int]) -> None:
         place = self.places[row]

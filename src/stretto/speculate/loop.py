@@ -15,7 +15,7 @@ from ..generation import LogProbability, Step
 from ..loop import Loop as Base
 from ..loop import Method
 from ..models.contract import NOTHING, Evaluation, Want
-from ..models.edits import changes
+from ..models.edits import edit
 from ..models.machine import stopwatch
 from ..models.reading import read, whole
 from ..models.store import Store
@@ -78,7 +78,7 @@ class Loop(Base[Work]):
             self._companions = self._companions or Companions(self.context)
             self._companions.add(row)
         session, want = work.open(row), work.of_prompt
-        aids: Any = {"edits": row.rule.pipeline.edits, "pictures": row.history.pictures}
+        aids: Any = {"edits": row.edits, "pictures": row.history.pictures}
         tokens = row.history.tokens[:-1]
         known = tokens[: self.cache.following(row.cache_row)]
         if session is not None and want is not NOTHING and not session.knows(known):
@@ -190,7 +190,7 @@ class Loop(Base[Work]):
             self.model.device,
         )
         if any(row.rule.pipeline.edits for row in rows):
-            window.edits = changes([row.rule.pipeline.edits for row in rows])
+            edit(window, [row.edits for row in rows])
         wants = [share.work.want for share in shares]
         wants += [row.rule.pipeline.wants for row in rows if row.rule.pipeline.aided]
         return self.model.evaluate(window, self.cache, reduce(Want.beside, wants, Want()))

@@ -16,6 +16,7 @@ def require_inside(pipeline: Pipeline, model: Model) -> None:
     """Raise Unsupported where steers want of an evaluation what the model does not hand out, or edit what it lacks."""
     want = pipeline.wants
     missing = Ability.HIDDEN if want.hidden or want.readout else Ability.NONE
+    missing |= Ability.EMBEDS if any(step.sees for step in pipeline.steps) else Ability.NONE
     missing = (missing | (Ability.ATTENTION if want.attention else Ability.NONE)) & ~model.abilities
     if missing:
         names = ", ".join(str(member.name).lower() for member in missing)
@@ -27,4 +28,5 @@ def require_inside(pipeline: Pipeline, model: Model) -> None:
             f"a steer looks at {f'layer {layers[0]}' if layers else f'head {heads[0]}'}, which {model.name} lacks",
             hint=f"it has layers 0 (the embedding) to {model.layers}, of {model.heads} heads each",
         )
-    require_edits(pipeline.edits, model)
+    own = (edit for companion in pipeline.companions if not companion.model for edit in companion.edits)
+    require_edits((*pipeline.edits, *own), model)

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..errors import InvalidRequest
 from ..models.contract import NOTHING, Model, Want
+from ..models.edits import Edit
 from ..models.pictures import View
 from ..values import Checked
 from .states import Persistent, States
@@ -35,7 +36,6 @@ from .states import Persistent, States
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..models.edits import Edit
     from .nodes import Nodes
 
 
@@ -66,6 +66,7 @@ class Companion(metaclass=Checked):
     before: str | tuple[int, ...] = ()  # text or token ids that stand before what it sees of the prompt
     newest: int | None = None  # tokens of the prompt that it sees, the newest, 0 or more; None: all of them
     view: View | None = None  # the form in which it sees the pictures of the prompt; None: as they are
+    edits: tuple[Edit, ...] = ()  # of its rows, beside those of the target
 
     def __post_init__(self) -> None:
         require(self.newest is None or self.newest >= 0, f"a companion sees {self.newest} tokens", "0 or more, or None")
@@ -90,6 +91,7 @@ class Steer(metaclass=Checked):
     stage: ClassVar[Stage] = Stage.PENALTY
     pointwise: ClassVar[bool] = False  # needs the logits and signals of them only, not the path
     hears: ClassVar[bool] = False  # its states go on from what `nodes.tell` was told of the node; never pointwise then
+    sees: ClassVar[bool] = False  # wants pictures in the prompt
     strict: ClassVar[bool] = False  # where it leaves no token, that is an error, and no other token stands in
 
     @abstractmethod

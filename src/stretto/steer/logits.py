@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,9 @@ from .contract import require
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .contract import Companion
+    from .nodes import Nodes
 
 
 def token_set(tokens: Iterable[int], what: str) -> frozenset[int]:
@@ -44,3 +48,18 @@ def contrasted(logits: Tensor, own: Tensor, other: Tensor, strength: float) -> T
     gone = own == -torch.inf
     moved = logits + strength * (own.masked_fill(gone, 0.0) - other.clamp(min=NEVER)).to(logits.dtype)
     return moved.masked_fill(gone, -torch.inf)
+
+
+def combined(logits: Tensor, nodes: Nodes, own: float, others: Mapping[Companion, float], share: float) -> Tensor:
+    """The logits [N, V] and a weighted sum: `own` times the raw ones, and each companion's by its weight.
+
+    Tokens of less than `share` times the highest raw probability are removed; 0 removes none.
+    """
+    gone = nodes.raw == -torch.inf
+    moved = logits + own * nodes.raw.masked_fill(gone, 0.0).to(logits.dtype)
+    for companion, weight in others.items():
+        moved = moved + weight * nodes.companions[companion].clamp(min=NEVER).to(logits.dtype)
+    if share:
+        raw = nodes.log_probabilities
+        gone = gone | (raw < raw.amax(-1, keepdim=True) + math.log(share))
+    return moved.masked_fill(gone | (logits == -torch.inf), -torch.inf)

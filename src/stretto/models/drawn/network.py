@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..bitwise import require_alike
 from ..cache import Cache
-from ..contract import Evaluation, Want
+from ..contract import Ability, Evaluation, Want
 from ..lean import Lean, Visit, capped, real_slots, turn_of
 from ..linear import threads_for
 from ..place import Reach, visibility
@@ -45,6 +45,8 @@ class Drawn(Lean):
 
     Of float32 matrices wide windows are computed by torch's kernels, and bits are not promised.
     """
+
+    abilities = Lean.abilities & ~Ability.GAZES
 
     def __init__(self, weights: Weights) -> None:
         super().__init__(weights)
