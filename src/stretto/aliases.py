@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import InvalidRequest, closest
 
-FORMS = {"schema", "json_object", "regex", "grammar", "choices", "after"}  # name a constraint: see `constrain/forms.py`
+FORMS = {"schema", "json_object", "regex", "grammar", "choices", "after", "close"}  # see `constrain/forms.py`
 
 SAME = {  # their name -> ours
     "max_tokens": "max_new_tokens",  # OpenAI, vLLM

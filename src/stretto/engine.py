@@ -288,7 +288,8 @@ class Engine(Scoring):
         methods.check(chosen, self.model, pipeline, request.samples)
         request.check(self.model.vocabulary)
         if (constraint := methods.along_paths(chosen)) is not None:
-            pipeline = constrained(pipeline, constraint, tokens_of(self.codec, self.context(), ends))
+            tokens = tokens_of(self.codec, self.context(), ends)
+            pipeline = constrained(pipeline, constraint, tokens, self.model.max_positions)
         return Call(self.model, self.codec, request, chosen, ends, pipeline)
 
     def _submit(

@@ -89,7 +89,8 @@ class Request(metaclass=Checked):
             if FORMS & (settings := ours(settings)).keys():
                 from .constrain.forms import constrained
 
-                settings = constrained(settings, _constraint)
+                usual = checkpoint if settings.get("defaults") == "model" else NONE
+                settings = constrained(settings, _constraint, {**NEUTRAL, **usual})
             if (unknown := next((name for name in settings if name not in NEUTRAL), None)) is not None:
                 raise InvalidRequest(f"there is no setting {unknown!r}", hint=meant(unknown, NEUTRAL))
         wanted = settings.get("defaults")

@@ -29,14 +29,17 @@ def tokens_of(codec: Codec, context: Context, ends: frozenset[int]) -> Tokens:
     return context.remembered(Tokens, ends, spelt)
 
 
-def constrained(pipeline: Pipeline, constraint: Constraint, tokens: Tokens) -> Pipeline:
-    """The pipeline with a constraint in its place. Raises InvalidRequest where no answer obeys it."""
+def constrained(pipeline: Pipeline, constraint: Constraint, tokens: Tokens, positions: int) -> Pipeline:
+    """The pipeline with a constraint in its place, for a model that can read so many tokens.
+
+    Raises InvalidRequest where no answer obeys it.
+    """
     state = constraint.open(tokens)
     if not state.complete and not state.allowed().any():
         raise InvalidRequest(
             f"no token may begin an answer under {constraint.name}", hint="see which texts the tokenizer can write"
         )
-    return Pipeline([*pipeline.steps, Constrained(constraint, tokens)])
+    return Pipeline([*pipeline.steps, Constrained(constraint, tokens, positions)])
 
 
 def _pieces(codec: Codec, vocabulary: int) -> list[bytes | None]:

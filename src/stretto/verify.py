@@ -129,7 +129,8 @@ def scores_after(
     cache = model.new_cache(1, len(history))
     pipeline, constraint = request.pipeline(ends, steers), constraint or request.obeys
     if constraint is not None:
-        pipeline = constrained(pipeline, constraint, tokens_of(engine.codec, engine.context(), ends))
+        tokens = tokens_of(engine.codec, engine.context(), ends)
+        pipeline = constrained(pipeline, constraint, tokens, engine.model.max_positions)
     row = Row(history, cache.open(), Rule(pipeline, request.noise, stream), Limits(1))
     companions, trees = Companions(engine.context()), [Tree()]
     companions.add(row)

@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 
 from alphabets import REAL, real
 from stretto import zoo
+from stretto.constrain.close import Close
 from stretto.constrain.contract import Constraint, State
 from stretto.constrain.forms import constrained, grammar, schema
 from stretto.constrain.grammar_files import Gbnf, Lark
@@ -240,14 +241,19 @@ def test_types_are_schemas_of_their_fields_and_no_others(tmp_path: Path) -> None
     assert seen(schema(file).open(WHOLE)) == seen(schema(str(file)).open(WHOLE)) == seen(schema(PERSON).open(WHOLE))
 
 
+USUAL = {"max_new_tokens": 256}
+
+
 def test_forms_are_constraints() -> None:
     def made(**settings: Any) -> Any:
-        return constrained(settings, Regex)["constraint"]
+        return constrained(settings, Regex, USUAL)["constraint"]
 
     assert made(json_object=True) == Schema('{"type": "object"}') and made(regex="a+") == Regex("a+")
     assert isinstance(grammar('root ::= "a"'), Gbnf) and isinstance(grammar('start: "a"'), Lark)
     assert isinstance(grammar("S -> a S | a\n"), Sentence)
-    assert constrained({"json_object": False, "temperature": 1.0}, Regex) == {"temperature": 1.0}
+    assert constrained({"json_object": False, "temperature": 1.0}, Regex, USUAL) == {"temperature": 1.0}
+    assert made(regex="a", close=True) == Close(Regex("a"), 256)
+    assert made(regex="a", close=True, max_new_tokens=9) == Close(Regex("a"), 9)
     assert made(constraint="a+", after="##").constraint == Regex("a+")
 
 
@@ -262,12 +268,15 @@ def test_forms_are_constraints() -> None:
         ({"schema": 3.5}, "no schema"),
         ({"choices": "yes"}, "several texts"),
         ({"grammar": "root ::= ("}, "GBNF"),
-        ({"after": "##"}, "nothing is asked for"),
+        ({"after": "##"}, "none is given"),
+        ({"close": True}, "none is given"),
+        ({"close": "yes", "regex": "a"}, "close is"),
+        ({"close": True, "regex": "a{9}", "max_new_tokens": 2}, "takes 10 tokens, and there is room for 2"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_a_hint(engine: Engine, settings: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidRequest, match=said) as refusal:
-        engine.generate("a", max_new_tokens=1, **settings)
+        engine.generate("a", **{"max_new_tokens": 1, **settings})
     assert refusal.value.hint and "\n" not in refusal.value.message
 
 

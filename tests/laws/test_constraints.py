@@ -25,6 +25,7 @@ from stretto import method as methods
 from stretto.constrain.after import After
 from stretto.constrain.choices import Choices
 from stretto.constrain.circuit import Circuit
+from stretto.constrain.close import Close
 from stretto.constrain.contract import Constraint, State
 from stretto.constrain.grammar_files import Gbnf, Lark
 from stretto.constrain.held import Held
@@ -260,7 +261,7 @@ def seen(state: State) -> tuple[bool, list[bool], list[int]]:
 
 def test_every_registered_constraint_has_a_case() -> None:
     registered = {part for part in catalogue.parts().values() if issubclass(part, Constraint)}
-    elsewhere = {Schema, Lark, Gbnf}  # constrain/test_guidance.py
+    elsewhere = {Schema, Lark, Gbnf, Close}  # constrain/test_guidance.py, constrain/test_close.py
     assert registered <= elsewhere | {type(constraint) for constraint, _ in CASES.values()}
 
 

@@ -179,6 +179,10 @@ MUST_BE: dict[str, dict[str, Any]] = {  # options that name a constraint: see `c
     "--grammar": {"metavar": "FILE", "help": "a sentence of the grammar in FILE, or TEXT: Lark's, GBNF or our own"},
     "--choice": {"metavar": "TEXT", "action": "append", "dest": "choices", "help": "one of the texts; may be repeated"},
     "--after": {"metavar": "TEXT", "help": "only behind this text, such as </think>; up to it the answer is free"},
+    "--close": {
+        "action": "store_true",
+        "help": "complete within --max-new-tokens, whatever the model would go on with",
+    },
 }
 READERS: dict[str, dict[str, Any]] = {  # annotation in Request -> how its option is read
     "int": {"type": int, "metavar": "N"},

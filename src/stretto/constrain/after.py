@@ -10,6 +10,7 @@ from ..errors import InvalidRequest
 from .contract import Constraint, State
 from .machine import Machine, Reading
 from .tokens import Tokens
+from .ways import LONGEST, ways
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,14 +37,14 @@ class After(Constraint):
             tokens.require_text(self.name)
             step, last = _search(self.boundary.encode())
             tokens.memory[self] = Machine(tokens, 1, lambda at, byte: step.get((at, byte), 0), last.__eq__)
-        return Waiting(Reading(tokens.memory[self]), self.constraint.open(tokens))
+        return Waiting(self, Reading(tokens.memory[self]), self.constraint.open(tokens))
 
 
 class Waiting(State):
     """A text that waits for the boundary, or is behind it."""
 
-    def __init__(self, before: Reading, inner: State, behind: int | None = None) -> None:
-        self._before, self._inner = before, inner
+    def __init__(self, of: After, before: Reading, inner: State, behind: int | None = None) -> None:
+        self._of, self._before, self._inner = of, before, inner
         self._behind = behind  # tokens behind the boundary; None before it
 
     @property
@@ -71,10 +72,20 @@ class Waiting(State):
         self._behind = None if count > inner or self._behind is None else self._behind - inner
 
     def fork(self) -> Waiting:
-        return Waiting(self._before.fork(), self._inner.fork(), self._behind)
+        return Waiting(self._of, self._before.fork(), self._inner.fork(), self._behind)
 
     def forced(self) -> Sequence[int]:
         return [] if self._behind is None else self._inner.forced()
+
+    def way(self) -> Sequence[int] | None:
+        if self._behind is not None:
+            return self._inner.way()
+        tokens, key = self._before.machine.tokens, (Waiting, self._of.constraint)
+        if key not in tokens.memory:  # the other text has not begun
+            tokens.memory[key] = ways(tokens).find(self._inner, LONGEST)
+        inner = tokens.memory[key]
+        rest = self._of.boundary.encode()[self._before.at - 1 :]
+        return None if inner is None else [*tokens.spell(rest), *inner]
 
 
 def _search(text: bytes) -> tuple[dict[tuple[int, int], int], int]:

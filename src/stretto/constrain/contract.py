@@ -90,6 +90,32 @@ class State(ABC):
         self.rollback(len(found))
         return found
 
+    # -- how texts end: what `Close` goes by; where a state does not know, ends are looked for (`ways.py`) ------
+
+    def least(self) -> int | None:
+        """The fewest tokens that complete the text from here; None: this state does not know."""
+        return None
+
+    def within(self, most: int) -> NDArray[Any] | None:
+        """The tokens behind which `most` more, or fewer, complete the text: bool [V]; None: this state does not know.
+
+        A state that knows `least` knows this.
+        """
+        return None
+
+    def completes(self, way: Sequence[int]) -> bool:
+        """Whether the text is complete behind these tokens, which may follow. The state is as before."""
+        taken = 0
+        while taken < len(way) and self.advance(way[taken]):
+            taken += 1
+        able = taken == len(way) and self.complete
+        self.rollback(taken)
+        return able
+
+    def way(self) -> Sequence[int] | None:
+        """Tokens that complete the text from here, as few as are known; None: this state does not know."""
+        return None
+
 
 class Constraint(metaclass=Checked):
     """Keeps an answer valid, token by token: a frozen dataclass of its own settings."""
@@ -103,6 +129,10 @@ class Constraint(metaclass=Checked):
 
         It is called for every row; what does not depend on the row is kept in `tokens.memory`.
         """
+
+    def open_within(self, tokens: Tokens, room: int) -> State:
+        """The same for a row that takes at most `room` tokens, an end token among them."""
+        return self.open(tokens)
 
     @property
     def language(self) -> Language | None:

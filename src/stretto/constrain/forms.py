@@ -12,6 +12,7 @@ from ..errors import InvalidRequest
 from ..values import shown
 from .after import After
 from .choices import Choices
+from .close import Close
 from .contract import Constraint
 from .given import text_of
 from .grammar_files import Gbnf, Lark
@@ -24,24 +25,34 @@ OWN_RULE = re.compile(r"^\s*\S+\s*->", re.MULTILINE)
 OBJECT = '{"type": "object"}'
 
 
-def constrained(settings: Mapping[str, Any], read: Callable[[str], Constraint]) -> dict[str, Any]:
+def constrained(
+    settings: Mapping[str, Any], read: Callable[[str], Constraint], usual: Mapping[str, Any]
+) -> dict[str, Any]:
     """The settings with a constraint instead of one of the forms that stand for one; `read` reads it from its text.
 
-    Raises InvalidRequest where two are given, or one cannot be read.
+    `usual` holds what is meant by settings that are not given. Raises InvalidRequest where two forms are given, or one
+    cannot be read.
     """
-    rest = {name: value for name, value in settings.items() if name not in (*FORMS, AFTER)}
+    rest = {name: value for name, value in settings.items() if name not in (*FORMS, *WRAPPERS)}
     wanted = {name: value for name, value in settings.items() if value is not None and value is not False}
     given = [name for name in (*FORMS, "constraint") if name in wanted]
     if len(given) > 1:
         raise InvalidRequest(f"{given[0]} and {given[1]} are both given", hint="an answer obeys one of them: give one")
     if given and given[0] in FORMS:
         rest["constraint"] = FORMS[given[0]](wanted[given[0]])
+    if (wrapper := next((name for name in WRAPPERS if name in wanted), None)) is None:
+        return rest
+    if not given:
+        raise InvalidRequest(f"{wrapper}= is of a constraint, and none is given", hint="give a schema, regex or such")
+    inner = rest["constraint"]
+    made = read(inner) if isinstance(inner, str) else inner
     if AFTER in wanted:
-        if not given:
-            raise InvalidRequest("nothing is asked for behind the text of after=", hint="give a schema, regex or such")
-        inner = rest["constraint"]
-        rest["constraint"] = After(read(inner) if isinstance(inner, str) else inner, wanted[AFTER])
-    return rest
+        made = After(made, wanted[AFTER])
+    if CLOSE in wanted:
+        if wanted[CLOSE] is not True:
+            raise InvalidRequest(f"close is {shown(wanted[CLOSE])}", hint="True or False")
+        made = Close(made, settings.get("max_new_tokens", usual["max_new_tokens"]))
+    return {**rest, "constraint": made}
 
 
 def schema(given: Any, *, spaces: bool = False) -> Schema:
@@ -117,4 +128,4 @@ FORMS: dict[str, Callable[[Any], Constraint]] = {
     "grammar": grammar,
     "choices": _choices,
 }
-AFTER = "after"
+AFTER, CLOSE = WRAPPERS = ("after", "close")

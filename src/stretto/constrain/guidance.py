@@ -54,6 +54,13 @@ class Matching(State):
     def forced(self) -> Sequence[int]:
         return list(self._matcher.compute_ff_tokens())
 
+    def completes(self, way: Sequence[int]) -> bool:
+        taken = self._matcher.try_consume_tokens([*way])
+        able = taken == len(way) and self.complete
+        self._require_sound()
+        self.rollback(taken)
+        return able
+
     def _spelling(self, forced: bytes) -> NDArray[Any]:
         """The tokens that may follow where these bytes must: every spelling of them, not the tokenizer's alone."""
         texts = self._tokens.texts

@@ -18,6 +18,9 @@ MOST = 2048  # masks that are kept; beyond, all are worked out anew
 DEAD = 0  # the number of the state behind which nothing valid comes
 LONGEST = 256  # bytes that are forced at a time
 EVERY = bytes(range(256))
+FEW = 128  # states between which ways of tokens are looked for; between more, ways of single bytes, if all are tokens
+MANY = 20_000  # states between which any are looked for
+FAR = 2**30  # tokens to an end where there is none
 
 
 class Machine:
@@ -47,6 +50,10 @@ class Machine:
         self._masks: dict[int, NDArray[Any]] = {}
         self._alive: dict[int, bool] = {DEAD: False}
         self.start = self._number(start)
+
+    def state(self, number: int) -> Any:
+        """The automaton's own state of a number."""
+        return self._states[number]
 
     def final(self, state: int) -> bool:
         """Whether a text may end there."""
@@ -93,6 +100,57 @@ class Machine:
         if state not in self._alive:
             self._explore(state)
         return self._alive[state]
+
+    def least(self, state: int) -> int | None:
+        """The fewest tokens from there to an end; at most that many, where there are more than `FEW` states.
+
+        None where there are too many.
+        """
+        return None if self._far is None else int(self._far[state])
+
+    def within(self, state: int, most: int) -> NDArray[Any] | None:
+        """The tokens behind which `most` more, or fewer, lead to an end: bool [V], not to be written to; else None."""
+        far = self._far
+        if far is None:
+            return None
+        if most >= int(far[far < FAR].max(initial=0)):
+            return self.allowed(state)
+        fits: NDArray[Any] = far[self._behind(state)] <= most
+        return fits
+
+    @cached_property
+    def _far(self) -> NDArray[np.int64] | None:
+        """The fewest tokens from each state to an end [states]; None where there are more than `MANY` states."""
+        before = self._edges(self._behind, FEW if self.tokens.spells_all else MANY)
+        if before is None and self.tokens.spells_all:
+            before = self._edges(self.row, MANY)
+        if before is None:
+            return None
+        far = np.full(len(self._states), FAR)
+        layer = [state for state in before if self.final(state)]
+        steps = 0
+        while layer:
+            far[layer] = steps
+            steps += 1
+            layer = [state for state in {each for old in layer for each in before[old]} if far[state] == FAR]
+        return far
+
+    def _edges(self, behind: Callable[[int], NDArray[np.int32]], most: int) -> dict[int, set[int]] | None:
+        """The states before each that is reached from the start; None where those are more than `most`."""
+        before: dict[int, set[int]] = {self.start: set()}
+        left = [self.start]
+        while left:
+            state = left.pop()
+            for after in np.unique(behind(state)).tolist():
+                if after == DEAD:
+                    continue
+                if after not in before:
+                    before[after] = set()
+                    left.append(after)
+                before[after].add(state)
+            if len(before) > most:
+                return None
+        return before
 
     def _number(self, state: Hashable) -> int:
         if not state:
@@ -143,6 +201,11 @@ class Reading(State):
         self._path = [*path] or [machine.start]  # the states behind each token, the first one before all
 
     @property
+    def at(self) -> Any:
+        """The automaton's own state."""
+        return self.machine.state(self._path[-1])
+
+    @property
     def complete(self) -> bool:
         return self.machine.final(self._path[-1])
 
@@ -161,6 +224,12 @@ class Reading(State):
 
     def fork(self) -> Reading:
         return Reading(self.machine, self._path)
+
+    def least(self) -> int | None:
+        return self.machine.least(self._path[-1])
+
+    def within(self, most: int) -> NDArray[Any] | None:
+        return self.machine.within(self._path[-1], most)
 
     def forced(self) -> Sequence[int]:
         text, state = b"", self._path[-1]

@@ -27,6 +27,7 @@ class Constrained(Steer):
 
     constraint: Constraint
     tokens: Tokens
+    positions: int = 2**31  # tokens that the model can read, the prompt's too
 
     stage: ClassVar[Stage] = Stage.MASK
     strict: ClassVar[bool] = True
@@ -36,7 +37,9 @@ class Constrained(Steer):
         return self.constraint.name
 
     def follow(self, prompt: Sequence[int]) -> Held:
-        return Held(self.constraint.open(self.tokens), self.tokens.ends, len(prompt))
+        return Held(
+            self.constraint.open_within(self.tokens, self.positions - len(prompt)), self.tokens.ends, len(prompt)
+        )
 
     def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         shut = np.zeros(logits.shape, bool)  # [N, V]
