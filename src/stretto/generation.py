@@ -28,6 +28,7 @@ class Counters:
     accepted: int = 0  # of those, nodes that were committed
     branches: int = 0  # candidate answers that a search began
     scorer_calls: int = 0  # answers or beginnings of answers that a search had judged
+    scorer_tokens: int = 0  # tokens that a model of the scorer's own evaluated
     prompt_tokens: int = 0
     new_tokens: int = 0
     prompt_seconds: float = 0.0

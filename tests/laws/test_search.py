@@ -48,6 +48,18 @@ SEARCHES = {  # of one branch; with several; what must be set
         ["smc(4,alpha=3,segmenter=every(2),least=0)", "smc(3,beta=2,scorer=matches(3 5),segmenter=every(3),least=1)"],
         CHANCE,
     ),
+    "blockwise": (
+        "blockwise(1)",
+        ["blockwise(3,segmenter=every(3))", "blockwise(4,matches(3 5),segmenter=at-pattern(3 5))"],
+        CHANCE,
+    ),
+    "ppo-mcts": ("ppo-mcts(simulations=1)", ["ppo-mcts(3,5)", "ppo-mcts(4,6,c=1,scorer=matches(3 5))"], {}),
+    "pg-td": ("pg-td(simulations=1)", ["pg-td(3,12)", "pg-td(2,9,c=1,scorer=matches(3 5),enough=1)"], {}),
+    "vm-mcts": (
+        "vm-mcts(1,simulations=1)",
+        ["vm-mcts(3,2,4,segmenter=every(3))", "vm-mcts(2,2,6,scorer=matches(3 5),segmenter=at-tokens(3,5))"],
+        CHANCE,
+    ),
     "superposed": ("superposed(alpha=0)", [], {}),
 }
 WIDE = [(method, given) for _, wide, given in SEARCHES.values() for method in wide]

@@ -76,15 +76,17 @@ class Branches(Loop):
         places = {row: at for at, row in enumerate(target.rows)}
         verdicts: list[tuple[int, Row, Verdict]] = []
         chosen: set[Row] = set()
+        forced: dict[Row, int] = {}
         for group, searching in dict.fromkeys(self.groups[row] for row in target.rows):
             heirs = searching.choose(group, target, places)
             if heirs is not None:
                 own = [row for row in places if self.groups[row][0] is group]
                 chosen.update(own)
                 verdicts += self._inherit(own, heirs, places, shares)
+            forced |= searching.force(group, target, places)
         if len(chosen) < len(places):
             verdicts += [each for each in super()._verdicts(acceptor, target, shares) if each[1] not in chosen]
-        return verdicts
+        return [(at, row, Verdict([], forced[row]) if row in forced else verdict) for at, row, verdict in verdicts]
 
     def _inherit(
         self, rows: Sequence[Row], heirs: Sequence[Heir], places: Mapping[Row, int], shares: Sequence[Share]

@@ -29,7 +29,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..context import Context
 from ..entry import Guarantee
@@ -80,6 +80,7 @@ class Group:
     counters: Counters = field(default_factory=Counters)  # of all branches together
     streams: int = 0  # of noise that were given to branches
     handed: int = 0  # tokens of the answers that the rows hold
+    plan: Any = None  # what the search itself remembers of it
 
     @property
     def wanted(self) -> int:
@@ -117,6 +118,10 @@ class Searching(ABC):
         None: what the rule of choice says.
         """
         return None
+
+    def force(self, group: Group, target: Target, places: Mapping[Row, int]) -> Mapping[Row, int]:
+        """Of branches that go on by the rule of choice: tokens that some of them take instead in this round."""
+        return {}
 
     def settle(self, group: Group) -> None:
         """End a round: `alive`, `finished` and `ended` are brought up to date."""

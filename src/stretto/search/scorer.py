@@ -13,7 +13,7 @@ from ..context import Context
 from ..errors import InvalidRequest
 from ..generation import LogProbability
 from ..values import Checked
-from .contract import Branch
+from .contract import Branch, Group
 from .texts import Decode, text_of
 
 
@@ -34,6 +34,11 @@ class Draft:
 
 class Scoring(ABC):
     """A scorer at work in one decode. It is asked once for each draft: what it said is remembered."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens a model of its own has evaluated until now."""
+        return 0
 
     @abstractmethod
     def full(self, drafts: Sequence[Draft]) -> Sequence[float]:
@@ -65,11 +70,13 @@ class Judged:
         self._decode = context.decode
         self._known: dict[tuple[bool, Draft], float] = {}
 
-    def values(self, prompt: Sequence[int], branches: Sequence[Branch], whole: bool) -> tuple[list[float], int]:
-        """How good answers to a prompt are, or beginnings of answers, and how many of them were asked about.
+    def values(self, group: Group, branches: Sequence[Branch], whole: bool) -> list[float]:
+        """How good answers to a group's prompt are, or beginnings of answers; what was asked is booked there.
 
         Raises InvalidRequest where the scorer has no number for one.
         """
+        history, before = group.first.history, self._scoring.tokens
+        prompt = history.tokens[: history.prompt_length]
         tokens = tuple(prompt)
         drafts = [Draft(tokens, tuple(each.tokens), each.reports, self._decode) for each in branches]
         asked = [draft for draft in dict.fromkeys(drafts) if (whole, draft) not in self._known]
@@ -78,4 +85,6 @@ class Judged:
             if len(found) != len(asked) or any(map(math.isnan, found)):
                 raise InvalidRequest(f"{self._name} has no number for each answer", hint="mend the scorer")
             self._known.update(((whole, draft), float(value)) for draft, value in zip(asked, found, strict=True))
-        return [self._known[whole, draft] for draft in drafts], len(asked)
+        group.counters.scorer_calls += len(asked)
+        group.counters.scorer_tokens += self._scoring.tokens - before
+        return [self._known[whole, draft] for draft in drafts]

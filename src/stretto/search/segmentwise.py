@@ -105,9 +105,5 @@ class Segmenting(Searching):
         self._judge(group, group.alive, whole=False)
 
     def _judge(self, group: Group, branches: Sequence[Branch], whole: bool) -> None:
-        history = group.first.history
-        prompt = history.tokens[: history.prompt_length]
-        values, calls = self.judged.values(prompt, branches, whole)
-        group.counters.scorer_calls += calls
-        for branch, value in zip(branches, values, strict=True):
+        for branch, value in zip(branches, self.judged.values(group, branches, whole), strict=True):
             branch.worth = value

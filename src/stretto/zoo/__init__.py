@@ -28,3 +28,15 @@ def path(name: str) -> Path:
             hint="install the package again, or train it anew with `stretto train zoo`",
         )
     return folder
+
+
+def heads() -> list[str]:
+    """The shipped heads (`stretto.models.head`), in alphabetical order."""
+    return sorted(file.stem for file in _ROOT.glob("heads/*.safetensors"))
+
+
+def head(name: str) -> Path:
+    """The file of the head of that name; `UnknownName` says which there are."""
+    if name not in heads():
+        raise UnknownName(f"no zoo head {name!r}", hint="the zoo has " + (", ".join(heads()) or "no heads"))
+    return _ROOT / "heads" / f"{name}.safetensors"
