@@ -55,6 +55,7 @@ SEARCHES = {  # of one branch; with several; what must be set
     ),
     "ppo-mcts": ("ppo-mcts(simulations=1)", ["ppo-mcts(3,5)", "ppo-mcts(4,6,c=1,scorer=matches(3 5))"], {}),
     "pg-td": ("pg-td(simulations=1)", ["pg-td(3,12)", "pg-td(2,9,c=1,scorer=matches(3 5),enough=1)"], {}),
+    "transfer-q": ("transfer-q(weight=0)", ["transfer-q(3,far=3)", "transfer-q(2,6.0,0,scorer=matches(3 5))"], {}),
     "vm-mcts": (
         "vm-mcts(1,simulations=1)",
         ["vm-mcts(3,2,4,segmenter=every(3))", "vm-mcts(2,2,6,scorer=matches(3 5),segmenter=at-tokens(3,5))"],

@@ -19,6 +19,7 @@ from stretto.search.ppo_mcts import PpoMcts
 from stretto.search.scorers.by_function import ByFunction
 from stretto.search.segmenters import Every
 from stretto.search.simulating import Simulating
+from stretto.search.transfer_q import TransferQ
 from stretto.search.tree import Edge, Node
 from stretto.search.vm_mcts import VmMcts
 
@@ -154,8 +155,31 @@ def test_one_simulation_is_the_best_of_its_answers() -> None:
     assert tree.tokens == max((each.tokens for each in drawn), key=lambda tokens: reward(tuple(tokens)))
 
 
-@pytest.mark.parametrize("search", [PpoMcts, PgTd, VmMcts])
-def test_what_cannot_be_is_refused(search: type[PpoMcts | PgTd | VmMcts]) -> None:
+def test_transferred_values_by_hand() -> None:
+    search, root = TransferQ(weight=1.5), node(1, [])
+    odds = torch.tensor([3.0, 2.5, 1.0]).softmax(-1).tolist()
+    edges = [Edge(p, child=Node(Branch(), root, value=q, visits=1)) for p, q in zip(odds, (0.1, 0.9, 1.2), strict=True)]
+    said = [search.final(edge) for edge in edges]
+    assert [each - said[0] for each in said] == pytest.approx([0.0, 0.7, -0.35])  # 3.15, 3.85, 2.8
+
+
+def test_answers_that_are_followed_to_their_end_rank_tokens_as_the_policy_values_them() -> None:
+    """Its own greedy answers through each token, and the best of these at each step."""
+    text: list[int] = []
+    for _ in range(4):
+        worth = {}
+        for token in range(4):
+            rest = 4 - len(text) - 1
+            more = engine().generate([0, *text, token], max_new_tokens=rest, end_tokens=()).tokens if rest else []
+            worth[token] = reward((*text, token, *more))
+        text.append(max(worth, key=lambda token: (worth[token], -token)))
+    scorer = ByFunction(lambda said: reward(tuple(map(int, said.split()))))
+    found = engine().generate([0], TransferQ(4, 1e4, 0, scorer=scorer), **SETTINGS)
+    assert found.tokens == text and reward(tuple(text)) > reward(tuple(engine().generate([0], **SETTINGS).tokens))
+
+
+@pytest.mark.parametrize("search", [PpoMcts, PgTd, VmMcts, TransferQ])
+def test_what_cannot_be_is_refused(search: type[PpoMcts | PgTd | VmMcts | TransferQ]) -> None:
     with pytest.raises(InvalidRequest, match="at least 1"):
         search(width=0)
     wrong = {"temperature": 0.0} if search is VmMcts else {"temperature": 1.0}

@@ -94,8 +94,7 @@ class Simulating(Searching):
             elif growth.place is None:
                 self._arrive(group, growth)
             else:
-                plan.unrolled.append((len(growth.place.branch.tokens), growth.branch))
-                plan.learnt.append((growth.place, growth.branch, True))
+                self._rolled(plan, growth.place, growth.branch)
         if not plan.growing:
             self._learn(group)
             self._simulate(group)
@@ -206,8 +205,16 @@ class Simulating(Searching):
             return
         if mine:
             child.branch.row = self._stand(group, row)
-        row.segment, row.paused = None, False
+        row.segment, row.paused = Every(self.search.far).open(self.decode) if self.search.far else None, False
         plan.growing.append(Growth(Branch(row=row, number=branch.number), growth.node, growth.edge, child))
+
+    def _rolled(self, plan: Plan, place: Node, branch: Branch) -> None:
+        """A rollout is over: an answer has ended, or is as long as rollouts are."""
+        if branch.row is None:
+            plan.unrolled.append((len(place.branch.tokens), branch))
+        else:
+            self.branches.remove(branch.row)
+        plan.learnt.append((place, branch, branch.row is None))
 
     def _unrolled(self, plan: Plan, child: Node) -> Branch | None:
         """An answer that was grown greedily through this very place: growing it again would give it again."""
@@ -239,9 +246,10 @@ class Simulating(Searching):
                     plan.whole.setdefault(tuple(branch.tokens), branch)
 
     def _step(self, group: Group) -> None:
-        """The way that was gone most often is final; the tree begins anew from there."""
+        """The best way is final, which is the one gone most often where a search says nothing else; the tree begins
+        anew from there."""
         plan = self._plan(group)
-        edge = max(plan.root.edges or (), key=lambda edge: edge.visits)
+        edge = max(plan.root.edges or (), key=self.search.final)
         chosen = edge.child
         assert chosen is not None, "the first simulation tries a way"
         for node in [plan.root, *plan.root.below()]:

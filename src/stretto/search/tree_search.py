@@ -32,6 +32,7 @@ class TreeSearch(Search):
     scorer: Scorer = LIKELIHOOD
     segmenter: Segmenter | None = None  # ways are drawn segments; None: they are tokens, and nothing is drawn
     enough: float = float("inf")  # a whole answer that is worth so much ends the search
+    far: int = 0  # ≥ 0, tokens of a rollout; 0: to the end of the answer
 
     rollouts: ClassVar[bool] = False  # whether a place is judged by a whole answer that begins so, or by itself
     stepwise: ClassVar[bool] = False  # whether tokens become final one by one, each after `simulations` of its own
@@ -57,6 +58,10 @@ class TreeSearch(Search):
     @abstractmethod
     def worth(self, node: Node, edge: Edge) -> float:
         """How good it is to try this way on from a node next; the first of the best is gone."""
+
+    def final(self, edge: Edge) -> float:
+        """What the token that becomes final is chosen by; the first of the best."""
+        return edge.visits
 
     def ways(self, node: Node) -> Sequence[Edge]:
         """Those of a node's ways that are considered."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from stretto.errors import InvalidRequest
 from stretto.train.calibration import add_branches, add_filter, run_branches, run_filter
 
+REWARDED = ("sorting", "list_edit", "counting", "json_edit")  # kinds that the zoo answers now rightly, now wrongly
 TARGET_MINUTES, DRAFT_MINUTES, MASKED_MINUTES, REFINE_MINUTES = 95.0, 18.0, 30.0, 15.0
 
 
@@ -120,6 +121,43 @@ def run_specialists(given: argparse.Namespace) -> int:
     return 0
 
 
+def add_rewards(parser: argparse.ArgumentParser) -> None:
+    """The model, the questions it answers, and where to put what comes of it."""
+    parser.add_argument("--model", default="zoo/causal", help="whose answers and rows (%(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for value, process, reward and next")
+    parser.add_argument("--kinds", nargs="+", default=list(REWARDED), metavar="KIND", help="of the gym (%(default)s)")
+    parser.add_argument("--count", type=int, default=500, metavar="N", help="questions of each kind (%(default)d)")
+    parser.add_argument("--samples", type=int, default=4, metavar="N", help="answers to each (%(default)d)")
+    parser.add_argument("--seed", type=int, default=1, help="of questions and answers (%(default)d)")
+
+
+def run_rewards(given: argparse.Namespace) -> int:
+    """Let the model answer, judge, learn; the reward head once more from the pairs that it got wrong."""
+    _require_positive(given, "count", "samples")
+    from stretto.engine import Engine
+    from stretto.gym import task
+    from stretto.train.judged import judged
+    from stretto.train.rewards import next_head, observed, process_head, reward_head, value_head
+
+    for kind in given.kinds:
+        task(kind)
+    given.out.mkdir(parents=True, exist_ok=True)
+    engine = Engine.load(given.model)
+    answers = list(judged(engine, given.kinds, given.count, samples=given.samples, seed=given.seed))
+    print(f"{len(answers)} answers, {sum(each.reward for each in answers) / len(answers):.1%} of them right")
+    seen = observed(engine, answers)
+    heads = {
+        "value": value_head(seen),
+        "process": process_head(seen),
+        "reward": reward_head(seen, reward_head(seen)),
+        "next": next_head(seen),
+    }
+    for name, head in heads.items():
+        head.write(given.out / f"{name}.safetensors")
+    print(f"use them: --method 'best-of(8,value({given.out}/reward.safetensors))' --temperature 1")
+    return 0
+
+
 def _require_positive(given: argparse.Namespace, *names: str) -> None:
     for name in names:
         if (value := getattr(given, name)) is not None and value <= 0:
@@ -134,6 +172,12 @@ RECIPES: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], Callab
         "small models of one task, in minutes: what papers promise of trained ones",
         add_specialists,
         run_specialists,
+    ),
+    (
+        "rewards",
+        "heads that judge a model's answers and beginnings of them, from the gym's checkers",
+        add_rewards,
+        run_rewards,
     ),
     ("filter", "the filter of `learned`: which proposals of a masked model are final", add_filter, run_filter),
     ("branches", "the schedule of `branch-cache`: what a masked model computes when", add_branches, run_branches),
