@@ -166,8 +166,7 @@ class Refining(Searching):
         return Limits(most if last else min(most, self.search.first), limits.ends)
 
     def _worth(self, group: Group, branch: Branch, whole: bool) -> float:
-        (worth,), calls = self.judged.values(self._prompt(group), [branch], whole)
-        group.counters.scorer_calls += calls
+        (worth,) = self.judged.values(group, [branch], whole)
         return worth
 
     def _prompt(self, group: Group) -> tuple[int, ...]:
