@@ -199,3 +199,19 @@ def test_the_answer_goes_on_with_the_source(tmp_path) -> None:
         state = PythonMembers(source).open(single)
         assert all(map(state.advance, b"    y.fr")) and bytes(state.forced()) == b"iend"
         assert not state.complete and all(map(state.advance, b"iend")) and state.complete
+
+
+def test_the_source_may_break_off_behind_the_dot_or_in_a_name() -> None:
+    single = Tokens([bytes([byte]) for byte in range(256)])
+    for tail, able in (
+        ("    y.", b"lnftoh"),
+        ("    y.f", b"rl"),
+        ("    y.toys", b"."),
+        ("    y.x", None),
+        ("    y", None),
+    ):
+        state = PythonMembers(CODE + tail).open(single)
+        found = bytes(state.allowed().nonzero()[0].tolist())
+        assert (b" " in found and len(found) == 256) if able is None else set(able) <= set(found)
+        assert able is None or not {*b"bcz"} & {*found}
+        assert state.complete == (tail[-1] not in ".f")

@@ -50,8 +50,11 @@ class PythonMembers(Monitor):
 
     name: ClassVar[str] = "members"
 
+    def before(self) -> str:
+        return text_of(self.source, self.name) if self.source else ""
+
     def names(self, text: str) -> Collection[str] | None:
-        return members((text_of(self.source, self.name) if self.source else "") + text)
+        return members(text)
 
 
 def members(code: str) -> set[str] | None:

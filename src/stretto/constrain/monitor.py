@@ -27,18 +27,24 @@ class Monitor(Constraint):
 
     mark: ClassVar[str] = "."  # behind it a name may stand; one byte, which is of no name
 
+    def before(self) -> str:
+        """The text that the answer goes on with; it may break off behind the mark, or in a name."""
+        return ""
+
     @abstractmethod
     def names(self, text: str) -> Collection[str] | None:
         """The names that may follow a text which ends with the mark. None, and none: anything may.
 
-        It is asked about drafts too, in no order, and about each text once.
+        The text begins with what is `before` the answer. It is asked about drafts too, in no order, and about each text
+        once.
         """
 
     def open(self, tokens: Tokens) -> State:
         if self not in tokens.memory:
             tokens.require_text(self.name)
             tokens.memory[self] = Watch(self, tokens)
-        return Watched(tokens.memory[self])
+        watch: Watch = tokens.memory[self]
+        return Watched(watch, [watch.start])
 
 
 class Place(NamedTuple):
@@ -58,10 +64,19 @@ class Watch:
         self._free = np.array([bool(text) and self.mark not in text for text in self._texts])  # [V]
         self._ending = self._free & [text[:1] != b"" and text[0] not in OF_NAMES for text in self._texts]
         (self._marked,) = np.array([self.mark in text for text in self._texts]).nonzero()
+        self.start = self._begun(monitor.before().encode())
 
     @property
     def _texts(self) -> list[bytes]:
         return [self.tokens.text_of(token) for token in range(len(self.tokens))]
+
+    def _begun(self, before: bytes) -> Place:
+        """Where an answer begins; free where what it goes on with is no beginning of a name that there is."""
+        name = before[len(before.rstrip(bytes(OF_NAMES))) :]
+        marked = before[: len(before) - len(name)]
+        rest = self._after(marked) if marked.endswith(bytes([self.mark])) else None
+        left = frozenset(each[len(name) :] for each in rest or () if each.startswith(name))
+        return Place(before, frozenset(filter(self._spells, left)) or None)
 
     def read(self, place: Place, read: bytes) -> Place | None:
         """The place behind some bytes; None where they may not follow, or nothing is read."""
@@ -114,7 +129,7 @@ class Watch:
 class Watched(State):
     """A text that is watched."""
 
-    def __init__(self, watch: Watch, path: Sequence[Place] = (Place(b""),)) -> None:
+    def __init__(self, watch: Watch, path: Sequence[Place]) -> None:
         self.watch = watch
         self._path = [*path]  # behind each token, the first one before all
 

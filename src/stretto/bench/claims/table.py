@@ -11,6 +11,7 @@ from ...errors import StrettoError, UnknownName, closest
 from ..results import Spread
 from ..stored import Stored
 from .acceptance import CLAIMS as ACCEPTANCE
+from .constraints import CLAIMS as CONSTRAINTS
 from .contract import Absent, Claim, Figure, Figures
 from .diffusion import CLAIMS as DIFFUSION
 from .drafts import CLAIMS as DRAFTS
@@ -18,7 +19,7 @@ from .lab import Lab
 from .retrieval import CLAIMS as RETRIEVAL
 from .routes import CLAIMS as ROUTES
 
-CLAIMS = (*RETRIEVAL, *DRAFTS, *ACCEPTANCE, *ROUTES, *DIFFUSION)  # a new family is one more
+CLAIMS = (*RETRIEVAL, *DRAFTS, *ACCEPTANCE, *ROUTES, *CONSTRAINTS, *DIFFUSION)  # a new family is one more
 
 HEAD = """\
 # Claims
