@@ -25,6 +25,7 @@ MAX_NEW_TOKENS = 128
 SPEED_REPEATS = 3
 SHAPE_REPEATS = 30
 CANVAS_REPEATS = 5
+ANYTIME_COUNT = 16  # questions of a kind
 PROGRESS_AFTER = 0.5  # seconds before the progress bar shows
 
 EPILOG = """\
@@ -37,6 +38,7 @@ examples:
   stretto bench shape --out results/shape
   stretto bench canvas --model random-masked --batch 1 8 --out results/canvas
   stretto bench quality --model zoo/masked --count 50 --batch 10 --out results/quality    right answers, and their cost
+  stretto bench anytime --out results/anytime        searches: right answers by tokens, scorer calls and seconds
   stretto bench real --model FILE.gguf --llamacpp ENV/bin/python --openvino ENV2/bin/python --data DATA --threads 1
   stretto bench claims --data DATA --out results/claims > docs/claims.md     what papers promise, tried here
 
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "real", "shape", "overhead", "canvas", "quality", "report", "claims"),
+        choices=("speed", "real", "shape", "overhead", "canvas", "quality", "anytime", "report", "claims"),
         default="speed",
         help="speed: whole answers, against transformers' generate (default); "
         "real: a checkpoint on real prompts, beside transformers, llama.cpp and OpenVINO GenAI; "
@@ -61,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overhead: what drafting costs beside the forwards, by width and length; "
         "canvas: masked-diffusion models (also random-masked) beside a plain sampler, the same tokens; "
         "quality: how many questions methods answer rightly, and at what cost: for those that may change the tokens; "
+        "anytime: searches by what they may take, judged by trained heads or by checkers; "
         "report: results as one HTML page; "
         "claims: what published systems promise, tried in kind, as a page in Markdown",
     )
@@ -188,6 +191,7 @@ def run(args: argparse.Namespace) -> int:
         "shape": _shape,
         "overhead": _overhead,
         "canvas": _canvas,
+        "anytime": _anytime,
         "claims": _claims,
     }
     return kinds[args.what](args)
@@ -219,7 +223,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _draws(args: argparse.Namespace) -> bool:
     """Whether a picture is written beside the figures."""
-    return args.what in ("quality", "real") or (args.what == "speed" and bool(args.baselines))
+    return args.what in ("quality", "real", "anytime") or (args.what == "speed" and bool(args.baselines))
 
 
 # -- speed --------------------------------------------------------------------------------------------
@@ -447,6 +451,33 @@ def _quality(args: argparse.Namespace) -> int:
     from .quality.command import run as measure
 
     return measure(args, _data(args))
+
+
+# -- anytime ------------------------------------------------------------------------------------------
+
+
+def _anytime(args: argparse.Namespace) -> int:
+    """Right answers of searches by what they take."""
+    from tqdm import tqdm
+
+    from ..engine import Engine
+    from . import anytime
+    from .provenance import provenance
+
+    if args.methods or args.tasks:
+        raise InvalidRequest("anytime has searches and questions of its own", hint="leave out --methods and --tasks")
+    engine = Engine.load(args.model, dtype=args.dtype, device=args.device)
+    book = anytime.Book(engine, anytime.KINDS, args.count or ANYTIME_COUNT, args.seed)
+    chosen = anytime.contestants(book)
+    found = anytime.Anytime(provenance(model=args.model, seed=args.seed, kinds=list(anytime.KINDS)), len(book.chats))
+    curves = anytime.measured(engine, book, chosen, args.seed)
+    for curve in tqdm(curves, total=len(chosen), delay=PROGRESS_AFTER, disable=None, leave=False):
+        found.curves.append(curve)
+    print(anytime.table(found))
+    if args.out:
+        found.save(args.out.with_suffix(".json"))
+        anytime.plot(found, args.out.with_suffix(".png"))
+    return 0
 
 
 # -- claims -------------------------------------------------------------------------------------------

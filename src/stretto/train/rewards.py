@@ -116,7 +116,7 @@ def process_head(seen: Seen, hidden: int = 128, passes: int = 6, seed: int = 0) 
     )
 
 
-def reward_head(seen: Seen, earlier: Head | None = None, hidden: int = 128, passes: int = 12, seed: int = 0) -> Head:
+def reward_head(seen: Seen, earlier: Head | None = None, hidden: int = 128, passes: int = 40, seed: int = 0) -> Head:
     """Which of two whole answers to a prompt is right: -log sigmoid(r(right) - r(wrong)) of pairs.
 
     `earlier`: one whose mistakes are counted again: pairs in which it prefers the wrong answer stand there twice.

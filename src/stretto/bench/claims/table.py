@@ -17,9 +17,10 @@ from .diffusion import CLAIMS as DIFFUSION
 from .drafts import CLAIMS as DRAFTS
 from .lab import Lab
 from .retrieval import CLAIMS as RETRIEVAL
+from .rewards import CLAIMS as REWARDS
 from .routes import CLAIMS as ROUTES
 
-CLAIMS = (*RETRIEVAL, *DRAFTS, *ACCEPTANCE, *ROUTES, *CONSTRAINTS, *DIFFUSION)  # a new family is one more
+CLAIMS = (*RETRIEVAL, *DRAFTS, *ACCEPTANCE, *ROUTES, *CONSTRAINTS, *REWARDS, *DIFFUSION)  # a new family is one more
 
 HEAD = """\
 # Claims

@@ -7,11 +7,24 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...context import Context
+from ...entry import Entry, Guarantee
 from ...errors import Unsupported
 from ...models.contract import Model
 from ...models.head import Head
 from ..reading import Readings
 from ..scorer import Draft, Scorer, Scoring
+
+ENTRY = Entry(
+    name="reward-ranker",
+    family="search",
+    source="arXiv 2504.09643 (iterative self-training for code generation via reinforced re-ranking)",
+    parts="best-of(10,value(zoo/reward))",
+    guarantee=Guarantee.APPROXIMATE,
+    number=44,
+    training="head",
+    confirmed=False,  # here the generator stays as it is: it is the ranker that is trained again
+    summary="answers ranked by a reward that was trained on right and wrong pairs, and again on those it got wrong",
+)
 
 
 @dataclass(frozen=True, slots=True)
