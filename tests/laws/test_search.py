@@ -58,7 +58,11 @@ SEARCHES = {  # of one branch; with several; what must be set
     "transfer-q": ("transfer-q(weight=0)", ["transfer-q(3,far=3)", "transfer-q(2,6.0,0,scorer=matches(3 5))"], {}),
     "vm-mcts": (
         "vm-mcts(1,simulations=1)",
-        ["vm-mcts(3,2,4,segmenter=every(3))", "vm-mcts(2,2,6,scorer=matches(3 5),segmenter=at-tokens(3,5))"],
+        [
+            "vm-mcts(3,2,4,segmenter=every(3))",
+            "vm-mcts(6,3,6,scorer=matches(5),segmenter=every(2))",
+            "vm-mcts(2,2,6,scorer=matches(3 5),segmenter=at-tokens(3,5))",
+        ],
         CHANCE,
     ),
     "superposed": ("superposed(alpha=0)", [], {}),
