@@ -65,6 +65,7 @@ SEARCHES = {  # of one branch; with several; what must be set
         ],
         CHANCE,
     ),
+    "gad": ("gad", ["gad(width=2)", "gad(tries=4)"], CHANCE),
     "superposed": ("superposed(alpha=0)", [], {}),
 }
 WIDE = [(method, given) for _, wide, given in SEARCHES.values() for method in wide]
@@ -114,8 +115,8 @@ def test_every_branch_obeys_a_constraint(method, given, ends):
     settings = {**given, "samples": 3, "max_new_tokens": 12, "end_tokens": ends, "constraint": Pairs()}
     found = engine().generate([PROMPT, [3]], method, **settings)
     assert said(engine().generate([PROMPT, [3]], f"{method}+lookup", **settings)) == said(found)
-    # particles of a model that would rather say nothing come to say nothing, all of them
-    assert "least=1" in method or len({tuple(answer.tokens) for answer in found}) > 1
+    # particles of a model that would rather say nothing come to say nothing, all of them; so do what it draws itself
+    assert method.endswith(("least=1)", "tries=4)")) or len({tuple(answer.tokens) for answer in found}) > 1
     for answer in found:
         held = [token for token in answer.tokens if token not in ends]
         assert answer.finish == "end" and set(held) <= {0, 1} and len(held) <= 8
