@@ -132,6 +132,8 @@ def test_a_part_never_imports_another_part_of_its_kind():
         "tree",
         "tree_search",
         "simulating",
+        "bounds",
+        "tried",
         "reading",
         "stepwise",
         "segmentwise",

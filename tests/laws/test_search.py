@@ -45,7 +45,11 @@ SEARCHES = {  # of one branch; with several; what must be set
     ),
     "smc": (
         "smc(1)",
-        ["smc(4,alpha=3,segmenter=every(2),least=0)", "smc(3,beta=2,scorer=matches(3 5),segmenter=every(3),least=1)"],
+        [
+            "smc(4,alpha=3,segmenter=every(2),least=0)",
+            "smc(4,segmenter=every(3),least=0.7,whole=false)",
+            "smc(3,beta=2,scorer=matches(3 5),segmenter=every(3),least=1)",
+        ],
         CHANCE,
     ),
     "blockwise": (

@@ -105,8 +105,8 @@ class Trail(Steer):
 class Bounded(Constrained):
     """A constraint that weighs what it allows: each token by the bound behind it, at the temperature of the draw."""
 
-    trail: Trail
-    temperature: float  # > 0
+    trail: Trail = field(kw_only=True)
+    temperature: float = field(kw_only=True)  # > 0
 
     hears: ClassVar[bool] = True
 

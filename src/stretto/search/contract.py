@@ -54,6 +54,7 @@ class Branch:
     worth: float = 0.0  # what answers are ranked by
     reports: Sequence[LogProbability] = ()  # of each token, where the rows want them
     sources: Sequence[str] = ()  # who guessed each token
+    owed: float = 0.0  # to the logarithm of its weight, where it was drawn from weights that were not the mask's
     strand: int = 0  # branches of unlike strands do not compete
     number: int = 0  # of two that are worth the same, the one that was begun first is the better one
     row: Row | None = None  # where the branch is a row of its own, and has not ended

@@ -166,7 +166,7 @@ def bounded(pipeline: Pipeline) -> Pipeline:
     temperature = next((step.value for step in pipeline.steps if isinstance(step, Temperature)), 1.0)
     return Pipeline(
         [
-            Bounded(step.constraint, step.tokens, Trail(Place()), temperature)
+            Bounded(step.constraint, step.tokens, step.positions, trail=Trail(Place()), temperature=temperature)
             if isinstance(step, Constrained)
             else step
             for step in pipeline.steps

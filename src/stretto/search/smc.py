@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..context import Context
@@ -12,7 +12,9 @@ from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest, NothingAllowed, Unsupported
 from ..models.contract import Model
 from ..speculate.chance import KeyedChance
+from ..steer.constrained import Constrained
 from ..steer.pipeline import Pipeline
+from ..steer.temperature import Temperature
 from ..steer.truncation import Truncation
 from .branches import Branches
 from .contract import Branch, Group, Searching
@@ -21,6 +23,7 @@ from .scorers.likelihood import LIKELIHOOD
 from .segmenter import Segmenter
 from .segmenters import Every
 from .segmentwise import Segmenting, Segmentwise
+from .tried import Tried, missing
 from .within import UNBOUNDED, Within
 
 ENTRIES = (
@@ -31,6 +34,15 @@ ENTRIES = (
         parts="smc",
         guarantee=Guarantee.APPROXIMATE,
         summary="valid answers as likely as the model itself finds them among all valid ones, by weighted particles",
+    ),
+    Entry(
+        name="awrs",
+        family="search",
+        source="arXiv 2504.05410; code github.com/genlm/genlm-control",
+        parts="smc(whole=false)",
+        guarantee=Guarantee.APPROXIMATE,
+        summary="valid answers whose tokens are tried one by one instead of masked, with weights without bias: for "
+        "constraints whose masks are dear",
     ),
     Entry(
         name="power-smc",
@@ -72,6 +84,7 @@ class Particles(Segmentwise):
     scorer: Scorer = LIKELIHOOD
     segmenter: Segmenter = OFTEN
     least: float = 0.5  # 0 to 1; resampled where the effective number of particles is below this share of them
+    whole: bool = True  # a constraint is asked for its masks; False: about single tokens, and the masks are estimated
     ramp: int = 0  # ≥ 0, tokens over which the power grows from 1 to alpha
     within: Within = UNBOUNDED
 
@@ -110,6 +123,17 @@ class Weighing(Segmenting):
 
     search: Particles
 
+    def grow(self, groups: Sequence[Group]) -> None:
+        for group in (group for group in groups if not group.streams and not self.search.whole):
+            group.first.rule = replace(group.first.rule, pipeline=trying(group.first.rule.pipeline))
+        super().grow(groups)
+
+    def settle(self, group: Group) -> None:
+        for branch in group.alive:
+            if branch.row is not None:
+                branch.owed = missing(branch.row.history)
+        super().settle(group)
+
     def weigh(self, group: Group) -> dict[Branch, float]:
         """The natural logarithm of each particle's weight, in the order in which they were begun.
 
@@ -126,7 +150,8 @@ class Weighing(Segmenting):
         for branch in everyone:
             target = power * sum(said.raw for said in branch.reports)
             target += search.beta * branch.worth if search.beta else 0.0
-            weights[branch] = target - sum(said.steered for said in branch.reports) - branch.score
+            proposed = sum(said.steered for said in branch.reports) - branch.owed
+            weights[branch] = target - proposed - branch.score
         if max(weights.values()) == -math.inf:
             raise NothingAllowed(f"the scorer leaves none of {len(everyone)} particles", hint="take more of them")
         return weights
@@ -151,6 +176,16 @@ class Weighing(Segmenting):
         for branch, weight in weights.items():
             draw = KeyedChance(group.first.rule, branch.number, DRAWING).uniform()
             branch.worth = weight - math.log(-math.log(draw)) if branch in whole or not whole else -math.inf
+
+
+def trying(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with a constraint that is asked about single tokens; as it is where there is none."""
+    heat = next((step.value for step in pipeline.steps if isinstance(step, Temperature)), 1.0)
+    steps = [
+        Tried(step.constraint, step.tokens, step.positions, temperature=heat) if isinstance(step, Constrained) else step
+        for step in pipeline.steps
+    ]
+    return Pipeline(steps)
 
 
 def log_sum(logs: Sequence[float]) -> float:
