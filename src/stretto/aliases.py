@@ -60,6 +60,7 @@ _STREAM = "use engine.stream(…), which gives the answer piece by piece; the co
 _CACHE = "leave it out: caches are the engine's own matter"
 _TEXT = "leave it out: an answer has both, its text and its tokens"
 _SAMPLER = "there is no such sampler: see temperature, top_k, top_p, min_p, typical_p and `stretto methods --parts`"
+_MIROSTAT = "use steers=['mirostat_v2(5)'] and a temperature: mirostat_v2(tau,eta), or mirostat_v1"
 _GUIDANCE = "use steers=['guide(2)']; for models that fill masks, add cfg(weight=…) to the method"
 _ADAPTER = "name the folder that PEFT saved when loading: adapter=FOLDER, --adapter FOLDER"
 _ONE_DEVICE = "a model runs on one device: device='cpu' or 'cuda'"
@@ -103,16 +104,17 @@ INSTEAD = {  # their name -> what to use
     "negative_prompt": "use the steer guide(2,negative=…): steers=[Guide(2, text)]; models that fill masks have cfg()",
     "negative_prompt_ids": "use the steer guide(2,negative=(5,17)): steers=[Guide(2, ids)]",
     "top_a": "use steers=['top_a(0.2)']",
-    "top_n_sigma": _SAMPLER,
+    "top_n_sigma": "use steers=['top_n_sigma(1)']",
+    "top_h": "use steers=['top_h(0.4)']",
     "tfs_z": _SAMPLER,
-    "mirostat": _SAMPLER,
-    "mirostat_tau": _SAMPLER,
-    "mirostat_eta": _SAMPLER,
+    "mirostat": _MIROSTAT,
+    "mirostat_tau": _MIROSTAT,
+    "mirostat_eta": _MIROSTAT,
     "xtc_probability": "use steers=['xtc(0.5)']: xtc(probability,threshold)",
     "xtc_threshold": "use steers=['xtc(0.5)']: xtc(probability,threshold)",
     "dry_multiplier": "use steers=['dry(0.8)']: dry(multiplier,base,allowed,last,breakers)",
     "dynatemp_range": "use steers=['edt(0.5)'], a temperature that follows the entropy",
-    "samplers": "the order of the steps is fixed, see docs/invariants.md",
+    "samplers": "the order of the steps is fixed, see docs/steers.md",
     "logits_processors": "use steers, which takes functions of (input ids [1, L], scores [1, V])",
     "max_time": "use max_new_tokens, or stop reading a stream",
     "stream": _STREAM,

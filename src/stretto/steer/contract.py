@@ -49,13 +49,15 @@ class Stage(IntEnum):
     PENALTY = 1  # penalties, biases, bans
     MASK = 2  # what keeps the output valid; wins over every ban
     TEMPERATURE = 3
-    TOP_K = 4
-    TOP_P = 5
-    MIN_P = 6
-    TYPICAL = 7
-    EPSILON = 8
-    ETA = 9
-    LAST = 10  # what looks at all that is left: by chance, or at what became of it; each leaves a token
+    TOP_N_SIGMA = 4
+    TOP_H = 5
+    TOP_K = 6
+    TOP_P = 7
+    MIN_P = 8
+    TYPICAL = 9
+    EPSILON = 10
+    ETA = 11
+    LAST = 12  # what looks at all that is left: by chance, or at what became of it; each leaves a token
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,13 +38,16 @@ class Candidates:
         self._log_p: Tensor | None = None
 
     @property
+    def alive(self) -> Tensor:
+        """Logits [N, V] or [N, K] of everything that is left, listed or not, in no order; −inf for what was removed."""
+        return self.values if self._row is None else self._row
+
+    @property
     def log_p(self) -> Tensor:
         """Log-probabilities [N, K] under the softmax of everything still alive, listed or not."""
         if self._log_p is None:
-            if self._row is None:
-                self._log_p = self.values.log_softmax(-1)
-            else:
-                self._log_p = self._row.log_softmax(-1).gather(1, self.ids)
+            log_p = self.alive.log_softmax(-1)
+            self._log_p = log_p if self._row is None else log_p.gather(1, self.ids)
         return self._log_p
 
     def after(self, step: Truncation) -> Candidates:
