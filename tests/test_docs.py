@@ -22,6 +22,7 @@ from stretto.diffuse.family import FILLS
 from stretto.engine import Engine
 from stretto.models.masked import LAYOUTS, Masking
 from stretto.models.table import MaskedTable, TableModel
+from stretto.steer.contract import Stage
 from stretto.steer.pipeline import Pipeline
 from stretto.steer.temperature import Temperature
 
@@ -81,6 +82,20 @@ def test_the_page_on_structured_output_works_as_it_stands(monkeypatch: pytest.Mo
     (block,) = blocks("structured-output.md")
     exec(compile(block, "structured-output.md", "exec"), shown)
     assert shown["child"].text.startswith('{"name":"') and shown["answer"].finish == "end"
+
+
+def test_the_page_on_steers_works_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    if "causal" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    shown: dict[str, Any] = {}
+    for block in blocks("steers.md"):
+        exec(compile(block, "steers.md", "exec"), shown)
+    order = ["temperature", "top_n_sigma", "top_k", "xtc"]
+    assert capsys.readouterr().out.splitlines() == ["True", str(order)]
+    page = (DOCS / "steers.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)[(`]", page)) & {*catalogue.parts()}
+    stages = {part.stage for part in map(catalogue.part, named) if part.kind == "steer"}
+    assert stages == set(Stage), "a stage that the table does not name"
 
 
 def test_the_page_on_edits_works_as_it_stands(
