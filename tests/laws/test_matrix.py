@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from laws.test_speculation import V, registered
-from laws.worlds import LastTwo, random_tree, seen
+from laws.worlds import OTHER, LastTwo, random_tree, seen
 from stretto import catalogue, method
 from stretto.context import Context
 from stretto.errors import Unsupported
@@ -41,6 +41,8 @@ from stretto.text import Text
 from wide import WIDE
 
 TARGET = LastTwo(V, seed=1)
+ANOTHER = LastTwo(V, seed=1)
+ANOTHER.table = TARGET.table[:V, 1].expand(V + 1, V, V)  # see `worlds.OTHER`
 PROMPTS = [(0, 1, 2), (3,), (2, 2, 1, 0, 3, 1), (1, 0), (0, 1, 2, 0, 1, 3, 0, 1, 2)]
 BATCH = len(PROMPTS)
 STEERS = {
@@ -221,7 +223,7 @@ def cells() -> list[Any]:
 @pytest.mark.parametrize(("size", "drafter", "planner", "some"), cells())
 def test_every_cell_gives_plain_decoding(size, drafter, planner, some):
     """Tokens, how rows end, and both reported log-probabilities; what parts remember goes on from batch to batch."""
-    context = Context(TARGET, SimulatedClock(), lambda name: TARGET)
+    context = Context(TARGET, SimulatedClock(), lambda name: ANOTHER if name == OTHER else TARGET)
     for cases in list(batches(size))[some]:
         loop = Speculate(drafter, Exact(), planner).loop(context, TARGET.new_cache(rows=size, slots=4))
         rows = [case.row(loop.cache.open()) for case in cases]

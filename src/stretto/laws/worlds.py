@@ -37,6 +37,7 @@ GREEDY = Pipeline([Temperature(0.0)])
 SOMEONE = Rule(GREEDY, seed=5)  # whose coins are tossed where nobody chooses
 Guess = Callable[[Sequence[int], Room], Tree]
 Rows = Callable[[tuple[int, ...]], Sequence[float]]
+OTHER = "other"  # the name of a model that says what the first would say after a token 1 more
 SAID = cache(TableModel.random(6, seed=9, order=3).rule)  # what companions say where no model is at hand
 
 
@@ -121,6 +122,8 @@ def seen(paths: Sequence[Path], logits: Tensor, steered: Steer | Pipeline, rule:
     def said(companion: Companion, path: Path) -> Sequence[float]:
         tokens, prompt = (*path.history.tokens, *path.drafted), path.history.prompt_length
         read = (*companion.before, *tokens[0 if companion.newest is None else max(0, prompt - companion.newest) :])
+        if companion.model == OTHER:
+            read = (*read, 1)
         if read not in known:
             known[read] = rule(read)
         return known[read]
