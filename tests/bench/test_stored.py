@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from stretto.bench.anytime import Anytime
 from stretto.bench.canvas import Comparison
 from stretto.bench.claims.table import Tried
 from stretto.bench.overhead import Overhead
@@ -18,7 +19,7 @@ from stretto.bench.stored import Stored
 from stretto.errors import InvalidRequest
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-KINDS = (Quality, Shape, Overhead, Comparison, Tried, Report, Real)
+KINDS = (Anytime, Quality, Shape, Overhead, Comparison, Tried, Report, Real)
 
 
 @dataclass(frozen=True, slots=True)

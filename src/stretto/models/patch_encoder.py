@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import InvalidRequest, ModelError
+from ..files import replacing, write_text
 from .pictures import Picture
 
 WEIGHTS, SETTINGS = "encoder.safetensors", "encoder.json"  # beside a checkpoint's own
@@ -77,8 +78,9 @@ class PatchEncoder(nn.Module):
         """Leave weights and sizes in a folder."""
         from safetensors.torch import save_file
 
-        save_file(self.state_dict(), folder / WEIGHTS)
-        (folder / SETTINGS).write_text(json.dumps(asdict(self.sizes)) + "\n", encoding="utf-8")
+        with replacing(folder / WEIGHTS) as unfinished:
+            save_file(self.state_dict(), unfinished)
+        write_text(folder / SETTINGS, json.dumps(asdict(self.sizes)) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> PatchEncoder:
