@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy  # some configurations write into what they are given
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,12 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "SmolVLM": lambda: transformers.SmolVLMConfig(
         text_config=transformers.LlamaConfig(**TEXT), vision_config=VISION, **SMALL
     ),
-    "Qwen2VL": lambda: transformers.Qwen2VLConfig(**QWEN),
+    "Qwen2VL": lambda: transformers.Qwen2VLConfig(**deepcopy(QWEN)),
     "Gemma3": lambda: transformers.Gemma3Config(
-        text_config={**TEXT, "head_dim": 8}, vision_config=VISION, image_token_index=IMAGE, mm_tokens_per_image=4
+        text_config={**deepcopy(TEXT), "head_dim": 8},
+        vision_config=VISION,
+        image_token_index=IMAGE,
+        mm_tokens_per_image=4,
     ),
 }
 ROWS = {"Llava": 16, "Idefics3": 4, "SmolVLM": 4, "Qwen2VL": 4, "Gemma3": 4}
