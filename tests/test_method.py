@@ -47,6 +47,7 @@ def test_text_form(text, draft, plan):
         ("plain(3)", InvalidRequest, "'plain' has no settings"),
         ("lookup" * 99, UnknownName, "...okuplookup"),
         ("plain+lookup", InvalidRequest, "drafts nothing"),
+        ("plain+mirostat_v3(5)", UnknownName, "no method or part is named 'mirostat_v3'"),
         ("lookup((", InvalidRequest, "cannot read"),
         ("lookup+fixed(-1)", InvalidRequest, "nodes >= 0"),
         ("lookup+fixed(two)", InvalidRequest, "nodes of 'fixed' is 'two', a value of the wrong kind"),

@@ -61,9 +61,10 @@ def parse(text: str | Method | Any) -> Method:
         if entry.command:
             raise InvalidRequest(f"{entry.name!r} is no way of decoding", hint=f"see `{entry.command}`")
         rest = pieces_of(entry.parts)
+    parts = [read_part(piece) for piece in [*rest, *beside] if piece != PLAIN]  # before: one may be misspelt
     if PLAIN in rest and set(rest) != {PLAIN}:
         raise InvalidRequest(f"method {text!r}: 'plain' drafts nothing", hint="leave out 'plain' or the rest")
-    return _assembled(text, [read_part(piece) for piece in [*rest, *beside] if piece != PLAIN])
+    return _assembled(text, parts)
 
 
 def _beside(piece: str) -> list[str]:
