@@ -21,7 +21,7 @@ from stretto.errors import InvalidRequest
 from stretto.files import replacing_files
 from stretto.gym import prior_grid as grid
 from stretto.models.patch_encoder import PatchEncoder
-from stretto.train.trainer import short_products
+from stretto.train.trainer import Budget, advance, optimisers_of, rate_at, short_products
 
 PAD, BOS, IMAGE, END = range(4)
 IDS = {word: at for at, word in enumerate(grid.WORDS)}
@@ -138,26 +138,17 @@ def train_prior_grid(out: Path, minutes: float, skew: float = 1.0, seed: int = 0
         raise InvalidRequest(f"a skew of {skew}", hint="0 (objects go together by chance) to 1 (always in pairs)")
     torch.manual_seed(seed)
     pupil, chance = Pupil(), random.Random(f"prior grid {seed}")
-    inner = [p for name, p in pupil.named_parameters() if p.ndim == 2 and "layers" in name]
-    outer = [p for name, p in pupil.named_parameters() if p.ndim != 2 or "layers" not in name]
-    optimisers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(inner, lr=RATES[0], weight_decay=0.01),
-        torch.optim.AdamW(outer, lr=RATES[1], betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    optimisers, budget = optimisers_of(pupil, RATES, 0.01), Budget(minutes, steps)
     begun, step, used, mean = time.process_time(), 0, 0.0, 0.0
     while used < 1.0:
         loss = pupil.loss(chance, skew)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
-        rate = min(1.0, (step + 1) / WARM) * max(0.02, min(1.0, (1 - used) / (1 - HOLD)))
-        for optimiser, full in zip(optimisers, RATES, strict=True):
-            optimiser.param_groups[0]["lr"] = full * rate
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        factor = rate_at(step, used, WARM, HOLD, 0.02)
+        advance(pupil, optimisers, [full * factor for full in RATES], 1.0)
         step += 1
         mean += (float(loss.detach()) - mean) / min(step, 100)
         seconds = time.process_time() - begun  # those of others on the machine do not count
-        used = max(seconds / 60 / minutes, step / steps if steps else 0.0)
+        used = budget.used(seconds, step)
         if step % 100 == 0:
             print(f"step {step}: loss {mean:.4f} after {seconds:.0f} s", flush=True)
     with replacing_files(out / "model") as fresh:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -71,6 +72,31 @@ class Settings:
     log_steps: int = 25
 
 
+def optimisers_of(model: nn.Module, rates: Sequence[float], decay: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside, AdamW for the rest, by their full rates; the first one's weights decay."""
+    inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
+    outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "layers" not in name]
+    return [
+        torch.optim.Muon(inner, lr=rates[0], weight_decay=decay),
+        torch.optim.AdamW(outer, lr=rates[1], betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def rate_at(step: int, used: float, warm: int, hold: float, last: float) -> float:
+    """Of the full rates: up in `warm` steps, whole until the part `hold` of the budget is used, then down to `last`."""
+    return min(1.0, (step + 1) / warm) * max(last, min(1.0, (1.0 - used) / (1.0 - hold)))
+
+
+def advance(model: nn.Module, optimisers: Sequence[torch.optim.Optimizer], rates: Sequence[float], clip: float) -> None:
+    """One step by the gradients that stand there, clipped to a norm; then there are none."""
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    for optimiser, rate in zip(optimisers, rates, strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+
 class Trainer:
     """Trains `model` on `batches`, leaving `checkpoint.pt` and `log.jsonl` in `folder`."""
 
@@ -84,13 +110,8 @@ class Trainer:
             settings,
             folder,
         )
-        inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
-        outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "layers" not in name]
-        self._optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(inner, lr=settings.muon_rate, weight_decay=settings.weight_decay),
-            torch.optim.AdamW(outer, lr=settings.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
-        ]
-        self._full_rates = (settings.muon_rate, settings.adam_rate)
+        self._rates = (settings.muon_rate, settings.adam_rate)
+        self._optimisers = optimisers_of(model, self._rates, settings.weight_decay)
         self.step, self.seconds = 0, 0.0
         folder.mkdir(parents=True, exist_ok=True)
         self._restore()
@@ -136,20 +157,12 @@ class Trainer:
             kinds = part.kinds[:, 1:].flatten()
             sums[0].index_add_(0, kinds, losses.detach().flatten().double())
             sums[1].index_add_(0, kinds, weights.flatten().double())
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), settings.clip)
-        factor = self._rate(used)
-        for optimiser, rate in zip(self._optimisers, self._full_rates, strict=True):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * factor
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        advance(self._model, self._optimisers, [rate * self._rate(used) for rate in self._rates], settings.clip)
         return rows * length
 
     def _rate(self, used: float) -> float:
         settings = self._settings
-        decay = min(1.0, (1.0 - used) / (1.0 - settings.hold))
-        warm = min(1.0, (self.step + 1) / settings.warmup_steps)
-        return warm * max(decay, settings.last_rate)
+        return rate_at(self.step, used, settings.warmup_steps, settings.hold, settings.last_rate)
 
     def _log(self, sums: torch.Tensor, used: float, speed: float) -> float:
         loss = float(sums[0].sum() / sums[1].sum())
