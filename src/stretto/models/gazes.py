@@ -13,12 +13,12 @@ from ..errors import InvalidRequest, Unsupported
 from ..noise import split, uniform
 from .contract import Ability, Model
 from .edits import Edit
-from .views import Form, Salient, instead, pixels_of
+from .views import Form, instead, salient
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .pictures import Picture, Pictures
+    from .pictures import Pictures
 
 Regard = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]  # scores, positions of queries and of keys -> scores
 EVERY = 10_000  # layers: more than any model has
@@ -149,7 +149,11 @@ class Dwelling(Gaze):
     only: bool = False
 
     def dwelt(self, pictures: Pictures) -> tuple[int, ...]:
-        return tuple(place for picture in pictures for place in salient(picture, self.share))
+        return tuple(
+            picture.start + row
+            for picture in pictures
+            for row in salient(picture, max(1, round(self.share * len(picture))))
+        )
 
     def scores(self, layer: int, scores: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
         told = self.sighted.on(keys)[:, None, None, :]
@@ -178,12 +182,3 @@ class Agreeing(Gaze):
         if self.form == "added":
             return torch.where(told, scores + self.by * mean, scores)
         return torch.where(told, (1 - self.by) * shares + self.by * mean, shares).log()
-
-
-def salient(picture: Picture, share: float) -> list[int]:
-    """Places of the share of a picture's rows that its encoder's summary attends to most, one at least."""
-    if not isinstance(picture.encoder, Salient):
-        raise Unsupported("the picture's encoder does not tell what it attends to", hint="one with `salience` does")
-    salience = picture.encoder.salience(pixels_of(picture))
-    chosen = salience.topk(max(1, min(len(picture), round(share * len(picture))))).indices
-    return sorted(picture.start + int(place) for place in chosen)

@@ -45,6 +45,18 @@ def pixels_of(picture: Picture) -> Tensor:
     return picture.pixels
 
 
+def salient(picture: Picture, most: int) -> list[int]:
+    """So many of a picture's rows, ascending: those that its encoder's summary token attends to most.
+
+    Raises Unsupported where the encoder does not tell.
+    """
+    if not isinstance(picture.encoder, Salient):
+        raise Unsupported("the picture's encoder does not tell what it attends to", hint="one with `salience` does")
+    salience = picture.encoder.salience(pixels_of(picture))
+    found: list[int] = salience.topk(min(most, len(picture))).indices.tolist()
+    return sorted(found)
+
+
 @dataclass(frozen=True, slots=True)
 class Noised(View):
     """As diffusion has noised it after `step` of a thousand steps, with betas on a sigmoid (as VCD has it)."""
@@ -130,11 +142,7 @@ class Outlying(View):
     most: int = 4  # rows, >= 1
 
     def __call__(self, picture: Picture) -> Picture:
-        if not isinstance(picture.encoder, Salient):
-            raise Unsupported("the picture's encoder does not tell what it attends to", hint="one with `salience` does")
-        salience = picture.encoder.salience(pixels_of(picture))
-        chosen = sorted(salience.topk(min(self.most, len(picture))).indices.tolist())
-        return replace(picture, rows=picture.rows[chosen])
+        return replace(picture, rows=picture.rows[salient(picture, self.most)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -69,7 +70,7 @@ class Blocks(Segmenting):
         group.finished = [branch for branch in standing if branch.row is None]
         group.alive = going
         self.rank(group)
-        best = max(standing, key=lambda branch: (branch.worth, -branch.number))
+        best = _best(standing)
         if best.row is None:
             for row in [branch.row for branch in going if branch.row is not None]:
                 self.branches.remove(row)
@@ -78,6 +79,10 @@ class Blocks(Segmenting):
         self._renew(group)
 
     def parents(self, group: Group) -> list[Branch]:
-        best = max(group.alive, key=lambda branch: (branch.worth, -branch.number))
         group.finished = []
-        return [best] * self.search.rows(group.wanted)
+        return [_best(group.alive)] * self.search.rows(group.wanted)
+
+
+def _best(branches: Sequence[Branch]) -> Branch:
+    """Of equal ones that which was begun first."""
+    return max(branches, key=lambda branch: (branch.worth, -branch.number))

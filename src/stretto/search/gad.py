@@ -13,7 +13,7 @@ from ..errors import InvalidRequest, NothingAllowed, Unsupported
 from ..models.contract import Model
 from ..row import Row
 from ..speculate.chance import KeyedChance
-from ..steer.constrained import Constrained
+from ..steer.constrained import constrained_by
 from ..steer.contract import Stage
 from ..steer.pipeline import Pipeline
 from ..steer.temperature import Temperature
@@ -163,15 +163,7 @@ class Aligning(Searching):
 
 def bounded(pipeline: Pipeline) -> Pipeline:
     """The pipeline with a constraint that learns how likely beginnings become valid; as it is where there is none."""
-    temperature = next((step.value for step in pipeline.steps if isinstance(step, Temperature)), 1.0)
-    return Pipeline(
-        [
-            Bounded(step.constraint, step.tokens, step.positions, trail=Trail(Place()), temperature=temperature)
-            if isinstance(step, Constrained)
-            else step
-            for step in pipeline.steps
-        ]
-    )
+    return constrained_by(pipeline, Bounded, trail=Trail(Place()))
 
 
 def _known(row: Row) -> Bounded | None:

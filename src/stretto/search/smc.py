@@ -12,9 +12,8 @@ from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest, NothingAllowed, Unsupported
 from ..models.contract import Model
 from ..speculate.chance import KeyedChance
-from ..steer.constrained import Constrained
+from ..steer.constrained import constrained_by
 from ..steer.pipeline import Pipeline
-from ..steer.temperature import Temperature
 from ..steer.truncation import Truncation
 from .branches import Branches
 from .contract import Branch, Group, Searching
@@ -125,11 +124,11 @@ class Weighing(Segmenting):
 
     def grow(self, groups: Sequence[Group]) -> None:
         for group in (group for group in groups if not group.streams and not self.search.whole):
-            group.first.rule = replace(group.first.rule, pipeline=trying(group.first.rule.pipeline))
+            group.first.rule = replace(group.first.rule, pipeline=constrained_by(group.first.rule.pipeline, Tried))
         super().grow(groups)
 
     def settle(self, group: Group) -> None:
-        for branch in group.alive:
+        for branch in () if self.search.whole else group.alive:
             if branch.row is not None:
                 branch.owed = missing(branch.row.history)
         super().settle(group)
@@ -176,16 +175,6 @@ class Weighing(Segmenting):
         for branch, weight in weights.items():
             draw = KeyedChance(group.first.rule, branch.number, DRAWING).uniform()
             branch.worth = weight - math.log(-math.log(draw)) if branch in whole or not whole else -math.inf
-
-
-def trying(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with a constraint that is asked about single tokens; as it is where there is none."""
-    heat = next((step.value for step in pipeline.steps if isinstance(step, Temperature)), 1.0)
-    steps = [
-        Tried(step.constraint, step.tokens, step.positions, temperature=heat) if isinstance(step, Constrained) else step
-        for step in pipeline.steps
-    ]
-    return Pipeline(steps)
 
 
 def log_sum(logs: Sequence[float]) -> float:

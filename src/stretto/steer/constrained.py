@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from ..constrain.held import Held
 from ..constrain.tokens import Tokens
 from ..errors import NothingAllowed
 from .contract import Stage, Steer
+from .pipeline import Pipeline
+from .temperature import Temperature
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,3 +54,18 @@ class Constrained(Steer):
                     hint="use the acceptor 'exact', or another method",
                 )
         return logits.masked_fill(torch.from_numpy(shut).to(logits.device), -torch.inf)
+
+
+def constrained_by(pipeline: Pipeline, kind: Callable[..., Constrained], **more: Any) -> Pipeline:
+    """The pipeline with its constraint in a step of a kind of its own, which is told the temperature of the draw.
+
+    As it is where there is no constraint. `more` is what that kind takes beside what all take.
+    """
+    heat = next((step.value for step in pipeline.steps if isinstance(step, Temperature)), 1.0)
+    steps = [
+        kind(step.constraint, step.tokens, step.positions, temperature=heat, **more)
+        if isinstance(step, Constrained)
+        else step
+        for step in pipeline.steps
+    ]
+    return Pipeline(steps)

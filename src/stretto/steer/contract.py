@@ -73,6 +73,11 @@ class Companion(metaclass=Checked):
     def __post_init__(self) -> None:
         require(self.newest is None or self.newest >= 0, f"a companion sees {self.newest} tokens", "0 or more, or None")
 
+    @classmethod
+    def instead(cls, before: str | tuple[int, ...]) -> Companion:
+        """The target after another prompt; where that is empty, after its prompt's last token alone."""
+        return cls(before=before, newest=0 if before else 1)
+
 
 class Steer(metaclass=Checked):
     """One step of the pipeline: a frozen, slotted dataclass of its own settings.

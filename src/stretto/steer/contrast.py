@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +10,7 @@ import torch
 from ..entry import Entry, Guarantee
 from ..models.contract import Model
 from .contract import Companion, Stage, Steer, in_range, require
-from .logits import contrasted
+from .logits import contrasted, implausible
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,5 +70,4 @@ class Contrast(Steer):
             logits = contrasted(logits, own, lesser, self.beta)
         if not self.share:
             return logits
-        implausible = own < own.amax(-1, keepdim=True) + math.log(self.share)
-        return logits.masked_fill(implausible, -torch.inf)
+        return logits.masked_fill(implausible(own, self.share), -torch.inf)

@@ -12,7 +12,7 @@ from ..entry import Entry, Guarantee
 from ..models.contract import NOTHING, Want
 from ..models.vocabulary import NEVER
 from .contract import Stage, Steer, in_range, require
-from .logits import contrasted
+from .logits import contrasted, implausible
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,7 +90,7 @@ class Dola(Steer):
             moved = torch.where((far > SAME)[:, None], contrasted(logits, level, early, self.by), logits)
         if not self.share:
             return moved
-        return moved.masked_fill(own < own.amax(-1, keepdim=True) + math.log(self.share), -torch.inf)
+        return moved.masked_fill(implausible(own, self.share), -torch.inf)
 
     def _early(self, nodes: Nodes, layer: int) -> Tensor:
         return nodes.readout[layer].log_softmax(-1, dtype=nodes.log_probabilities.dtype)

@@ -47,7 +47,7 @@ class Guide(Steer):
 
     @property
     def companions(self) -> tuple[Companion, ...]:
-        return (Companion(before=self.negative, newest=0 if self.negative else 1),)
+        return (Companion.instead(self.negative),)
 
     @classmethod
     def examples(cls) -> tuple[Guide, ...]:

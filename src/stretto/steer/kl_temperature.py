@@ -57,7 +57,7 @@ class KlTemperature(Steer):
 
     @property
     def companions(self) -> tuple[Companion, ...]:
-        return (Companion(before=self.without, newest=0 if self.without else 1),) if self.half else ()
+        return (Companion.instead(self.without),) if self.half else ()
 
     @classmethod
     def examples(cls) -> tuple[KlTemperature, ...]:

@@ -50,6 +50,12 @@ def contrasted(logits: Tensor, own: Tensor, other: Tensor, strength: float) -> T
     return moved.masked_fill(gone, -torch.inf)
 
 
+def implausible(own: Tensor, share: float) -> Tensor:
+    """Which tokens have less than `share` times the highest probability, of log-probabilities [N, V]; 0: none has."""
+    floor: Tensor = own.amax(-1, keepdim=True) + (math.log(share) if share else -torch.inf)
+    return own < floor
+
+
 def combined(logits: Tensor, nodes: Nodes, own: float, others: Mapping[Companion, float], share: float) -> Tensor:
     """The logits [N, V] and a weighted sum: `own` times the raw ones, and each companion's by its weight.
 
@@ -60,6 +66,5 @@ def combined(logits: Tensor, nodes: Nodes, own: float, others: Mapping[Companion
     for companion, weight in others.items():
         moved = moved + weight * nodes.companions[companion].clamp(min=NEVER).to(logits.dtype)
     if share:
-        raw = nodes.log_probabilities
-        gone = gone | (raw < raw.amax(-1, keepdim=True) + math.log(share))
+        gone = gone | implausible(nodes.log_probabilities, share)
     return moved.masked_fill(gone | (logits == -torch.inf), -torch.inf)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..entry import Entry, Guarantee
 from ..models.gazes import Dwelling
-from ..models.views import Noised
+from ..models.views import STEPS, Noised
 from .contract import Companion, Stage, Steer, in_range, require
 from .logits import combined
 
@@ -54,7 +54,7 @@ class Rbd(Steer):
             require(in_range(value, 0, 100), f"rbd with {what} {value}", "0 to 100; 0 moves nothing")
         for what, value in (("share", self.share), ("rows", self.rows)):
             require(in_range(value, 0, 1), f"rbd with {what} {value}", "0 to 1")
-        require(0 <= self.noise < 1000, f"rbd with noise {self.noise}", "0 to 999")
+        require(0 <= self.noise < STEPS, f"rbd with noise {self.noise}", f"0 to {STEPS - 1}")
         require(in_range(self.by, 0.01, 100), f"rbd by {self.by}", "0.01 to 100")
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -10,7 +9,7 @@ import torch
 
 from ..entry import Entry, Guarantee
 from .contract import Companion, Stage, Steer, in_range, require
-from .logits import contrasted
+from .logits import contrasted, implausible
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +59,7 @@ class Uscd(Steer):
 
     @property
     def companions(self) -> tuple[Companion, ...]:
-        return (Companion(before=self.lame, newest=0 if self.lame else 1),)
+        return (Companion.instead(self.lame),)
 
     @classmethod
     def examples(cls) -> tuple[Uscd, ...]:
@@ -83,5 +82,5 @@ class Uscd(Steer):
         own = nodes.log_probabilities
         lame = nodes.companions[self.companions[0]].log_softmax(-1, dtype=own.dtype)
         moved = contrasted(logits, own, lame, self.by) if self.by else logits
-        floor = own.amax(-1, keepdim=True) + (math.log(self.share) if self.share else -torch.inf)
-        return torch.where(self.uncertain(nodes)[:, None], moved.masked_fill(own < floor, -torch.inf), logits)
+        moved = moved.masked_fill(implausible(own, self.share), -torch.inf)
+        return torch.where(self.uncertain(nodes)[:, None], moved, logits)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from .document import PLACE, ROOT, Document, Node
+from .document import LISTS, MAPS, PLACE, ROOT, Document, Node
 from .formats import CHECKER
 from .patterns import python_pattern
 
@@ -46,9 +46,9 @@ class Validator:
                 found[name] = {
                     python_pattern(key, f"{below}/{key}"): self._read(each, below) for key, each in value.items()
                 }
-            elif name in ("properties", "dependentSchemas"):
+            elif name in MAPS:
                 found[name] = {key: self._read(each, below) for key, each in value.items()}
-            elif name in ("allOf", "anyOf", "oneOf", "prefixItems"):
+            elif name in LISTS:
                 found[name] = [self._read(each, below) for each in value]
             else:
                 found[name] = value if name in ("enum", "const") else self._read(value, below)
