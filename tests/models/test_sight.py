@@ -14,7 +14,7 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from models.families import GROUPED
+from models.families import GROUPED, ROPE
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.lean import Lean
@@ -66,7 +66,11 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     ),
     "Qwen2VL": lambda: transformers.Qwen2VLConfig(**deepcopy(QWEN)),
     "Gemma3": lambda: transformers.Gemma3Config(
-        text_config={**deepcopy(TEXT), "head_dim": 8},
+        text_config={
+            **TEXT,
+            "head_dim": 8,
+            "rope_parameters": {each: {**ROPE} for each in ("full_attention", "sliding_attention")},
+        },
         vision_config=VISION,
         image_token_index=IMAGE,
         mm_tokens_per_image=4,
