@@ -6,14 +6,16 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 
 from ..entry import Entry, Guarantee
 from .contract import Stage, Steer, in_range, require
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from .nodes import Nodes
@@ -110,19 +112,29 @@ class MirostatV1(_Mirostat):
         return cls(0.0), cls(1.0, 0.5), cls(0.4, 1.0)
 
     def kept(self, logits: Tensor, bound: Tensor) -> Tensor:
-        size = logits.shape[-1]
-        few = logits.topk(min(FITTED, size)).values.double()  # [N, M]
-        falls = -few.diff()  # log(p_i / p_i+1); not finite behind the last that is left
-        steps = torch.arange(1, few.shape[-1], dtype=torch.float64, device=logits.device)
-        steps = ((steps + 1) / steps).log().expand_as(falls).where(falls.isfinite(), 0.0)
-        exponent = (steps * falls.nan_to_num(0, 0, 0)).sum(-1, keepdim=True) / (steps * steps).sum(-1, keepdim=True)
-        beyond = exponent - 1
-        beyond = beyond.where(beyond.abs() > 1e-9, 1e-9)
-        mass = -torch.expm1(-beyond * math.log(size)) / beyond  # of the law, beyond its first token: above 0
-        best = ((bound * NATS - mass.log()) / exponent.clamp(min=1e-9)).exp()  # [N, 1]; nan where one token is left
-        rank = best.nan_to_num(1.0, size, 1.0).floor().clamp(1, size).long()
-        last = logits.topk(max([1, *rank.view(-1).tolist()])).values.gather(1, rank - 1)
-        return logits >= last
+        rows = logits.cpu().numpy()  # where the best of many are found ten times as fast
+        least = [_least(row, each) for row, each in zip(rows, bound[:, 0].tolist(), strict=True)]
+        return logits >= torch.tensor(least, dtype=logits.dtype, device=logits.device)[:, None]
+
+
+def _least(row: NDArray[np.floating[Any]], bound: float) -> float:
+    """The logit of the last token that the law and the bound leave of a row [V]."""
+    size = len(row)
+    few = np.sort(_best(row, min(FITTED, size)))[::-1].astype(np.float64)
+    few = few[few > -np.inf]
+    if len(few) < 2:
+        return float(few[0])
+    steps = np.log1p(1 / np.arange(1, len(few)))
+    exponent = float(steps @ (few[:-1] - few[1:]) / (steps @ steps))
+    beyond = exponent - 1 if abs(exponent - 1) > 1e-9 else 1e-9
+    mass = -math.expm1(-beyond * math.log(size)) / beyond  # of the law, beyond its first token: above 0
+    rank = math.exp(min((bound * NATS - math.log(mass)) / max(exponent, 1e-9), math.log(size)))
+    rank = max(1, int(rank))
+    return float(few[rank - 1] if rank <= len(few) else _best(row, rank).min())
+
+
+def _best(row: NDArray[np.floating[Any]], many: int) -> NDArray[np.floating[Any]]:
+    return np.partition(row, len(row) - many)[len(row) - many :]
 
 
 @dataclass(frozen=True, slots=True)
