@@ -15,13 +15,14 @@ from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from numbers import Real
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .aliases import meant, ours
 from .errors import InvalidRequest, closest
 
+PLAIN = frozenset({int, float, bool, str, tuple, type(None)})  # what is no array, by its type
 MOST = 2**63 - 1  # whole numbers up to here are what torch and numpy hold
 Unbounded = Annotated[float, math.inf]  # a number that may be infinite; nothing else may
 
@@ -53,8 +54,7 @@ class Checked(ABCMeta):
         values |= named
         if unknown := next((name for name in values if name not in kinds), None):
             raise InvalidRequest(f"there is no setting {unknown!r}{of}", hint=closest(unknown, kinds))
-        needed = (field.name for field in fields(cls) if field.default is field.default_factory is MISSING)
-        if missing := next((name for name in needed if name in kinds and name not in values), None):
+        if missing := next((name for name in needed_by(cls) if name not in values), None):
             raise InvalidRequest(f"setting {missing!r}{of} is missing", hint=f"{missing} is {words(kinds[missing])}")
         return super().__call__(**{name: fitting(value, kinds[name], name + of) for name, value in values.items()})
 
@@ -62,10 +62,11 @@ class Checked(ABCMeta):
 def checked(function: Callable[P, T]) -> Callable[P, T]:
     """The function with its arguments as its annotations say. Raises InvalidRequest, also for a name it lacks."""
     known = inspect.signature(function).parameters
+    hints = cache(partial(get_type_hints, function, include_extras=True))  # later: they may name what is not there yet
 
     @wraps(function)
     def call(*given: P.args, **named: P.kwargs) -> T:
-        kinds = get_type_hints(function, include_extras=True)
+        kinds = hints()
         options = ours(named)
         if unknown := next((name for name in options if name not in known), None):
             raise InvalidRequest(f"there is no option {unknown!r}", hint=meant(unknown, known))
@@ -83,6 +84,13 @@ def settings_of(owner: type) -> dict[str, Any]:
     """The fields that a dataclass is made of -> what may stand in each, in order."""
     hints = get_type_hints(owner, include_extras=True)
     return {field.name: hints[field.name] for field in fields(owner) if field.init}
+
+
+@cache
+def needed_by(owner: type) -> tuple[str, ...]:
+    """Those of them that have no default."""
+    bare = (field for field in fields(owner) if field.default is field.default_factory is MISSING)
+    return tuple(field.name for field in bare if field.init)
 
 
 def fitting(value: Any, kind: Any, name: str) -> Any:
@@ -165,57 +173,91 @@ def _is_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Enum)
 
 
+Fitter = Callable[[Any], Any]
+
+
 def _fit(value: Any, kind: Any) -> Any:
+    return _fitter(kind)(value)
+
+
+@cache
+def _fitter(kind: Any) -> Fitter:
+    """What takes a value as a kind has it, or raises _Wrong: an annotation is taken apart once."""
     if kind is Any:
-        return value
+        return _anything
     if _is_union(kind):
-        for each in get_args(kind):
-            try:
-                return _fit(value, each)
-            except _Wrong:
-                continue
-        raise _Wrong
-    value = plain(value)
+        return partial(_fit_first, [_fitter(each) for each in get_args(kind)])
+    made = _plain_fitter(kind)
+    return lambda value: made(value if type(value) in PLAIN else plain(value))
+
+
+def _plain_fitter(kind: Any) -> Fitter:
+    """The same, of values that are no arrays."""
     if kind == Unbounded:
-        return _number(value, unbounded=True)
+        return partial(_number, unbounded=True)
     origin, inside = get_origin(kind), get_args(kind)
     if origin is Literal:
-        if isinstance(value, str | int) and value in inside:
-            return value
-        raise _Wrong
+        return partial(_one_of, inside)
     if _is_enum(kind):
-        return _member(value, kind)
+        return partial(_member, kind)
     if origin is tuple and inside[-1] is not ...:
-        return _fit_each(value, inside)
+        return partial(_fit_each, [_fitter(each) for each in inside])
     if origin is not None and origin is not list and issubclass(origin, Iterable):  # a list may be shared: it stays
-        return _fit_mapping(value, *inside) if issubclass(origin, Mapping) else _fit_several(value, inside[0])
+        if issubclass(origin, Mapping):
+            return partial(_fit_mapping, *map(_fitter, inside))
+        return partial(_fit_several, _fitter(inside[0]), whole=inside[0] is int)
     if kind is int:
-        return _whole(value)
+        return _whole
     if kind is float:
-        return _number(value)
-    if not isinstance(value, origin or kind) or (isinstance(value, str) and not _writable(value)):
+        return _number
+    return partial(_instance, origin or kind)
+
+
+def _anything(value: Any) -> Any:
+    return value
+
+
+def _instance(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, str) and not _writable(value)):
         raise _Wrong
     return value
 
 
-def _fit_several(value: Any, kind: Any) -> tuple[Any, ...]:
+def _fit_first(fitters: Sequence[Fitter], value: Any) -> Any:
+    """As the first of several kinds that takes it."""
+    for each in fitters:
+        try:
+            return each(value)
+        except _Wrong:
+            continue
+    raise _Wrong
+
+
+def _one_of(values: tuple[Any, ...], value: Any) -> Any:
+    if isinstance(value, str | int) and value in values:
+        return value
+    raise _Wrong
+
+
+def _fit_several(fit: Fitter, value: Any, *, whole: bool = False) -> tuple[Any, ...]:
+    """`whole`: each is to be a whole number."""
     if isinstance(value, str | bytes | bytearray | Mapping) or not isinstance(value, Iterable):
         raise _Wrong
     several = tuple(value)
-    if kind is int and set(map(type, several)) <= {int} and max(map(abs, several), default=0) <= MOST:
+    if whole and set(map(type, several)) <= {int} and max(map(abs, several), default=0) <= MOST:
         return several  # a long prompt need not be looked at one by one
-    return tuple(_fit(each, kind) for each in several)
+    return tuple(map(fit, several))
 
 
-def _fit_each(value: Any, kinds: Sequence[Any]) -> tuple[Any, ...]:
+def _fit_each(fitters: Sequence[Fitter], value: Any) -> tuple[Any, ...]:
     """As many values as kinds, each of its own."""
-    several = _fit_several(value, Any)
-    if len(several) != len(kinds):
+    several = _fit_several(_anything, value)
+    if len(several) != len(fitters):
         raise _Wrong
-    return tuple(_fit(each, kind) for each, kind in zip(several, kinds, strict=True))
+    return tuple(fit(each) for fit, each in zip(fitters, several, strict=True))
 
 
-def _member(value: Any, kind: type[Enum]) -> Enum:
+def _member(kind: type[Enum], value: Any) -> Enum:
     """A member of an enumeration, given as such or by its value."""
     try:
         return kind(value)
@@ -223,15 +265,15 @@ def _member(value: Any, kind: type[Enum]) -> Enum:
         raise _Wrong from None
 
 
-def _fit_mapping(value: Any, key: Any, kind: Any) -> dict[Any, Any]:
+def _fit_mapping(key: Fitter, fit: Fitter, value: Any) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
         raise _Wrong
-    return {_fit(name, key): _fit(each, kind) for name, each in value.items()}
+    return {key(name): fit(each) for name, each in value.items()}
 
 
 def _writable(text: str) -> bool:
     """Whether it can be written as UTF-8: half a character, as of a name of bytes, cannot."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _whole(value: Any) -> int:

@@ -7,6 +7,8 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
+from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InvalidRequest, StrettoError, UnknownName, closest
@@ -174,8 +176,8 @@ def suiting(chosen: Method) -> Model:
     from ..models.table import MaskedTable, TableModel
 
     continuing = TableModel(8, lambda path: [0.0] * 8)
-    filling = [MaskedTable(8, lambda at, seen: [0.0] * 8, Masking(7, block=block)) for block in (None, 4)]
-    for target in (continuing, *filling):
+    filling = (MaskedTable(8, lambda at, seen: [0.0] * 8, Masking(7, block=block)) for block in (None, 4))
+    for target in chain([continuing], filling):
         target.name, target.abilities, target.layers, target.heads = "the target", Ability.ALL, 32, 32
         try:
             method.check(method.complete(chosen, target), target)
@@ -185,6 +187,7 @@ def suiting(chosen: Method) -> Model:
     return continuing
 
 
+@cache
 def planned(parts: str, planner: str) -> Method:
     """The method of these parts under another planner, if one is named. Raises InvalidRequest where none plans."""
     from dataclasses import replace
