@@ -70,6 +70,7 @@ SEARCHES = {  # of one branch; with several; what must be set
         CHANCE,
     ),
     "gad": ("gad", ["gad(width=2)", "gad(tries=4)"], CHANCE),
+    "soft": ("soft(tokens=0)", [], {}),  # tests/search/test_soft.py
     "superposed": ("superposed(alpha=0)", [], {}),
 }
 WIDE = [(method, given) for _, wide, given in SEARCHES.values() for method in wide]
