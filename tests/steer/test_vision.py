@@ -14,6 +14,7 @@ from stretto.models.gazes import Agreeing, Dwelling, Otherwise, Scaled, Sighted
 from stretto.models.pictures import Picture, Pictured, viewed
 from stretto.models.views import TURNS, Levelled, Noised, Outlying, Turned, instead
 from stretto.steer.causal_mm import CausalMm
+from stretto.steer.cg_vlm import CgVlm
 from stretto.steer.contract import Steer
 from stretto.steer.damro import Damro
 from stretto.steer.nodes import Nodes
@@ -173,3 +174,31 @@ def test_without_a_picture_or_what_it_is_made_of_they_are_refused() -> None:
         with pytest.raises(Unsupported, match="picture"):
             made.generate(rows, "plain", steers=[step])
     assert torch.equal(Levelled()(picture()).rows.std(0), torch.zeros(inside.CHANNELS))
+
+
+def cg(step: CgVlm, agreed: float, *values: float) -> tuple[float, list[float]]:
+    """The interaction of values of the best of two tokens (with both, picture, text, neither), and the logits."""
+
+    def of(p: float) -> torch.Tensor:
+        return torch.tensor([[p, 1 - p]]).log()
+
+    said = dict(zip(step.companions, map(of, (agreed, *values[1:])), strict=True))
+    nodes = Nodes([Path(History([1]))], of(values[0]), Taps(companions=said))
+    return float(step.interaction(nodes)), step(nodes.raw, nodes)[0].exp().tolist()
+
+
+def test_cg_vlm_by_hand() -> None:
+    step = CgVlm(value="probability", threshold=0.2)
+    found, steered = cg(step, 0.1, 0.7, 0.3, 0.2, 0.1)
+    assert found == pytest.approx(0.30) and steered == pytest.approx([0.1, 0.9])
+    assert cg(CgVlm(value="probability", threshold=0.4), 0.1, 0.7, 0.3, 0.2, 0.1)[1] == pytest.approx([0.7, 0.3])
+    found, steered = cg(CgVlm(), 0.1, 0.7, 0.3, 0.7, 0.3)  # the picture is nothing to it
+    assert found == pytest.approx(0.0, abs=1e-6) and steered == pytest.approx([0.7, 0.3])
+
+
+def test_a_mute_reading_has_pictures_and_both_ends_of_the_prompt() -> None:
+    shown = inside.pictured()[0]
+    prompt = shown.prompt
+    tokens, (seen,) = viewed(prompt, shown.pictures, None, mute=True)
+    assert tokens == [prompt[0], *[0] * 16, prompt[-1]] and seen.span == range(1, 17)
+    assert viewed([5, 6, 7], (), None, mute=True)[0] == [5, 7]

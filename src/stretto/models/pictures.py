@@ -194,26 +194,28 @@ def show(window: Window, pictures: Pictures) -> None:
 
 
 def viewed(
-    tokens: Sequence[int], pictures: Pictures, view: View | None, first: int = 0, by: int = 0
+    tokens: Sequence[int], pictures: Pictures, view: View | None, first: int = 0, by: int = 0, *, mute: bool = False
 ) -> tuple[list[int], tuple[Picture, ...]]:
     """What is left of a prompt from place `first` on, and its pictures in another form, all of them moved `by`.
 
-    Where a picture has fewer rows in that form, fewer tokens stand there.
+    Where a picture has fewer rows in that form, fewer tokens stand there; where the prompt is `mute`, no other tokens
+    than the first and the last.
     """
     kept: list[int] = []
     done: list[Picture] = []
-    at = first
+    at, last = first, len(tokens) - 1
     for picture in sorted(pictures, key=lambda each: each.start):
         start = max(picture.start, first)
         if picture.span.stop <= first:
             continue
-        kept += tokens[at:start]
+        kept += [token for place, token in enumerate(tokens[at:start], at) if not mute or place == first]
         rows = picture.rows[start - picture.start :]
         form = replace(picture, rows=rows) if view is None else view(picture)
         done.append(replace(form, at=len(kept) + by))
         kept += [tokens[start]] * len(form)
         at = picture.span.stop
-    return [*kept, *tokens[at:]], tuple(done)
+    kept += [token for place, token in enumerate(tokens[at:], at) if not mute or place in (first, last)]
+    return kept, tuple(done)
 
 
 def rows_of(pictures: Iterable[Picture]) -> list[int]:

@@ -103,7 +103,8 @@ class Reading:
         history, newest = row.history, self.companion.newest
         prompt = history.tokens[: history.prompt_length]
         first = 0 if newest is None else len(prompt) - min(newest, len(prompt))
-        rest, pictures = viewed(prompt, history.pictures, self.companion.view, first, len(self._before))
+        view, mute = self.companion.view, self.companion.mute
+        rest, pictures = viewed(prompt, history.pictures, view, first, len(self._before), mute=mute)
         if self.companion.view is not None and not pictures:
             raise InvalidRequest("a steer looks at pictures, and the prompt has none", hint="leave the steer out")
         if pictures and self.companion.model:

@@ -69,6 +69,7 @@ class Companion(metaclass=Checked):
     newest: int | None = None  # tokens of the prompt that it sees, the newest, 0 or more; None: all of them
     view: View | None = None  # the form in which it sees the pictures of the prompt; None: as they are
     edits: tuple[Edit, ...] = ()  # of its rows, beside those of the target
+    mute: bool = False  # of the prompt that it sees pictures alone are left, and the first and the last token
 
     def __post_init__(self) -> None:
         require(self.newest is None or self.newest >= 0, f"a companion sees {self.newest} tokens", "0 or more, or None")
