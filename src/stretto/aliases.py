@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import InvalidRequest, closest
 
-FORMS = {"schema", "json_object", "regex", "grammar", "choices", "after", "close"}  # see `constrain/forms.py`
+FORMS = {"schema", "json_object", "regex", "grammar", "choices", "tools", "after", "close"}  # see `constrain/forms.py`
 
 SAME = {  # their name -> ours
     "max_tokens": "max_new_tokens",  # OpenAI, vLLM
@@ -148,7 +148,7 @@ INSTEAD = {  # their name -> what to use
     "return_dict_in_generate": _TEXT,
     "return_full_text": _TEXT,
     "skip_special_tokens": "engine.decode(answer.tokens) leaves special tokens out; answer.tokens holds them",
-    "tools": _CHAT,
+    "tool_choice": "give it to engine.chat(messages, tools=…, tool_choice=…); tools= as a setting asks for a call",
     "template": _CHAT,
     "template_options": _CHAT,
     "allow_control_tokens": _CHAT,

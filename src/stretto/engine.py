@@ -166,6 +166,7 @@ class Engine(Scoring):
         method: str | Method | None = None,
         *,
         tools: Sequence[Any] | None = None,
+        tool_choice: str = "auto",
         template: str | None = None,
         template_options: Mapping[str, Any] | None = None,
         allow_control_tokens: bool = False,
@@ -176,12 +177,15 @@ class Engine(Scoring):
         A text is one message of the user; a list of texts or of lists is several conversations. An assistant's message
         at the end is continued. What messages hold is text, also where it spells control tokens, unless these are
         allowed. `tools` (functions or JSON schemas) and `template_options` go to the template, `template` names one
-        of several; to stream, or to mix such, give `generate` and `stream` a `Conversation`.
+        of several. With `tool_choice` 'required', or the name of a tool, the answer is a call (`Generation.calls`). To
+        stream, or to mix such, give `generate` and `stream` a `Conversation`.
         """
 
         def conversation(said: str | Sequence[Message]) -> Conversation:
             return Conversation(said, tools, template, template_options or {}, allow_control_tokens)
 
+        if tools is not None and tool_choice != "auto":
+            settings["tools"] = self.codec.toolbox(conversation("-"), tool_choice)
         if is_one(messages):
             return self.generate(conversation(cast(Sequence[Message], messages)), method, **settings)
         return self.generate([conversation(each) for each in cast(Sequence[Any], messages)], method, **settings)

@@ -123,6 +123,13 @@ class Generation(_Readable):
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """The calls of functions that the text holds: name and arguments of each; mostly none."""
+        from .constrain.tools import calls_in
+
+        return calls_in(self.text)
+
     def __repr__(self) -> str:
         """One short line: how the text begins, how many tokens there are, how it ended."""
         if self.error is not None:

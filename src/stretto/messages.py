@@ -52,7 +52,7 @@ class Chats:
 
     def encode(self, conversation: Conversation) -> list[int]:
         """Token ids. Raises InvalidRequest, with the template's own words where it refuses the messages."""
-        source = self._template(conversation)
+        source = self.template(conversation)
         messages = self._checked(conversation.messages, source)
         options = self._options(conversation, messages[-1])
         said = {"messages": messages, "options": options}
@@ -131,13 +131,18 @@ class Chats:
     def _tool(self, tool: Any) -> Any:
         if not callable(tool):
             return tool
-        from transformers.utils import get_json_schema
+        from transformers.utils import DocstringParsingException, get_json_schema
 
-        return self._guarded("the tools", lambda: get_json_schema(tool))
+        from .constrain.tools import objects
+
+        try:
+            return get_json_schema(tool)
+        except DocstringParsingException:  # nothing is said of its arguments there
+            return objects([tool])[0]
 
     # -- the template -------------------------------------------------------------------------------
 
-    def _template(self, conversation: Conversation) -> str:
+    def template(self, conversation: Conversation) -> str:
         """The Jinja text of the template. Raises InvalidRequest where there is none of that name, or none at all."""
         own, wanted = self._tokenizer.chat_template, conversation.template
         named = cast(dict[str, str], own if isinstance(own, dict) else {"default": own})

@@ -27,6 +27,7 @@ from stretto.constrain.choices import Choices
 from stretto.constrain.circuit import Circuit
 from stretto.constrain.close import Close
 from stretto.constrain.contract import Constraint, State
+from stretto.constrain.framed import Framed
 from stretto.constrain.grammar_files import Gbnf, Lark
 from stretto.constrain.held import Held
 from stretto.constrain.json_schema import Schema
@@ -261,7 +262,7 @@ def seen(state: State) -> tuple[bool, list[bool], list[int]]:
 
 def test_every_registered_constraint_has_a_case() -> None:
     registered = {part for part in catalogue.parts().values() if issubclass(part, Constraint)}
-    elsewhere = {Schema, Lark, Gbnf, Close}  # constrain/test_guidance.py, constrain/test_close.py
+    elsewhere = {Schema, Lark, Gbnf, Close, Framed}  # constrain/test_guidance.py, test_close.py, test_tools.py
     assert registered <= elsewhere | {type(constraint) for constraint, _ in CASES.values()}
 
 

@@ -178,6 +178,7 @@ MUST_BE: dict[str, dict[str, Any]] = {  # options that name a constraint: see `c
     "--regex": {"metavar": "TEXT", "help": "what matches the regular expression as a whole"},
     "--grammar": {"metavar": "FILE", "help": "a sentence of the grammar in FILE, or TEXT: Lark's, GBNF or our own"},
     "--choice": {"metavar": "TEXT", "action": "append", "dest": "choices", "help": "one of the texts; may be repeated"},
+    "--tools": {"metavar": "FILE", "help": "a call of one of the functions in FILE, a JSON list as OpenAI has them"},
     "--after": {"metavar": "TEXT", "help": "only behind this text, such as </think>; up to it the answer is free"},
     "--close": {
         "action": "store_true",
@@ -249,7 +250,13 @@ def as_prompt(engine: Engine, text: str, given: argparse.Namespace) -> Prompt:
             raise InvalidRequest(str(error), hint="leave out --ids to give text") from error
     if not text or not (given.chat or given.system):  # no text: the engine says so
         return text
-    return question(text, given.system)
+    messages = question(text, given.system)
+    if (tools := getattr(given, "tools", None)) is None:
+        return messages
+    from ..constrain.tools import objects
+    from ..messages import Conversation
+
+    return Conversation(messages, objects(tools))
 
 
 def question(text: str, system: str | None = None) -> list[dict[str, str]]:

@@ -60,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Answer, one prompt streaming, several side by side. Status 130 where interrupted, 2 where one failed."""
+    from ..constrain.tools import ANY
+    from ..messages import Conversation
     from ..request import Request
 
     settings, method = read_settings(given), named_method(given)
@@ -73,6 +75,8 @@ def run(given: argparse.Namespace) -> int:
     engine = load_engine(given)
     colours = Colours(given.show_draft == "always" or (given.show_draft == "auto" and in_colours()))
     prompts = [text if given.infill else as_prompt(engine, text, given) for text in texts]
+    if "tools" in settings and isinstance(prompts[0], Conversation):
+        settings["tools"] = engine.codec.toolbox(prompts[0], ANY)
     continued = not (given.chat or given.system or given.ids or given.infill)
     if continued and engine.codec.has_template and sys.stderr.isatty():
         print("(continuing the text as it stands; --chat asks the model instead)", file=sys.stderr)

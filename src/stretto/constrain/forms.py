@@ -14,11 +14,13 @@ from .after import After
 from .choices import Choices
 from .close import Close
 from .contract import Constraint
+from .described import described
 from .given import text_of
 from .grammar_files import Gbnf, Lark
 from .json_schema import Schema
 from .regex import Regex
 from .sentence import Sentence
+from .tools import required
 
 GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
 OWN_RULE = re.compile(r"^\s*\S+\s*->", re.MULTILINE)
@@ -69,7 +71,7 @@ def schema(given: Any, *, spaces: bool = False) -> Schema:
             raise InvalidRequest(f"the schema is no JSON: {error}", hint="see json-schema.org") from error
     if isinstance(given, str):
         return Schema(given, spaces)
-    return Schema(json.dumps(_closed(_described(given))), spaces)
+    return Schema(json.dumps(described(given)), spaces)
 
 
 def grammar(given: str | Path) -> Constraint:
@@ -94,38 +96,12 @@ def _choices(given: Any) -> Constraint:
     return Choices(tuple(given))
 
 
-def _described(given: Any) -> Any:
-    """The JSON Schema of a Pydantic model, a dataclass, a TypedDict, or another annotation."""
-    try:
-        from pydantic import TypeAdapter
-    except ImportError as error:
-        raise InvalidRequest("a schema by its type needs pydantic", hint="pip install 'stretto[structured]'") from error
-    try:
-        return TypeAdapter(given).json_schema()
-    except Exception as error:  # it runs hooks of the types it is given
-        said = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InvalidRequest(
-            f"{shown(given)} has no schema: {said}", hint="give a type of plain fields, or a schema"
-        ) from error
-
-
-def _closed(found: Any) -> Any:
-    """The schema of a type, whose objects have the fields of the type and no others."""
-    if isinstance(found, list):
-        return [_closed(each) for each in found]
-    if not isinstance(found, dict):
-        return found
-    inner = {name: value if name in ("const", "enum", "default") else _closed(value) for name, value in found.items()}
-    if found.get("type") == "object" and "properties" in found:
-        inner.setdefault("additionalProperties", False)
-    return inner
-
-
 FORMS: dict[str, Callable[[Any], Constraint]] = {
     "schema": schema,
     "json_object": _json_object,
     "regex": Regex,
     "grammar": grammar,
     "choices": _choices,
+    "tools": required,
 }
 AFTER, CLOSE = WRAPPERS = ("after", "close")
