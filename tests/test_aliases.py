@@ -66,7 +66,7 @@ def test_advice_names_what_there_is(capsys):
                 cli.main([command, "--help"])
             options = capsys.readouterr().out
             assert all(option in options for option in rest.split()), told
-    chats = set(inspect.signature(Engine.chat).parameters) - {"self", "method", "settings"}
+    chats = set(inspect.signature(Engine.chat).parameters) - {"self", "method", "settings", *aliases.FORMS}
     for name in chats | {"chat_template", "chat_template_kwargs"}:
         with pytest.raises(InvalidRequest) as caught:
             Request.of({name: None})

@@ -184,8 +184,10 @@ class Engine(Scoring):
         def conversation(said: str | Sequence[Message]) -> Conversation:
             return Conversation(said, tools, template, template_options or {}, allow_control_tokens)
 
-        if tools is not None and tool_choice != "auto":
-            settings["tools"] = self.codec.toolbox(conversation("-"), tool_choice)
+        if tool_choice != "auto":
+            from .constrain.tools import Toolbox
+
+            settings["tools"] = Toolbox.of(tools, tool_choice, self.codec.chats.template(conversation("-")))
         if is_one(messages):
             return self.generate(conversation(cast(Sequence[Message], messages)), method, **settings)
         return self.generate([conversation(each) for each in cast(Sequence[Any], messages)], method, **settings)

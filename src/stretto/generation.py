@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from .calls import Calling
 from .errors import StrettoError
 from .files import require_writable, write_text
 
@@ -87,7 +88,7 @@ class LogProbability:
     top_steered: list[tuple[int, float]] = field(default_factory=list)
 
 
-class _Readable:
+class _Readable(Calling):
     """Holds what reads an answer's tokens, apart from its data: copies, pickles and `asdict` leave the tokenizer."""
 
     __slots__ = ("decode",)
@@ -122,13 +123,6 @@ class Generation(_Readable):
 
     def __str__(self) -> str:
         return self.text
-
-    @property
-    def calls(self) -> list[dict[str, Any]]:
-        """The calls of functions that the text holds: name and arguments of each; mostly none."""
-        from .constrain.tools import calls_in
-
-        return calls_in(self.text)
 
     def __repr__(self) -> str:
         """One short line: how the text begins, how many tokens there are, how it ended."""

@@ -129,16 +129,9 @@ class Chats:
         return options
 
     def _tool(self, tool: Any) -> Any:
-        if not callable(tool):
-            return tool
-        from transformers.utils import DocstringParsingException, get_json_schema
+        from .constrain.tools import told
 
-        from .constrain.tools import objects
-
-        try:
-            return get_json_schema(tool)
-        except DocstringParsingException:  # nothing is said of its arguments there
-            return objects([tool])[0]
+        return self._guarded("the tools", lambda: told(tool)) if callable(tool) else tool
 
     # -- the template -------------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ from .values import check_text, plain, token_ids
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from .constrain.tools import Toolbox
     from .models.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int] | Sequence[Message] | Conversation | Pictured  # text, ids, a chat; or with pictures
@@ -124,12 +123,6 @@ class Codec:
         if not self.has_template:
             raise InvalidRequest(f"{self.name} has no chat template", hint="give the prompt as plain text")
         return Chats(self.name, self._tokenizer(), self._reserved)
-
-    def toolbox(self, conversation: Conversation, choice: str) -> Toolbox:
-        """The tools of a conversation for an answer that is a call, written as its template asks for it."""
-        from .constrain.tools import Toolbox, shape_of
-
-        return Toolbox(conversation.tools, choice, shape_of(self.chats.template(conversation)))
 
     @cached_property
     def reading(self) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from constrain.test_close import complete
 from constrain.test_guidance import WHOLE
 from laws.test_constraints import WORLD, among, walked
 from stretto import zoo
+from stretto.calls import calls_in
 from stretto.cli import main
 from stretto.constrain.choices import Choices
 from stretto.constrain.close import Close
 from stretto.constrain.contract import Constraint
 from stretto.constrain.framed import Framed
-from stretto.constrain.tools import MARKED, PARAMETERS, PLAIN, Toolbox, calls_in, functions, required, shape_of
+from stretto.constrain.tools import MARKED, PARAMETERS, PLAIN, Toolbox, functions, required, shape_of
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest
 
@@ -101,7 +102,8 @@ def test_functions_are_described_by_their_annotations(tmp_path: Path) -> None:
         (["add"], "no function"),
         ([{"name": "a", "parameters": 3}], "no schema"),
         ([ADD, ADD], "two tools"),
-        ([lambda *all: all], "no name"),
+        ([lambda a: a], "no name"),
+        ([print], "no name"),
         (Toolbox([ADD], "sub"), "no function 'sub'"),
     ],
 )
@@ -117,13 +119,14 @@ def test_what_stands_between_two_texts_is_what_brute_force_finds() -> None:
         Framed(Choices(("a", "abc")), "b", ""): among("ba", "babc"),
     }
     for constraint, valid in framed.items():
-        begun = {path[:size] for path in complete(valid) for size in range(len(path) + 1)}
+        whole = complete(WORLD, valid)
+        begun = {path[:size] for path in whole for size in range(len(path) + 1)}
         left: list[tuple[int, ...]] = [()]
         while left:
             path = left.pop()
             state = walked(constraint.open(WORLD), path)
             able = {(*path, token) for token in state.allowed().nonzero()[0].tolist()}
-            assert able <= begun and state.complete == (path in complete(valid)) and (able or state.complete)
+            assert able <= begun and state.complete == (path in whole) and (able or state.complete)
             state.rollback(len(path))
             assert all(map(state.advance, path)) and state.fork().complete == state.complete
             left += able
@@ -148,6 +151,8 @@ def test_models_call(engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixtu
         assert not isinstance(said, list) and said.text.startswith(begins) and said.finish == "end"
         assert len(said.calls) == 1 and chosen in ("required", said.calls[0]["name"])
     assert engine.chat("3 and 4?", tools=[ADD], template=marked, max_new_tokens=3).calls == []  # type: ignore[union-attr]
+    with pytest.raises(InvalidRequest, match="not None"):
+        engine.chat("3 and 4?", tool_choice="required", template=marked)
     file = tmp_path / "tools.json"
     file.write_text(json.dumps([ADD]), encoding="utf-8")
     assert main(["generate", "--tools", str(file), "--close", "--max-new-tokens", "60", "What is 3 and 4? "]) == 0

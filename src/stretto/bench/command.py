@@ -39,6 +39,8 @@ examples:
   stretto bench canvas --model random-masked --batch 1 8 --out results/canvas
   stretto bench quality --model zoo/masked --count 50 --batch 10 --out results/quality    right answers, and their cost
   stretto bench anytime --out results/anytime        searches: right answers by tokens, scorer calls and seconds
+  stretto bench constrain --model CHECKPOINT --data DATA --out results/schemas     schemas under masks
+  stretto bench constrain --model CHECKPOINT --data DATA --count 100 --threads 1   answers under 100 of them
   stretto bench real --model FILE.gguf --llamacpp ENV/bin/python --openvino ENV2/bin/python --data DATA --threads 1
   stretto bench claims --data DATA --out results/claims > docs/claims.md     what papers promise, tried here
 
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "real", "shape", "overhead", "canvas", "quality", "anytime", "report", "claims"),
+        choices=("speed", "real", "shape", "overhead", "canvas", "quality", "anytime", "constrain", "report", "claims"),
         default="speed",
         help="speed: whole answers, against transformers' generate (default); "
         "real: a checkpoint on real prompts, beside transformers, llama.cpp and OpenVINO GenAI; "
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "canvas: masked-diffusion models (also random-masked) beside a plain sampler, the same tokens; "
         "quality: how many questions methods answer rightly, and at what cost: for those that may change the tokens; "
         "anytime: searches by what they may take, judged by trained heads or by checkers; "
+        "constrain: JSON schemas under masks, beside llguidance alone; with --count N, answers under N of them; "
         "report: results as one HTML page; "
         "claims: what published systems promise, tried in kind, as a page in Markdown",
     )
@@ -184,6 +187,8 @@ def run(args: argparse.Namespace) -> int:
     logging.disable_progress_bar()
     if args.what == "quality":
         return _quality(args)
+    if args.what == "constrain":
+        return _constrain(args)
     args.max_new_tokens = args.max_new_tokens or MAX_NEW_TOKENS
     kinds = {
         "speed": _speed,
@@ -478,6 +483,16 @@ def _anytime(args: argparse.Namespace) -> int:
         found.save(args.out.with_suffix(".json"))
         anytime.plot(found, args.out.with_suffix(".png"))
     return 0
+
+
+# -- constrain ----------------------------------------------------------------------------------------
+
+
+def _constrain(args: argparse.Namespace) -> int:
+    """What schemas and masks do, or what a model answers under schemas."""
+    from .constrain.command import run as measure
+
+    return measure(args, _data(args))
 
 
 # -- claims -------------------------------------------------------------------------------------------

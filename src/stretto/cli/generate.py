@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Answer, one prompt streaming, several side by side. Status 130 where interrupted, 2 where one failed."""
-    from ..constrain.tools import ANY
+    from ..constrain.tools import ANY, Toolbox
     from ..messages import Conversation
     from ..request import Request
 
@@ -76,7 +76,7 @@ def run(given: argparse.Namespace) -> int:
     colours = Colours(given.show_draft == "always" or (given.show_draft == "auto" and in_colours()))
     prompts = [text if given.infill else as_prompt(engine, text, given) for text in texts]
     if "tools" in settings and isinstance(prompts[0], Conversation):
-        settings["tools"] = engine.codec.toolbox(prompts[0], ANY)
+        settings["tools"] = Toolbox.of(prompts[0].tools, ANY, engine.codec.chats.template(prompts[0]))
     continued = not (given.chat or given.system or given.ids or given.infill)
     if continued and engine.codec.has_template and sys.stderr.isatty():
         print("(continuing the text as it stands; --chat asks the model instead)", file=sys.stderr)

@@ -96,7 +96,7 @@ def opened(tokens: Tokens, grammar: str, name: str) -> Matching:
                 f"{name} needs a tokenizer that can spell any text, and this one has no token for byte {missing[0]}",
                 hint="use regex, choices or sentence, which look ahead for what its tokens can spell",
             )
-        matcher = LLMatcher(_tokenizer(tokens), grammar, log_level=0)
+        matcher = LLMatcher(tokenizer(tokens), grammar, log_level=0)
         if matcher.is_error():
             raise InvalidRequest(
                 f"{name}: {_line(matcher.get_error())}", hint="write it otherwise, or leave out what it names"
@@ -105,7 +105,7 @@ def opened(tokens: Tokens, grammar: str, name: str) -> Matching:
     return Matching(tokens.memory[key].deep_copy(), tokens)
 
 
-def _tokenizer(tokens: Tokens) -> LLTokenizer:
+def tokenizer(tokens: Tokens) -> LLTokenizer:
     """The tokens as matchers see them; made once."""
     from llguidance import LLTokenizer, TokenizerWrapper
 

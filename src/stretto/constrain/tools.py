@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ class Shape:
 PLAIN = Shape()
 MARKED = Shape("<tool_call>\n", "\n</tool_call>")  # Hermes, Qwen 2.5 and 3, SmolLM3
 PARAMETERS = Shape(arguments="parameters")  # Llama 3.1 and 3.2
-CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
 
 
 def shape_of(template: str) -> Shape:
@@ -51,6 +50,11 @@ class Toolbox:
     functions: Any  # what `functions` reads
     choice: str = ANY  # or the name of the one that must be called
     shape: Shape = PLAIN
+
+    @classmethod
+    def of(cls, tools: Any, choice: str, template: str) -> Toolbox:
+        """Functions that are called as a chat template asks for it."""
+        return cls(tools, choice, shape_of(template))
 
     def constraint(self) -> Constraint:
         """The answer is a call: one function by its name, its arguments by its schema. Raises InvalidRequest."""
@@ -103,27 +107,19 @@ def functions(given: Any) -> list[dict[str, Any]]:
     return found
 
 
+def told(function: Callable[..., Any]) -> Any:
+    """A function as chat templates want it, with what its docstring says of its arguments, if it does."""
+    from transformers.utils import DocstringParsingException, get_json_schema
+
+    try:
+        return get_json_schema(function)
+    except DocstringParsingException:
+        return objects([function])[0]
+
+
 def objects(given: Any) -> list[dict[str, Any]]:
     """The functions as chat templates want them."""
     return [{"type": "function", "function": each} for each in functions(given)]
-
-
-def calls_in(text: str) -> list[dict[str, Any]]:
-    """The calls that a text holds, `{"name": …, "arguments": …}` each, in whichever of the known forms; none else."""
-    marked = CALL.findall(text)
-    return [call for each in marked or [text] for call in _read(each)]
-
-
-def _read(text: str) -> Iterator[dict[str, Any]]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return
-    for each in found if isinstance(found, list) else [found]:
-        given = each if isinstance(each, dict) else {}
-        arguments = given.get("arguments", given.get("parameters"))
-        if isinstance(given.get("name"), str) and isinstance(arguments, dict):
-            yield {"name": given["name"], "arguments": arguments}
 
 
 def _of_object(given: Any) -> dict[str, Any]:
@@ -139,6 +135,8 @@ def _of_object(given: Any) -> dict[str, Any]:
 def _of_callable(function: Callable[..., Any]) -> dict[str, Any]:
     """What annotations say of a function; a parameter without one takes anything."""
     name = getattr(function, "__name__", type(function).__name__)
+    if not name.isidentifier():
+        raise InvalidRequest(f"{shown(function)} has no name to call it by", hint="define it with def")
     properties: dict[str, Any] = {}
     definitions: dict[str, Any] = {}
     needed: list[str] = []

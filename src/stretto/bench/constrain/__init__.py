@@ -1,0 +1,1 @@
+"""Structured output, measured: which schemas are served, what masks cost, and whether answers hold."""
