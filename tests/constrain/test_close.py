@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from functools import cache
@@ -117,6 +118,17 @@ def test_schemas_end_on_every_path_and_nothing_changes_while_there_is_room(given
                 written += WHOLE.text_of(token)
             assert state.complete and free.complete and size < most
             json.loads(written)
+
+
+def test_strings_are_closed_though_the_tokens_have_many_brackets() -> None:
+    """Within a string a bracket closes nothing: as many of them as large vocabularies have must not be tried first."""
+    brackets = ["".join(each) for size in (1, 2, 3) for each in itertools.product("]})>", repeat=size)]
+    tokens = Tokens([*WHOLE.pieces, *(each.encode() for each in brackets), *(f'"{each}'.encode() for each in brackets)])
+    text = b'{"name":"a","age":3}'
+    state = Close(schema(PERSON), len(text)).open(tokens)
+    assert all(map(state.advance, text)) and state.complete and not state.allowed().any()
+    with pytest.raises(InvalidRequest, match=r"takes 1\d tokens"):
+        Close(schema(PERSON), 9).open(tokens)
 
 
 def test_a_choice_that_takes_too_much_is_not_made_in_time() -> None:

@@ -224,7 +224,7 @@ class Searching(State):
     def _look(self, token: int) -> list[int] | None:
         way, search = self._ways[-1], self._kinds.ways
         rest = way[1:] if way[:1] == [token] else search.rest(way, token)
-        hints = [way] if rest is None else [rest, way]
+        hints = [way, way[1:]] if rest is None else [rest, way, way[1:]]  # the last: behind the beginning of a string
         for hint in hints:
             if len(hint) < self._left and self._inner.completes([token, *hint]):
                 return [*hint]

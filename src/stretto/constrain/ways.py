@@ -24,6 +24,7 @@ FEW = 6  # tokens behind each of which a way is looked for, where one is chosen
 WIDE = 24  # tokens that are tried at each place where all short ways are
 SAME = 3  # places that allow the same tokens, of each length, that are looked at
 STEPS = 1500  # places that are looked at for the shortest way
+IN_TEXT = (9, 0, 2, 3, 4, 5, 6)  # where kinds of tokens stand within a free text: brackets close nothing, quotes do
 CLOSERS = b'}])>"'
 
 
@@ -33,9 +34,10 @@ class Ways:
     def __init__(self, tokens: Tokens) -> None:
         self.tokens = tokens
         places = [_preference(tokens.text_of(token)) for token in range(len(tokens))]
-        self._order = np.array(sorted(range(len(tokens)), key=lambda token: (places[token], token)), np.int64)
+        order = sorted(range(len(tokens)), key=lambda token: (places[token], token))
+        self._order = np.array(order, np.int64)
+        self._order_in_text = np.array(sorted(order, key=lambda token: IN_TEXT[places[token][0]]), np.int64)
         self._closing = frozenset(token for token, place in enumerate(places) if place[0] < 2)
-        self._quotes = frozenset(token for token, place in enumerate(places) if place[0] == 1)
 
     def find(self, state: State, most: int, hints: Sequence[Sequence[int]] = ()) -> list[int] | None:
         """A way of at most `most` tokens, the first that is found; `hints` are walked first, here and further on."""
@@ -119,18 +121,19 @@ class Ways:
             return taken
         allowed = state.allowed()
         able = self._first(allowed, TRIED + len({*before}))
-        if np.count_nonzero(allowed) > MANY:  # within a free text, brackets close nothing, and quotes do
-            able.sort(key=lambda token: (before[-8:].count(token) // 4, token not in self._quotes))
+        if np.count_nonzero(allowed) > MANY:
+            able.sort(key=lambda token: before[-8:].count(token) // 4)
         else:
             able.sort(key=lambda token: 0 if token in self._closing else before.count(token))
         return next(([token] for token in able[:TRIED] if state.advance(token)), [])
 
     def _first(self, allowed: NDArray[Any], count: int) -> list[int]:
         """The tokens to try first, of those that are allowed."""
-        near = self._order[:512]
+        order = self._order_in_text if np.count_nonzero(allowed) > MANY else self._order
+        near = order[:512]
         found = near[allowed[near]]
         if len(found) < count:
-            found = self._order[allowed[self._order]]
+            found = order[allowed[order]]
         return [int(token) for token in found[:count]]
 
     def _respelt(self, state: State, way: list[int]) -> list[int]:
@@ -152,10 +155,9 @@ def ways(tokens: Tokens) -> Ways:
 def _preference(text: bytes) -> tuple[int, int]:
     """Where a token stands among those that are tried to end a text: what closes comes first, and most of it."""
     if text and not text.strip(CLOSERS):
-        brackets = text.strip(b'"')
         if text[:1] != b'"':
             return (0, -len(text))
-        return (1, -len(text) if text.startswith(b'""') or brackets else 0)
+        return (1, -len(text) if text.startswith(b'""') else len(text))
     if text in (b":", b",", b'":', b'","', b'",'):
         return (2, len(text))
     if text in (b"0", b"1", b"true", b"null", b"false"):
