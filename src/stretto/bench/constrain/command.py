@@ -85,6 +85,7 @@ def table(found: Found) -> list[str]:
     if found.served:
         lines += ["", HEAD, *map(_line, found.served)]
         lines.append("masks and first masks in microseconds; by place: refused with the JSON pointer of the keyword")
+        lines.append("valid ✗: refused as they are written, with the keys in another order or a number in another form")
     return lines + (_told(found) if found.answers else [])
 
 

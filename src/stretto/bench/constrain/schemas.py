@@ -22,7 +22,10 @@ from ...errors import InvalidRequest, StrettoError
 
 SAMPLE = Path("bench/jsonschemabench/maskbench_sample.jsonl.gz")
 SUITE = Path("bench/json_schema_test_suite")
-DRAFTS = ("draft2020-12", "draft7")
+DRAFTS = {
+    "draft2020-12": "https://json-schema.org/draft/2020-12/schema",
+    "draft7": "http://json-schema.org/draft-07/schema#",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +101,15 @@ def sample(data: Path, count: int | None) -> list[Case]:
 
 def suite(data: Path, draft: str) -> list[Case]:
     """The groups of the JSON Schema Test Suite for a draft. Raises InvalidRequest where they are not at hand."""
-    return [
-        Case(
-            f"{each['file']}: {group['description']}",
-            group["schema"],
-            [(t["data"], t["valid"]) for t in group["tests"]],
-        )
-        for each in _lines(data / SUITE / f"{draft}.jsonl.gz")
-        for group in each["groups"]
-    ]
+    found = []
+    for each in _lines(data / SUITE / f"{draft}.jsonl.gz"):
+        for group in each["groups"]:
+            schema = group["schema"]
+            if isinstance(schema, dict):  # the suite says by the folder which draft it means
+                schema = {"$schema": DRAFTS[draft], **schema}
+            tests = [(test["data"], test["valid"]) for test in group["tests"]]
+            found.append(Case(f"{each['file']}: {group['description']}", schema, tests))
+    return found
 
 
 def measured(
