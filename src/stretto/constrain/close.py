@@ -168,7 +168,7 @@ class Searching(State):
         if self._mask is None:
             able = self._inner.allowed().copy()
             if np.count_nonzero(able) <= FEW:
-                able[[token for token in able.nonzero()[0].tolist() if self._way(token) is None]] = False
+                able[[token for token in able.nonzero()[0].tolist() if not self._fits(token)]] = False
             else:
                 able = self._of_many(able)
             self._mask = able
@@ -215,6 +215,11 @@ class Searching(State):
         fits[self._ways[-1][:1]] = True
         return fits
 
+    def _fits(self, token: int) -> bool:
+        """Whether a way behind a token fits; one that begins the text of the known way goes on with the rest of it."""
+        rest = self._kinds.ways.rest(self._ways[-1], token)
+        return (rest is not None and len(rest) < self._left) or self._way(token) is not None
+
     def _way(self, token: int) -> list[int] | None:
         """A way behind a token that fits; None where none is found, or the token may not follow."""
         if token not in self._behind:
@@ -224,7 +229,7 @@ class Searching(State):
     def _look(self, token: int) -> list[int] | None:
         way, search = self._ways[-1], self._kinds.ways
         rest = way[1:] if way[:1] == [token] else search.rest(way, token)
-        hints = [way, way[1:]] if rest is None else [rest, way, way[1:]]  # the last: behind the beginning of a string
+        hints = [each for each in (rest, way, search.tail(way)) if each is not None]
         for hint in hints:
             if len(hint) < self._left and self._inner.completes([token, *hint]):
                 return [*hint]

@@ -110,6 +110,11 @@ class Ways:
                 return [*(same[0] for same in torn if same), *way[at + 1 :]] if whole else None
         return None
 
+    def tail(self, way: Sequence[int]) -> list[int] | None:
+        """What is left of a way behind its first byte, such as the mark of a string; None: it is not spelled."""
+        first = self.tokens.texts.get(self.tokens.text_of(way[0])[:1]) if way else None
+        return None if first is None else self.rest(way, first[0])
+
     def _step(self, state: State, before: Sequence[int]) -> list[int]:
         """The next tokens of a way, which the state has taken; none where none is found."""
         taken: list[int] = []

@@ -66,8 +66,7 @@ def _answer(engine: Engine, case: Case, schema: str, most: int, seed: int) -> An
     prompt = _prompt(engine, ASK + schema)
     plain = _one(engine, prompt, "plain", settings)
     drafted = _one(engine, prompt, "auto", settings)
-    size = min(len(plain.tokens), 96)
-    free = _one(engine, prompt, "plain", {"max_new_tokens": size, "end_tokens": (), "seed": seed})
+    free = _one(engine, prompt, "plain", {"max_new_tokens": len(plain.tokens), "end_tokens": (), "seed": seed})
     return Answered(
         case.name,
         tokens=len(plain.tokens),
