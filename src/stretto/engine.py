@@ -176,9 +176,8 @@ class Engine(Scoring):
 
         A text is one message of the user; a list of texts or of lists is several conversations. An assistant's message
         at the end is continued. What messages hold is text, also where it spells control tokens, unless these are
-        allowed. `tools` (functions or JSON schemas) and `template_options` go to the template, `template` names one
-        of several. With `tool_choice` 'required', or the name of a tool, the answer is a call (`Generation.calls`). To
-        stream, or to mix such, give `generate` and `stream` a `Conversation`.
+        allowed. `tools` and `template_options` go to the template, of several `template` names one; `tool_choice`
+        'required', or a tool's name, asks for a call. To stream, give `generate` and `stream` a `Conversation`.
         """
 
         def conversation(said: str | Sequence[Message]) -> Conversation:
