@@ -57,6 +57,7 @@ FLOORS = [  # an import goes down this list, never up
         "notebook",
         "entry",
         "values",
+        "annotations",
         "files",
         "errors",
         "aliases",

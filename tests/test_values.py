@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from stretto import catalogue, method
+from stretto.annotations import Unbounded
 from stretto.diffuse.method import Diffuse
 from stretto.errors import InvalidRequest
 from stretto.request import Request
@@ -21,7 +22,7 @@ from stretto.speculate.drafters.lookup import Lookup
 from stretto.speculate.loop import Speculate
 from stretto.speculate.planners.fixed import Fixed
 from stretto.text import is_one
-from stretto.values import Checked, Unbounded, checked, fitting, settings_of, shown, token_ids
+from stretto.values import Checked, checked, fitting, settings_of, shown, token_ids
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from itertools import accumulate
 from typing import Any
 
 from . import catalogue
+from .annotations import is_several, is_text
 from .errors import InvalidRequest, UnknownName, closest
-from .values import is_several, is_text, settings_of, shown
+from .values import settings_of, shown
 
 DEEPEST = 32  # parentheses in parentheses
 _SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)

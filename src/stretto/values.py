@@ -10,21 +10,20 @@ from __future__ import annotations
 import inspect
 import math
 import reprlib
-import types
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache, partial, wraps
 from numbers import Real
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from .aliases import meant, ours
+from .annotations import Unbounded, is_enum, is_union, words
 from .errors import InvalidRequest, closest
 
 PLAIN = frozenset({int, float, bool, str, tuple, type(None)})  # what is no array, by its type
 MOST = 2**63 - 1  # whole numbers up to here are what torch and numpy hold
-Unbounded = Annotated[float, math.inf]  # a number that may be infinite; nothing else may
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -96,7 +95,7 @@ def needed_by(owner: type) -> tuple[str, ...]:
 def fitting(value: Any, kind: Any, name: str) -> Any:
     """The value as `kind`, an annotation, takes it. Raises InvalidRequest, with the name, where it does not."""
     try:
-        return _fit(value, kind)
+        return _fitter(kind)(value)
     except _Wrong:
         hint = f"{name.partition(' of ')[0]} is {words(kind)}"
         raise InvalidRequest(f"{name} is {shown(value)}, a value of the wrong kind", hint=hint) from None
@@ -117,41 +116,6 @@ def plain(value: Any) -> Any:
         raise InvalidRequest(f"{shown(value)} holds no numbers to read", hint="give a list") from error
 
 
-def is_text(kind: Any) -> bool:
-    """Whether a text stands for itself there: the name of a file, a model, one of a few words."""
-    kinds = get_args(kind) if _is_union(kind) else (kind,)
-    return str in kinds or any(get_origin(each) is Literal or _is_enum(each) for each in kinds)
-
-
-def is_several(kind: Any) -> bool:
-    """Whether several values may stand there: a tuple, a set of tokens, but no mapping."""
-    origins = [get_origin(each) for each in (get_args(kind) if _is_union(kind) else (kind,))]
-    several = (
-        isinstance(each, type) and issubclass(each, Iterable) and not issubclass(each, Mapping) for each in origins
-    )
-    return any(several)
-
-
-def words(kind: Any) -> str:
-    """What an annotation allows, in words."""
-    if _is_union(kind):
-        return " or ".join(words(each) for each in get_args(kind))
-    if kind == Unbounded:
-        return "a number"
-    origin, inside = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return "one of " + ", ".join(map(repr, inside))
-    if _is_enum(kind):
-        return "one of " + ", ".join(repr(each.value) for each in kind)
-    if origin is not None and issubclass(origin, Mapping):
-        return "a mapping such as {5: 1.5}"
-    if origin is not None and issubclass(origin, Iterable):
-        return "several: each " + words(inside[0])
-    kind = origin or kind
-    named = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text", type(None): "None"}
-    return named.get(kind, f"a {kind.__name__}")
-
-
 def shown(value: Any) -> str:
     """A value in a message: one short line, whatever it is."""
     try:
@@ -165,27 +129,15 @@ _SHORT = reprlib.Repr()
 _SHORT.maxother = _SHORT.maxstring = 60
 
 
-def _is_union(kind: Any) -> bool:
-    return get_origin(kind) in (Union, types.UnionType)
-
-
-def _is_enum(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Enum)
-
-
 Fitter = Callable[[Any], Any]
-
-
-def _fit(value: Any, kind: Any) -> Any:
-    return _fitter(kind)(value)
 
 
 @cache
 def _fitter(kind: Any) -> Fitter:
     """What takes a value as a kind has it, or raises _Wrong: an annotation is taken apart once."""
     if kind is Any:
-        return _anything
-    if _is_union(kind):
+        return lambda value: value
+    if is_union(kind):
         return partial(_fit_first, [_fitter(each) for each in get_args(kind)])
     made = _plain_fitter(kind)
     return lambda value: made(value if type(value) in PLAIN else plain(value))
@@ -198,7 +150,7 @@ def _plain_fitter(kind: Any) -> Fitter:
     origin, inside = get_origin(kind), get_args(kind)
     if origin is Literal:
         return partial(_one_of, inside)
-    if _is_enum(kind):
+    if is_enum(kind):
         return partial(_member, kind)
     if origin is tuple and inside[-1] is not ...:
         return partial(_fit_each, [_fitter(each) for each in inside])
@@ -211,10 +163,6 @@ def _plain_fitter(kind: Any) -> Fitter:
     if kind is float:
         return _number
     return partial(_instance, origin or kind)
-
-
-def _anything(value: Any) -> Any:
-    return value
 
 
 def _instance(kind: type, value: Any) -> Any:
@@ -251,7 +199,7 @@ def _fit_several(fit: Fitter, value: Any, *, whole: bool = False) -> tuple[Any, 
 
 def _fit_each(fitters: Sequence[Fitter], value: Any) -> tuple[Any, ...]:
     """As many values as kinds, each of its own."""
-    several = _fit_several(_anything, value)
+    several = _fit_several(lambda each: each, value)
     if len(several) != len(fitters):
         raise _Wrong
     return tuple(fit(each) for fit, each in zip(fitters, several, strict=True))

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..annotations import Unbounded
 from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
 from ..generation import Step
 from ..models.contract import Model
 from ..models.store import Store
-from ..values import Unbounded
 from .contract import Route, Routing
 from .reader import second_model
 from .switch import Pen, Switching

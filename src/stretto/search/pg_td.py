@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..annotations import Unbounded
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
-from ..values import Unbounded
 from .scorer import Scorer
 from .scorers.likelihood import LIKELIHOOD
 from .tree import Edge, Node

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..annotations import Unbounded
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
-from ..values import Unbounded
 from .scorer import Scorer
 from .scorers.likelihood import LIKELIHOOD
 from .segmenter import Segmenter

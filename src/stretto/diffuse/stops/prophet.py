@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...annotations import Unbounded
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
-from ...values import Unbounded
 from ..canvas import Canvas, Delta, Span, none
 from ..contract import World
 from ..prediction import Positions, Prediction

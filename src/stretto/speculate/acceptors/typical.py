@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...annotations import Unbounded
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...tree import ROOT, NodeKind
-from ...values import Unbounded
 from ..chance import Vector
 from ..contract import Acceptor, Target, Verdict
 
