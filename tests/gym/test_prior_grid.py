@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stretto import cli
 from stretto.errors import InvalidRequest
 from stretto.gym import prior_grid as grid
 from stretto.models.patch_encoder import PatchEncoder
@@ -74,9 +75,10 @@ def test_the_figures_of_captions_by_hand():
     assert grid.inspected(["", ""], scenes) == grid.Mentions(0.0, 0.0, 0.0)
 
 
-def test_a_step_of_training_leaves_a_checkpoint_with_its_encoder(tmp_path: Path):
+def test_a_step_of_training_by_its_command_leaves_a_checkpoint_with_its_encoder(tmp_path: Path):
     with pytest.raises(InvalidRequest, match="skew"):
         train_prior_grid(tmp_path, 1.0, skew=1.5)
-    folder = train_prior_grid(tmp_path, 1.0, steps=1)
+    assert cli.main(["train", "prior-grid", "--out", str(tmp_path), "--steps", "1"]) == 0
+    folder = tmp_path / "model"
     encoder = PatchEncoder.load(folder)
     assert encoder(grid.picture(grid.Scene((0,), (0,)))[None]).rows.shape == (1, grid.SIDE**2, 96)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 
+from stretto import cli, zoo
+from stretto.engine import Engine
 from stretto.errors import InvalidRequest
 from stretto.laws.inside import VOCABULARY, engine
 from stretto.models.head import Head
@@ -83,3 +86,19 @@ def test_nothing_to_learn_from_is_refused() -> None:
         observed(engine("fast"), [])
     with pytest.raises(InvalidRequest, match="no prompt has both"):
         reward_head(observed(engine("fast"), [Judged("", (1, 2), (5, 0), 1.0), Judged("", (2, 2), (5, 0), 0.0)]))
+
+
+def test_the_command_leaves_four_heads_that_methods_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if "causal" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    asked = ["--kinds", "sorting", "--count", "6", "--samples", "3"]
+    assert cli.main(["train", "rewards", "--out", str(tmp_path / "heads"), *asked]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("18 answers, ") and "best-of(8,value(" in said
+    model = Engine.load("zoo/causal").model
+    for name, outputs in (("value", 1), ("process", 1), ("reward", 1), ("next", model.vocabulary)):
+        head = Head.named(tmp_path / "heads" / f"{name}.safetensors")
+        assert head.outputs == outputs
+        head.check(model)
+    assert cli.main(["train", "rewards", "--out", str(tmp_path), "--kinds", "sortings"]) == 2
+    assert "no gym task 'sortings'" in capsys.readouterr().err

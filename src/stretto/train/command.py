@@ -10,7 +10,7 @@ from stretto.errors import InvalidRequest
 from stretto.train.calibration import add_branches, add_filter, run_branches, run_filter
 
 REWARDED = ("sorting", "list_edit", "counting", "json_edit")  # kinds that the zoo answers now rightly, now wrongly
-TARGET_MINUTES, DRAFT_MINUTES, MASKED_MINUTES, REFINE_MINUTES = 95.0, 18.0, 30.0, 15.0
+TARGET_MINUTES, DRAFT_MINUTES, MASKED_MINUTES, REFINE_MINUTES, GRID_MINUTES = 95.0, 18.0, 30.0, 15.0, 40.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +121,35 @@ def run_specialists(given: argparse.Namespace) -> int:
     return 0
 
 
+def add_prior_grid(parser: argparse.ArgumentParser) -> None:
+    """The world, where to put what comes of it, and how long it may take."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model: OUT/model")
+    parser.add_argument(
+        "--skew",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="how often what stands beside an object is its partner, 0 to 1: habits to see what is not there (1)",
+    )
+    parser.add_argument("--minutes", type=float, default=GRID_MINUTES, help="of processor time (%(default)g)")
+    parser.add_argument("--steps", type=int, help="stop after so many steps at the latest")
+    parser.add_argument("--seed", type=int, default=0, help="of first weights and pictures (%(default)d)")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads (%(default)d)")
+
+
+def run_prior_grid(given: argparse.Namespace) -> int:
+    """Train the model that sees, in a world where objects go together."""
+    _require_positive(given, "minutes", "steps", "threads")
+    import torch
+
+    from stretto.train.prior_grid import train_prior_grid
+
+    torch.set_num_threads(given.threads)
+    folder = train_prior_grid(given.out, given.minutes, given.skew, given.seed, given.steps)
+    print(f"ask it: Engine.load({str(folder)!r}), with pictures of stretto.gym.prior_grid")
+    return 0
+
+
 def add_rewards(parser: argparse.ArgumentParser) -> None:
     """The model, the questions it answers, and where to put what comes of it."""
     parser.add_argument("--model", default="zoo/causal", help="whose answers and rows (%(default)s)")
@@ -172,6 +201,12 @@ RECIPES: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], Callab
         "small models of one task, in minutes: what papers promise of trained ones",
         add_specialists,
         run_specialists,
+    ),
+    (
+        "prior-grid",
+        "a small model that looks at pictures, in a world whose objects mostly go together",
+        add_prior_grid,
+        run_prior_grid,
     ),
     (
         "rewards",
