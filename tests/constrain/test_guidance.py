@@ -82,7 +82,11 @@ def walks(constraint: Constraint, tokens: Tokens, texts: set[bytes], count: int)
 
 @cases
 def test_masks_are_what_a_finite_language_allows(case: str) -> None:
-    constraint, language = FINITE[case]
+    obeys(*FINITE[case])
+
+
+def obeys(constraint: Constraint, language: set[str]) -> None:
+    """At every node of random paths: a token may follow if some text of the language begins so."""
     texts = {text.encode() for text in language}
     reached = set()
     for state, text in walks(constraint, WHOLE, texts, 60):
@@ -98,7 +102,11 @@ def test_masks_are_what_a_finite_language_allows(case: str) -> None:
 
 @cases
 def test_taking_back_is_as_if_it_had_never_come_and_copies_go_their_own_ways(case: str) -> None:
-    constraint, language = FINITE[case]
+    goes_back(*FINITE[case])
+
+
+def goes_back(constraint: Constraint, language: set[str]) -> None:
+    """Roll-backs and forks, along texts of the language."""
     chance = random.Random(2)
     for text in chance.sample(sorted(language), min(len(language), 12)):
         path = list(text.encode())
@@ -291,24 +299,13 @@ def test_what_cannot_be_compiled_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("place", "given", "near"),
     [
-        ("#/exclusiveMinimum", {"exclusiveMinimum": 0, "maximum": 0.5}, {"exclusiveMinimum": 0, "maximum": 1}),
-        ("#/exclusiveMaximum", {"minimum": -0.5, "exclusiveMaximum": 0}, {"minimum": -0.5, "exclusiveMaximum": 0.4}),
-        ("#/exclusiveMinimum", {"exclusiveMinimum": 7, "exclusiveMaximum": 7.5}, {"exclusiveMinimum": 7}),
         ("#/enum", {"enum": ["a\x01"]}, {"enum": ["a\n\t"]}),
         ("#/pattern", {"pattern": "^\\x01b$"}, {"pattern": "^[\\x00-\\x1f]b$"}),
-        ("#/minProperties", {"minProperties": 2}, {"minProperties": 1}),
         ("#/const", {"const": {"a": [2**53 + 1]}}, {"const": {"a": [2**53]}}),
         ("#/properties/a~1b/enum", {"properties": {"a/b": {"enum": [-(2**54)]}}}, {"enum": ["18014398509481984"]}),
-        ("#/items/pattern", {"items": {"pattern": '^[^"]*$'}}, {"items": {"pattern": "^[^a]*$"}}),
-        ("#/pattern", {"pattern": "^a[^\\\\]+$"}, {"pattern": '^["a]*$'}),
-        (
-            "#/patternProperties",
-            {"patternProperties": {"^[^ -~]+$": {}}},
-            {"properties": {"pattern": {"type": "null"}}},
-        ),
     ],
 )
-def test_what_would_be_taken_too_loosely_is_refused_by_its_place(place: str, given: Any, near: Any) -> None:
+def test_what_cannot_be_written_is_refused_by_its_place(place: str, given: Any, near: Any) -> None:
     with pytest.raises(Unsupported, match=re.escape(f"schema: {place} ")) as refusal:
         schema(given)
     assert refusal.value.hint
@@ -322,7 +319,7 @@ def test_no_key_of_a_schema_passes_for_another_one() -> None:
         assert not all(map(schema({"type": "object", **given}).open(WHOLE).advance, f'{{"{escaped}"'.encode()))
 
 
-def test_what_is_refused_as_loose_is_loose() -> None:
+def test_what_is_judged_or_refused_as_loose_is_loose() -> None:
     """So that this falls when llguidance mends it."""
     for given, text in (
         ({"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}, "0"),

@@ -77,6 +77,9 @@ class Waiting(State):
     def forced(self) -> Sequence[int]:
         return [] if self._behind is None else self._inner.forced()
 
+    def stuck(self) -> str:
+        return "" if self._behind is None else self._inner.stuck()
+
     def way(self) -> Sequence[int] | None:
         if self._behind is not None:
             return self._inner.way()

@@ -90,6 +90,13 @@ class State(ABC):
         self.rollback(len(found))
         return found
 
+    def stuck(self) -> str:
+        """Why nothing may follow, where the text cannot end either; "" where something may, or it can, or none knows.
+
+        Drafts do not go there, and an answer that has fails with these words.
+        """
+        return ""
+
     # -- how texts end: what `Close` goes by; where a state does not know, ends are looked for (`ways.py`) ------
 
     def least(self) -> int | None:

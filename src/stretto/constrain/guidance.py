@@ -33,7 +33,7 @@ class Matching(State):
         return bool(self._matcher.is_accepting())
 
     def allowed(self) -> NDArray[Any]:
-        if forced := self._matcher.compute_ff_bytes():
+        if forced := self.must():
             return self._spelling(forced)
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         self._require_sound()
@@ -53,6 +53,10 @@ class Matching(State):
 
     def forced(self) -> Sequence[int]:
         return list(self._matcher.compute_ff_tokens())
+
+    def must(self) -> bytes:
+        """The text that must follow, as far as it is known."""
+        return bytes(self._matcher.compute_ff_bytes())
 
     def completes(self, way: Sequence[int]) -> bool:
         taken = self._matcher.try_consume_tokens([*way])

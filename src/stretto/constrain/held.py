@@ -19,6 +19,7 @@ class Standing:
 
     allowed: NDArray[Any] | None = None  # the tokens that may follow, end tokens too: bool [V]; None: the text is over
     broken: bool = False  # a token of it was not allowed
+    stuck: str = ""  # why nothing may follow: see `State.stuck`
 
     @property
     def over(self) -> bool:
@@ -57,7 +58,7 @@ class Held:
         """Whether the drafted tokens may follow; cheaper than asking what else may."""
         with self._lock:
             self._commit(tokens)
-            return self._go(drafted) is not BROKEN
+            return self._go(drafted) is not BROKEN and not self._state.stuck()
 
     def forced(self, tokens: list[int]) -> Sequence[int]:
         """What must follow the committed tokens, as far as it is known: see `State.forced`."""
@@ -112,7 +113,7 @@ class Held:
         if self._ends:
             allowed = allowed.copy()
             allowed[list(self._ends)] = self._state.complete
-        return Standing(allowed)
+        return Standing(allowed, stuck=self._state.stuck())
 
     @property
     def _finished(self) -> bool:

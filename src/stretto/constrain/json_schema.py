@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import InvalidRequest, StrettoError, Unsupported
+from ..errors import InvalidRequest, StrettoError
 from .contract import Constraint, State
 from .given import text_of
-from .guidance import opened
+from .guidance import Matching, opened
 from .tokens import Tokens
 
 if TYPE_CHECKING:
+    from .schema.judge import Judge
     from .schema.prepare import Prepared
 
 WORDS = ("true", "false")  # schemas that are no objects
@@ -38,7 +39,26 @@ class Schema(Constraint):
         return _prepared(self.schema if self.schema in WORDS else text_of(self.schema, self.name))
 
     def open(self, tokens: Tokens) -> State:
-        return opened(tokens, _grammar(self.prepared().schema, self.spaces), self.name)
+        prepared = self.prepared()
+        matching = opened(tokens, _grammar(prepared.schema, self.spaces), self.name)
+        return matching if prepared.judge is None else self._judged(tokens, prepared, prepared.judge, matching)
+
+    def _judged(self, tokens: Tokens, prepared: Prepared, judge: Judge, matching: Matching) -> State:
+        """The state where masks do not hold all."""
+        from .ahead import BYTES, Ahead
+        from .judged import Judged, Ruling
+        from .schema.reader import Point
+
+        grammar = _grammar(prepared.schema, spaces=False)
+
+        def ahead() -> Ahead:
+            key = (Ahead, grammar, self.spaces)
+            if key not in tokens.memory:
+                tokens.memory[key] = Ahead(opened(BYTES, grammar, self.name), judge, self.spaces)
+            made: Ahead = tokens.memory[key]
+            return made
+
+        return Judged(matching, Ruling(tokens, judge, prepared.residues, ahead), [], [Point()])
 
 
 @lru_cache(maxsize=32)
@@ -50,12 +70,9 @@ def _prepared(text: str) -> Prepared:
     except ValueError as error:
         raise InvalidRequest(f"the schema is no JSON: {error}", hint="see json-schema.org") from error
     try:
-        prepared = prepare(found, _refusal)
+        return prepare(found, _refusal)
     except StrettoError as error:
         raise type(error)(f"schema: {error.message}", error.hint) from None
-    for pointer in prepared.residues:
-        raise Unsupported(f"schema: {pointer} cannot be held exactly", hint="write it otherwise, or leave it out")
-    return prepared
 
 
 def _refusal(schema: dict[str, Any]) -> str:

@@ -46,7 +46,10 @@ class Constrained(Steer):
     def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         shut = np.zeros(logits.shape, bool)  # [N, V]
         for node, (path, standing) in enumerate(zip(nodes.paths, nodes.states(self), strict=True)):
-            if standing.allowed is not None:
+            if standing.stuck:
+                if not path.drafted:  # else it is looked at in vain: no answer goes that way
+                    raise NothingAllowed(standing.stuck, hint="close=True looks for whole answers, or mend it there")
+            elif standing.allowed is not None:
                 np.logical_not(standing.allowed, out=shut[node])
             elif standing.broken and not path.drafted:
                 raise NothingAllowed(

@@ -6,7 +6,7 @@ keywords of a wrong kind, unknown ones and references that lead nowhere have bee
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,13 @@ class Document:
         steps = (self.spelt.get((id(node), steps[0]), steps[0]), *steps[1:]) if steps else ()
         tail = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
         return self.pointers.get(id(node), "#") + tail
+
+
+def schemas_in(keyword: str, value: Any) -> Iterable[Node]:
+    """The schemas right in the value of a keyword."""
+    if keyword in ONE:
+        return [value]
+    return value if keyword in LISTS else value.values() if keyword in MAPS else ()
 
 
 def read(schema: Any) -> Document:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import InvalidRequest, Unsupported
-from .document import LISTS, MAPS, ONE, PLACE, Document, Node, read
+from .document import PLACE, Document, Node, read, schemas_in
 from .facts import impossible
+from .judge import Judge
+from .residue import residue
 from .rewrite import Keyword, Rewriter
 from .validate import Validator
 
@@ -29,15 +31,9 @@ TOGETHER = {"patternProperties": "additionalProperties"}  # the other one says s
 class Prepared:
     """A schema for masks, which let through all that is valid, and the keywords whose values are to be judged."""
 
-    document: Document
-    judge: Validator
     schema: dict[str, Any]  # for masks
-    loose: dict[Keyword, str]  # what is judged, with its pointer
-
-    @property
-    def residues(self) -> list[str]:
-        """The pointers of the keywords that are judged, each once."""
-        return sorted({*self.loose.values()})
+    residues: list[str]  # the pointers of the keywords that are judged
+    judge: Judge | None  # of these keywords; None: masks hold them all
 
 
 def prepare(schema: Any, refuses: Refuses) -> Prepared:
@@ -71,7 +67,8 @@ class _Fitting:
             schema = writer.whole()
             reason = self._refuses(schema)
             if not reason:
-                return Prepared(self._document, self._judge, schema, writer.loose)
+                pointers = sorted({*writer.loose.values()})
+                return Prepared(schema, pointers, Judge(*residue(self._document, writer.loose)) if pointers else None)
         raise Unsupported(
             f"{_blamed(self._document, reason)}: no mask holds this: {reason}", hint="write it plainer, or leave it out"
         )
@@ -128,16 +125,11 @@ def _in_place(node: Node) -> Iterator[Node]:
     yield node
     for name, value in node.items() if isinstance(node, dict) else ():
         if name in IN_PLACE:
-            for each in _schemas(name, value):
+            for each in schemas_in(name, value):
                 yield from _in_place(each)
 
 
 def _below(node: Node) -> Iterator[Node]:
     """The schemas right in a node."""
     for name, value in node.items() if isinstance(node, dict) else ():
-        yield from _schemas(name, value)
-
-
-def _schemas(name: str, value: Any) -> Iterable[Node]:
-    """The schemas in the value of a keyword."""
-    return [value] if name in ONE else value if name in LISTS else value.values() if name in MAPS else ()
+        yield from schemas_in(name, value)
