@@ -19,7 +19,7 @@ from stretto.steer.path import History, Path
 from stretto.steer.temperature import Temperature
 from stretto.steer.top_k import TopK
 from stretto.steer.top_p import TopP
-from stretto.steer.truncation import FEW, Truncation, truncate, truncate_slowly
+from stretto.steer.truncation import FEW, MORE, Truncation, truncate, truncate_slowly
 from stretto.steer.typical import Typical
 
 P = [0.50, 0.25, 0.15, 0.07, 0.03]
@@ -105,6 +105,9 @@ CHAINS = [
     [MinP(0.2)],
     [MinP(1e-6), Typical(0.9)],
     [Epsilon(1e-3), Eta(2e-3)],
+    [Eta(2e-3), Epsilon(1e-3)],
+    [Typical(0.2), Eta(2e-3)],
+    [Typical(0.95)],
     [TopK(50), TopP(0.9), MinP(0.05), Typical(0.9), Epsilon(0.01), Eta(0.01)],
 ]
 
@@ -113,7 +116,7 @@ CHAINS = [
 @pytest.mark.parametrize("levels", [0, 3, 40])
 def test_a_short_list_keeps_what_a_full_sort_keeps(steps: list[Truncation], levels: int) -> None:
     """Rows from flat to sharp, so that some settle and others do not; with few levels nearly all is tied."""
-    vocabulary = 3 * FEW
+    vocabulary = 3 * MORE * FEW
     noise = torch.randn(6, vocabulary, generator=torch.Generator().manual_seed(levels))
     logits = noise * torch.tensor([0.0, 0.01, 0.5, 1.0, 3.0, 8.0])[:, None]
     if levels:

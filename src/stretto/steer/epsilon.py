@@ -90,7 +90,9 @@ class Eta(Truncation):
     def examples(cls) -> tuple[Eta, ...]:
         return cls(0.0), cls(0.06), cls(0.3)
 
+    def room(self, vocabulary: int) -> int:
+        return min(FEW, vocabulary)
+
     def kept(self, candidates: Candidates) -> Tensor:
-        entropy = torch.special.entr(candidates.log_p.exp()).sum(-1, keepdim=True)
-        floor = torch.clamp(0.5 * math.log(self.epsilon) - entropy, max=math.log(self.epsilon))
+        floor = torch.clamp(0.5 * math.log(self.epsilon) - candidates.entropy, max=math.log(self.epsilon))
         return candidates.log_p >= floor

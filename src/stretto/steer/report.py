@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .top_k import TopK
-from .truncation import sort_few, truncate
+from .truncation import sort_few, truncate, unsorted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,8 @@ def top_log_probabilities(scores: Tensor, size: int) -> list[list[tuple[int, flo
 
     Lower ids first among equals; fewer where fewer are left. The distributions are those of `log_probability`.
     """
-    best = sort_few(truncate(_log_softmax(scores), (TopK(size),)), min(size, scores.shape[-1]))
+    kept = unsorted(truncate(_log_softmax(scores), (TopK(size),)))
+    best = sort_few(kept, kept.values, min(size, scores.shape[-1]))
     return [
         [(token, value) for token, value in zip(ids, values, strict=True) if value > -torch.inf]
         for ids, values in zip(best.ids.tolist(), best.values.tolist(), strict=True)

@@ -1,8 +1,8 @@
 """What the truncations share: a row's likeliest candidates, sorted once for all of them.
 
 Sorting a large vocabulary costs more than everything else in the pipeline (17 ms for 152,000 tokens on one
-CPU core, against 0.4 ms for the best 50). So the first truncation looks at the likeliest few, and at all only
-where those few do not settle what it keeps.
+CPU core, against 0.4 ms for the best 50). So the first truncation looks at the likeliest few (typical: at those
+closest to the entropy), at more where these do not settle what it keeps, and last at all.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..models.vocabulary import NEVER
 from .contract import Steer
 
 if TYPE_CHECKING:
@@ -20,55 +21,72 @@ if TYPE_CHECKING:
 
     from .nodes import Nodes
 
-FEW = 1024  # candidates looked at first, where the steer does not know better
+FEW = 128  # candidates looked at first, where the steer does not know better
+MORE = 8  # times as many next, and so on, where these settle nothing
 
 
 class Candidates:
-    """The K likeliest tokens of each row, likeliest first, lower id first among equals.
+    """Some tokens of each row, likeliest first, lower id first among equals.
 
     Entries that were removed stay in place, with -inf for their value.
     """
 
-    __slots__ = ("_log_p", "_row", "ids", "values")
+    __slots__ = ("_entropy", "_log_p", "_whole", "ids", "values")
 
-    def __init__(self, values: Tensor, ids: Tensor, row: Tensor | None) -> None:
+    def __init__(self, values: Tensor, ids: Tensor, whole: Candidates | None = None) -> None:
         self.values = values  # [N, K] logits
         self.ids = ids  # [N, K] tokens
-        self._row = row  # [N, V] all logits, until something was removed; the same sum for any K
+        self._whole = whole  # all tokens, in no order, until something was removed; the same sums for any K
         self._log_p: Tensor | None = None
+        self._entropy: Tensor | None = None
 
     @property
     def alive(self) -> Tensor:
         """Logits [N, V] or [N, K] of everything that is left, listed or not, in no order; −inf for what was removed."""
-        return self.values if self._row is None else self._row
+        return self.values if self._whole is None else self._whole.values
 
     @property
     def log_p(self) -> Tensor:
         """Log-probabilities [N, K] under the softmax of everything still alive, listed or not."""
         if self._log_p is None:
-            log_p = self.alive.log_softmax(-1)
-            self._log_p = log_p if self._row is None else log_p.gather(1, self.ids)
+            whole = self._whole
+            self._log_p = self.values.log_softmax(-1) if whole is None else whole.log_p.gather(1, self.ids)
         return self._log_p
+
+    @property
+    def entropy(self) -> Tensor:
+        """Of everything still alive, in nats: [N, 1]."""
+        if self._whole is not None:
+            return self._whole.entropy
+        if self._entropy is None:
+            log_p = self.log_p
+            self._entropy = -(log_p.exp() * log_p.clamp(min=NEVER)).sum(-1, keepdim=True)
+        return self._entropy
 
     def after(self, step: Truncation) -> Candidates:
         """The candidates that the step keeps; the best one where it would keep none."""
         kept = step.kept(self) & (self.values > -torch.inf)  # [N, K]
         best = self.values.argmax(-1, keepdim=True)  # not always the first: typical may have removed that
         kept.scatter_(1, best, kept.gather(1, best) | ~kept.any(-1, keepdim=True))
-        return Candidates(self.values.masked_fill(~kept, -torch.inf), self.ids, None)
+        return Candidates(self.values.masked_fill(~kept, -torch.inf), self.ids)
 
 
-def sort_all(logits: Tensor) -> Candidates:
+def unsorted(logits: Tensor) -> Candidates:
+    """All tokens by their ids."""
+    return Candidates(logits, torch.arange(logits.shape[-1], device=logits.device).expand_as(logits))
+
+
+def sort_all(whole: Candidates) -> Candidates:
     """All tokens as candidates."""
-    values, ids = logits.sort(dim=-1, descending=True, stable=True)
-    return Candidates(values, ids, logits)
+    values, ids = whole.values.sort(dim=-1, descending=True, stable=True)
+    return Candidates(values, ids, whole)
 
 
-def sort_few(logits: Tensor, size: int) -> Candidates:
-    """The `size` likeliest tokens as candidates; among equals at the end of the list, any of them."""
-    ids = logits.topk(size, sorted=False).indices.sort(-1).values  # by id first: the next sort is stable
-    values, order = logits.gather(1, ids).sort(dim=-1, descending=True, stable=True)
-    return Candidates(values, ids.gather(1, order), logits)
+def sort_few(whole: Candidates, order: Tensor, size: int) -> Candidates:
+    """The `size` tokens that come first by `order` [N, V], greatest first; among equals at the end, any of them."""
+    ids = order.topk(size, sorted=False).indices.sort(-1).values  # by id first: the next sort is stable
+    values, places = whole.values.gather(1, ids).sort(dim=-1, descending=True, stable=True)
+    return Candidates(values, ids.gather(1, places), whole)
 
 
 class Truncation(Steer):
@@ -83,8 +101,12 @@ class Truncation(Steer):
         """Which candidates stay: bool [N, K]."""
 
     def room(self, vocabulary: int) -> int:
-        """How many candidates to look at first; the whole vocabulary unless the kept are the likeliest."""
+        """How many candidates to look at first; the whole vocabulary where `order` does not tell what is kept."""
         return vocabulary
+
+    def order(self, whole: Candidates) -> Tensor:
+        """Of any two tokens that with the greater number here is kept, if only one is: [N, V]."""
+        return whole.values
 
     def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         return truncate(logits, (self,))
@@ -93,26 +115,31 @@ class Truncation(Steer):
 def truncate(logits: Tensor, steps: Sequence[Truncation]) -> Tensor:
     """Apply truncations one after the other: [N, V] -> [N, V], -inf where removed."""
     active = [step for step in steps if not step.idle]
-    if not active:
-        return logits
-    first, rest = active[0], active[1:]
-    size = first.room(logits.shape[-1])
+    return _truncate(logits, active, active[0].room(logits.shape[-1])) if active else logits
+
+
+def _truncate(logits: Tensor, active: Sequence[Truncation], size: int) -> Tensor:
+    """The same for active ones, looking at so many candidates first."""
     if size >= logits.shape[-1]:
         return truncate_slowly(logits, active)
-    few = sort_few(logits, size)
+    first, rest = active[0], active[1:]
+    whole = unsorted(logits)
+    order = first.order(whole)
+    few = sort_few(whole, order, size)
     left = few.after(first)
     steered = _finish(left, rest, logits)
     # Unsettled where the first step keeps a token as good as the last on the list: then the list may be too
     # short, or an equal with a lower id may have been left out. Row by row, as no row may depend on another.
-    unsettled = ((left.values == few.values[:, -1:]) & (left.values > -torch.inf)).any(-1)  # [N]
+    places = order.gather(1, few.ids)  # [N, K]
+    unsettled = ((places == places.amin(-1, keepdim=True)) & (left.values > -torch.inf)).any(-1)  # [N]
     if bool(unsettled.any()):
-        steered[unsettled] = truncate_slowly(logits[unsettled], active)
+        steered[unsettled] = _truncate(logits[unsettled], active, MORE * size)
     return steered
 
 
 def truncate_slowly(logits: Tensor, steps: Sequence[Truncation]) -> Tensor:
     """The same as `truncate`, by sorting everything."""
-    return _finish(sort_all(logits), steps, logits)
+    return _finish(sort_all(unsorted(logits)), steps, logits)
 
 
 def _finish(candidates: Candidates, steps: Sequence[Truncation], logits: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
-from .truncation import Candidates, Truncation, shortest_prefix
+from .truncation import FEW, Candidates, Truncation, shortest_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,10 +48,19 @@ class Typical(Truncation):
     def examples(cls) -> tuple[Typical, ...]:
         return cls(1.0), cls(0.2), cls(0.9)
 
+    def room(self, vocabulary: int) -> int:
+        return min(FEW, vocabulary)
+
+    def order(self, whole: Candidates) -> Tensor:
+        return -_unusual(whole)
+
     def kept(self, candidates: Candidates) -> Tensor:
-        log_p = candidates.log_p
-        p = log_p.exp()
-        entropy = torch.special.entr(p).sum(-1, keepdim=True)
-        order = (log_p + entropy).abs().argsort(dim=-1, stable=True)  # removed tokens: infinitely far
+        p = candidates.log_p.exp()
+        order = _unusual(candidates).argsort(dim=-1, stable=True)  # removed tokens: infinitely far
         kept = torch.zeros_like(p, dtype=torch.bool)
         return kept.scatter_(1, order, shortest_prefix(p.gather(1, order), self.tau))
+
+
+def _unusual(candidates: Candidates) -> Tensor:
+    """How far each one's surprise is from the entropy, in nats: [N, K]."""
+    return (candidates.log_p + candidates.entropy).abs()
