@@ -10,7 +10,7 @@ import torch
 
 from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
-from .truncation import FEW, Candidates, Truncation
+from .truncation import Candidates, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,7 @@ class Epsilon(Truncation):
 
     name: ClassVar[str] = "epsilon"
     stage: ClassVar[Stage] = Stage.EPSILON
+    reach: ClassVar[float] = 9.0
 
     epsilon: float  # probability, 0 to below 1; 0 is neutral
 
@@ -59,9 +60,6 @@ class Epsilon(Truncation):
     def examples(cls) -> tuple[Epsilon, ...]:
         return cls(0.0), cls(0.06), cls(0.9)
 
-    def room(self, vocabulary: int) -> int:
-        return min(FEW, vocabulary)
-
     def kept(self, candidates: Candidates) -> Tensor:
         return candidates.log_p >= math.log(self.epsilon)
 
@@ -72,6 +70,7 @@ class Eta(Truncation):
 
     name: ClassVar[str] = "eta"
     stage: ClassVar[Stage] = Stage.ETA
+    reach: ClassVar[float] = 9.0
 
     epsilon: float  # probability, 0 to below 1; 0 is neutral
 
@@ -89,9 +88,6 @@ class Eta(Truncation):
     @classmethod
     def examples(cls) -> tuple[Eta, ...]:
         return cls(0.0), cls(0.06), cls(0.3)
-
-    def room(self, vocabulary: int) -> int:
-        return min(FEW, vocabulary)
 
     def kept(self, candidates: Candidates) -> Tensor:
         floor = torch.clamp(0.5 * math.log(self.epsilon) - candidates.entropy, max=math.log(self.epsilon))

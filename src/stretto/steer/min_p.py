@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
-from .truncation import FEW, Candidates, Truncation
+from .truncation import Candidates, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +29,7 @@ class MinP(Truncation):
 
     name: ClassVar[str] = "min_p"
     stage: ClassVar[Stage] = Stage.MIN_P
+    reach: ClassVar[float] = 4.0
 
     share: float  # of the highest probability, 0 to 1; 0 is neutral
 
@@ -42,9 +43,6 @@ class MinP(Truncation):
     @classmethod
     def examples(cls) -> tuple[MinP, ...]:
         return cls(0.0), cls(0.2), cls(1.0)
-
-    def room(self, vocabulary: int) -> int:
-        return min(FEW, vocabulary)
 
     def kept(self, candidates: Candidates) -> Tensor:
         return candidates.values >= candidates.values[:, :1] + math.log(self.share)

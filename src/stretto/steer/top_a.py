@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
-from .truncation import FEW, Candidates, Truncation
+from .truncation import Candidates, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,7 @@ class TopA(Truncation):
 
     name: ClassVar[str] = "top_a"
     stage: ClassVar[Stage] = Stage.MIN_P
+    reach: ClassVar[float] = 7.0
 
     share: float  # of the highest probability squared, 0 to 1; 0 is neutral
 
@@ -45,9 +46,6 @@ class TopA(Truncation):
     @classmethod
     def examples(cls) -> tuple[TopA, ...]:
         return cls(0.0), cls(0.3), cls(1.0)
-
-    def room(self, vocabulary: int) -> int:
-        return min(FEW, vocabulary)
 
     def kept(self, candidates: Candidates) -> Tensor:
         log_p = candidates.log_p

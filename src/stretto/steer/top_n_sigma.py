@@ -9,7 +9,7 @@ import torch
 
 from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
-from .truncation import FEW, Candidates, Truncation
+from .truncation import Candidates, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +33,7 @@ class TopNSigma(Truncation):
 
     name: ClassVar[str] = "top_n_sigma"
     stage: ClassVar[Stage] = Stage.TOP_N_SIGMA
+    reach: ClassVar[float] = 7.0
 
     n: float  # standard deviations, 0 to 1000, usually 1; 0 is neutral
 
@@ -46,9 +47,6 @@ class TopNSigma(Truncation):
     @classmethod
     def examples(cls) -> tuple[TopNSigma, ...]:
         return cls(0.0), cls(1.0), cls(0.3)
-
-    def room(self, vocabulary: int) -> int:
-        return min(FEW, vocabulary)
 
     def kept(self, candidates: Candidates) -> Tensor:
         alive = candidates.alive

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
-from .truncation import FEW, Candidates, Truncation, shortest_prefix
+from .truncation import Candidates, Truncation, shortest_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +28,7 @@ class TopP(Truncation):
 
     name: ClassVar[str] = "top_p"
     stage: ClassVar[Stage] = Stage.TOP_P
+    reach: ClassVar[float] = 9.0
 
     p: float  # probability mass, above 0 to 1; 1 is neutral
 
@@ -41,9 +42,6 @@ class TopP(Truncation):
     @classmethod
     def examples(cls) -> tuple[TopP, ...]:
         return cls(1.0), cls(0.1), cls(0.8)
-
-    def room(self, vocabulary: int) -> int:
-        return min(FEW, vocabulary)
 
     def kept(self, candidates: Candidates) -> Tensor:
         return shortest_prefix(candidates.log_p.exp(), self.p)

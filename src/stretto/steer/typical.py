@@ -9,7 +9,7 @@ import torch
 
 from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
-from .truncation import FEW, Candidates, Truncation, shortest_prefix
+from .truncation import Candidates, Truncation, shortest_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,7 @@ class Typical(Truncation):
 
     name: ClassVar[str] = "typical_p"
     stage: ClassVar[Stage] = Stage.TYPICAL
+    reach: ClassVar[float] = 5.0
 
     tau: float  # probability mass, above 0 to 1; 1 is neutral
 
@@ -47,9 +48,6 @@ class Typical(Truncation):
     @classmethod
     def examples(cls) -> tuple[Typical, ...]:
         return cls(1.0), cls(0.2), cls(0.9)
-
-    def room(self, vocabulary: int) -> int:
-        return min(FEW, vocabulary)
 
     def order(self, whole: Candidates) -> Tensor:
         return -_unusual(whole)
