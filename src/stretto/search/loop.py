@@ -47,7 +47,7 @@ class Searched(Method):
 
     def check(self, model: Model, pipeline: Pipeline, samples: int) -> None:
         """Raise Unsupported or InvalidRequest where the search cannot serve."""
-        if self.constraint is not None and not self.search.forks:
+        if self.constraint is not None and (self.search.writes or not self.search.forks):
             raise Unsupported(
                 f"{self.constraint.name} keeps an answer valid token by token, which {self.search.name!r} cannot",
                 hint="leave it out; 'plain' and methods that draft obey it",
