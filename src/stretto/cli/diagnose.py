@@ -1,4 +1,4 @@
-"""`stretto diagnose`: what traces say, how far ahead hidden states see, and what can be had at once."""
+"""`stretto diagnose`: what traces say, how far ahead hidden states see, what can be had at once, what leaks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..diagnose.survey import Layer
     from ..engine import Engine
 
+DRAWN = ("samples", "alpha", "temperature", "top_p", "steer", "max_new_tokens", "seed")  # options of --leaks
 QUESTIONS = 40  # of each kind of the gym, at most, where no text is given
 
 
@@ -29,12 +30,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--parallel", type=int, metavar="WORDS", help="what writing several words at once can reach, on lists of 3 to 8"
     )
+    what.add_argument(
+        "--leaks",
+        type=Path,
+        metavar="FILE",
+        help='how much of secrets drawn answers give away: lines such as {"prompt": "…", "secret": "…"}',
+    )
+    what.add_argument(
+        "--phrasings", nargs="+", metavar="KIND", help="how much answers of these kinds of the gym depend on wording"
+    )
     what.add_argument("--file", type=Path, help="the text to read a model over (questions and answers of the gym)")
     parser.add_argument("--layers", type=token_ids, metavar="L,…", help="0 is the embedding (first, middle and last)")
     parser.add_argument("--ahead", type=int, default=3, metavar="N", help="tokens that follow a position, >= 2 (3)")
     parser.add_argument("--positions", type=int, default=2000, metavar="N", help="positions to read (2000)")
     parser.add_argument("--epochs", type=int, default=30, metavar="N", help="passes that probes train (30)")
     parser.add_argument("--json", action="store_true", help="plain data")
+    leaks = parser.add_argument_group("of --leaks: how the model is used, and how sure bounds shall be")
+    leaks.add_argument("--samples", type=int, metavar="N", help="answers to a prompt (128)")
+    leaks.add_argument("--alpha", type=float, metavar="X", help="probability with which bounds may fail (0.01)")
+    leaks.add_argument("--temperature", type=float, metavar="X", help="above 0")
+    leaks.add_argument("--top-p", type=float, metavar="X")
+    leaks.add_argument("--steer", action="append", metavar="PART", help="such as settling(0.9)")
+    leaks.add_argument("--max-new-tokens", type=int, metavar="N")
+    leaks.add_argument("--seed", type=int, metavar="N")
     add_model(parser)
     parser.set_defaults(model=None)  # named where nothing is read, it is refused
 
@@ -44,6 +62,13 @@ def run(given: argparse.Namespace) -> int:
     if given.model and (given.parallel is not None or given.trace):
         option = "--trace" if given.trace else "--parallel"
         raise InvalidRequest(f"{option} reads no model", hint=f"leave out --model {given.model}")
+    named = [name for name in DRAWN if getattr(given, name) is not None]
+    if named and not given.leaks:
+        raise InvalidRequest(f"--{named[0].replace('_', '-')} is of drawn answers", hint="name secrets: --leaks FILE")
+    if given.leaks:
+        return _leaks(given)
+    if given.phrasings:
+        return _phrasings(given)
     if given.parallel is not None:
         from ..diagnose.parallel import all_limits
 
@@ -135,6 +160,48 @@ def of_layers(layers: Sequence[Layer]) -> str:
         overlaps = "  ".join(f"{size}: {value:.2f}" for size, value in layer.overlaps.items())
         lines.append(f"{layer.layer:5}  {layer.entropy:7.3f}  {layer.gap:7.3f}  {overlaps}")
     return "\n".join(lines)
+
+
+def _leaks(given: argparse.Namespace) -> int:
+    """Print what drawn answers give away at most."""
+    from ..diagnose.leakage import ALPHA, SAMPLES, probed, record, table
+    from ..request import Request
+
+    asked = [_secret(given.leaks, line) for line in given.leaks.read_text(encoding="utf-8").splitlines() if line]
+    names = {"steer": "steers"}
+    settings = {names.get(name, name): getattr(given, name) for name in DRAWN[2:]}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    samples, alpha = given.samples or SAMPLES, ALPHA if given.alpha is None else given.alpha
+    Request.of({**settings, "samples": samples})
+    given.model = given.model or MODEL
+    engine = load_continuing(given, hint="name a causal model")
+    found = probed(engine, asked, samples, alpha, **settings)
+    print(json.dumps(record(found), indent=1) if given.json else table(found, alpha))
+    return 0
+
+
+def _secret(file: Path, line: str) -> tuple[Any, str]:
+    """Prompt and secret of one line. Raises InvalidRequest."""
+    try:
+        found = json.loads(line)
+        return found["prompt"], str(found["secret"])
+    except (ValueError, TypeError, KeyError) as error:
+        hint = 'each line is such as {"prompt": "Who is …?", "secret": "what must not come out"}'
+        raise InvalidRequest(f"{file}: no prompt and secret ({error!r})", hint=hint) from error
+
+
+def _phrasings(given: argparse.Namespace) -> int:
+    """Print how much right answers depend on wording."""
+    from .. import gym
+    from ..diagnose.sensitivity import of_kind, table
+
+    for kind in given.phrasings:
+        gym.task(kind)
+    given.model = given.model or MODEL
+    engine = load_continuing(given, hint="name a causal model")
+    found = [of_kind(engine, kind) for kind in given.phrasings]
+    print(json.dumps([asdict(each) for each in found], indent=1) if given.json else table(found))
+    return 0
 
 
 def _record(file: Path) -> dict[str, Any]:
