@@ -175,7 +175,7 @@ def _leaks(given: argparse.Namespace) -> int:
     Request.of({**settings, "samples": samples})
     given.model = given.model or MODEL
     engine = load_continuing(given, hint="name a causal model")
-    found = probed(engine, asked, samples, alpha, **settings)
+    found = probed(engine.generate, asked, samples, alpha, **settings)
     print(json.dumps(record(found), indent=1) if given.json else table(found, alpha))
     return 0
 
@@ -199,7 +199,7 @@ def _phrasings(given: argparse.Namespace) -> int:
         gym.task(kind)
     given.model = given.model or MODEL
     engine = load_continuing(given, hint="name a causal model")
-    found = [of_kind(engine, kind) for kind in given.phrasings]
+    found = [of_kind(engine.generate, kind) for kind in given.phrasings]
     print(json.dumps([asdict(each) for each in found], indent=1) if given.json else table(found))
     return 0
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from .. import gym
 from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from ..engine import Engine
 
 ENTRY = Entry(
     name="prosa",
@@ -46,6 +43,7 @@ TEMPLATES = (  # ways to put a question; its own words stay as they are, and so 
     "Think well. {}",
 )
 QUESTIONS, LONGEST = 20, 96  # of each kind; tokens of an answer
+Generate = Callable[..., Any]  # as `Engine.generate`
 ALIKE = 2  # below that there is nothing to compare
 
 
@@ -89,7 +87,7 @@ def spearman(left: Sequence[float], right: Sequence[float]) -> float:
 
 
 def asked(
-    engine: Engine, kind: str, count: int, templates: Sequence[str] = TEMPLATES, seed: int = 0
+    generate: Generate, kind: str, count: int, templates: Sequence[str] = TEMPLATES, seed: int = 0
 ) -> tuple[list[list[float]], list[float]]:
     """Outcomes [question][way], and the mean log-probability of each question's answers, a token.
 
@@ -99,7 +97,7 @@ def asked(
     outcomes, confidence = [], []
     for question in questions:
         chats = [[{"role": "user", "content": template.format(question.prompt)}] for template in templates]
-        found = engine.generate(chats, "plain", max_new_tokens=LONGEST, log_probabilities=0)
+        found = generate(chats, "plain", max_new_tokens=LONGEST, log_probabilities=0)
         check = gym.task(kind).check
         outcomes.append([float(answer.finish == "end" and check(question, answer.text)) for answer in found])
         sure = [each.raw for answer in found for each in answer.log_probabilities or ()]
@@ -107,9 +105,9 @@ def asked(
     return outcomes, confidence
 
 
-def of_kind(engine: Engine, kind: str, count: int | None = None, seed: int = 0) -> Sensitivity:
+def of_kind(generate: Generate, kind: str, count: int | None = None, seed: int = 0) -> Sensitivity:
     """How sensitive a model is on questions of one kind of the gym."""
-    outcomes, confidence = asked(engine, kind, count or QUESTIONS, seed=seed)
+    outcomes, confidence = asked(generate, kind, count or QUESTIONS, seed=seed)
     each = [sensitivity(some) for some in outcomes]
     right = tuple(sum(column) / len(outcomes) for column in zip(*outcomes, strict=True))
     return Sensitivity(kind, right, sum(each) / len(each), spearman(each, confidence))
