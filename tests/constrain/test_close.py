@@ -131,6 +131,23 @@ def test_strings_are_closed_though_the_tokens_have_many_brackets() -> None:
         Close(schema(PERSON), 9).open(tokens)
 
 
+def test_a_token_that_does_not_as_its_kind_may_follow_where_it_can_be_ended() -> None:
+    """A key that other keys may stand beside, but not once more: `ame` would make it, and needs a letter behind."""
+    words = [f"{first}m{last}".encode() for first in "abc" for last in "bcdefghi"]
+    tokens = Tokens([*WHOLE.pieces, *words])
+    given = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    text = b'{"name":"a","n'
+    for most in (len(text) + 6, len(text) + 7, len(text) + 14):
+        state = walked(Close(schema(given), most).open(tokens), tuple(text))
+        able = state.allowed().nonzero()[0].tolist()
+        assert len(able) > 64 or most < len(text) + 14
+        for token in able:
+            twin = state.fork()
+            assert twin.advance(token), (most, tokens.text_of(token))
+            while not twin.complete:
+                assert twin.advance(twin.way()[0])
+
+
 def test_a_choice_that_takes_too_much_is_not_made_in_time() -> None:
     """A branch whose shortest value is too long is shut at its first token, also where there seems to be room."""
     names = [f"a rather long name {each}" for each in range(9)]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEW = 64  # tokens behind each of which a way is looked for
+SPARE = 6  # tokens by which the way behind a token may be longer than behind one that speaks for it
 MARGIN = 48  # tokens by which a way may grow where many tokens may follow, with those that are not looked at
 QUOTES = frozenset(b"\"'")
 TEXT = 1000  # kinds beyond are of tokens without a mark
@@ -176,7 +177,12 @@ class Searching(State):
 
     def advance(self, token: int) -> bool:
         found = self._way(token)
-        if found is None or not self._inner.advance(token):
+        if (found is None and not self.allowed()[token]) or not self._inner.advance(token):
+            return False
+        if found is None:  # it does not do as those of its kind: the declared name of a key, where others may stand
+            found = self._kinds.ways.shortest(self._inner, self._left - 1)
+        if found is None:
+            self._inner.rollback(1)
             return False
         self._ways.append(found)
         self._moved()
@@ -209,7 +215,12 @@ class Searching(State):
             found = self._way(shortest)
             near = found is not None and len(found) + MARGIN >= self._left
             fits[group] = found is not None and (
-                not near or (not marked and all(self._inner.completes([each, *found]) for each in spread(group)))
+                not near
+                or (
+                    not marked
+                    and len(found) + SPARE < self._left
+                    and all(self._inner.completes([each, *found]) for each in spread(group))
+                )
             )
             fits[shortest] = found is not None
         fits[self._ways[-1][:1]] = True
