@@ -84,8 +84,8 @@ class Held:
         if not new:
             return
         self._closed = self._go(new)
-        self._done, self._along = len(tokens), ()
         size = len(new)
+        self._done, self._along = self._done + size, ()
         self._known = {path[size:]: there for path, there in self._known.items() if path[:size] == new}
 
     def _go(self, drafted: tuple[int, ...]) -> Standing | None:

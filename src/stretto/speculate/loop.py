@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import reduce
 from time import perf_counter
 from typing import Any, ClassVar
 
 from ..constrain.contract import Constraint
+from ..constrain.meanwhile import meanwhile
 from ..context import Context
 from ..entry import Guarantee
 from ..generation import LogProbability, Step
@@ -94,9 +96,8 @@ class Loop(Base[Work]):
         copy.cache_row = self.cache.fork(row.cache_row, fixed=len(row.history.tokens) - 1)[0]
         if self._companions is not None:
             self._companions.fork(row, copy)
-        work = self.works[row]
-        work.fork(row, copy)
-        self._join(copy, work)
+        self.works[row].fork(row, copy)
+        self._join(copy, self.works[row])
 
     def remove(self, row: Row) -> None:
         place = self.cache.place_of(row.cache_row)
@@ -193,7 +194,9 @@ class Loop(Base[Work]):
             edit(window, [row.edits for row in rows])
         wants = [share.work.want for share in shares]
         wants += [row.rule.pipeline.wants for row in rows if row.rule.pipeline.aided]
-        return self.model.evaluate(window, self.cache, reduce(Want.beside, wants, Want()))
+        held = [(row.held, row.history.tokens, tree) for row, tree in zip(rows, trees, strict=True) if row.held]
+        with meanwhile(held) if held else nullcontext():
+            return self.model.evaluate(window, self.cache, reduce(Want.beside, wants, Want()))
 
     def _judge(
         self, rows: Sequence[Row], trees: Sequence[Tree], shares: Sequence[Share], evaluation: Evaluation
@@ -224,8 +227,7 @@ class Loop(Base[Work]):
         nodes = verdict.path
         tokens = [tree.tokens[node] for node in nodes] + [verdict.extra]
         if row.log_probabilities is not None:
-            parents = [ROOT, *nodes]
-            found = [self._report(target, at, row, p, t) for p, t in zip(parents, tokens, strict=True)]
+            found = [self._report(target, at, row, p, t) for p, t in zip([ROOT, *nodes], tokens, strict=True)]
         kept = row.advance(tokens, [tree.sources[node] for node in nodes])
         if row.log_probabilities is not None:
             row.reported.extend(found[: len(kept)])
