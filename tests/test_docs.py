@@ -98,6 +98,17 @@ def test_the_page_on_steers_works_as_it_stands(capsys: pytest.CaptureFixture[str
     assert stages == set(Stage), "a stage that the table does not name"
 
 
+def test_the_page_on_pictures_works_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    if "grid" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    shown: dict[str, Any] = {}
+    for block in blocks("images.md"):
+        exec(compile(block, "images.md", "exec"), shown)
+    there = {"a blue ring", "a white cross", "a yellow square"}
+    assert {*shown["answer"].text.strip().split(" and ")} - there == {"a green bars"}
+    assert {*shown["steered"].text.strip().split(" and ")} < there
+
+
 def test_the_page_on_edits_works_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

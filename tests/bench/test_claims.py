@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bench.subjects import draft, subject, target, tokenizer
-from stretto import catalogue, method
-from stretto.bench.claims import acceptance, drafts
+from stretto import catalogue, method, zoo
+from stretto.bench.claims import acceptance, drafts, pictures
 from stretto.bench.claims.contract import Absent, Claim, at_least, at_most, equal, falling
 from stretto.bench.claims.lab import Decoding, Lab, Race, Score, Worked
 from stretto.bench.claims.table import CLAIMS, chosen, page, shown, tried
@@ -26,6 +26,7 @@ from stretto.speculate.acceptors.rejection import Rejection
 STATED = {  # systems whose claims must stand in the table, by number
     *(5, 22, 23, 29, 31, 33, 36, 48, 52, 60, 61, 62, 69, 81, 85, 90, 95, 102, 112, 114, 149, 195, 198, 247, 258),
     *(20, 77, 170, 211, 213),
+    *(79, 91, 121, 126, 139, 152, 169),
 }
 
 
@@ -140,6 +141,18 @@ def test_a_decoding_counts_what_its_methods_did(lab):
     assert score.priced(0.5, 0.1) == pytest.approx(score.counters.new_tokens / spent)
     before = list(lab.meters[0].windows)
     assert contest(lab) == figures and lab.meters[0].windows == before  # measured once
+
+
+def test_pictures_are_the_same_for_all_steers_that_look_at_them(lab):
+    if "grid" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    lab.count = 6
+    figures = pictures.tried(lab, {"neutral": ["scaling_vis(1.0)"], "flipped": ["ritual(by=flip)"]}, 1.0)
+    for what in ("invented", "recall", "F1"):
+        assert figures[f"{what}, neutral"] == figures[f"{what}, alone"] <= 1
+    assert any(figures[f"{what}, flipped"] != figures[f"{what}, alone"] for what in ("invented", "recall", "F1"))
+    placed = pictures.placed(lab)
+    assert placed["right, adapted"] in {count / 6 for count in range(7)} and len(placed) == 4
 
 
 def test_a_race_is_against_plain_decoding(lab):

@@ -16,11 +16,21 @@ from .contract import Absent, Claim, Figure, Figures
 from .diffusion import CLAIMS as DIFFUSION
 from .drafts import CLAIMS as DRAFTS
 from .lab import Lab
+from .pictures import CLAIMS as PICTURES
 from .retrieval import CLAIMS as RETRIEVAL
 from .rewards import CLAIMS as REWARDS
 from .routes import CLAIMS as ROUTES
 
-CLAIMS = (*RETRIEVAL, *DRAFTS, *ACCEPTANCE, *ROUTES, *CONSTRAINTS, *REWARDS, *DIFFUSION)  # a new family is one more
+CLAIMS = (
+    *RETRIEVAL,
+    *DRAFTS,
+    *ACCEPTANCE,
+    *ROUTES,
+    *CONSTRAINTS,
+    *REWARDS,
+    *PICTURES,
+    *DIFFUSION,
+)  # a new family is one more
 
 HEAD = """\
 # Claims
