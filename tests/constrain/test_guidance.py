@@ -85,11 +85,11 @@ def test_masks_are_what_a_finite_language_allows(case: str) -> None:
     obeys(*FINITE[case])
 
 
-def obeys(constraint: Constraint, language: set[str]) -> None:
+def obeys(constraint: Constraint, language: set[str], paths: int = 60) -> None:
     """At every node of random paths: a token may follow if some text of the language begins so."""
     texts = {text.encode() for text in language}
     reached = set()
-    for state, text in walks(constraint, WHOLE, texts, 60):
+    for state, text in walks(constraint, WHOLE, texts, paths):
         pieces = [WHOLE.text_of(token) for token in range(len(WHOLE))]
         expected = [bool(piece) and any(each.startswith(text + piece) for each in texts) for piece in pieces]
         assert state.allowed().tolist() == expected, text

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
+import re
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from constrain.test_guidance import WHOLE, goes_back, obeys, walked
+from laws.test_constraints import slowly, under
+from laws.worlds import decode
+from stretto import catalogue
+from stretto.constrain.close import Close
+from stretto.constrain.contract import Constraint
 from stretto.constrain.forms import schema
 from stretto.constrain.judged import Judged
+from stretto.errors import InvalidRequest, NothingAllowed
+from stretto.models.table import TableModel
+from stretto.speculate.contract import Drafter
+from stretto.speculate.drafters.forced import Forced
 
 ONE = {"required": ["a"], "properties": {"a": {"const": 1}}}
 OTHER = {"required": ["b"], "properties": {"b": {"const": 1}}}
@@ -97,7 +108,7 @@ def test_masks_are_what_all_values_allow(case: str) -> None:
     """Nothing valid is shut out, and no token leads to where nothing valid can be reached."""
     judged = schema(CASES[case][0])
     assert isinstance(judged.open(WHOLE), Judged)
-    obeys(judged, language(case))
+    obeys(judged, language(case), paths=20)
 
 
 @cases
@@ -129,3 +140,96 @@ def test_what_masks_hold_too_loosely_is_judged(given: dict[str, Any], broken: li
         for text in broken:
             state = constraint.open(WHOLE)
             assert not (all(map(state.advance, text.encode())) and state.complete), text
+
+
+# -- on rows ----------------------------------------------------------------------------------------
+
+MODEL = TableModel.random(len(WHOLE), seed=1)
+STARTS = [[0, 1, 2], [91, 49, 44, 49], [123, 34]]
+DRAFTERS: list[Drafter] = [Forced(), *(catalogue.part(name)() for name in ("lookup", "recycle", "suffix", "jacobi"))]
+
+
+def brute(case: str) -> Any:
+    """The slow reference of a mask: bool [V], end tokens too."""
+    texts = {text.encode() for text in language(case)}
+
+    def allowed(path: tuple[int, ...]) -> list[bool]:
+        begun = b"".join(map(WHOLE.text_of, path))
+        able = [
+            bool(piece := WHOLE.text_of(token)) and any(text.startswith(begun + piece) for text in texts)
+            for token in range(len(WHOLE))
+        ]
+        for end in WHOLE.ends:
+            able[end] = begun in texts
+        return able
+
+    return allowed
+
+
+@pytest.mark.parametrize("case", ["unique of just enough", "one of two that overlap", "if so many keys"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_drafting_never_changes_what_is_said(case: str, temperature: float) -> None:
+    """Greedy and with a seed, in a batch, the tokens of the slow reference."""
+    allowed = brute(case)
+    expected = [slowly(MODEL, start, WHOLE, allowed, temperature, 7, 40) for start in STARTS]
+    assert all(b"".join(map(WHOLE.text_of, path)).decode() in language(case) for path in expected)
+    pipeline = under(schema(CASES[case][0]), WHOLE, temperature)
+    for drafter in DRAFTERS:
+        rows = decode(MODEL, STARTS, drafter=drafter, pipeline=pipeline, seed=7, new_tokens=40, ends=WHOLE.ends)
+        assert [row.new_tokens for row in rows] == expected, drafter
+
+
+@pytest.mark.parametrize("case", ["unique of just enough", "unique texts", "contains two", "one of two that overlap"])
+def test_answers_end_in_time(case: str) -> None:
+    """Whatever is drawn is valid within the tokens that there are, down to what the shortest one takes."""
+    chance, texts, wanted = random.Random(4), language(case), schema(CASES[case][0])
+    for most in (least(wanted), least(wanted) + 3, 60):
+        start = Close(wanted, most).open(WHOLE)
+        for _ in range(6):
+            state, path = start.fork(), list[int]()
+            while (able := state.allowed().nonzero()[0].tolist()) and not (state.complete and chance.random() < 0.5):
+                path.append(chance.choice(able))
+                assert state.advance(path[-1])
+            assert len(path) < most and b"".join(map(WHOLE.text_of, path)).decode() in texts
+
+
+def least(wanted: Constraint) -> int:
+    """The tokens that an answer takes at least, as the door says."""
+    with pytest.raises(InvalidRequest) as refusal:
+        Close(wanted, 1).open(WHOLE)
+    found = re.search(r"takes (\d+) tokens", refusal.value.message)
+    assert found
+    return int(found[1])
+
+
+LATE = {"type": "string", "minLength": 3, "maxLength": 3, "pattern": "^(?!ab)"}  # too many ways to look ahead
+
+
+def test_an_answer_behind_which_nothing_may_follow_fails_alone_with_the_place() -> None:
+    within = {"type": "object", "properties": {"k": LATE}, "required": ["k"]}
+    state = walked(schema(within), b'{"k":"abc')
+    assert not state.complete and not state.allowed().any()
+    assert state.stuck() == "schema: whatever follows at #/k breaks #/properties/k/pattern"
+    with pytest.raises(NothingAllowed, match="whatever follows at # breaks #/pattern"):
+        decode(lean(b'"abc'), [[0]], pipeline=under(schema(LATE), WHOLE, 0.0), ends=WHOLE.ends)
+
+
+def test_drafts_that_lead_nowhere_are_not_verified() -> None:
+    """The prompt holds what is drafted; the model would say something else."""
+    pipeline = under(schema(LATE), WHOLE, 0.0)
+    for drafter in (None, catalogue.part("lookup")()):
+        row = decode(lean(b'"zyx'), [[*b'"abc""abc"']], drafter=drafter, pipeline=pipeline, ends=WHOLE.ends)[0]
+        assert b"".join(map(WHOLE.text_of, row.new_tokens)) == b'"zyx"'
+    assert row.counters.drafted and not any(ord("c") in step.drafted for step in row.steps)
+
+
+def lean(text: bytes) -> TableModel:
+    """Goes on with the next letter of a text, behind anything else with its first."""
+    after = dict(itertools.pairwise(text))
+
+    def rule(path: tuple[int, ...]) -> list[float]:
+        logits = [0.0] * len(WHOLE)
+        logits[after.get(path[-1], text[0])] = 9.0
+        return logits
+
+    return TableModel(len(WHOLE), rule)

@@ -12,17 +12,20 @@ from collections import deque
 from collections.abc import Iterable
 from threading import Lock
 
+import numpy as np
+
 from .guidance import Matching
 from .schema.judge import Judge
 from .schema.reader import Point, read
 from .tokens import Tokens
 
-MOST = 200  # places that are looked at for one mask
+MOST = 64  # places that are looked at for one mask
 KEPT = 10_000  # texts that lead nowhere
 WAYS = 32  # texts that lead somewhere
-BYTES = Tokens([bytes([byte]) for byte in range(256)])
+SINGLE = [bytes([byte]) for byte in range(256)]
+BYTES = Tokens(SINGLE)
 FIRST = b'"]}0123456789abcdefghijklmnopqrstuvwxyz[{,:'  # what is tried first
-ORDER = sorted(range(256), key=lambda byte: (FIRST.find(byte) % 999, 0x80 > byte < 0x20, byte))
+ORDER = np.array(sorted(range(256), key=lambda byte: (FIRST.find(byte) % 999, byte)))
 SPACED = re.compile(rb'("(?:[^"\\]|\\.)*"?)|[ \t\r\n]+', re.DOTALL)  # texts, or white space between them
 
 
@@ -89,12 +92,15 @@ class Ahead:
         if self._left < 0:
             return None
         point = self._points[-1]
-        known = self._judge.verdict(point).verdict if closed else None
-        if known or (known is None and self._matching.complete and self._judge.ends_well(point)):
+        known = self._judge.verdict(point) if closed else None
+        if known is not None and (known.verdict is False or point.twice):
+            self._dead.add(self._text)
+            return False
+        if (known is not None and not known.hangs) or (self._matching.complete and self._judge.ends_well(point)):
             self._found.append(self._text)
             return True
         sure = True
-        for piece in () if known is False or point.twice else self._next():
+        for piece in self._next():
             if self._take(piece):
                 found = self._search(self._points[-1].closings > point.closings)
                 self._back(len(piece))
@@ -113,4 +119,4 @@ class Ahead:
         if forced := self._matching.must():
             return [forced]
         allowed = self._matching.allowed()
-        return [bytes([byte]) for byte in ORDER if allowed[byte]]
+        return [SINGLE[byte] for byte in ORDER[allowed[ORDER]].tolist()]

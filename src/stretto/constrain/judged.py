@@ -91,10 +91,12 @@ class Judged(State):
 
     def completes(self, way: Sequence[int]) -> bool:
         """What the whole is judged as says what all that closes on the way is: only keys that come twice say more."""
+        if not self._inner.completes(way):
+            return False
         point = self._points[-1]
         for token in way:
             point = read(point, self._ruling.tokens.text_of(token))
-        return not point.twice and self._inner.completes(way) and self._ruling.judge.ends_well(point)
+        return not point.twice and self._ruling.judge.ends_well(point)
 
     def stuck(self) -> str:
         if self.complete or self.allowed().any():
@@ -103,7 +105,7 @@ class Judged(State):
         return f"schema: whatever follows at {self._points[-1].pointer} breaks {shown}"
 
     def _judge_closing(self, mask: NDArray[np.bool_]) -> bool:
-        """Shut out the tokens behind which the whole is invalid; whether it hangs on anything that is to come."""
+        """Shut out the tokens behind which the whole is invalid; whether it hangs on what is open."""
         point = self._points[-1]
         known = self._ruling.judge.verdict(point)
         trying = _repeating(self._ruling.tokens, point)
@@ -113,7 +115,7 @@ class Judged(State):
             trying = trying | _closing(self._ruling.tokens, point, known.depth)
         for token in (mask & trying).nonzero()[0].tolist():
             mask[token] = self._passes(point, token)
-        return known.verdict is None
+        return known.hangs
 
     def _passes(self, point: Point, token: int) -> bool:
         after = read(point, self._ruling.tokens.text_of(token))

@@ -19,6 +19,8 @@ from .validate import Validator
 Verdict = bool | None
 MOST = 50_000  # verdicts that are kept
 NUMBERS = {"integer", "fraction"}
+JOINING = frozenset(("$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else"))  # hold schemas of the same value
+UNEVALUATED = frozenset(("unevaluatedItems", "unevaluatedProperties"))  # ask what those have looked at
 UNIQUE: Node = {"uniqueItems": True}
 
 
@@ -26,7 +28,12 @@ class Known(NamedTuple):
     """What is known at a point."""
 
     verdict: Verdict
-    depth: int  # of the innermost value that it hangs on; 0: of none
+    depth: int  # of the innermost value that it hangs on; 0: of none that is open
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it hangs on a value that is open, not on later ones alone."""
+        return self.verdict is None and self.depth > 0
 
 
 class Judge:
@@ -35,8 +42,9 @@ class Judge:
     def __init__(self, document: Document, root: Node) -> None:
         self._document, self._root = document, root
         self._validator = Validator(document)
-        self._known: dict[tuple[int, int], tuple[Node, Any, bool]] = {}  # with what the ids are of
-        self._others: dict[int, Node] = {}
+        self._known: dict[tuple[int, int, str | None], tuple[Node, Any, bool]] = {}  # with what the ids are of
+        self._others: dict[int, Node] = {}  # by the id of a node: its keywords that tell of members by names
+        self._alone: dict[int, Node] = {}  # those that hold no schemas of the same value
         self._depth = 0  # of the innermost value on which the verdict hangs that is made just now
         self._lock = RLock()  # all rows under one schema have the same judge
 
@@ -61,14 +69,27 @@ class Judge:
             return self._closed(node, value)
         return both(RULES.get(name, _unknown)(self, node, value) for name in node)
 
-    def _closed(self, node: Node, value: Any) -> bool:
-        """Whether what has closed is valid; remembered, as the same values are asked for at every point to come."""
-        key = (id(node), id(value))
-        if key not in self._known:
+    def _closed(self, node: Node, value: Any, key: str | None = None) -> bool:
+        """Whether what has closed is valid, or an object of it alone by that key.
+
+        It is remembered, as the same values are asked for at every point to come.
+        """
+        asked = (id(node), id(value), key)
+        if asked not in self._known:
             if len(self._known) >= MOST:
                 self._known.clear()
-            self._known[key] = (node, value, self._validator.valid(node, value))
-        return self._known[key][2]
+            valid = self._valid(node, value) if key is None else self._validator.valid(node, {key: value})
+            self._known[asked] = (node, value, valid)
+        return self._known[asked][2]
+
+    def _valid(self, node: Node, value: Any) -> bool:
+        """By the validator, but for schemas of the same value: it would look for all that is wrong in all of them."""
+        if isinstance(node, bool) or JOINING.isdisjoint(node) or not UNEVALUATED.isdisjoint(node):
+            return self._validator.valid(node, value)
+        if id(node) not in self._alone:
+            self._alone[id(node)] = {name: node[name] for name in node if name not in JOINING}
+        joined = (RULES[name](self, node, value) for name in node if name in JOINING)
+        return self._validator.valid(self._alone[id(node)], value) and all(joined)
 
     def hangs(self, value: Open, contents: bool = False) -> Verdict:
         """Nothing is known: it hangs on the end of a value, or its keys; or on the contents of what is open in it."""
@@ -80,12 +101,17 @@ class Judge:
         return self._document.target(node)
 
     def others(self, node: dict[str, Any], value: Container) -> Verdict:
-        """The members that are told by the names of others, as far as they have closed."""
-        said = self._others.setdefault(id(node), {name: node[name] for name in OTHERS if name in node})
-        if not self._closed(said, value.closed):
-            return False
-        named = "patternProperties" not in node and value.key in node.get("properties", ())
-        return self.hangs(value, contents=value.key is not None and not named)
+        """The members that are told by the names of others, as far as they are there."""
+        assert isinstance(value.closed, dict), "only objects have members"
+        if "patternProperties" in node or "propertyNames" in node:
+            said = self._others.setdefault(id(node), {name: node[name] for name in OTHERS if name in node})
+            held: Verdict = all(self._closed(said, member, key) for key, member in value.closed.items())
+            contents = value.key is not None
+        else:
+            named, rest = node.get("properties", ()), node["additionalProperties"]
+            held = both(self.of(rest, member) for key, member in value.members() if key not in named)
+            contents = False
+        return held if held is False else self.hangs(value, contents)
 
     def unique(self, node: dict[str, Any], value: Container) -> Verdict:
         """Items that have closed."""
