@@ -39,7 +39,7 @@ class Ahead:
         self._text = b""  # where the matching stands
         self._points = [Point()]  # behind each byte; that of the start first
         self._dead: set[bytes] = set()  # behind these no way leads on, proven
-        self._found: deque[bytes] = deque(maxlen=WAYS)  # valid wholes, or what makes any whole valid
+        self._found: deque[bytes] = deque(maxlen=WAYS)  # valid wholes, or texts by which none that is open hangs
         self._left = 0
         self._lock = Lock()  # some drafters work in a thread of their own
 
