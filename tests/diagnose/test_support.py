@@ -103,6 +103,7 @@ HERE = {
     "position-aware": f"position-aware(path={even_store(V)})",
     "superposed(text=FILE)": "superposed(alpha=0)",
     "refine(critic=doubt,keep=last,rounds=2)": "refine(critic=doubt(he,he,she),keep=last,rounds=2)",
+    "reflect": "reflect(every=2,limit=1,question=he,bad=sings,good=she,lead=he)",
     "learned(file=FILE)+blocks(32)+end-of-text": f"learned(file={filter_file(32)})+blocks(32)+end-of-text",
 }
 # Their language cannot be said in this world's words; tests/diffuse and tests/constrain decode with them.

@@ -35,8 +35,9 @@ class Ways:
         self.tokens = tokens
         places = [_preference(tokens.text_of(token)) for token in range(len(tokens))]
         order = sorted(range(len(tokens)), key=lambda token: (places[token], token))
-        self._order = np.array(order, np.int64)
-        self._order_in_text = np.array(sorted(order, key=lambda token: IN_TEXT[places[token][0]]), np.int64)
+        in_text = sorted(order, key=lambda token: IN_TEXT[places[token][0]])
+        self._orders = [np.array(each, np.int64) for each in (order, in_text)]
+        self._ranks = [np.argsort(each) for each in self._orders]  # token -> where it stands
         self._closing = frozenset(token for token, place in enumerate(places) if place[0] < 2)
 
     def find(self, state: State, most: int, hints: Sequence[Sequence[int]] = ()) -> list[int] | None:
@@ -134,12 +135,14 @@ class Ways:
 
     def _first(self, allowed: NDArray[Any], count: int) -> list[int]:
         """The tokens to try first, of those that are allowed."""
-        order = self._order_in_text if np.count_nonzero(allowed) > MANY else self._order
-        near = order[:512]
+        (able,) = allowed.nonzero()
+        kind = int(len(able) > MANY)
+        near = self._orders[kind][:512]
         found = near[allowed[near]]
-        if len(found) < count:
-            found = order[allowed[order]]
-        return [int(token) for token in found[:count]]
+        if len(found) < min(count, len(able)):
+            found = able[self._ranks[kind][able].argsort()]
+        tokens: list[int] = found[:count].tolist()
+        return tokens
 
     def _respelt(self, state: State, way: list[int]) -> list[int]:
         """The way as the tokenizer would write it, where that is shorter."""
