@@ -70,6 +70,7 @@ SEARCHES = {  # of one branch; with several; what must be set
         CHANCE,
     ),
     "gad": ("gad", ["gad(width=2)", "gad(tries=4)"], CHANCE),
+    "augment": ("augment(0)", [], {}),  # tests/search/test_augment.py
     "contrastive": ("contrastive(alpha=0)", [], {}),  # tests/search/test_contrastive.py
     "reflect": ("reflect(checks=0)", [], CHANCE),  # tests/search/test_reflect.py
     "soft": ("soft(tokens=0)", [], {}),  # tests/search/test_soft.py
