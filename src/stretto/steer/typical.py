@@ -9,7 +9,7 @@ import torch
 
 from ..entry import Entry, Guarantee
 from .contract import Stage, in_range, require
-from .truncation import Candidates, Truncation, shortest_prefix
+from .truncation import Candidates, Truncation, best_first, shortest_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ class Typical(Truncation):
 
     def kept(self, candidates: Candidates) -> Tensor:
         p = candidates.log_p.exp()
-        order = _unusual(candidates).argsort(dim=-1, stable=True)  # removed tokens: infinitely far
+        order = best_first(-_unusual(candidates))  # removed tokens: infinitely far
         kept = torch.zeros_like(p, dtype=torch.bool)
         return kept.scatter_(1, order, shortest_prefix(p.gather(1, order), self.tau))
 
