@@ -24,6 +24,7 @@ CHANCE = {"temperature": 1.0, "seed": 3}
 SEARCHES = {  # of one branch; with several; what must be set
     "beam": ("beam(1)", ["beam(3)", "beam(4,groups=2,penalty=0)", "beam(3,norm=gnmt,early=true)"], {}),
     "best-of": ("best-of(1)", ["best-of(4)", "best-of(3,matches(3 5))"], CHANCE),
+    "vote": ("vote(1)", ["vote(4,[1-3])", "vote(5,3 (.),weights=matches(3 5))"], CHANCE),
     "guided": (
         "guided(1,1)",
         [

@@ -20,6 +20,7 @@ from .pictures import CLAIMS as PICTURES
 from .retrieval import CLAIMS as RETRIEVAL
 from .rewards import CLAIMS as REWARDS
 from .routes import CLAIMS as ROUTES
+from .searches import CLAIMS as SEARCHES
 
 CLAIMS = (
     *RETRIEVAL,
@@ -29,6 +30,7 @@ CLAIMS = (
     *CONSTRAINTS,
     *REWARDS,
     *PICTURES,
+    *SEARCHES,
     *DIFFUSION,
 )  # a new family is one more
 

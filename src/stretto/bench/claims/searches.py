@@ -1,0 +1,63 @@
+"""Claims of searches that need no trained judge: votes, ranks, and text that is tried out where a model is unsure."""
+
+from __future__ import annotations
+
+from ...search.best_of import BestOf
+from ...search.scorers.likelihood import Likelihood
+from ...search.vote import Vote
+from .contract import Claim, Figures, at_least
+from .lab import Lab, Worked
+from .rewards import DRAWN, ON, RIGHT, Sides, asked, found
+from .routes import PROMPTS
+
+WHOLE = "(?s).+"  # an answer is its own result
+
+
+def voted(lab: Lab) -> Figures:
+    """The same answers, of which one is drawn, or the most frequent counts."""
+    sides: Sides = {
+        "one draw": ("plain", DRAWN),
+        "vote of 5": (Vote(5, WHOLE), DRAWN),
+        "vote of 15": (Vote(15, WHOLE), DRAWN),
+    }
+    return found(lab, asked(lab), sides)
+
+
+def generic(lab: Lab) -> Figures:
+    """How many of the pairs of neighbouring tokens in all answers together are no repetitions."""
+    figures, subject = Figures(), lab.subject
+    subject.replayed.follow(None)
+    for name, method, settings in (
+        ("ranked", BestOf(20, Likelihood(0.0)), {"temperature": 0.88, "seed": lab.seed}),
+        ("beam", "beam(20,penalty=0)", {}),
+    ):
+        answers = subject.engine.generate([*PROMPTS], method, max_new_tokens=24, **settings)
+        pairs = [pair for answer in answers for pair in zip(answer.tokens, answer.tokens[1:], strict=False)]
+        figures[f"distinct pairs, {name}"] = len(set(pairs)) / len(pairs)
+    return figures
+
+
+CLAIMS = (
+    Claim(
+        "self-consistency",
+        "self-consistency",
+        "what most of several draws come to is right more often than one of them, ever more the more there are",
+        RIGHT,
+        Worked(voted, f"`vote(n)` over whole answers, one draw, {ON}; T=1"),
+        (
+            at_least("right, vote of 5", 1.0, "right, one draw"),
+            at_least("right, vote of 15", 1.0, "right, vote of 5"),
+        ),
+        where_not="a vote of many comes to the answer that the model gives most often; with five draws it differs from"
+        " that by luck, here by four questions of 36",
+    ),
+    Claim(
+        "sample-and-rank",
+        "sample-and-rank",
+        "the likeliest of 20 draws at temperature .88 is less generic than what a beam of 20 finds",
+        "share of the pairs of neighbouring tokens in six answers that are distinct",
+        Worked(generic, f"`best-of(20,likelihood(penalty=0))`, `beam(20)`, {len(PROMPTS)} beginnings of stories"),
+        (at_least("distinct pairs, ranked", 1.0, "distinct pairs, beam"),),
+        number=168,
+    ),
+)
