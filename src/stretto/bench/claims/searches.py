@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ...search.best_of import BestOf
-from ...search.scorers.likelihood import Likelihood
 from ...search.vote import Vote
 from .contract import Claim, Figures, at_least
 from .lab import Lab, Worked
@@ -27,11 +25,12 @@ def generic(lab: Lab) -> Figures:
     """How many of the pairs of neighbouring tokens in all answers together are no repetitions."""
     figures, subject = Figures(), lab.subject
     subject.replayed.follow(None)
+    drawn = {"temperature": 0.88, "seed": lab.seed}
     for name, method, settings in (
-        ("ranked", BestOf(20, Likelihood(0.0)), {"temperature": 0.88, "seed": lab.seed}),
+        ("ranked", "best-of(20,likelihood(penalty=0))", drawn),
         ("beam", "beam(20,penalty=0)", {}),
     ):
-        answers = subject.engine.generate([*PROMPTS], method, max_new_tokens=24, **settings)
+        answers = [subject.engine.generate(each, method, max_new_tokens=24, **settings) for each in PROMPTS]
         pairs = [pair for answer in answers for pair in zip(answer.tokens, answer.tokens[1:], strict=False)]
         figures[f"distinct pairs, {name}"] = len(set(pairs)) / len(pairs)
     return figures
