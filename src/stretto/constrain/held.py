@@ -37,7 +37,8 @@ class Held:
     reaches the state, nor anything that it does not allow.
     """
 
-    def __init__(self, state: State, ends: frozenset[int], done: int) -> None:
+    def __init__(self, state: State, ends: frozenset[int], done: int, masks: bool = True) -> None:
+        self.masks = masks  # whether it will be asked what may follow, and not of single tokens alone
         self._state = state
         self._ends = ends
         self._done = done  # tokens of the row, the prompt's too, that are behind the state
@@ -74,7 +75,7 @@ class Held:
         with self._lock:
             state = self._state.fork()
             state.rollback(len(self._along))
-            twin = Held(state, self._ends, self._done)
+            twin = Held(state, self._ends, self._done, self.masks)
             twin._closed, twin._known = self._closed, self._known.copy()
             return twin
 

@@ -38,7 +38,7 @@ def _thread() -> ThreadPoolExecutor:
 
 def _ask(questions: Sequence[Question], over: Event) -> None:
     for held, tokens, tree in questions:
-        for node in range(ROOT, len(tree)):
+        for node in range(ROOT, len(tree)) if held.masks else ():
             if over.is_set():
                 return
             try:

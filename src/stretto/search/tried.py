@@ -61,6 +61,7 @@ class Tried(Constrained):
     temperature: float = field(kw_only=True)  # > 0, of the draw
 
     hears: ClassVar[bool] = True
+    masks: ClassVar[bool] = False
 
     def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         steered = logits.clone()

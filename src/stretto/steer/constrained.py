@@ -33,15 +33,15 @@ class Constrained(Steer):
 
     stage: ClassVar[Stage] = Stage.MASK
     strict: ClassVar[bool] = True
+    masks: ClassVar[bool] = True  # whether it looks at all that may follow
 
     @property
     def name(self) -> str:  # type: ignore[override]  # it bears the constraint's
         return self.constraint.name
 
     def follow(self, prompt: Sequence[int]) -> Held:
-        return Held(
-            self.constraint.open_within(self.tokens, self.positions - len(prompt)), self.tokens.ends, len(prompt)
-        )
+        state = self.constraint.open_within(self.tokens, self.positions - len(prompt))
+        return Held(state, self.tokens.ends, len(prompt), self.masks)
 
     def __call__(self, logits: Tensor, nodes: Nodes) -> Tensor:
         shut = np.zeros(logits.shape, bool)  # [N, V]

@@ -24,7 +24,7 @@ ENTRY = Entry(
     family="steer",
     number=110,
     source="arXiv 2509.23379 (clinical contrastive decoding); X-iZhang/CCD",
-    parts="plain+ccd(1,2,odds=(0.9,0.2),guide=(3,1))",
+    parts="plain+clinical(1,2,odds=(0.9,0.2),guide=(3,1))",
     guarantee=Guarantee.DEFINED,
     needs=("a classifier's labels",),
     summary="between the prompt and one that says what a classifier finds; words for labels gain by their odds",
@@ -32,16 +32,16 @@ ENTRY = Entry(
 
 
 @dataclass(frozen=True, slots=True)
-class Ccd(Steer):
+class Clinical(Steer):
     """(1 - alpha) log p + alpha log g, g being what follows where `guide` stands before the prompt; then words gain.
 
     A token that begins the word for a label gains `beta` times the label's log-odds, of at most ln `most` either way.
-    What a classifier says of a picture comes from outside: `Ccd.of` makes guide and words of its scores. Penalties and
-    truncations work on all of the outcome (published: on 1 - beta of it), and the guide stands before the prompt
+    What a classifier says of a picture comes from outside: `Clinical.of` makes guide and words of its scores. Penalties
+    and truncations work on all of the outcome (published: on 1 - beta of it), and the guide stands before the prompt
     (published: behind the question).
     """
 
-    name: ClassVar[str] = "ccd"
+    name: ClassVar[str] = "clinical"
     stage: ClassVar[Stage] = Stage.CONTRAST
 
     labels: tuple[int, ...] = ()  # tokens that begin the words for what the classifier knows
@@ -52,14 +52,14 @@ class Ccd(Steer):
     most: float = 10.0  # 1 to 1e6: the greatest odds that count
 
     def __post_init__(self) -> None:
-        require(in_range(self.alpha, 0, 1), f"ccd with alpha {self.alpha}", "0 to 1")
-        require(in_range(self.beta, 0, 100), f"ccd with beta {self.beta}", "0 to 100")
-        require(in_range(self.most, 1, 1e6), f"ccd with odds of {self.most} at most", "1 to 1000000")
+        require(in_range(self.alpha, 0, 1), f"clinical with alpha {self.alpha}", "0 to 1")
+        require(in_range(self.beta, 0, 100), f"clinical with beta {self.beta}", "0 to 100")
+        require(in_range(self.most, 1, 1e6), f"clinical with odds of {self.most} at most", "1 to 1000000")
         same = len(self.labels) == len(self.odds)
-        require(same, f"ccd has {len(self.labels)} labels, {len(self.odds)} probabilities", "one for each")
+        require(same, f"clinical has {len(self.labels)} labels, {len(self.odds)} probabilities", "one for each")
         for token, p in zip(self.labels, self.odds, strict=True):
-            require(token >= 0, f"ccd names the token {token}", "token ids from 0")
-            require(in_range(p, 0, 1), f"ccd gives the token {token} a probability of {p}", "0 to 1")
+            require(token >= 0, f"clinical names the token {token}", "token ids from 0")
+            require(in_range(p, 0, 1), f"clinical gives the token {token} a probability of {p}", "0 to 1")
 
     @classmethod
     def of(
@@ -102,7 +102,7 @@ class Ccd(Steer):
         return frozenset(self.labels)
 
     @classmethod
-    def examples(cls) -> tuple[Ccd, ...]:
+    def examples(cls) -> tuple[Clinical, ...]:
         words = (1, 2, 3), (0.9, 0.2, 1.0)
         return cls(*words, 0.5, 0.0), cls(*words), cls(*words, 0.7, 2.0, (3, 1)), cls(alpha=1.0, guide=(2,))
 
