@@ -74,12 +74,13 @@ class Family(ABC, Generic[Own]):
         return self.default if fits and self.default else None
 
 
-def refuse_aided(text: str, pipeline: Pipeline) -> None:
+def refuse_aided(family: Family[Own], method: Own, pipeline: Pipeline) -> None:
     """Raise Unsupported where a steer looks beyond logits: for the `check` of families that show it nothing more."""
     if pipeline.aided:
         aided = next(step for step in pipeline.steps if step.aided)
         raise Unsupported(
-            f"{aided.name} looks inside of the model, at other readings or back at its choices, which {text!r} has not",
+            f"{aided.name} looks inside of the model, at other readings or back at its choices, which "
+            f"{family.text(method)!r} has not",
             hint="leave it out; 'plain' and methods that draft have it",
         )
 

@@ -77,11 +77,18 @@ def refusal(parts: str, ask: Ask, door: Door, abilities: Ability = Ability.ALL) 
 
 
 def required(parts: str, door: Door) -> list[Ability]:
-    """The abilities without which some kind of request is refused that is served with all of them."""
-    served = [ask for ask in ASKS if refusal(parts, ask, door) is None]
-    return [
-        ability for ability in Ability.ALL if any(refusal(parts, ask, door, Ability.ALL & ~ability) for ask in served)
-    ]
+    """The abilities without which some kind of request is refused that is served with all of them.
+
+    A target that can do less serves no more: what is served with those found so far needs none beside them.
+    """
+    found = Ability.NONE
+    for ask in ASKS:
+        if refusal(parts, ask, door, found) is None or refusal(parts, ask, door) is not None:
+            continue
+        for ability in Ability.ALL & ~found:
+            if refusal(parts, ask, door, Ability.ALL & ~ability) is not None:
+                found |= ability
+    return list(found)
 
 
 HEAD = f"""# What each method does with each kind of request

@@ -63,7 +63,7 @@ class Diffusion(Family[Diffuse]):
 
     def check(self, method: Diffuse, model: Model, pipeline: Pipeline, samples: int) -> None:
         """See `Family.check`."""
-        refuse_aided(self.text(method), pipeline)
+        refuse_aided(self, method, pipeline)
         method.check(model, pipeline, samples)
 
 

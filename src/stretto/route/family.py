@@ -32,7 +32,7 @@ class Routes(Family[Routed]):
 
     def check(self, method: Routed, model: Model, pipeline: Pipeline, samples: int) -> None:
         """See `Family.check`."""
-        refuse_aided(self.text(method), pipeline)
+        refuse_aided(self, method, pipeline)
         method.check(model, pipeline, samples)
 
 

@@ -46,7 +46,7 @@ class Searches(Family[Searched]):
         if method.search.forks:
             DRAFTING.check(method.drafts, model, pipeline, samples)
         else:
-            refuse_aided(self.text(method), pipeline)
+            refuse_aided(self, method, pipeline)
         method.check(model, pipeline, samples)
 
     def complete(self, method: Searched, model: Model) -> Searched:
