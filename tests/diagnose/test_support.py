@@ -52,7 +52,7 @@ def test_the_page_in_the_docs_is_not_stale(capsys):
 
 
 def test_a_line_by_hand():
-    """What is refused in one kind of request only, for one setting only, and for want of an ability."""
+    """What is refused in one kind of request only, for one setting only, and for want of an ability: two kinds, two."""
 
     def picky(parts, ask, settings, abilities):
         if "top_p" in settings:
@@ -61,13 +61,15 @@ def test_a_line_by_hand():
             raise Unsupported("no | stream")
         if settings.get("samples", 1) > 1 and Ability.EMBEDS not in abilities:
             raise Unsupported("no embeddings")
+        if ask.prompts > 1 and Ability.TREE not in abilities:
+            raise Unsupported("no trees")
         assert parts == "x(1)"
 
     entry = Entry("x", "speculate", "a source", "x", Guarantee.DISTRIBUTION, needs=("tree windows", "a map"))
     notes = {"something else": 1}
     assert line_of(entry, "x(1)", picky, notes) == (
         "| x<br>`x(1)` | distribution | yes | yes | yes | no[^2] | yes | yes | yes | no[^3] | yes "
-        "| embeddings as input | a map |"
+        "| tree windows, embeddings as input | a map |"
     )
     assert list(notes) == ["something else", "no top-p: use top-k", "no | stream: "]
     assert page([entry, entry], picky, {"x": "x(1)"}).endswith("\n\n[^1]: no top-p: use top-k\n[^2]: no | stream: \n")
