@@ -92,14 +92,11 @@ class Augmenting(Searching):
         for group in (group for group in groups if not group.streams):
             group.streams = group.wanted
             first = self._augmented(group) if self.search.size else group.first
-            rows = [first, *(self.branches.sprout(first, at) for at in range(1, group.streams))]
+            rows = self.branches.spread(first, group)
             group.alive = [Branch(row=row, number=at) for at, row in enumerate(rows)]
 
     def settle(self, group: Group) -> None:
-        for branch in group.alive:
-            branch.catch_up()
-        group.finished += [branch for branch in group.alive if branch.row is None]
-        group.alive = [branch for branch in group.alive if branch.row is not None]
+        group.catch_up()
         group.ended = not group.alive
 
     def _augmented(self, group: Group) -> Row:
@@ -112,13 +109,7 @@ class Augmenting(Searching):
             )
         added = [Picture(self.latents(first.cache_row, len(tokens) - 1), at=len(tokens) - 1)]
         history = History([*tokens[:-1], *[tokens[-1]] * size, tokens[-1]], tuple(added))
-        row = Row(history, -1, first.rule, first.limits, first.stoppers)
-        row.log_probabilities = first.log_probabilities
-        work = self.branches.works[first]
-        (row.cache_row,) = self.branches.cache.fork(first.cache_row)
-        self.branches.remove(first)
-        self.branches.plant(row, work, group, self)
-        return row
+        return self.branches.reread(first, history)
 
     def latents(self, cache_row: int, start: int) -> Tensor:
         """What the coprocessor makes of a row of the target's cache that holds `start` tokens: [n, C]."""

@@ -15,6 +15,7 @@ from ..speculate.contract import Acceptor, Outcome, Verdict
 from ..speculate.loop import Loop
 from ..speculate.target import Target
 from ..speculate.work import Share, Work
+from ..steer.path import History
 from ..tree import ROOT, Tree
 from .contract import Group, Heir, Searching
 from .segmenter import Segment
@@ -40,6 +41,20 @@ class Branches(Loop):
         group, _ = self.groups[copy] = self.groups[row]
         group.counters.branches += 1
         return copy
+
+    def spread(self, first: Row, group: Group) -> list[Row]:
+        """A row and copies of it, as many as the group has streams of noise, each with one of its own."""
+        return [first, *(self.sprout(first, at) for at in range(1, group.streams))]
+
+    def reread(self, row: Row, history: History) -> Row:
+        """A branch with another text in the place of this one: what the cache holds of it stays, the rest is read."""
+        fresh = Row(history, -1, row.rule, row.limits, row.stoppers)
+        fresh.log_probabilities = row.log_probabilities
+        (fresh.cache_row,) = self.cache.fork(row.cache_row)
+        work, (group, searching) = self.works[row], self.groups[row]
+        self.remove(row)
+        self.plant(fresh, work, group, searching)
+        return fresh
 
     def plant(self, row: Row, work: Work, group: Group, searching: Searching) -> None:
         """A row with a text of its own, which is read at once, is another branch of this group."""

@@ -95,6 +95,13 @@ class Group:
         ranked = found[: self.wanted]
         return ranked + ranked[-1:] * (self.wanted - len(ranked))
 
+    def catch_up(self) -> None:
+        """Take over what the round has brought to the rows of all branches; those that have ended are finished."""
+        for branch in self.alive:
+            branch.catch_up()
+        self.finished += [branch for branch in self.alive if branch.row is None]
+        self.alive = [branch for branch in self.alive if branch.row is not None]
+
     def spend(self, slots: Sequence[int], seconds: float, drafting: float = 0.0, accepted: int = 0) -> None:
         """A round took that: how many slots each evaluated row of the cache had, the time, drafts that were of use."""
         self.counters.rounds += 1

@@ -88,7 +88,7 @@ class Refining(Searching):
         for group in (group for group in groups if not group.streams):
             self.drafting = self.branches.works[group.first]
             group.streams = max(self.search.paths, group.wanted)
-            rows = [group.first, *(self.branches.sprout(group.first, at) for at in range(1, group.streams))]
+            rows = self.branches.spread(group.first, group)
             for row in rows:
                 row.limits = self._limits(group, 0, len(row.history.tokens))
             unknown = Branch(worth=-math.inf, number=group.streams)  # keeps what is uncertain from being handed out

@@ -104,7 +104,7 @@ class Reflecting(Searching):
         for group in (group for group in groups if not group.streams):
             self.drafting = self.branches.works[group.first]
             group.streams = group.wanted
-            rows = [group.first, *(self.branches.sprout(group.first, at) for at in range(1, group.streams))]
+            rows = self.branches.spread(group.first, group)
             group.alive = [Path(row=row, number=at) for at, row in enumerate(rows)]
             for path in _paths(group):
                 self._go_on(path)

@@ -69,10 +69,7 @@ class Segmenting(Searching):
             row.segment, row.paused = segmenter.open(self.decode) if segmenter else None, False
 
     def settle(self, group: Group) -> None:
-        for branch in group.alive:
-            branch.catch_up()
-        group.finished += [branch for branch in group.alive if branch.row is None]
-        group.alive = [branch for branch in group.alive if branch.row is not None]
+        group.catch_up()
         if not group.alive:
             self.rank(group)
             group.ended = True

@@ -19,7 +19,6 @@ from ..models.pictures import Picture
 from ..models.window import RAW, Window
 from ..noise import gumbel, key
 from ..row import Row
-from ..speculate.work import Work
 from ..steer.choice import Rule
 from ..steer.path import History
 from ..steer.pipeline import Pipeline
@@ -99,13 +98,11 @@ class Thinking(Searching):
         self.end = tokens_of(search.end, context.encode) if search.tokens else []
         if search.tokens and not self.end:
             raise InvalidRequest("nothing ends a soft thought", hint="give `end` a text")
-        self.drafting: Work | None = None  # what drafts for the answers
 
     def grow(self, groups: Sequence[Group]) -> None:
         for group in (group for group in groups if not group.streams):
-            self.drafting = self.branches.works[group.first]
             group.streams = group.wanted
-            rows = [group.first, *(self.branches.sprout(group.first, at) for at in range(1, group.streams))]
+            rows = self.branches.spread(group.first, group)
             group.alive = [Thought(row=row, number=at) for at, row in enumerate(rows)]
             for row in rows:
                 row.paused = self._most(row) > 0
@@ -114,10 +111,7 @@ class Thinking(Searching):
             self._think(waiting)
 
     def settle(self, group: Group) -> None:
-        for branch in group.alive:
-            branch.catch_up()
-        group.finished += [branch for branch in group.alive if branch.row is None]
-        group.alive = [branch for branch in group.alive if branch.row is not None]
+        group.catch_up()
         group.ended = not group.alive
 
     def _most(self, row: Row) -> int:
@@ -142,7 +136,7 @@ class Thinking(Searching):
         assert evaluation.logits is not None, "they were wanted"
         for group in dict.fromkeys(group for group, _ in waiting):
             group.spend([1] * len(_thoughts(group)), perf_counter() - begun)
-        for (group, thought), row, logits, start in zip(waiting, rows, evaluation.logits[:, 0], starts, strict=True):
+        for (_, thought), row, logits, start in zip(waiting, rows, evaluation.logits[:, 0], starts, strict=True):
             ids, weights = self.mixed(logits, row.rule, start + 1)
             heaviest = int(ids[weights.argmax()])
             if heaviest != self.end[0]:
@@ -150,7 +144,7 @@ class Thinking(Searching):
                 embedded = self.model.embed(ids)  # [k, C]
                 thought.mixtures.append((weights.to(embedded.device, torch.float32) @ embedded.float()).to(embedded))
             if heaviest == self.end[0] or len(thought.mixtures) == self._most(row):
-                self._answer(group, thought, row)
+                self._answer(thought, row)
 
     def mixed(self, logits: Tensor, rule: Rule, position: int) -> tuple[Tensor, Tensor]:
         """Tokens and their weights in the input at a position: logits [V] -> ids [k], float64 [k]."""
@@ -166,23 +160,11 @@ class Thinking(Searching):
             kept = torch.from_numpy(drawn.dirichlet(self.search.spread * kept.cpu().numpy())).to(kept)
         return ids, kept
 
-    def _answer(self, group: Group, thought: Thought, before: Row) -> None:
+    def _answer(self, thought: Thought, before: Row) -> None:
         """Read what ends the thought, and let its branch begin to answer."""
-        assert self.drafting is not None, "the first row was drafted for"
         prompt = before.history.tokens
         mixed = [Picture(torch.stack(thought.mixtures), at=len(prompt))] if thought.mixtures else []
-        row = Row(
-            History([*prompt, *thought.recorded, *self.end], tuple(mixed)),
-            -1,
-            before.rule,
-            before.limits,
-            before.stoppers,
-        )
-        row.log_probabilities = before.log_probabilities
-        (row.cache_row,) = self.branches.cache.fork(before.cache_row)
-        self.branches.remove(before)
-        self.branches.plant(row, self.drafting, group, self)
-        thought.row = row
+        thought.row = self.branches.reread(before, History([*prompt, *thought.recorded, *self.end], tuple(mixed)))
 
 
 def _thoughts(group: Group) -> list[Thought]:
