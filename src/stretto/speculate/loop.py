@@ -194,8 +194,8 @@ class Loop(Base[Work]):
             edit(window, [row.edits for row in rows])
         wants = [share.work.want for share in shares]
         wants += [row.rule.pipeline.wants for row in rows if row.rule.pipeline.aided]
-        held = [(row.held, row.history.tokens, tree) for row, tree in zip(rows, trees, strict=True) if row.held]
-        with meanwhile(held) if held else nullcontext():
+        asked = [(held, row.history.tokens, tree) for row, tree in zip(rows, trees, strict=True) if (held := row.held)]
+        with meanwhile(asked) if asked else nullcontext():
             return self.model.evaluate(window, self.cache, reduce(Want.beside, wants, Want()))
 
     def _judge(
