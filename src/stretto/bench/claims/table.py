@@ -15,6 +15,7 @@ from .constraints import CLAIMS as CONSTRAINTS
 from .contract import Absent, Claim, Figure, Figures
 from .diffusion import CLAIMS as DIFFUSION
 from .drafts import CLAIMS as DRAFTS
+from .extraction import CLAIMS as EXTRACTION
 from .lab import Lab
 from .pictures import CLAIMS as PICTURES
 from .retrieval import CLAIMS as RETRIEVAL
@@ -28,6 +29,7 @@ CLAIMS = (
     *ACCEPTANCE,
     *ROUTES,
     *CONSTRAINTS,
+    *EXTRACTION,
     *REWARDS,
     *PICTURES,
     *SEARCHES,
