@@ -106,7 +106,7 @@ class Call:
             tokens=tokens,
             finish=row.finish or "interrupt",
             prompt_tokens=prompt,
-            counters=row.counters,
+            counters=row.told(),
             steps=row.steps,
             log_probabilities=row.reported if row.log_probabilities is not None else None,
             method=methods.describe(self.method),

@@ -30,6 +30,8 @@ class Counters:
     branches: int = 0  # candidate answers that a search began
     scorer_calls: int = 0  # answers or beginnings of answers that a search had judged
     scorer_tokens: int = 0  # tokens that a model of the scorer's own evaluated
+    judged: int = 0  # times that a judge was asked, about a place or a token, where masks do not hold a schema alone
+    shut_out: int = 0  # tokens that it shut out
     prompt_tokens: int = 0
     new_tokens: int = 0
     prompt_seconds: float = 0.0

@@ -60,6 +60,13 @@ class Row:
         """What the rounds took that are over."""
         return self.book[0]
 
+    def told(self) -> Counters:
+        """The same, with what the judge of its constraint has done."""
+        constraint = self.rule.pipeline.constraint
+        held = None if constraint is None else cast("Held | None", self.history.known(constraint))
+        work = None if held is None else held.work
+        return self.counters if work is None else replace(self.counters, judged=work.asked, shut_out=work.shut)
+
     @property
     def root(self) -> int:
         """The last committed token; it is not in the cache yet."""

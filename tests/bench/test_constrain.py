@@ -13,32 +13,56 @@ from constrain.test_guidance import PERSON, WHOLE
 from stretto import zoo
 from stretto.bench.constrain.answers import answered, mean
 from stretto.bench.constrain.command import Found, table
+from stretto.bench.constrain.otherwise import in_some_order, plainly
 from stretto.bench.constrain.schemas import SAMPLE, SUITE, Alone, Case, Ours, measured, sample, suite
 from stretto.cli import main
+from stretto.constrain.json_schema import Schema
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, StrettoError
 
 GOOD, BAD = {"name": "a", "age": 3}, {"name": "", "age": 3}
 CASES = [
-    Case("person", PERSON, [(GOOD, True), (BAD, False), ({"age": 3, "name": "a"}, True)]),
+    Case("person", PERSON, [(GOOD, True), (BAD, False), ({"age": 3, "name": "a"}, True), ({**GOOD, "age": 3.0}, True)]),
     Case("unknown", {"type": "object", "minProprties": 3}, [({}, False)]),
     Case("anything", True, [([1], True), ("\ud800", True)]),
+    Case("judged", {"uniqueItems": True, "items": {"type": "integer"}}, [([1, 2], True), ([1, 1], False)]),
     Case("nothing fits", {"properties": {"a": {"type": "text"}}}, [({}, True)]),
 ]
 
 
 def test_schemas_are_counted_as_what_becomes_of_their_instances() -> None:
-    found = measured(Ours(), "four", CASES, WHOLE)
-    assert (found.schemas, found.served, found.refused_by_place) == (4, 2, 2)
-    assert (found.valid, found.valid_refused, found.invalid, found.invalid_taken) == (4, 2, 1, 0)
-    assert len(found.first) == 2 and len(found.masks) > len(json.dumps(GOOD)) and len(found.refusals) == 2
+    ours, alone = measured((Ours(), Alone()), "some", CASES, WHOLE)
+    assert (ours.schemas, ours.served, ours.refused_by_place, len(ours.refusals)) == (5, 3, 2, 2)
+    assert (ours.valid, ours.renumbered, ours.reordered, ours.valid_refused) == (6, 1, 1, 1)
+    assert (ours.invalid, ours.invalid_taken) == (2, 0)
+    assert (ours.both.schemas, ours.judged.schemas, ours.alone.schemas) == (1, 1, 1)
+    assert ours.both.masks.count > len(json.dumps(GOOD)) and ours.both.first.most >= ours.both.first.median > 0
     assert not any(isinstance(key, tuple) for key in WHOLE.memory)
-    alone = measured(Alone(), "two", CASES[::2], WHOLE)
-    assert (alone.schemas, alone.served, alone.invalid_taken) == (2, 1, 0)  # it takes no schema that is true
+    assert (alone.schemas, alone.served, alone.invalid_taken) == (5, 2, 1)  # what it does not know it passes over
+    assert alone.both.masks.count == ours.both.masks.count and not alone.judged.schemas
+
+
+ORDERED = {
+    "properties": {"a": {"type": "integer"}, "b": {"items": {"$ref": "#/$defs/in"}}, "c": True},
+    "$defs": {"in": {"properties": {"x": {"type": "boolean"}, "y": {"type": "null"}}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        ({"z": 0, "c": [], "b": [{"y": None, "x": True}, 1e30, {"q": 1, "y": None}], "a": 2.0}, True),
+        ({"c": 1, "b": [{"y": None, "x": 0}], "a": 2}, False),
+        ({str(at): at for at in range(30)} | {"a": 0.5}, False),  # given up
+    ],
+)
+def test_valid_in_another_order_of_keys(value: Any, taken: bool) -> None:
+    assert in_some_order(Schema(json.dumps(ORDERED)).open(WHOLE), WHOLE, value) is taken
+    assert json.loads(plainly(value)) == value
 
 
 def test_an_instance_that_is_taken_wrongly_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = measured(Ours(), "one", [Case("person", PERSON, [(GOOD, False)])], WHOLE)
+    (found,) = measured([Ours()], "one", [Case("person", PERSON, [(GOOD, False)])], WHOLE)
     assert found.invalid_taken == 1 and found.wrong[0].startswith("taken, person: {")
     told = "\n".join(table(Found({"settings": {"model": "m"}, "machine": {"threads": 1, "cpu": "c"}}, [found])))
     assert "stretto, one" in told and "100.0%" in told

@@ -18,7 +18,7 @@ from stretto import catalogue
 from stretto.constrain.close import Close
 from stretto.constrain.contract import Constraint
 from stretto.constrain.forms import schema
-from stretto.constrain.judged import Judged
+from stretto.constrain.schema.judged import Judged
 from stretto.errors import InvalidRequest, NothingAllowed
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Drafter

@@ -200,7 +200,8 @@ def _log_probabilities(engine: Engine, answer: Generation) -> None:
 def statistics(counters: Counters) -> str:
     """One line: how fast, in how many rounds, and what drafting gave."""
     guessed = f"{counters.accepted} of {counters.drafted} drafted tokens accepted" if counters.drafted else "no drafts"
+    judged = f", a judge asked {counters.judged} times, {counters.shut_out} tokens shut out" if counters.judged else ""
     return (
         f"{counters.new_tokens} tokens, {counters.tokens_per_second:.0f} tokens/s, {counters.rounds} rounds, "
-        f"{counters.tokens_per_round:.2f} tokens per round, {guessed}"
+        f"{counters.tokens_per_round:.2f} tokens per round, {guessed}{judged}"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import InvalidRequest
-from .contract import Constraint, State
+from .contract import Constraint, State, Work
 from .machine import Machine, Reading
 from .tokens import Tokens
 from .ways import LONGEST, ways
@@ -79,6 +79,9 @@ class Waiting(State):
 
     def stuck(self) -> str:
         return "" if self._behind is None else self._inner.stuck()
+
+    def work(self) -> Work | None:
+        return self._inner.work()
 
     def way(self) -> Sequence[int] | None:
         if self._behind is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..errors import InvalidRequest
-from .contract import Constraint, State
+from .contract import Constraint, State, Work
 from .tokens import Tokens
 from .ways import LONGEST, Ways, ways
 
@@ -196,6 +196,9 @@ class Searching(State):
 
     def fork(self) -> Searching:
         return Searching(self._inner.fork(), self._most, self._kinds, self._ways.copy())
+
+    def work(self) -> Work | None:
+        return self._inner.work()
 
     def forced(self) -> Sequence[int]:
         way = self._ways[-1]

@@ -39,6 +39,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..values import Checked
@@ -50,6 +51,14 @@ if TYPE_CHECKING:
     from .lexicon import Language
 
 MOST_FORCED = 64  # tokens that are looked for at a time
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """What the judge of a text has done, where masks do not hold all: for the text, its copies and its drafts."""
+
+    asked: int = 0  # how often it was asked, about a place or a token
+    shut: int = 0  # tokens that it shut out
 
 
 class State(ABC):
@@ -96,6 +105,10 @@ class State(ABC):
         Drafts do not go there, and an answer that has fails with these words.
         """
         return ""
+
+    def work(self) -> Work | None:
+        """What a judge has done by now; one object for all copies. None: there is no judge."""
+        return None
 
     # -- how texts end: what `Close` goes by; where a state does not know, ends are looked for (`ways.py`) ------
 

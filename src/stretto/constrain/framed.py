@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .choices import Choices
-from .contract import Constraint, State
+from .contract import Constraint, State, Work
 from .tokens import Tokens
 from .ways import LONGEST, ways
 
@@ -71,6 +71,12 @@ class FramedState(State):
         if self._parts[here].complete and here + 1 < len(self._parts) and not self._parts[here].allowed().any():
             return self._parts[here + 1].forced()
         return self._parts[here].forced()
+
+    def stuck(self) -> str:
+        return self._parts[self._path[-1]].stuck()
+
+    def work(self) -> Work | None:
+        return self._parts[1].work()
 
     def way(self) -> Sequence[int] | None:
         found: list[int] = []

@@ -7,6 +7,7 @@ spell nothing here, and a text in which the name of one stands is written byte b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
     from numpy.typing import NDArray
 
+BYTES = Tokens([bytes([byte]) for byte in range(256)])  # a token for each
+KEPT = 32  # grammars over these, the newest
 NEEDED = (*range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC2, 0xF0))  # bytes that texts are made of
 
 
@@ -107,6 +110,24 @@ def opened(tokens: Tokens, grammar: str, name: str) -> Matching:
             )
         tokens.memory[key] = matcher
     return Matching(tokens.memory[key].deep_copy(), tokens)
+
+
+def refusal(grammar: str) -> str:
+    """Why a grammar is not taken, in a line; "" where it is."""
+    matcher = _by_bytes(grammar)
+    return _line(matcher.get_error()) if matcher.is_error() else ""
+
+
+def opened_by_bytes(grammar: str) -> Matching:
+    """The state before the first byte under a grammar that is taken; compiled once with `refusal`."""
+    return Matching(_by_bytes(grammar).deep_copy(), BYTES)
+
+
+@lru_cache(maxsize=KEPT)
+def _by_bytes(grammar: str) -> LLMatcher:
+    from llguidance import LLMatcher
+
+    return LLMatcher(tokenizer(BYTES), grammar, log_level=0)
 
 
 def tokenizer(tokens: Tokens) -> LLTokenizer:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from .contract import State
+from .contract import State, Work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +69,11 @@ class Held:
                 return []
             (able,) = here.nonzero()
             return [int(able[0])] if len(able) == 1 and int(able[0]) in self._ends else self._state.forced()
+
+    @property
+    def work(self) -> Work | None:
+        """What a judge has done for the row: see `State.work`."""
+        return self._state.work()
 
     def fork(self) -> Held:
         """The same for a row that has committed the same tokens."""

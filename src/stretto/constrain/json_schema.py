@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import InvalidRequest, StrettoError
-from .contract import Constraint, State
+from .contract import Constraint, State, Work
 from .given import text_of
-from .guidance import Matching, opened
+from .guidance import Matching, opened, opened_by_bytes, refusal
 from .tokens import Tokens
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class Schema(Constraint):
 
     def _judged(self, tokens: Tokens, prepared: Prepared, judge: Judge, matching: Matching) -> State:
         """The state where masks do not hold all."""
-        from .ahead import BYTES, Ahead
-        from .judged import Judged, Ruling
+        from .schema.ahead import Ahead
+        from .schema.judged import Judged, Ruling
         from .schema.reader import Point
 
         grammar = _grammar(prepared.schema, spaces=False)
@@ -54,11 +54,11 @@ class Schema(Constraint):
         def ahead() -> Ahead:
             key = (Ahead, grammar, self.spaces)
             if key not in tokens.memory:
-                tokens.memory[key] = Ahead(opened(BYTES, grammar, self.name), judge, self.spaces)
+                tokens.memory[key] = Ahead(opened_by_bytes(grammar), judge, self.spaces)
             made: Ahead = tokens.memory[key]
             return made
 
-        return Judged(matching, Ruling(tokens, judge, prepared.residues, ahead), [], [Point()])
+        return Judged(matching, Ruling(tokens, judge, prepared.residues, ahead), [], [Point()], Work())
 
 
 @lru_cache(maxsize=32)
@@ -77,9 +77,7 @@ def _prepared(text: str) -> Prepared:
 
 def _refusal(schema: dict[str, Any]) -> str:
     """Why masks do not take a schema; nothing where they do."""
-    from llguidance import LLMatcher
-
-    return LLMatcher.validate_grammar(_grammar(schema, spaces=False))
+    return refusal(_grammar(schema, spaces=False))
 
 
 def _grammar(schema: dict[str, Any], spaces: bool) -> str:

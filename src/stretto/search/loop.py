@@ -89,6 +89,7 @@ class Loop(Base[Work]):
 
     def _read(self, row: Row, work: Work, size: Callable[[], int]) -> Iterator[None]:
         """Let the first branch read the row's prompt, and begin a group with it."""
+        _ = row.held  # opened here, it is told of all that its judge does for the branches
         first = row.fork(row.rule)
         first.cache_row = row.cache_row
         if work.method.search.hears and first.log_probabilities is None:

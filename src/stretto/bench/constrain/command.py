@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import ClassVar
 
 from tqdm import tqdm
@@ -17,11 +17,21 @@ from ...spelling import tokens_of
 from ..provenance import machine_line, provenance
 from ..stored import Stored
 from .answers import Answered, answered, mean
-from .schemas import DRAFTS, Alone, Ours, Served, measured, sample, suite
+from .schemas import DRAFTS, KINDS, Alone, Ours, Served, Times, measured, sample, suite
 
 MOST = 512  # tokens of an answer, where nothing else is said
-HEAD = f"{'':34}{'schemas':>8}{'served':>8}{'by place':>9}{'valid ✗':>9}{'invalid ✓':>10}"
-HEAD += f"{'mask p50':>10}{'p99':>9}{'first p50':>11}"
+HEAD = f"{'':34}{'schemas':>8}{'served':>8}{'by place':>9}{'valid':>7}{'numbers':>8}{'order':>7}{'refused':>8}"
+HEAD += f"{'invalid':>8}{'taken':>6}"
+TIMES = f"{'':34}{'':8}{'schemas':>8}{'masks':>9}{'p50':>8}{'p99':>8}{'first p50':>10}{'p99':>9}"
+
+COUNTED = (
+    "by place: refused with the JSON pointer of the keyword; valid: instances of what is served; of these: taken with",
+    "numbers written plainly, taken with keys in another order, refused; invalid: instances; of these: taken",
+)
+TIMED = (
+    "microseconds; both: schemas that both serve, ours by masks alone; judged: those for which ours has a judge;",
+    "alone: all others; first: from a schema to its first mask",
+)
 
 
 @dataclass(slots=True)
@@ -59,10 +69,9 @@ def _schemas(found: Found, engine: Engine, out: Path | None, data: Path) -> None
     tokens = tokens_of(engine.codec, engine.context(), engine.end_tokens)
     sets = {"MaskBench's sample": sample(data, None)} | {f"test suite, {draft}": suite(data, draft) for draft in DRAFTS}
     sides = (Ours(), Alone())
-    total = len(sides) * sum(map(len, sets.values()))
-    with tqdm(total=total, unit="schema", delay=0.5, disable=None, leave=False) as bar:
+    with tqdm(total=sum(map(len, sets.values())), unit="schema", delay=0.5, disable=None, leave=False) as bar:
         for name, cases in sets.items():
-            found.served += [measured(side, name, cases, tokens, bar.update) for side in sides]
+            found.served += measured(sides, name, cases, tokens, bar.update)
             if out:
                 found.save(out.with_suffix(".json"))
 
@@ -83,20 +92,31 @@ def table(found: Found) -> list[str]:
     """The figures as text."""
     lines = [f"{found.provenance['settings']['model']}, {machine_line(found.provenance)}"]
     if found.served:
-        lines += ["", HEAD, *map(_line, found.served)]
-        lines.append("masks and first masks in microseconds; by place: refused with the JSON pointer of the keyword")
-        lines.append("valid ✗: refused as they are written, with the keys in another order or a number in another form")
+        lines += ["", HEAD, *map(_line, found.served), *COUNTED]
+        lines += ["", TIMES, *(line for each in found.served for line in _times(each)), *TIMED]
     return lines + (_told(found) if found.answers else [])
 
 
 def _line(each: Served) -> str:
-    masks = quantiles(each.masks, n=100) if len(each.masks) > 1 else [float("nan")] * 99
-    first = median(each.first) if each.first else float("nan")
     return (
         f"{f'{each.side}, {each.cases}':34}{each.schemas:8}{each.served / max(each.schemas, 1):8.1%}"
-        f"{each.refused_by_place:9}{each.valid_refused:9}{each.invalid_taken:10}"
-        f"{masks[49] * 1e6:10.0f}{masks[98] * 1e6:9.0f}{first * 1e6:11.0f}"
+        f"{each.refused_by_place:9}{each.valid:7}{each.renumbered:8}{each.reordered:7}{each.valid_refused:8}"
+        f"{each.invalid:8}{each.invalid_taken:6}"
     )
+
+
+def _times(each: Served) -> list[str]:
+    """A line for each kind of schemas."""
+    lines = []
+    for kind in KINDS:
+        times: Times = getattr(each, kind)
+        if times.schemas:
+            micro = [1e6 * part for of in (times.masks, times.first) for part in (of.median, of.most)]
+            lines.append(
+                f"{f'{each.side}, {each.cases}':34}{kind:>8}{times.schemas:8}{times.masks.count:9}"
+                f"{micro[0]:8.0f}{micro[1]:8.0f}{micro[2]:10.0f}{micro[3]:9.0f}"
+            )
+    return lines
 
 
 def _told(found: Found) -> list[str]:

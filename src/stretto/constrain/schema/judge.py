@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from .document import Document, Node
 from .facts import kinds
-from .partial import Container, Open, Scalar, opened
 from .reader import NOTHING, Point
+from .unfinished import Container, Open, Scalar, opened
 from .validate import Validator
 
 Verdict = bool | None

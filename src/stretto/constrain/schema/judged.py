@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..contract import State, Work
+from ..guidance import Matching
+from ..tokens import Tokens
 from .ahead import Ahead
-from .contract import State
-from .guidance import Matching
-from .schema.judge import Judge
-from .schema.reader import Point, read
-from .tokens import Tokens
+from .judge import Judge
+from .reader import Point, read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,8 +49,8 @@ class Marks(NamedTuple):
 class Judged(State):
     """A text that a matcher reads, and a judge."""
 
-    def __init__(self, inner: Matching, ruling: Ruling, path: list[int], points: list[Point]) -> None:
-        self._inner, self._ruling = inner, ruling
+    def __init__(self, inner: Matching, ruling: Ruling, path: list[int], points: list[Point], work: Work) -> None:
+        self._inner, self._ruling, self._work = inner, ruling, work
         self._path, self._points = path, points  # the tokens; where each leads, and the start before them
         self._mask: NDArray[np.bool_] | None = None  # at the newest point, once it was asked for
 
@@ -61,8 +61,10 @@ class Judged(State):
     def allowed(self) -> NDArray[Any]:
         if self._mask is None:
             mask = self._inner.allowed().copy()
+            before = int(np.count_nonzero(mask))
             if self._judge_closing(mask):
                 self._look_ahead(mask)
+            self._work.shut += before - int(np.count_nonzero(mask))
             mask.flags.writeable = False
             self._mask = mask
         return self._mask
@@ -82,7 +84,7 @@ class Judged(State):
             self._mask = None
 
     def fork(self) -> Judged:
-        twin = Judged(self._inner.fork(), self._ruling, [*self._path], [*self._points])
+        twin = Judged(self._inner.fork(), self._ruling, [*self._path], [*self._points], self._work)
         twin._mask = self._mask
         return twin
 
@@ -104,6 +106,9 @@ class Judged(State):
         shown = ", ".join(self._ruling.keywords[:SHOWN]) + ", …" * (len(self._ruling.keywords) > SHOWN)
         return f"schema: whatever follows at {self._points[-1].pointer} breaks {shown}"
 
+    def work(self) -> Work:
+        return self._work
+
     def _judge_closing(self, mask: NDArray[np.bool_]) -> bool:
         """Shut out the tokens behind which the whole is invalid; whether it hangs on what is open."""
         point = self._points[-1]
@@ -113,8 +118,10 @@ class Judged(State):
             mask[:] = False
         elif known.verdict is None:
             trying = trying | _closing(self._ruling.tokens, point, known.depth)
-        for token in (mask & trying).nonzero()[0].tolist():
+        tried = (mask & trying).nonzero()[0].tolist()
+        for token in tried:
             mask[token] = self._passes(point, token)
+        self._work.asked += 1 + len(tried)
         return known.hangs
 
     def _passes(self, point: Point, token: int) -> bool:
@@ -129,6 +136,7 @@ class Judged(State):
         must = len(self._inner.must()) if able else 0
         pieces = [(token, text) for token in able if len(text := self._ruling.tokens.text_of(token)) > must]
         if pieces:
+            self._work.asked += len(pieces)
             begun = b"".join(map(self._ruling.tokens.text_of, self._path))
             found = self._ruling.ahead().lead_on(begun, [text for _, text in pieces])
             mask[[token for (token, _), leads_on in zip(pieces, found, strict=True) if not leads_on]] = False

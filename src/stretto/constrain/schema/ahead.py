@@ -14,16 +14,14 @@ from threading import Lock
 
 import numpy as np
 
-from .guidance import Matching
-from .schema.judge import Judge
-from .schema.reader import Point, read
-from .tokens import Tokens
+from ..guidance import Matching
+from .judge import Judge
+from .reader import Point, read
 
 MOST = 64  # places that are looked at for one mask
 KEPT = 10_000  # texts that lead nowhere
 WAYS = 32  # texts that lead somewhere
 SINGLE = [bytes([byte]) for byte in range(256)]
-BYTES = Tokens(SINGLE)
 FIRST = b'"]}0123456789abcdefghijklmnopqrstuvwxyz[{,:'  # what is tried first
 ORDER = np.array(sorted(range(256), key=lambda byte: (FIRST.find(byte) % 999, byte)))
 SPACED = re.compile(rb'("(?:[^"\\]|\\.)*"?)|[ \t\r\n]+', re.DOTALL)  # texts, or white space between them
@@ -33,7 +31,7 @@ class Ahead:
     """The search under one schema; what it finds out serves all rows."""
 
     def __init__(self, start: Matching, judge: Judge, spaces: bool) -> None:
-        self._matching = start  # over `BYTES`, without white space
+        self._matching = start  # byte by byte, without white space
         self._judge = judge
         self._spaces = spaces  # whether there may be some in the texts that are asked about
         self._text = b""  # where the matching stands
