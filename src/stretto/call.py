@@ -101,12 +101,14 @@ class Call:
         text, numbers = self.text(prompt), numbers_of(self.model)
         greedy, repeats = self.pipeline.greedy, self.method.repeats(self.pipeline.greedy)
         text.extend(tokens, last=True)
+        if row.steps and row.held is not None:  # asked for, it exists
+            row.held.tell(row.counters)
         answer = Generation(
             text=text.text,
             tokens=tokens,
             finish=row.finish or "interrupt",
             prompt_tokens=prompt,
-            counters=row.told(),
+            counters=row.counters,
             steps=row.steps,
             log_probabilities=row.reported if row.log_probabilities is not None else None,
             method=methods.describe(self.method),

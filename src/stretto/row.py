@@ -60,13 +60,6 @@ class Row:
         """What the rounds took that are over."""
         return self.book[0]
 
-    def told(self) -> Counters:
-        """The same, with what the judge of its constraint has done."""
-        constraint = self.rule.pipeline.constraint
-        held = None if constraint is None else cast("Held | None", self.history.known(constraint))
-        work = None if held is None else held.work
-        return self.counters if work is None else replace(self.counters, judged=work.asked, shut_out=work.shut)
-
     @property
     def root(self) -> int:
         """The last committed token; it is not in the cache yet."""
@@ -129,20 +122,16 @@ class Row:
 
     def record(self, step: Step, layers: int, forwards: Sequence[int], drafter_calls: int = 0) -> None:
         """A round is over; `forwards` are the tokens of each evaluation that served the row, of `layers` layers."""
-        before, tokens = self.book[0], sum(forwards)
-        after = Counters(
-            rounds=before.rounds + 1,
-            row_forwards=before.row_forwards + len(forwards),
-            token_forwards=before.token_forwards + tokens,
-            layer_token_forwards=before.layer_token_forwards + layers * tokens,
-            drafter_calls=before.drafter_calls + drafter_calls,
-            drafted=before.drafted + len(step.drafted),
-            accepted=before.accepted + len(step.accepted),
-            prompt_tokens=before.prompt_tokens,
-            prompt_seconds=before.prompt_seconds,
-            draft_seconds=before.draft_seconds + step.draft_seconds,
-            seconds=before.seconds + step.seconds,
-        )
+        after, tokens = replace(self.book[0]), sum(forwards)
+        after.rounds += 1
+        after.row_forwards += len(forwards)
+        after.token_forwards += tokens
+        after.layer_token_forwards += layers * tokens
+        after.drafter_calls += drafter_calls
+        after.drafted += len(step.drafted)
+        after.accepted += len(step.accepted)
+        after.draft_seconds += step.draft_seconds
+        after.seconds += step.seconds
         self.settle([step], after)
 
     def settle(self, steps: Sequence[Step], counters: Counters) -> None:

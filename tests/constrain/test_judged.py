@@ -14,11 +14,15 @@ from jsonschema import Draft202012Validator
 from constrain.test_guidance import WHOLE, goes_back, obeys, walked
 from laws.test_constraints import slowly, under
 from laws.worlds import decode
-from stretto import catalogue
+from stretto import catalogue, zoo
+from stretto.cli.generate import statistics
+from stretto.constrain.after import After
 from stretto.constrain.close import Close
 from stretto.constrain.contract import Constraint
 from stretto.constrain.forms import schema
+from stretto.constrain.framed import Framed
 from stretto.constrain.schema.judged import Judged
+from stretto.engine import Engine
 from stretto.errors import InvalidRequest, NothingAllowed
 from stretto.models.table import TableModel
 from stretto.speculate.contract import Drafter
@@ -212,6 +216,46 @@ def test_an_answer_behind_which_nothing_may_follow_fails_alone_with_the_place() 
     assert state.stuck() == "schema: whatever follows at #/k breaks #/properties/k/pattern"
     with pytest.raises(NothingAllowed, match="whatever follows at # breaks #/pattern"):
         decode(lean(b'"abc'), [[0]], pipeline=under(schema(LATE), WHOLE, 0.0), ends=WHOLE.ends)
+
+
+TWO = listed({"enum": ["x", "y"]}, 2, 2, uniqueItems=True)
+
+
+def test_what_the_judge_does_is_counted_once_for_all_copies() -> None:
+    start = schema(TWO).open(WHOLE)
+    assert all(map(start.advance, b'["x","'))
+    work, twin = start.work(), start.fork()
+    assert work is not None and work is twin.work() and work.asked >= 6
+    shut, asked = work.shut, work.asked
+    assert twin.allowed().nonzero()[0].tolist() == [ord("y")] and (work.shut, work.asked) == (shut + 1, asked + 3)
+    assert schema({"items": {"enum": ["x"]}}).open(WHOLE).work() is None
+
+
+def test_constraints_around_one_hand_on_what_its_judge_says() -> None:
+    for around, before in ((Framed(schema(LATE), "<c>", "</c>"), b"<c>"), (After(schema(LATE), "##"), b"ab##")):
+        state = walked(around, before + b'"ab')
+        assert state.work() is not None and not state.stuck()
+        assert state.advance(ord("c")) and state.stuck() == "schema: whatever follows at # breaks #/pattern"
+        assert not walked(around, before + b'"bab"').stuck()
+    closing = walked(Close(schema(LATE), 40), b'"ba').work()
+    assert closing is not None and closing.asked
+
+
+@pytest.mark.parametrize("method", ["auto", "beam(2)"])
+def test_answers_say_how_often_a_judge_was_asked(engine: Engine, method: str) -> None:
+    answer = engine.generate("A list: ", method, schema=TWO, max_new_tokens=12)
+    assert sorted(json.loads(answer.text)) == ["x", "y"]
+    assert answer.counters.judged > answer.counters.shut_out > 0
+    assert f"a judge asked {answer.counters.judged} times" in statistics(answer.counters)
+    free = engine.generate("A list: ", method, schema={"enum": [["x", "y"]]}, max_new_tokens=12)
+    assert free.counters.judged == 0 and "judge" not in statistics(free.counters)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    if "causal" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    return Engine.load("zoo/causal")
 
 
 def test_drafts_that_lead_nowhere_are_not_verified() -> None:

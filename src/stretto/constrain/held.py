@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from .contract import State, Work
+from ..generation import Counters
+from .contract import State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,10 +71,10 @@ class Held:
             (able,) = here.nonzero()
             return [int(able[0])] if len(able) == 1 and int(able[0]) in self._ends else self._state.forced()
 
-    @property
-    def work(self) -> Work | None:
-        """What a judge has done for the row: see `State.work`."""
-        return self._state.work()
+    def tell(self, counters: Counters) -> None:
+        """Say what a judge has done for the row, if there is one: see `State.work`."""
+        if (work := self._state.work()) is not None:
+            counters.judged, counters.shut_out = work.asked, work.shut
 
     def fork(self) -> Held:
         """The same for a row that has committed the same tokens."""

@@ -164,10 +164,6 @@ class History:
             self._states[steer] = steer.follow(tuple(self.tokens[: self.prompt_length]))
         return self._states[steer]
 
-    def known(self, steer: Steer) -> States | None:
-        """The same, if they have been asked for."""
-        return self._states.get(steer)
-
     def state(self, steer: Steer, drafted: tuple[int, ...]) -> Any:
         """What the steer has made of the committed tokens and the drafted ones after them: see `Steer.begin`."""
         return self.states(steer).at(self.tokens, drafted)
