@@ -80,7 +80,7 @@ def test_names_that_are_only_a_little_alike_are_not_meant():
 
 
 COMPLAINTS = {
-    "serve": "there is no server",
+    "server": "stretto serve answers",
     "run": "stretto generate answers",
     "quantize": "--weights int8",
     "generate ab --num-beams 4": "method='beam(N)'",

@@ -198,6 +198,8 @@ COMPUTES_NOTHING = [
     "generate --temperature -3 x",
     "chat --method fuse(nosuch=1)",
     "verify --help",
+    "serve --help",
+    "serve --host 0.0.0.0",
     "bench --help",
 ]
 

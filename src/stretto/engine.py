@@ -30,7 +30,7 @@ from .models.pictures import Pictured, Pictures, require_pictures
 from .models.prefixes import prefixes_of
 from .models.vocabulary import require_fit
 from .request import Request
-from .scheduler import Scheduler, Ticket
+from .scheduler import MOST_ROWS, Scheduler, Ticket
 from .score import Scoring
 from .spelling import constrained, tokens_of
 from .text import Codec, Prompt, is_one, sequence
@@ -52,8 +52,12 @@ class Engine(Scoring):
         *,
         clock: Clock | None = None,
         prefixes: int | None = None,
+        rows: int = MOST_ROWS,
     ) -> None:
-        """`prefixes`: how many bytes of prompts are kept, so that they need not be read again; see `prefixes_of`."""
+        """`prefixes`: how many bytes of prompts are kept, so that they need not be read again; see `prefixes_of`.
+
+        `rows`: how many answers run at a time, ≥ 1; all others wait.
+        """
         self.model = model
         masking = masking_of(model)
         self._prefixes = prefixes_of(model, prefixes)
@@ -66,7 +70,7 @@ class Engine(Scoring):
         self._told = False  # what of that is not taken
         self._drafts: dict[str, Model] = {}
         self._memory = Memory()
-        self._scheduler = Scheduler(self.context)
+        self._scheduler = Scheduler(self.context, rows)
 
     @classmethod
     @checked
@@ -81,17 +85,19 @@ class Engine(Scoring):
         exact: str = "tokens",
         reproducible: bool = False,
         prefixes: int | None = None,
+        rows: int = MOST_ROWS,
     ) -> Engine:
         """An engine for a local folder, a model of the zoo (`zoo/causal`) or a hub name; options as in `models.load`.
 
         `prefixes` bytes of prompts, at most, are kept so that they need not be read again (None: 256 MiB, but nothing
-        where numbers round coarsely; 0: nothing). `dtype` and `device` may be torch's own as well as their names.
+        where numbers round coarsely; 0: nothing), and so many `rows` run at a time. `dtype` and `device` may be torch's
+        own as well as their names.
         Raises ModelError where the checkpoint cannot be read, Unsupported where it cannot be driven, InvalidRequest
         for an option that there is not.
         """
         numbers: dict[str, Any] = {"dtype": dtype, "device": device, "weights": weights, "exact": exact}
         loaded = load(name, adapter=adapter, reproducible=reproducible, **numbers)
-        engine = cls(loaded.model, loaded.tokenizer, prefixes=prefixes)
+        engine = cls(loaded.model, loaded.tokenizer, prefixes=prefixes, rows=rows)
         engine.end_tokens = loaded.end_tokens
         engine.asked, engine.sight, engine.image_token = loaded.asked, loaded.sight, loaded.image_token
         return engine
@@ -193,20 +199,32 @@ class Engine(Scoring):
 
     def stream(self, prompt: Prompt, method: str | Method | None = None, **settings: Any) -> Handle:
         """Answer one prompt piece by piece, one piece a round; the prompt is read at once."""
-        _, handle = self._handle(prompt, method, settings, "a stream is of one sample")
+        call = self._call(method, settings)
+        if call.request.samples != 1:
+            raise InvalidRequest("a stream is of one sample", hint="use generate() or submit() for several")
+        _, (handle,) = self._handles([prompt], call)
         handle.begin()
         return handle
 
-    def submit(self, prompt: Prompt, method: str | Method | None = None, **settings: Any) -> Handle:
-        """Let a prompt be answered beside all others that are on their way, each as if it were alone.
+    @overload
+    def submit(self, prompt: Prompt, method: str | Method | None = ..., **settings: Any) -> Handle: ...
+    @overload
+    def submit(self, prompt: Sequence[Prompt], method: str | Method | None = ..., **settings: Any) -> list[Handle]: ...
+    def submit(
+        self, prompt: Prompt | Sequence[Prompt], method: str | Method | None = None, **settings: Any
+    ) -> Handle | list[Handle]:
+        """Let prompts be answered beside all others that are on their way, each as if it were alone.
 
         Returns at once, and a thread of its own sees to it; any thread or event loop may submit. A `Handle` is
-        iterated, awaited, waited for (`result()`) or called off (`cancel()`). What fails later fails alone, and is
-        raised where the answer is waited for. Raises the typed errors of `stretto.errors` before any work is done.
+        iterated, awaited, waited for (`result()`) or called off (`cancel()`); where `generate` gives a list of answers,
+        this gives one of handles. What fails later fails alone, and is raised where the answer is waited for. Raises
+        the typed errors of `stretto.errors` before any work is done.
         """
-        scheduler, handle = self._handle(prompt, method, settings, "what is submitted is of one sample")
+        alone = is_one(prompt)
+        call = self._call(method, settings)
+        scheduler, handles = self._handles(cast(Sequence[Prompt], [prompt] if alone else plain(prompt)), call)
         scheduler.attend()
-        return handle
+        return handles[0] if alone and call.request.samples == 1 else handles
 
     async def agenerate(
         self, prompt: Prompt | Sequence[Prompt], method: str | Method | None = None, **settings: Any
@@ -332,16 +350,10 @@ class Engine(Scoring):
         answers = [call.answer(item) for item in placed]
         return answers[0] if alone and call.request.samples == 1 else answers
 
-    def _handle(
-        self, prompt: Prompt, method: str | Method | None, settings: Mapping[str, Any], limit: str
-    ) -> tuple[Scheduler, Handle]:
-        """A handle on the one answer to a prompt, and who sees to it."""
-        call = self._call(method, settings)
-        if call.request.samples != 1:
-            raise InvalidRequest(limit, hint="use generate() for several")
-        scheduler, (ticket,) = self._submit([prompt], call, strict=True)
-        assert isinstance(ticket, Ticket), "a prompt that is given by itself raises what is wrong with it"
-        return scheduler, Handle(scheduler, ticket, call)
+    def _handles(self, prompts: Sequence[Prompt], call: Call) -> tuple[Scheduler, list[Handle]]:
+        """A handle on each answer to each prompt, and who sees to them."""
+        scheduler, placed = self._submit(prompts, call, strict=True)
+        return scheduler, [Handle(scheduler, ticket, call) for ticket in placed if isinstance(ticket, Ticket)]
 
     def context(self) -> Context:
         """What the parts of a method may use."""

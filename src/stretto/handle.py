@@ -6,11 +6,11 @@ import asyncio
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .call import Call
-from .generation import Generation
+from .generation import Generation, LogProbability
 from .scheduler import Scheduler, Status, Ticket
 
 
@@ -21,6 +21,7 @@ class Piece:
     text: str  # may be empty while a character or a stop string is unfinished
     tokens: list[int]
     sources: list[str]  # who guessed each token; "" for the model's own
+    log_probabilities: list[LogProbability] = field(default_factory=list)  # of each token, where they were asked for
 
 
 class Handle(Iterator[Piece]):
@@ -144,10 +145,11 @@ class Handle(Iterator[Piece]):
             self._ended = True
             self._text.extend([], last=True)
             return Piece(self._text.release(last=True), [], [])
-        tokens, sources = row.new_tokens[self._given : settled], row.sources[self._given : settled]
-        self._given = settled
+        new = slice(self._given, settled)
+        tokens, sources, reported = row.new_tokens[new], row.sources[new], row.reported[new]
+        self._given += len(tokens)  # none where the row has just begun again: they will come once more
         self._text.extend(tokens)
-        return Piece(self._text.release(), tokens, sources)
+        return Piece(self._text.release(), tokens, sources, reported)
 
     def _whole(self) -> Generation:
         if self._ticket.error is not None:

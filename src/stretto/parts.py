@@ -35,7 +35,7 @@ def pieces_of(text: str) -> list[str]:
     deepest = max(accumulate((character == "(") - (character == ")") for character in bare), default=0)
     if deepest > DEEPEST:
         raise InvalidRequest("the parts of the method stand too deep in each other", hint=f"at most {DEEPEST} deep")
-    return _split(text, "+")
+    return split(text, "+")
 
 
 def named(piece: str) -> type | None:
@@ -68,7 +68,7 @@ def read_part(piece: str) -> Any:
     words = [] if several else list(kinds.values())
     positional: list[Any] = []
     named: dict[str, Any] = {}
-    for setting in _split(inside, ","):
+    for setting in split(inside, ","):
         assigned = _SETTING.fullmatch(setting)
         if not assigned:
             place = len(positional)
@@ -119,7 +119,7 @@ def _value(text: str) -> Any:
     if quoted := _QUOTED.fullmatch(text):
         return quoted[1].replace('""', '"')
     if text.startswith("(") and text.endswith(")"):
-        return tuple(_value(each) for each in _split(text[1:-1], ","))
+        return tuple(_value(each) for each in split(text[1:-1], ","))
     if (match := _PART.fullmatch(text)) and match[1] in catalogue.parts():
         return read_part(text)
     for convert in (int, float):
@@ -130,7 +130,7 @@ def _value(text: str) -> Any:
     return {"true": True, "false": False}.get(text.lower(), text)
 
 
-def _split(text: str, separator: str) -> list[str]:
+def split(text: str, separator: str) -> list[str]:
     """Pieces between separators that stand outside of parentheses."""
     pieces, depth, piece, quoted = [], 0, "", False
     for character in text:

@@ -15,7 +15,7 @@ from threading import Condition, Lock, RLock, Thread, get_ident
 from typing import Any, Literal
 
 from .context import Context
-from .errors import OutOfMemory, Unsupported
+from .errors import InvalidRequest, OutOfMemory, Unsupported
 from .loop import Loop
 from .method import Method
 from .models.memory import free_bytes
@@ -55,12 +55,16 @@ class Ticket:
 class Scheduler:
     """All rows of one model that are to be decoded, on their way."""
 
-    def __init__(self, context: Callable[[], Context]) -> None:
+    def __init__(self, context: Callable[[], Context], rows: int = MOST_ROWS) -> None:
+        """`rows`: how many run or are read at a time, ≥ 1. Raises InvalidRequest below."""
+        if rows < 1:
+            raise InvalidRequest(f"{rows} rows run at a time", hint="rows >= 1")
         self._context = context
+        self._rows = rows
         self._tickets: list[Ticket] = []  # that have not ended, in the order in which they came
         self._waiting: deque[Ticket] = deque()
         self._loops: dict[type, Loop[Any]] = {}  # by family
-        self._most = MOST_ROWS
+        self._most = rows
         self._budget: int | None = None  # bytes for rows; None: nobody can tell
         self._turn = 0
         self._left = 0  # tokens of prompts that this round may still read
@@ -243,7 +247,7 @@ class Scheduler:
                 self._tickets = [ticket for ticket in self._tickets if ticket.status != "ended"]
                 if not self._tickets:
                     self._loops.clear()
-                    self._most = MOST_ROWS
+                    self._most = self._rows
 
     def _sweep(self) -> None:
         """Those that were cancelled leave."""

@@ -49,8 +49,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--reproducible", action="store_true", help="choose kernels by rule instead of by the clock")
 
 
-def load_engine(given: argparse.Namespace) -> Engine:
-    """The engine of the options of `add_model`."""
+def load_engine(given: argparse.Namespace, **options: Any) -> Engine:
+    """The engine of the options of `add_model`, and of others that `Engine.load` takes."""
     with waiting(f"loading {given.model}"), _uncollected():
         from ..engine import Engine
 
@@ -62,6 +62,7 @@ def load_engine(given: argparse.Namespace) -> Engine:
             weights=given.weights,
             exact=given.exact,
             reproducible=given.reproducible,
+            **options,
         )
 
 

@@ -16,7 +16,7 @@ def text_of(given: str, name: str) -> str:
     """
     if not given.strip():
         raise InvalidRequest(f"{name} is empty", hint="give the text, or a file that holds it")
-    if "\n" in given or len(given) > LONGEST or any(mark in given for mark in "{[(:|\"'"):
+    if not is_path(given):
         return given
     try:
         return Path(given).expanduser().read_text(encoding="utf-8-sig")
@@ -24,3 +24,8 @@ def text_of(given: str, name: str) -> str:
         raise InvalidRequest(f"{name}: {given} is no UTF-8 text", hint="save it as UTF-8") from error
     except OSError as error:
         raise InvalidRequest(f"{name}: there is no file {given}", hint="give a file, or the text itself") from error
+
+
+def is_path(given: str) -> bool:
+    """Whether it is read as the name of a file, and not as the text itself."""
+    return "\n" not in given and len(given) <= LONGEST and not any(mark in given for mark in "{[(:|\"'")

@@ -1,0 +1,154 @@
+"""`stretto serve`: answers over HTTP, as OpenAI's API does."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import socket
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidRequest
+from .arguments import MODEL, add_method, add_model, load_engine, read_method
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..serve.service import Limits
+
+KEY = "STRETTO_API_KEY"  # in the environment, where other users do not see it
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    parser.add_argument("named", nargs="?", metavar="MODEL", help=f"a folder, a shipped model or a hub name ({MODEL})")
+    parser.add_argument("--name", help="what requests call the model (its name, or its folder's)")
+    where = parser.add_argument_group("where, and for whom")
+    where.add_argument("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1: this machine alone)")
+    where.add_argument("--port", type=int, default=8000, metavar="N", help="0 takes a free one (8000)")
+    where.add_argument(
+        "--api-key", action="append", default=[], metavar="KEY", help=f"that requests must bring; better ${KEY}"
+    )
+    where.add_argument("--no-auth", action="store_true", help="listen at another address without a key")
+    most = parser.add_argument_group("how much")
+    most.add_argument("--max-rows", type=int, default=32, metavar="N", help="answers that run at a time (32)")
+    most.add_argument("--max-waiting", type=int, default=128, metavar="N", help="and that wait: more are refused (128)")
+    most.add_argument(
+        "--max-new-tokens", type=int, metavar="N", help="of an answer (as many as the model has positions)"
+    )
+    most.add_argument("--max-body", type=int, default=4 << 20, metavar="BYTES", help="of a request (4 MiB)")
+    most.add_argument(
+        "--grace", type=int, default=30, metavar="S", help="seconds for answers to end once it stops (30)"
+    )
+    how = parser.add_argument_group("how requests are answered that do not say")
+    add_method(how)  # type: ignore[arg-type]
+    how.add_argument(
+        "--allow-method",
+        action="append",
+        default=[],
+        metavar="METHOD",
+        help="that requests may name though it names a file or a model, such as 'draft(model=FOLDER)'",
+    )
+    how.add_argument(
+        "--defaults", choices=["stretto", "model"], default="stretto", help="model: generation_config.json's settings"
+    )
+    parser.add_argument("--access-log", action="store_true", help="a line for each request: no texts, no keys")
+    add_model(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    keys = tuple(filter(None, (*given.api_key, os.environ.get(KEY))))
+    check(given, keys)
+    for name in ("starlette", "uvicorn"):
+        if find_spec(name) is None:
+            raise InvalidRequest(f"the server needs {name}, which is not there", hint="pip install 'stretto[serve]'")
+    listening = listen(given.host, given.port)
+    engine = load_engine(given, rows=given.max_rows)
+    from ..serve.app import application
+    from ..serve.service import Service
+
+    service = Service(
+        engine,
+        given.name or Path(given.model).name if Path(given.model).exists() else given.model,
+        limits_of(given, engine),
+    )
+    app = application(service, keys=keys, local=is_local(given.host) and not keys)
+    import uvicorn
+
+    host, port = listening.getsockname()[:2]
+    print(
+        f"serving {service.name} at http://{f'[{host}]' if ':' in host else host}:{port}/v1",
+        file=sys.stderr,
+        flush=True,
+    )
+    config = uvicorn.Config(
+        app,
+        log_level="info" if given.access_log else "warning",
+        access_log=given.access_log,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=given.grace,
+        lifespan="off",
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        service.close()
+    return 0
+
+
+def check(given: argparse.Namespace, keys: tuple[str, ...]) -> None:
+    """Raise InvalidRequest for options that cannot be meant, before anything is loaded."""
+    if given.named and given.model != MODEL:
+        raise InvalidRequest(f"two models are named, {given.named} and {given.model}", hint="name one")
+    given.model = given.named or given.model
+    if not is_local(given.host) and not keys and not given.no_auth:
+        hint = f"set {KEY}, or --no-auth where everybody who reaches it may ask"
+        raise InvalidRequest(f"{given.host} is an address of others, and there is no key", hint=hint)
+    for name, least in (("max_rows", 1), ("max_waiting", 0), ("max_body", 1), ("grace", 0), ("port", 0)):
+        if getattr(given, name) < least:
+            raise InvalidRequest(f"--{name.replace('_', '-')} is {getattr(given, name)}", hint=f"{least} or more")
+    for text in filter(None, (given.method, *given.allow_method)):
+        read_method(text)
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound. Raises InvalidRequest where the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except (OSError, OverflowError) as error:
+        raise InvalidRequest(f"cannot listen at {host}:{port}: {error}", hint="--port 0 takes a free one") from error
+    return made
+
+
+def limits_of(given: argparse.Namespace, engine: Engine) -> Limits:
+    """What the options allow requests. Raises InvalidRequest for a method that the model has not."""
+    from .. import method
+    from ..serve.service import Limits
+
+    for text in filter(None, (given.method, *given.allow_method)):
+        method.check(read_method(text), engine.model)
+    most = engine.model.max_positions
+    return Limits(
+        rows=given.max_rows,
+        waiting=given.max_waiting,
+        body=given.max_body,
+        new_tokens=most if given.max_new_tokens is None else given.max_new_tokens,
+        method=given.method,
+        methods=tuple(given.allow_method),
+        defaults=given.defaults,
+    )

@@ -1,0 +1,16 @@
+"""An OpenAI-compatible server on the engine's scheduler: `stretto serve`.
+
+    app.py       the routes, who may ask, and how what fails is told
+    service.py   one engine for all requests: how many may be on their way, and what was counted
+    answered.py  one request from its admission to the last byte, streamed or not; who goes away frees its rows
+    fields.py    the fields of requests, and what each does here
+    methods.py   which methods a request may name: none that names a file or a model
+    replies.py   answers as the API writes them, whole or in chunks
+    calls.py     text and calls of functions told apart as they come
+    tokens.py    what a token is written as, for log-probabilities
+    errors.py    what is refused, as the API's error object
+    metrics.py   counts and times in Prometheus' text form
+
+The answer to a request does not depend on who else is served: every request is `Engine.submit`, and nothing here
+decides about a token. The page that shows a trace, batches and other machines are to stand beside these files.
+"""

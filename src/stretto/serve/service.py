@@ -1,0 +1,138 @@
+"""One engine for all requests: how many may be on their way, how each is handed over, and what was counted."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from .. import __version__
+from ..constrain.tools import Toolbox
+from ..engine import Engine, Handle
+from ..messages import Conversation
+from ..method import parse
+from ..models.numbers import numbers_of
+from ..scheduler import Status
+from .errors import Refused
+from .fields import Asked
+from .metrics import Metrics
+from .tokens import Spelling
+
+T = TypeVar("T")
+
+READERS = 4  # threads that read bodies and prompts, so that those that answer never wait for one
+STATUSES: tuple[Status, ...] = ("waiting", "reading", "running", "preempted")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What requests may ask for."""
+
+    rows: int = 32  # answers that run at a time; as many as the engine has
+    waiting: int = 128  # answers that wait beside them, at most
+    body: int = 4 << 20  # bytes
+    new_tokens: int = 4096  # of an answer at most, and where a chat does not say
+    method: str | None = None  # where a request names none; None: the model's usual one
+    methods: tuple[str, ...] = ()  # that requests may name though they name files or models
+    defaults: str = "stretto"  # or "model": generation_config.json's where a request does not say
+
+
+class Service:
+    """What the routes share."""
+
+    def __init__(self, engine: Engine, name: str, limits: Limits) -> None:
+        """`name` is the model's, as requests know it."""
+        self.engine, self.name, self.limits = engine, name, limits
+        self.metrics = Metrics()
+        self.spelling = Spelling(engine)
+        self.handles: set[Handle] = set()  # of answers on their way
+        self._rows = 0  # that were admitted: as many answers, and those about to begin
+        self._readers = ThreadPoolExecutor(READERS, "stretto-reader")
+        told = json.dumps([__version__, name, asdict(numbers_of(engine.model))], default=str)
+        self.fingerprint = "fp_" + hashlib.sha256(told.encode()).hexdigest()[:12]
+
+    async def apart(self, work: Callable[..., T], *given: Any) -> T:
+        """Do something in another thread, so that nobody waits for it who did not ask."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work, *given)
+
+    @contextmanager
+    def admitted(self, rows: int) -> Iterator[None]:
+        """A place for so many answers. Raises Refused where too many are on their way."""
+        most = self.limits.rows + self.limits.waiting
+        if rows > most:
+            raise Refused(400, f"{rows} answers are asked for at once", f"at most {most}: send several requests")
+        if self._rows + rows > most:
+            raise Refused(429, f"{self._rows} answers are on their way", "ask again soon", code="rate_limit_exceeded")
+        self._rows += rows
+        try:
+            yield
+        finally:
+            self._rows -= rows
+
+    def submit(self, asked: Asked) -> list[Handle]:
+        """Hand a request to the engine: one handle for each prompt and sample. Raises what is wrong with it."""
+        settings = dict(asked.settings)
+        if asked.method is not None and (rows := parse(asked.method).rows(asked.samples)) > self.limits.rows:
+            raise Refused(400, f"the method takes {rows} rows", f"at most {self.limits.rows}", param="method")
+        prompt: Any = (
+            asked.body["prompt"] if asked.endpoint == "completions" else self.conversation(asked.body, asked.tools)
+        )
+        if asked.tool_choice != "auto":
+            template = self.engine.codec.chats.template(prompt)
+            settings["tools"] = Toolbox.of(asked.tools, asked.tool_choice, template)
+        if asked.log_probabilities:
+            self.spelling.prepare()
+        found: Any = self.engine.submit(prompt, asked.method, **settings)
+        return found if isinstance(found, list) else [found]
+
+    @staticmethod
+    def conversation(body: Mapping[str, Any], tools: list[dict[str, Any]]) -> Conversation:
+        """The messages of a request as chat templates know them."""
+        messages = [_message(each) for each in body["messages"]]
+        return Conversation(messages, tools or None, template_options=body.get("chat_template_kwargs", {}))
+
+    def tokenized(self, body: Any) -> dict[str, Any]:
+        """The token ids of a prompt, or of messages, as a request with them would have them."""
+        given = body if isinstance(body, dict) else {}
+        if not ("prompt" in given) ^ ("messages" in given):
+            raise Refused(400, "there is no prompt to read", 'either "prompt" or "messages"')
+        prompt: Any = given.get("prompt") or self.conversation(given, given.get("tools", []))
+        tokens = self.engine.encode(prompt)
+        return {"tokens": tokens, "count": len(tokens), "max_model_len": self.engine.model.max_positions}
+
+    def page(self) -> str:
+        """The metrics as they are now."""
+        rows = Counter(handle.status for handle in self.handles)
+        prefixes = self.engine.context().prefixes
+        now = {"rows_admitted": self._rows, "prefix_bytes": prefixes.bytes, "prefix_bytes_limit": prefixes.limit}
+        return self.metrics.text(now, {status: rows[status] for status in STATUSES})
+
+    def close(self) -> None:
+        """No request comes any more."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as templates know it: who develops is the system, and the arguments of a call are an object."""
+    made = dict(message)
+    if made.get("role") == "developer":
+        made["role"] = "system"
+    if isinstance(calls := made.get("tool_calls"), list):
+        made["tool_calls"] = [_called(each) for each in calls]
+    return {name: value for name, value in made.items() if value is not None or name == "content"}
+
+
+def _called(call: Any) -> Any:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        return {**call, "function": {**function, "arguments": json.loads(function["arguments"])}}
+    except ValueError:
+        return call  # as it stands, for the template to write
