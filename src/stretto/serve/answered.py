@@ -11,7 +11,6 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from ..engine import Handle
-from .errors import refusal
 from .fields import Asked
 from .replies import REPLIES
 from .service import Service
@@ -88,7 +87,7 @@ class Answered:
                 await emit(chunk)
             await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
         except* Exception as failed:  # of one choice: the others end with it
-            await emit(refusal(failed.exceptions[0]).object)
+            await emit(self._service.refusal(failed.exceptions[0]).object)
         self._count(handles)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from .answered import Answered, Message, Receive, Send
-from .errors import Refused, refusal
+from .errors import Refused
 from .fields import read
 from .service import Service
 
@@ -154,7 +154,7 @@ class Guard:
             self._require(scope)
             await self._app(scope, receive, counted)
         except Exception as error:
-            refused = refusal(error)
+            refused = self._service.refusal(error)
             if refused.status >= 500:
                 LOG.error("%s: %s", type(error).__name__, place_of(error))
             if status:  # the answer has begun, and breaks off

@@ -71,7 +71,7 @@ IGNORED = {  # they change no token -> what is said of them
     "prompt_cache_retention": "what is kept of prompts is found by itself",
     "prediction": "it would change no token, only how fast they come",
 }
-ONLY: dict[str, tuple[tuple[Any, ...], str]] = {  # fields that are refused unless they say what is so anyway -> those values, and the mend
+ONLY: dict[str, tuple[tuple[Any, ...], str]] = {  # refused unless they say what is so -> those values, and the mend
     "service_tier": (("auto", "default"), "there is one tier: leave it out"),
     "store": ((False,), "nothing is stored: leave it out"),
     "modalities": ((["text"],), "answers are text"),

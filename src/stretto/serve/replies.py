@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from ..engine import Piece
 from ..generation import Generation, LogProbability
+from ..method import default
 from .calls import Telling
 from .errors import Refused
 from .fields import Asked
@@ -27,6 +28,7 @@ class Reply(ABC):
 
     def __init__(self, service: Service, asked: Asked) -> None:
         self.asked, self.spelling = asked, service.spelling
+        self._method = asked.method or default(service.engine.model)  # as it was named: parts may hold paths
         self._head = {
             "id": f"{self.prefix}-{secrets.token_hex(12)}",
             "created": int(time.time()),
@@ -86,9 +88,9 @@ class Reply(ABC):
     def told(self, answer: Generation) -> dict[str, Any]:
         """What the API has no field for: how the choice came about, and what gives it again."""
         counters = answer.counters
-        told: dict[str, Any] = {"seed": answer.seed, "method": answer.method, "guarantee": answer.guarantee}
+        told: dict[str, Any] = {"seed": answer.seed, "method": self._method, "guarantee": answer.guarantee}
         told |= {"rounds": counters.rounds, "drafted": counters.drafted, "accepted": counters.accepted}
-        return told | ({"trace": answer.record()} if self.asked.trace else {})
+        return told | ({"trace": {**answer.record(), "method": self._method}} if self.asked.trace else {})
 
 
 class Chat(Reply):

@@ -19,7 +19,7 @@ from ..messages import Conversation
 from ..method import parse
 from ..models.numbers import numbers_of
 from ..scheduler import Status
-from .errors import Refused
+from .errors import Refused, refusal
 from .fields import Asked
 from .metrics import Metrics
 from .tokens import Spelling
@@ -112,6 +112,12 @@ class Service:
         prefixes = self.engine.context().prefixes
         now = {"rows_admitted": self._rows, "prefix_bytes": prefixes.bytes, "prefix_bytes_limit": prefixes.limit}
         return self.metrics.text(now, {status: rows[status] for status in STATUSES})
+
+    def refusal(self, error: BaseException) -> Refused:
+        """What to say of an error: the model is called as requests call it, and not by where it lies."""
+        refused = refusal(error)
+        refused.message = refused.message.replace(self.engine.model.name, self.name)
+        return refused
 
     def close(self) -> None:
         """No request comes any more."""

@@ -1,0 +1,65 @@
+"""A live server on a free port, and how tests ask it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from threading import Thread
+from typing import Any
+
+import uvicorn
+
+from stretto.serve.app import application
+from stretto.serve.service import Service
+
+
+class Live:
+    """A server that runs in a thread of this process."""
+
+    def __init__(self, service: Service, port: int) -> None:
+        self.service, self.port = service, port
+
+    def ask(self, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> tuple[int, Any, Any]:
+        """Status, headers and the JSON of what comes back; a body that is no text is sent as JSON."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        sent = body if isinstance(body, str | bytes | None) else json.dumps(body)
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        connection.request("GET" if sent is None else "POST", path, sent, headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        plain = not answer.headers["content-type"].startswith("application/json")
+        return answer.status, answer.headers, text.decode() if plain else json.loads(text)
+
+    def events(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The chunks of a stream, which ends as it should."""
+        status, headers, text = self.ask(path, {**body, "stream": True})
+        assert status == 200 and headers["content-type"].startswith("text/event-stream"), text
+        *events, done, rest = text.split("\n\n")
+        assert (done, rest) == ("data: [DONE]", "")
+        return [json.loads(event.removeprefix("data: ")) for event in events]
+
+    def until_idle(self) -> None:
+        """Wait until nothing is on its way."""
+        while self.service._rows or self.service.engine._scheduler._tickets:
+            time.sleep(0.005)
+
+
+@contextmanager
+def serving(service: Service, **options: Any) -> Iterator[Live]:
+    """A server on a free port of this machine, until the block ends."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(application(service, **options), log_level="critical", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = Thread(target=server.run, args=[[listening]])
+    thread.start()
+    try:
+        yield Live(service, listening.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join()
+        service.close()

@@ -1,0 +1,162 @@
+"""The answer to a request does not depend on who else is served: it is the one that the engine gives alone."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+pytest.importorskip("starlette", reason="pip install 'stretto[serve]'")
+pytest.importorskip("uvicorn", reason="pip install 'stretto[serve]'")
+
+from serve.serving import Live, serving
+from stretto import zoo
+from stretto.engine import Engine
+from stretto.generation import Generation
+from stretto.messages import Conversation
+from stretto.serve.service import Limits, Service
+
+PROMPTS = ["Once upon a time", "def count_owl(s):", "one two one two one", "The owl"]
+QUESTIONS = ["Sort the words from A to Z: owl, lamp, brush", "Spell owl.", "What is 3 and 4?", "Repeat: red blue red"]
+METHODS = ["plain", "auto", "lookup+fixed(4)", "suffix", "recycle", "draft+fixed(3)"]
+NAMES = {
+    "max_new_tokens": "max_tokens",
+    "min_new_tokens": "min_tokens",
+    "samples": "n",
+    "log_probabilities": "logprobs",
+}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
+ADD = {"type": "function", "function": {"name": "add", "parameters": SCHEMA}}
+FINISH = {"end": "stop", "stop": "stop", "length": "length"}
+REQUESTS = 48
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Live]:
+    if "causal" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    engine = Engine.load("zoo/causal", exact="bits", reproducible=True, rows=6)
+    with serving(Service(engine, "zoo/causal", Limits(rows=6, waiting=100, new_tokens=40))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def alone() -> Engine:
+    return Engine.load("zoo/causal", exact="bits", reproducible=True, prefixes=0)
+
+
+def drawn(rng: random.Random) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """An endpoint, the settings of the engine, and what else the request says and the engine is told."""
+    settings: dict[str, Any] = {"max_new_tokens": rng.randint(1, 20), "temperature": rng.choice([0, 0.7, 1.0])}
+    settings |= {"seed": rng.randrange(99), "samples": rng.choice([1, 1, 1, 2, 3])}
+    usual = {
+        "top_k": 40,
+        "top_p": 0.9,
+        "min_p": 0.05,
+        "repetition_penalty": 1.1,
+        "presence_penalty": 0.5,
+        "stop": [" owl", "e"],
+    }
+    usual |= {"frequency_penalty": 0.3, "logit_bias": {5: 2.0, 17: -3}, "log_probabilities": 2, "min_new_tokens": 3}
+    settings |= {name: value for name, value in usual.items() if rng.random() < 0.2}
+    if rng.random() < 0.5:
+        prompts = rng.sample(PROMPTS, rng.randint(1, 2))
+        return "completions", settings, {"prompt": prompts[0] if len(prompts) == 1 else prompts}, {}
+    said = {"messages": [{"role": "user", "content": rng.choice(QUESTIONS)}]}
+    form = rng.choice(["", "", "schema", "tools"])
+    if form:
+        settings = {name: settings[name] for name in ("temperature", "seed", "samples")} | {"max_new_tokens": 40}
+    if form == "schema":
+        said["response_format"] = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}
+        return "chat", settings, said, {"schema": SCHEMA}
+    if form == "tools":
+        return "chat", settings, {**said, "tools": [ADD], "tool_choice": "required"}, {"tool_choice": "required"}
+    return "chat", settings, said, {}
+
+
+def asked(live: Live, drew: tuple[Any, ...], method: str, stream: bool, wait: float) -> list[dict[str, Any]]:
+    """What the server says of each choice."""
+    endpoint, settings, said, _ = drew
+    body = {NAMES.get(name, name): value for name, value in settings.items()} | said | {"method": method}
+    if endpoint == "chat" and "logprobs" in body:
+        body |= {"logprobs": True, "top_logprobs": settings["log_probabilities"]}
+    time.sleep(wait)
+    path = "/v1/chat/completions" if endpoint == "chat" else "/v1/completions"
+    if stream:
+        return joined(live.events(path, body), endpoint)
+    status, _, answer = live.ask(path, body)
+    assert status == 200, answer
+    return [flat(choice, choice.get("message", choice)) for choice in answer["choices"]]
+
+
+def flat(choice: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    calls = [each["function"] for each in said.get("tool_calls", ())]
+    text = said.get("content", said.get("text")) or ""
+    return {"text": text, "calls": calls, "finish": choice["finish_reason"], "logprobs": entries(choice["logprobs"])}
+
+
+def entries(logprobs: dict[str, Any] | None) -> list[tuple[str, float]]:
+    if logprobs is None:
+        return []
+    if "content" in logprobs:
+        return [(each["token"], each["logprob"]) for each in logprobs["content"]]
+    return list(zip(logprobs["tokens"], logprobs["token_logprobs"], strict=True))
+
+
+def joined(events: list[dict[str, Any]], endpoint: str) -> list[dict[str, Any]]:
+    """The choices of a stream, put together."""
+    found: dict[int, dict[str, Any]] = {}
+    for event in events:
+        (choice,) = event["choices"]
+        whole = found.setdefault(choice["index"], {"text": "", "calls": [], "finish": None, "logprobs": []})
+        assert whole["finish"] is None
+        part = flat(choice, choice.get("delta", choice))
+        for name in ("text", "calls", "logprobs"):
+            whole[name] += part[name]
+        whole["finish"] = part["finish"]
+    return [found[index] for index in sorted(found)]
+
+
+def expected(alone: Engine, drew: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """What the engine answers alone, without drafts."""
+    endpoint, settings, said, told = drew
+    if endpoint == "completions":
+        answers: Any = alone.generate(said["prompt"], "plain", **settings)
+    elif told.get("tool_choice"):
+        answers = alone.chat(said["messages"], "plain", tools=[ADD], **told, **settings)
+    else:
+        answers = alone.generate(Conversation(said["messages"]), "plain", **settings, **told)
+    return [of(alone, each, told) for each in (answers if isinstance(answers, list) else [answers])]
+
+
+def of(alone: Engine, answer: Generation, told: dict[str, Any]) -> dict[str, Any]:
+    calls = answer.calls if told.get("tool_choice") else []
+    said = [(each.token, each.raw) for each in answer.log_probabilities or ()]
+    return {
+        "text": "" if calls else answer.text,
+        "calls": [{"name": each["name"], "arguments": each["arguments"]} for each in calls],
+        "finish": "tool_calls" if calls else FINISH[answer.finish],
+        "logprobs": [(alone.decode([token]) or "<|end|>", value) for token, value in said],
+    }
+
+
+def test_answers_under_load_are_those_of_the_engine_alone(live: Live, alone: Engine) -> None:
+
+    rng = random.Random(5)
+    drew = [drawn(rng) for _ in range(REQUESTS)]
+    more = [(rng.choice(METHODS), rng.random() < 0.5, rng.random() * 0.05) for _ in drew]
+    with ThreadPoolExecutor(12) as clients:
+        waits = [clients.submit(asked, live, one, *how) for one, how in zip(drew, more, strict=True)]
+        found = [wait.result() for wait in waits]
+    for one, how, answers in zip(drew, more, found, strict=True):
+        for answer in answers:
+            for call in answer["calls"]:
+                call["arguments"] = json.loads(call["arguments"])
+        assert answers == expected(alone, one), (one, how)
+    assert any(answer["calls"] for answers in found for answer in answers)
+    assert {answer["finish"] for answers in found for answer in answers} >= {"stop", "length"}
