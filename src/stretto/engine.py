@@ -54,10 +54,7 @@ class Engine(Scoring):
         prefixes: int | None = None,
         rows: int = MOST_ROWS,
     ) -> None:
-        """`prefixes`: how many bytes of prompts are kept, so that they need not be read again; see `prefixes_of`.
-
-        `rows`: how many answers run at a time, ≥ 1; all others wait.
-        """
+        """`prefixes`: bytes of prompts that are kept to be found again (`prefixes_of`); `rows`: that run at a time."""
         self.model = model
         masking = masking_of(model)
         self._prefixes = prefixes_of(model, prefixes)

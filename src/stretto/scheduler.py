@@ -56,7 +56,6 @@ class Scheduler:
     """All rows of one model that are to be decoded, on their way."""
 
     def __init__(self, context: Callable[[], Context], rows: int = MOST_ROWS) -> None:
-        """`rows`: how many run or are read at a time, ≥ 1. Raises InvalidRequest below."""
         if rows < 1:
             raise InvalidRequest(f"{rows} rows run at a time", hint="rows >= 1")
         self._context = context

@@ -33,7 +33,7 @@ NAMES = {
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
 ADD = {"type": "function", "function": {"name": "add", "parameters": SCHEMA}}
 FINISH = {"end": "stop", "stop": "stop", "length": "length"}
-REQUESTS = 48
+REQUESTS = 30
 
 
 @pytest.fixture(scope="module")
