@@ -148,6 +148,7 @@ def test_a_part_never_imports_another_part_of_its_kind():
         "simulating",
         "bounds",
         "tried",
+        "unsure",
         "reading",
         "stepwise",
         "segmentwise",

@@ -70,6 +70,12 @@ SEARCHES = {  # of one branch; with several; what must be set
         ],
         CHANCE,
     ),
+    "cntp": (
+        "cntp(1)",
+        ["cntp(4,high=1.2,far=3)", "cntp(3,until=3,by=raw)"],
+        CHANCE,
+    ),
+    "adadec": ("adadec(nats=inf)", ["adadec(3,1.4,ahead=3)", "adadec(2,0,ahead=2,until=5)"], {}),
     "gad": ("gad", ["gad(width=2)", "gad(tries=4)"], CHANCE),
     "augment": ("augment(0)", [], {}),  # tests/search/test_augment.py
     "contrastive": ("contrastive(alpha=0)", [], {}),  # tests/search/test_contrastive.py

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from ...search.adadec import AdaDec
+from ...search.cntp import Cautious
 from ...search.vote import Vote
-from .contract import Claim, Figures, at_least
+from .contract import Claim, Figures, at_least, at_most
 from .lab import Lab, Worked
 from .rewards import DRAWN, ON, RIGHT, Sides, asked, found
 from .routes import PROMPTS
@@ -36,6 +41,25 @@ def generic(lab: Lab) -> Figures:
     return figures
 
 
+WARM: Mapping[str, Any] = {"temperature": 1.2}
+
+
+def cautious(lab: Lab) -> Figures:
+    """Several ways on where the model is unsure, as many everywhere, and none."""
+    sides: Sides = {
+        "cntp": (Cautious(), WARM),
+        "4 ways anywhere": (Cautious(4, -2.0, -1.0), WARM),
+        "one draw": ("plain", WARM),
+    }
+    return found(lab, asked(lab), sides, "token_forwards")
+
+
+def paused(lab: Lab) -> Figures:
+    """Tokens followed where the model is unsure; a beam; and greedy decoding."""
+    sides: Sides = {"adadec": (AdaDec(), {}), "beam of 3": ("beam(3)", {}), "greedy": ("plain", {})}
+    return found(lab, asked(lab), sides, "token_forwards")
+
+
 CLAIMS = (
     Claim(
         "self-consistency",
@@ -58,5 +82,32 @@ CLAIMS = (
         Worked(generic, f"`best-of(20,likelihood(penalty=0))`, `beam(20)`, {len(PROMPTS)} beginnings of stories"),
         (at_least("distinct pairs, ranked", 1.0, "distinct pairs, beam"),),
         number=168,
+    ),
+    Claim(
+        "cntp",
+        "cntp",
+        "ways drawn where the model is unsure beat one draw, and as many everywhere that take more tokens",
+        f"{RIGHT}; tokens an answer",
+        Worked(cautious, f"`cntp`, with 4 ways at every place, one draw, {ON}; T=1.2"),
+        (
+            at_least("right, cntp", 1.0, "right, one draw"),
+            at_least("right, cntp", 1.0, "right, 4 ways anywhere"),
+            at_most("token forwards, cntp", 1.0, "token forwards, 4 ways anywhere"),
+        ),
+        where_not="ways everywhere take twice the tokens; the difference is two questions of 36, and may be luck",
+        number=196,
+    ),
+    Claim(
+        "adadec",
+        "adadec",
+        "following the likeliest tokens where the model is unsure beats greedy decoding, and a beam of 3 that costs more",
+        f"{RIGHT}; tokens an answer",
+        Worked(paused, f"`adadec`, `beam(3)`, greedy, {ON}; T=0"),
+        (
+            at_least("right, adadec", 1.0, "right, beam of 3"),
+            at_least("right, beam of 3", 1.0, "right, greedy"),
+            at_most("token forwards, adadec", 0.6, "token forwards, beam of 3"),
+        ),
+        number=35,
     ),
 )
