@@ -70,7 +70,7 @@ def parse(text: str | Method | Any) -> Method:
 def _beside(piece: str) -> list[str]:
     """The parts of a system that is a steer or a constraint, as it may stand beside any others; else the piece."""
     entry = catalogue.entries().get(piece)
-    if entry is None or entry.family not in (Steer.kind, Constraint.kind):
+    if entry is None or entry.command or entry.family not in (Steer.kind, Constraint.kind):
         return [piece]
     return [part for part in pieces_of(entry.parts) if part != PLAIN]
 
