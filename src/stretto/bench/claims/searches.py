@@ -100,7 +100,7 @@ CLAIMS = (
     Claim(
         "adadec",
         "adadec",
-        "following the likeliest tokens where the model is unsure beats greedy decoding, and a beam of 3 that costs more",
+        "following the likeliest tokens where the model is unsure beats greedy decoding, and a beam of 3",
         f"{RIGHT}; tokens an answer",
         Worked(paused, f"`adadec`, `beam(3)`, greedy, {ON}; T=0"),
         (
