@@ -104,8 +104,8 @@ class Spread:
     """Times, in seconds."""
 
     count: int = 0
-    median: float = float("nan")
-    most: float = float("nan")  # of 99 in a hundred
+    median: float = 0.0
+    most: float = 0.0  # of 99 in a hundred
 
     @classmethod
     def of(cls, times: Sequence[float]) -> Spread:
