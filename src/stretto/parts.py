@@ -22,8 +22,8 @@ from .errors import InvalidRequest, UnknownName, closest
 from .values import settings_of, shown
 
 DEEPEST = 32  # parentheses in parentheses
-_SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
-_TOKENS = re.compile(r"\([\d\s,]*\)")  # where several token ids may stand as well as a text
+SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
+TOKENS = re.compile(r"\([\d\s,]*\)")  # where several token ids may stand as well as a text
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"', re.DOTALL)
 _BARE = re.compile(r"[\w./:~@-]+")  # text that needs no quotes
 _PART = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
@@ -69,7 +69,7 @@ def read_part(piece: str) -> Any:
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for setting in split(inside, ","):
-        assigned = _SETTING.fullmatch(setting)
+        assigned = SETTING.fullmatch(setting)
         if not assigned:
             place = len(positional)
             positional.append(_read(setting, words[place] if place < len(words) else None))
@@ -109,7 +109,7 @@ def _described(value: Any) -> str:
 
 def _read(text: str, kind: Any) -> Any:
     """A setting of that kind: a name or one of a few words is the text itself, never a part."""
-    several = is_several(kind) and _TOKENS.fullmatch(text)
+    several = is_several(kind) and TOKENS.fullmatch(text)
     return text if is_text(kind) and not several and not _QUOTED.fullmatch(text) else _value(text)
 
 

@@ -214,11 +214,10 @@ class Stops:
 
     def held(self, text: str) -> int:
         """Length of the longest end of the text with which a stop string begins."""
-        held = max((_begun(text, stop) for stop in self.plain), default=0)
+        held = max((begun(text, stop) for stop in self.plain), default=0)
         if self.marked:
             written, places = self._written(text, max(0, len(text) - self.reach))
-            begun = max(_begun(written, stop) for stop in self.marked)
-            held = max(held, len(text) - places[len(written) - begun])
+            held = max(held, len(text) - places[len(written) - max(begun(written, stop) for stop in self.marked)])
         return held
 
     def _written(self, text: str, begin: int) -> tuple[str, list[int]]:
@@ -232,5 +231,6 @@ class Stops:
         return written, [*places, len(text)]
 
 
-def _begun(text: str, stop: str) -> int:
+def begun(text: str, stop: str) -> int:
+    """Length of the longest end of the text with which a stop string begins, but is not whole."""
     return next((length for length in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:length])), 0)

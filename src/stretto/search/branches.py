@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +20,9 @@ from ..steer.path import History
 from ..tree import ROOT, Tree
 from .contract import Group, Heir, Searching
 from .segmenter import Segment
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Branches(Loop):
@@ -125,8 +129,8 @@ class Branches(Loop):
 
     def _commit(self, target: Target, at: int, row: Row, verdict: Verdict) -> tuple[Commit, Outcome]:
         if isinstance(row.segment, Segment) and row.segment.listens:
-            said = torch.stack([target.raw(at, node) for node in (ROOT, *verdict.path)]).double().log_softmax(-1)
-            row.segment.hear((-(said.exp() * said.nan_to_num(neginf=0.0)).sum(-1)).tolist())
+            said = torch.stack([target.raw(at, node) for node in (ROOT, *verdict.path)])
+            row.segment.hear(entropies(said))
         return super()._commit(target, at, row, verdict)
 
     def _record(self, done: Mapping[Row, tuple[Commit, Outcome]], seconds: float, draft_seconds: float) -> None:
@@ -136,3 +140,14 @@ class Branches(Loop):
             used.setdefault(self.groups[row][0], set()).update((id(outcome.tree), node) for node in outcome.path)
         for group, slots in self._slots.items():
             group.spend(slots, seconds, draft_seconds, len(used.get(group, ())))
+
+
+def entropies(weights: Tensor) -> list[float]:
+    """Nats of the distributions that rows of logits or log-weights [N, V] stand for.
+
+    >>> [round(each, 4) for each in entropies(torch.tensor([[0.0, 0.0, -torch.inf]]))]
+    [0.6931]
+    """
+    logs = weights.double().log_softmax(-1)
+    values: list[float] = (-(logs.exp() * logs.nan_to_num(neginf=0.0)).sum(-1)).tolist()
+    return values

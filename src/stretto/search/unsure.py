@@ -21,15 +21,13 @@ from ..row import Row
 from ..speculate.contract import Verdict
 from ..steer.choice import draw_few
 from ..tree import ROOT
-from .branches import Branches
+from .branches import Branches, entropies
 from .contract import Branch, Group, Heir, Search, Searching
 from .ranking import likeliest
 from .segmenter import Segment
 from .segmenters import AtPattern
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..speculate.target import Target
 
 
@@ -114,7 +112,7 @@ class Trying(Searching):
     def _count(self, target: Target, at: int, node: int) -> int:
         """How many ways on are tried after a node."""
         said = target.steered(at, node) if self.search.steered else target.raw(at, node)
-        return self.search.ways(entropy(said))
+        return self.search.ways(*entropies(said[None]))
 
     def _others(self, path: Path, way: Way, row: Row, target: Target, at: int) -> list[Way]:
         """The ways from where a row stands, but the one that it goes itself."""
@@ -205,16 +203,6 @@ def walk(target: Target, at: int, stops: Callable[[int], bool]) -> Verdict:
             return Verdict(path, token)
         path.append(child)
         node = child
-
-
-def entropy(weights: Tensor) -> float:
-    """Nats of the distribution that logits or log-weights [V] stand for.
-
-    >>> round(entropy(torch.tensor([0.0, 0.0, -torch.inf])), 4)
-    0.6931
-    """
-    logs = weights.double().log_softmax(-1)
-    return float(-(logs.exp() * logs.nan_to_num(neginf=0.0)).sum())
 
 
 def _paths(group: Group) -> list[Path]:

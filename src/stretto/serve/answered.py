@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from time import perf_counter
 from typing import Any
 
 from starlette.responses import JSONResponse
 
 from ..engine import Handle
+from ..generation import Generation
 from .fields import Asked
 from .replies import REPLIES
 from .service import Service
@@ -67,7 +68,7 @@ class Answered:
         self._hear(await anext(handles[0]))
         await asyncio.gather(*(handle.ended() for handle in handles))
         answers = [handle.result() for handle in handles]
-        self._count(handles)
+        self._count(answers)
         await JSONResponse(self._reply.whole(answers))(scope, receive, send)
 
     # -- as server-sent events ----------------------------------------------------------------------
@@ -81,17 +82,20 @@ class Answered:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for index, handle in enumerate(handles):
-                    group.create_task(self._follow(index, handle, emit))
-            for chunk in self._reply.last([handle.generation for handle in handles]):
+                choices = [group.create_task(self._follow(*each, emit)) for each in enumerate(handles)]
+            answers = [choice.result() for choice in choices]
+            for chunk in self._reply.last(answers):
                 await emit(chunk)
             await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
         except* Exception as failed:  # of one choice: the others end with it
             await emit(self._service.refusal(failed.exceptions[0]).object)
-        self._count(handles)
+            answers = [handle.generation for handle in handles]
+        self._count(answers)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _follow(self, index: int, handle: Handle, emit: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    async def _follow(
+        self, index: int, handle: Handle, emit: Callable[[dict[str, Any]], Awaitable[None]]
+    ) -> Generation:
         """Write one choice as it comes: a client that reads slowly gets longer pieces, and holds nobody up."""
         for chunk in self._reply.begin(index):
             await emit(chunk)
@@ -99,8 +103,10 @@ class Answered:
             self._hear(piece)
             for chunk in self._reply.piece(index, piece):
                 await emit(chunk)
-        for chunk in self._reply.end(index, handle.generation):
+        answer = handle.generation
+        for chunk in self._reply.end(index, answer):
             await emit(chunk)
+        return answer
 
     # -- what is counted ----------------------------------------------------------------------------
 
@@ -109,13 +115,11 @@ class Answered:
             self._heard = True
             self._service.metrics.first.add(perf_counter() - self._begun)
 
-    def _count(self, handles: list[Handle]) -> None:
-        metrics = self._service.metrics
-        for at, handle in enumerate(handles):
-            answer = handle.generation
-            counters = answer.counters
-            metrics.tokens["prompt_tokens"] += len(answer.prompt_tokens) if at % self._asked.samples == 0 else 0
-            metrics.tokens["new_tokens"] += len(answer.tokens)
+    def _count(self, answers: Sequence[Generation]) -> None:
+        metrics, usage = self._service.metrics, self._reply.usage(answers)
+        metrics.tokens["prompt_tokens"] += usage["prompt_tokens"]
+        metrics.tokens["new_tokens"] += usage["completion_tokens"]
+        for counters in (answer.counters for answer in answers):
             metrics.tokens["drafted_tokens"] += counters.drafted
             metrics.tokens["accepted_tokens"] += counters.accepted
             metrics.tokens["rounds"] += counters.rounds

@@ -7,6 +7,7 @@ import secrets
 from typing import Any
 
 from ..calls import calls_in
+from ..pieces import begun
 
 MARK = "<tool_call>"  # with which most templates begin a call; others write nothing but JSON
 
@@ -52,8 +53,7 @@ class Telling:
             return len(seen)
         at = seen.find(MARK)
         if at < 0:
-            begun = (length for length in range(min(len(MARK) - 1, len(seen)), 0, -1) if seen.endswith(MARK[:length]))
-            at = len(seen) - next(begun, 0)
+            at = len(seen) - begun(seen, MARK)
         begins = seen.lstrip()[:1]
         return 0 if begins in ("{", "[", "") or not seen[:at].strip() else at
 

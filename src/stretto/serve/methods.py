@@ -6,13 +6,11 @@ import re
 from typing import Any, Literal, get_args, get_origin
 
 from ..annotations import is_enum, is_several, is_text, is_union
-from ..parts import named, pieces_of, split
+from ..parts import SETTING, TOKENS, named, pieces_of, split
 from ..values import settings_of
 from .errors import Refused
 
 PLAIN = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?|true|false|\([\d\s,.+-]*\)", re.IGNORECASE)
-TOKENS = re.compile(r"\([\d\s,]*\)")
-SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
 
 
 def require_nameless(text: str, param: str) -> None:

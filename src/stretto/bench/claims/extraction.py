@@ -171,7 +171,8 @@ CLAIMS = (
         Worked(
             extracted,
             f"`joint`, `entities_first`, `taken_alone` on the scores of a small network that has seen {TAUGHT} "
-            f"sentences, {ASKED} others of two or three relations",
+            f"sentences, {ASKED} others of two or three relations; with 120 sentences seen the three F1 are "
+            "within .007 of each other, in either order",
         ),
         (
             equal("contradictions, joint", 0.0),

@@ -14,14 +14,13 @@ from threading import Lock
 
 import numpy as np
 
-from ..guidance import Matching
+from ..guidance import BYTES, Matching
 from .judge import Judge
 from .reader import Point, read
 
 MOST = 64  # places that are looked at for one mask
 KEPT = 10_000  # texts that lead nowhere
 WAYS = 32  # texts that lead somewhere
-SINGLE = [bytes([byte]) for byte in range(256)]
 FIRST = b'"]}0123456789abcdefghijklmnopqrstuvwxyz[{,:'  # what is tried first
 ORDER = np.array(sorted(range(256), key=lambda byte: (FIRST.find(byte) % 999, byte)))
 SPACED = re.compile(rb'("(?:[^"\\]|\\.)*"?)|[ \t\r\n]+', re.DOTALL)  # texts, or white space between them
@@ -117,4 +116,4 @@ class Ahead:
         if forced := self._matching.must():
             return [forced]
         allowed = self._matching.allowed()
-        return [SINGLE[byte] for byte in ORDER[allowed[ORDER]].tolist()]
+        return [BYTES.text_of(byte) for byte in ORDER[allowed[ORDER]].tolist()]
