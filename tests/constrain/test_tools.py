@@ -101,6 +101,8 @@ def test_functions_are_described_by_their_annotations(tmp_path: Path) -> None:
         ("[nope", "no JSON"),
         (["add"], "no function"),
         ([{"name": "a", "parameters": 3}], "no schema"),
+        ([{"name": "a", "parameters": {"$defs": 3}}], "no schema"),
+        ([{"name": "a", "parameters": {"definitions": ["b"]}}], "no schema"),
         ([ADD, ADD], "two tools"),
         ([lambda a: a], "no name"),
         ([print], "no name"),

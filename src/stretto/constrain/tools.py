@@ -19,6 +19,7 @@ from .given import text_of
 from .json_schema import Schema
 
 EXAMPLE = '{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {…}}}}'
+DEFINED = ("$defs", "definitions")  # where a schema holds others by their names
 ANY = "required"  # whichever function is called, one is
 
 
@@ -71,10 +72,10 @@ class Toolbox:
     def _call(self, name: str, schema: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
         """The schema of a call. What the function's own schema defines moves to `definitions`, under its name."""
         here = f"{name}/"
-        for key in ("$defs", "definitions"):
+        for key in DEFINED:
             for inner, value in schema.get(key, {}).items():
                 definitions[here + inner] = _moved(value, here)
-        arguments = _moved({key: each for key, each in schema.items() if key not in ("$defs", "definitions")}, here)
+        arguments = _moved({key: each for key, each in schema.items() if key not in DEFINED}, here)
         properties = {"name": {"const": name}, self.shape.arguments: arguments}
         required = ["name", self.shape.arguments]
         return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
@@ -127,7 +128,7 @@ def _of_object(given: Any) -> dict[str, Any]:
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
         raise InvalidRequest(f"{shown(given)} is no function", hint=EXAMPLE)
     parameters = inner.get("parameters", {"type": "object", "properties": {}, "additionalProperties": False})
-    if not isinstance(parameters, dict):
+    if not isinstance(parameters, dict) or not all(isinstance(parameters.get(key, {}), dict) for key in DEFINED):
         raise InvalidRequest(f"the parameters of {inner['name']!r} are no schema", hint=EXAMPLE)
     return {"name": inner["name"], "description": inner.get("description", ""), "parameters": parameters}
 
