@@ -138,7 +138,7 @@ class Handle(Iterator[Piece]):
         """What is new; None after the last of it."""
         row, over = self._ticket.row, self._over
         settled = len(row.new_tokens) if over else row.settled
-        if settled == self._given and over:
+        if settled <= self._given and over:  # fewer where it was called off after it had begun again
             if self._ended:
                 self._whole()
                 return None
@@ -146,10 +146,10 @@ class Handle(Iterator[Piece]):
             self._text.extend([], last=True)
             return Piece(self._text.release(last=True), [], [])
         new = slice(self._given, settled)
-        tokens, sources, reported = row.new_tokens[new], row.sources[new], row.reported[new]
+        sources, reported, tokens = row.sources[new], row.reported[new], row.new_tokens[new]
         self._given += len(tokens)  # none where the row has just begun again: they will come once more
         self._text.extend(tokens)
-        return Piece(self._text.release(), tokens, sources, reported)
+        return Piece(self._text.release(), tokens, sources[: len(tokens)], reported[: len(tokens)])
 
     def _whole(self) -> Generation:
         if self._ticket.error is not None:

@@ -324,6 +324,23 @@ def test_awaited_answers_and_streams() -> None:
         served.submit([1], "threshold")
 
 
+def test_a_handle_gives_each_token_once_though_its_row_begins_again() -> None:
+    settings = {"max_new_tokens": 12, "temperature": 1.0, "end_tokens": (), "log_probabilities": 0}
+    expected = engine().generate([1, 2], SAMPLED, **settings)
+    for leave in (False, True):
+        served = engine()
+        handle = served.stream([1, 2], SAMPLED, **settings)
+        pieces = [next(handle), next(handle)]
+        served._scheduler.preempt(handle._ticket)
+        assert handle.status == "waiting" and not handle._ticket.row.new_tokens
+        if leave:
+            handle.cancel()
+        pieces += handle
+        tokens = [token for piece in pieces for token in piece.tokens]
+        assert tokens == expected.tokens[: len(tokens)]
+        assert leave or (len(tokens) == 12 and [e.token for piece in pieces for e in piece.log_probabilities] == tokens)
+
+
 def test_a_handle_tells_where_its_answer_is_and_can_be_called_off() -> None:
     served = engine()
     expected = engine().generate([1, 2], "plain", max_new_tokens=8).tokens

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from threading import Thread
 from typing import Any
 
-import uvicorn
-
 from stretto.serve.app import application
+from stretto.serve.running import Server
 from stretto.serve.service import Service
 
 
 class Live:
     """A server that runs in a thread of this process."""
 
-    def __init__(self, service: Service, port: int) -> None:
-        self.service, self.port = service, port
+    def __init__(self, service: Service, server: Server, port: int) -> None:
+        self.service, self.server, self.port = service, server, port
+
+    def stop(self) -> None:
+        """What SIGTERM and SIGINT do."""
+        self.server.should_exit = True
 
     def ask(self, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> tuple[int, Any, Any]:
         """Status, headers and the JSON of what comes back; a body that is no text is sent as JSON."""
@@ -43,23 +46,25 @@ class Live:
         assert (done, rest) == ("data: [DONE]", "")
         return [json.loads(event.removeprefix("data: ")) for event in events]
 
+    def until(self, true: Callable[[], Any]) -> None:
+        """Wait until something is so."""
+        while not true():
+            time.sleep(0.005)
+
     def until_idle(self) -> None:
         """Wait until nothing is on its way."""
-        while self.service._rows or self.service.engine._scheduler._tickets:
-            time.sleep(0.005)
+        self.until(lambda: not (self.service._rows or self.service.engine._scheduler._tickets))
 
 
 @contextmanager
-def serving(service: Service, **options: Any) -> Iterator[Live]:
-    """A server on a free port of this machine, until the block ends."""
+def serving(service: Service, *, grace: int = 30, **options: Any) -> Iterator[Live]:
+    """A server on a free port of this machine, until the block ends; `live.stop()` is what a signal does."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application(service, **options), log_level="critical", lifespan="off")
-    server = uvicorn.Server(config)
+    server = Server(application(service, **options), service, grace=grace)
     thread = Thread(target=server.run, args=[[listening]])
     thread.start()
     try:
-        yield Live(service, listening.getsockname()[1])
+        yield Live(service, server, listening.getsockname()[1])
     finally:
         server.should_exit = True
         thread.join()
-        service.close()

@@ -113,6 +113,8 @@ def joined(events: list[dict[str, Any]], endpoint: str) -> list[dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for event in events:
         (choice,) = event["choices"]
+        if endpoint == "chat" and choice["index"] not in found:
+            assert choice["delta"] == {"role": "assistant", "content": ""}
         whole = found.setdefault(choice["index"], {"text": "", "calls": [], "finish": None, "logprobs": []})
         assert whole["finish"] is None
         part = flat(choice, choice.get("delta", choice))

@@ -68,6 +68,7 @@ def run(given: argparse.Namespace) -> int:
     listening = listen(given.host, given.port)
     engine = load_engine(given, rows=given.max_rows)
     from ..serve.app import application
+    from ..serve.running import Server
     from ..serve.service import Service
 
     service = Service(
@@ -76,27 +77,13 @@ def run(given: argparse.Namespace) -> int:
         limits_of(given, engine),
     )
     app = application(service, keys=keys, local=is_local(given.host) and not keys)
-    import uvicorn
-
     host, port = listening.getsockname()[:2]
     print(
         f"serving {service.name} at http://{f'[{host}]' if ':' in host else host}:{port}/v1",
         file=sys.stderr,
         flush=True,
     )
-    config = uvicorn.Config(
-        app,
-        log_level="info" if given.access_log else "warning",
-        access_log=given.access_log,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=given.grace,
-        lifespan="off",
-    )
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        service.close()
+    Server(app, service, grace=given.grace, access_log=given.access_log).run(sockets=[listening])
     return 0
 
 

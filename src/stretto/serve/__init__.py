@@ -1,6 +1,7 @@
 """An OpenAI-compatible server on the engine's scheduler: `stretto serve`.
 
     app.py       the routes, who may ask, and how what fails is told
+    running.py   how it stops
     service.py   one engine for all requests: how many may be on their way, and what was counted
     answered.py  one request from its admission to the last byte, streamed or not; who goes away frees its rows
     fields.py    the fields of requests, and what each does here

@@ -13,17 +13,25 @@ class Refused(Exception):
     """A request that gets no answer; `status` is HTTP's."""
 
     def __init__(
-        self, status: int, message: str, hint: str = "", *, param: str | None = None, code: str | None = None
+        self,
+        status: int,
+        message: str,
+        hint: str = "",
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        wait: int | None = None,
     ) -> None:
-        self.status, self.param, self.code = status, param, code
+        """`param` is the field that is wrong, `wait` after how many seconds it may be otherwise."""
+        self.status, self.param, self.code, self.wait = status, param, code, wait
         self.message = f"{message} (hint: {hint})" if hint else message
         super().__init__(self.message)
 
     @property
     def headers(self) -> dict[str, str]:
         """What goes with the status."""
-        extra = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}
-        return extra.get(self.status, {})
+        made = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+        return made if self.wait is None else {**made, "Retry-After": str(self.wait)}
 
     @property
     def object(self) -> dict[str, Any]:
@@ -32,8 +40,11 @@ class Refused(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
-def refusal(error: BaseException) -> Refused:
-    """What to say of an error. The words of one that is not typed may hold a prompt: they are not told."""
+def refusal(error: BaseException, param: str | None = None) -> Refused:
+    """What to say of an error, and of the field that is wrong.
+
+    The words of an error that is not typed may hold a prompt: they are not told.
+    """
     if isinstance(error, Refused):
         return error
     if isinstance(error, RecursionError):
@@ -42,5 +53,5 @@ def refusal(error: BaseException) -> Refused:
         return Refused(503, str(error), code="out_of_memory")
     if isinstance(error, StrettoError) and not isinstance(error, ModelError):
         long = isinstance(error, InvalidRequest) and error.message.startswith("the prompt has ")
-        return Refused(400, str(error), code="context_length_exceeded" if long else None)
+        return Refused(400, str(error), param=param, code="context_length_exceeded" if long else None)
     return Refused(500, f"the server failed ({type(error).__name__})", "its log names the place")

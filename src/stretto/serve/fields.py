@@ -91,6 +91,8 @@ ONLY_OF: dict[str, dict[str, tuple[tuple[Any, ...], str]]] = {
     },
 }
 IGNORED_OF = {"chat": IGNORED, "completions": {"user": IGNORED["user"]}}
+PROMPT = {"chat": "messages", "completions": "prompt"}  # the field that has it
+OTHERS = {"log_probabilities": ("top_logprobs", "logprobs"), "schema": ("response_format",)}  # settings by other names
 MOST_STOPS = 16
 MOST_LOGPROBS = 20
 COMPLETION = 16  # tokens of a completion where a request does not say, as the API has it
@@ -112,6 +114,13 @@ class Asked:
     log_probabilities: bool = False
     tools: list[dict[str, Any]] = field(default_factory=list)  # that the template is told of
     tool_choice: str = "auto"  # or "required", or a name
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Each setting that the body gave -> the field that gave it."""
+        names = [*((ours, name) for name, ours in SAME.items()), *((name, name) for name in READ)]
+        names += [(ours, name) for ours, others in OTHERS.items() for name in others]
+        return {ours: name for ours, name in names if ours in self.settings and name in self.body}
 
 
 def known(endpoint: str) -> list[str]:

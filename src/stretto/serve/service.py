@@ -10,22 +10,27 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from math import ceil
+from time import perf_counter
 from typing import Any, TypeVar
 
 from .. import __version__
 from ..constrain.tools import Toolbox
 from ..engine import Engine, Handle
+from ..errors import InvalidRequest, StrettoError, UnknownName, Unsupported
 from ..messages import Conversation
-from ..method import parse
+from ..method import check, default, parse
 from ..models.numbers import numbers_of
 from ..scheduler import Status
 from .errors import Refused, refusal
-from .fields import Asked
+from .fields import PROMPT, Asked
 from .metrics import Metrics
 from .tokens import Spelling
 
 T = TypeVar("T")
 
+LONGEST_WAIT = 60  # seconds, that one is told to
 READERS = 4  # threads that read bodies and prompts, so that those that answer never wait for one
 STATUSES: tuple[Status, ...] = ("waiting", "reading", "running", "preempted")
 
@@ -53,6 +58,8 @@ class Service:
         self.spelling = Spelling(engine)
         self.handles: set[Handle] = set()  # of answers on their way
         self._rows = 0  # that were admitted: as many answers, and those about to begin
+        self._stay = 0.0  # seconds that a row keeps its place, on average over the last ones
+        self._stopping = False
         self._readers = ThreadPoolExecutor(READERS, "stretto-reader")
         told = json.dumps([__version__, name, asdict(numbers_of(engine.model))], default=str)
         self.fingerprint = "fp_" + hashlib.sha256(told.encode()).hexdigest()[:12]
@@ -63,23 +70,28 @@ class Service:
 
     @contextmanager
     def admitted(self, rows: int) -> Iterator[None]:
-        """A place for so many answers. Raises Refused where too many are on their way."""
+        """A place for so many answers. Raises Refused where too many are on their way, or the server stops."""
         most = self.limits.rows + self.limits.waiting
+        if self._stopping:
+            raise Refused(503, "the server stops", "ask again")
         if rows > most:
             raise Refused(400, f"{rows} answers are asked for at once", f"at most {most}: send several requests")
-        if self._rows + rows > most:
-            raise Refused(429, f"{self._rows} answers are on their way", "ask again soon", code="rate_limit_exceeded")
+        if (over := self._rows + rows - most) > 0:
+            wait = min(LONGEST_WAIT, max(1, ceil(over * self._stay / most)))  # as often as that, a place gets free
+            message = f"{self._rows} answers are on their way"
+            raise Refused(429, message, f"ask again in {wait} s", code="rate_limit_exceeded", wait=wait)
         self._rows += rows
+        begun = perf_counter()
         try:
             yield
         finally:
             self._rows -= rows
+            stay = perf_counter() - begun
+            self._stay = 0.9 * self._stay + 0.1 * stay if self._stay else stay
 
     def submit(self, asked: Asked) -> list[Handle]:
         """Hand a request to the engine: one handle for each prompt and sample. Raises what is wrong with it."""
         settings = dict(asked.settings)
-        if asked.method is not None and (rows := parse(asked.method).rows(asked.samples)) > self.limits.rows:
-            raise Refused(400, f"the method takes {rows} rows", f"at most {self.limits.rows}", param="method")
         prompt: Any = (
             asked.body["prompt"] if asked.endpoint == "completions" else self.conversation(asked.body, asked.tools)
         )
@@ -88,8 +100,37 @@ class Service:
             settings["tools"] = Toolbox.of(asked.tools, asked.tool_choice, template)
         if asked.log_probabilities:
             self.spelling.prepare()
-        found: Any = self.engine.submit(prompt, asked.method, **settings)
+        try:
+            if asked.method is not None and (rows := parse(asked.method).rows(asked.samples)) > self.limits.rows:
+                raise Refused(400, f"the method takes {rows} rows", f"at most {self.limits.rows}", param="method")
+            found: Any = self.engine.submit(prompt, asked.method, **settings)
+        except (InvalidRequest, UnknownName, Unsupported) as error:
+            raise refusal(error, self._blamed(error, asked, settings, prompt)) from error
         return found if isinstance(found, list) else [found]
+
+    def _blamed(self, error: StrettoError, asked: Asked, settings: Mapping[str, Any], prompt: Any) -> str | None:
+        """The field that fails by itself as all of them did together; None where it takes several."""
+
+        def fails(work: Callable[[], Any]) -> bool:
+            try:
+                work()
+            except StrettoError as alone:
+                return alone.message == error.message
+            return False
+
+        model = self.engine.model
+
+        def read(name: str) -> None:
+            request = self.engine.request({name: settings[name]})
+            check(parse(default(model)), model, request.pipeline(frozenset()))
+            request.check(model.vocabulary)
+
+        fields: dict[str, Callable[[], Any]] = {asked.said[name]: partial(read, name) for name in asked.said}
+        if asked.method is not None:
+            fields["method"] = partial(parse, asked.method)
+        prompts = prompt if asked.prompts > 1 else [prompt]
+        fields[PROMPT[asked.endpoint]] = lambda: [self.engine.encode(each) for each in prompts]
+        return next((name for name, work in fields.items() if fails(work)), None)
 
     @staticmethod
     def conversation(body: Mapping[str, Any], tools: list[dict[str, Any]]) -> Conversation:
@@ -118,6 +159,12 @@ class Service:
         refused = refusal(error)
         refused.message = refused.message.replace(self.engine.model.name, self.name)
         return refused
+
+    def call_off(self) -> None:
+        """End all answers with what there is, which is told as an error; none begins any more."""
+        self._stopping = True
+        for handle in self.handles:
+            handle.cancel()
 
     def close(self) -> None:
         """No request comes any more."""
