@@ -201,6 +201,7 @@ COMPUTES_NOTHING = [
     "verify --help",
     "serve --help",
     "serve --host 0.0.0.0",
+    "batch --help",
     "bench --help",
 ]
 

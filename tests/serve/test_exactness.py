@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from stretto import zoo
 from stretto.engine import Engine
 from stretto.generation import Generation
 from stretto.messages import Conversation
+from stretto.serve.batch import Batch, journal
 from stretto.serve.service import Limits, Service
 
 PROMPTS = ["Once upon a time", "def count_owl(s):", "one two one two one", "The owl"]
@@ -162,3 +165,28 @@ def test_answers_under_load_are_those_of_the_engine_alone(live: Live, alone: Eng
         assert answers == expected(alone, one), (one, how)
     assert any(answer["calls"] for answers in found for answer in answers)
     assert {answer["finish"] for answers in found for answer in answers} >= {"stop", "length"}
+
+
+def test_a_batch_gives_the_answers_of_the_server(live: Live, tmp_path: Path) -> None:
+    owl = {"messages": [{"role": "user", "content": "Spell owl."}], "max_tokens": 9, "seed": 1}
+    asked = {
+        "/v1/chat/completions": [owl, {**owl, "n": 2, "logprobs": True}, {**owl, "top_p": 2}],
+        "/v1/completions": [{"prompt": ["The owl", "one two"], "seed": 5, "top_k": 9, "method": "lookup+fixed(3)"}],
+    }
+    pairs = [(url, body) for url, bodies in asked.items() for body in bodies]
+    with (tmp_path / "in").open("w") as file:
+        for at, (url, body) in enumerate(pairs):
+            print(json.dumps({"custom_id": str(at), "method": "POST", "url": url, "body": body}), file=file)
+    with journal(tmp_path / "out") as out:
+        asyncio.run(Batch(live.service, tmp_path / "in", out).run())
+    found = list(map(json.loads, (tmp_path / "out").read_text().splitlines()))
+    assert sorted(answer["custom_id"] for answer in found) == ["0", "1", "2", "3"]
+    for answer in found:
+        status, _, said = live.ask(*pairs[int(answer["custom_id"])])
+        response = answer["response"]
+        assert response["status_code"] == status == (400 if answer["custom_id"] == "2" else 200)
+        for body in (said, response["body"]):
+            for choice in body.get("choices", ()):  # what drafting came to depends on the clock
+                choice["stretto"] = {name: choice["stretto"][name] for name in ("seed", "method", "guarantee")}
+            body |= {"id": "", "created": 0}
+        assert said == response["body"] and answer["error"] is None

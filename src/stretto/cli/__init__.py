@@ -22,6 +22,7 @@ COMMANDS = {
     "generate": "answer prompts, streaming",
     "chat": "converse",
     "serve": "answer over HTTP, as OpenAI's API does",
+    "batch": "answer the requests of a file, in the form of OpenAI's batch files",
     "methods": "list the ways of decoding, or the parts they are made of",
     "verify": "check that two methods give the same tokens",
     "laws": "put the parts of a file to the laws that the package's own obey",

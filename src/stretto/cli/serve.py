@@ -16,7 +16,7 @@ from .arguments import MODEL, add_method, add_model, load_engine, read_method
 
 if TYPE_CHECKING:
     from ..engine import Engine
-    from ..serve.service import Limits
+    from ..serve.service import Service
 
 KEY = "STRETTO_API_KEY"  # in the environment, where other users do not see it
 
@@ -24,7 +24,6 @@ KEY = "STRETTO_API_KEY"  # in the environment, where other users do not see it
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("named", nargs="?", metavar="MODEL", help=f"a folder, a shipped model or a hub name ({MODEL})")
-    parser.add_argument("--name", help="what requests call the model (its name, or its folder's)")
     where = parser.add_argument_group("where, and for whom")
     where.add_argument("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1: this machine alone)")
     where.add_argument("--port", type=int, default=8000, metavar="N", help="0 takes a free one (8000)")
@@ -33,16 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--no-auth", action="store_true", help="listen at another address without a key")
     most = parser.add_argument_group("how much")
-    most.add_argument("--max-rows", type=int, default=32, metavar="N", help="answers that run at a time (32)")
-    most.add_argument("--max-waiting", type=int, default=128, metavar="N", help="and that wait: more are refused (128)")
     most.add_argument(
-        "--max-new-tokens", type=int, metavar="N", help="of an answer (as many as the model has positions)"
+        "--max-waiting", type=int, default=128, metavar="N", help="answers that wait: more are refused (128)"
     )
     most.add_argument("--max-body", type=int, default=4 << 20, metavar="BYTES", help="of a request (4 MiB)")
     most.add_argument(
         "--grace", type=int, default=30, metavar="S", help="seconds for answers to end once it stops (30)"
     )
-    how = parser.add_argument_group("how requests are answered that do not say")
+    add_answering(parser)
+    parser.add_argument("--access-log", action="store_true", help="a line for each request: no texts, no keys")
+    add_model(parser)
+
+
+def add_answering(parser: argparse.ArgumentParser) -> None:
+    """How requests are answered: what `service_of` reads."""
+    how = parser.add_argument_group("how requests are answered")
+    how.add_argument("--name", help="what they call the model (its name, or its folder's)")
     add_method(how)  # type: ignore[arg-type]
     how.add_argument(
         "--allow-method",
@@ -54,8 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--defaults", choices=["stretto", "model"], default="stretto", help="model: generation_config.json's settings"
     )
-    parser.add_argument("--access-log", action="store_true", help="a line for each request: no texts, no keys")
-    add_model(parser)
+    how.add_argument("--max-rows", type=int, default=32, metavar="N", help="answers that run at a time (32)")
+    how.add_argument(
+        "--max-new-tokens", type=int, metavar="N", help="of an answer (as many as the model has positions)"
+    )
 
 
 def run(given: argparse.Namespace) -> int:
@@ -66,16 +73,10 @@ def run(given: argparse.Namespace) -> int:
         if find_spec(name) is None:
             raise InvalidRequest(f"the server needs {name}, which is not there", hint="pip install 'stretto[serve]'")
     listening = listen(given.host, given.port)
-    engine = load_engine(given, rows=given.max_rows)
+    service = service_of(given, load_engine(given, rows=given.max_rows), waiting=given.max_waiting, body=given.max_body)
     from ..serve.app import application
     from ..serve.running import Server
-    from ..serve.service import Service
 
-    service = Service(
-        engine,
-        given.name or Path(given.model).name if Path(given.model).exists() else given.model,
-        limits_of(given, engine),
-    )
     app = application(service, keys=keys, local=is_local(given.host) and not keys)
     host, port = listening.getsockname()[:2]
     print(
@@ -95,11 +96,22 @@ def check(given: argparse.Namespace, keys: tuple[str, ...]) -> None:
     if not is_local(given.host) and not keys and not given.no_auth:
         hint = f"set {KEY}, or --no-auth where everybody who reaches it may ask"
         raise InvalidRequest(f"{given.host} is an address of others, and there is no key", hint=hint)
-    for name, least in (("max_rows", 1), ("max_waiting", 0), ("max_body", 1), ("grace", 0), ("port", 0)):
-        if getattr(given, name) < least:
-            raise InvalidRequest(f"--{name.replace('_', '-')} is {getattr(given, name)}", hint=f"{least} or more")
+    require_least(given, max_waiting=0, max_body=1, grace=0, port=0)
+    check_answering(given)
+
+
+def check_answering(given: argparse.Namespace) -> None:
+    """The same for the options of `add_answering`."""
+    require_least(given, max_rows=1)
     for text in filter(None, (given.method, *given.allow_method)):
         read_method(text)
+
+
+def require_least(given: argparse.Namespace, **least: int) -> None:
+    """Raise InvalidRequest for an option that is smaller."""
+    for name, value in least.items():
+        if getattr(given, name) < value:
+            raise InvalidRequest(f"--{name.replace('_', '-')} is {getattr(given, name)}", hint=f"{value} or more")
 
 
 def is_local(host: str) -> bool:
@@ -122,20 +134,15 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
-def limits_of(given: argparse.Namespace, engine: Engine) -> Limits:
-    """What the options allow requests. Raises InvalidRequest for a method that the model has not."""
+def service_of(given: argparse.Namespace, engine: Engine, **limits: int) -> Service:
+    """What answers requests as the options say. Raises InvalidRequest for a method that the model has not."""
     from .. import method
-    from ..serve.service import Limits
+    from ..serve.service import Limits, Service
 
     for text in filter(None, (given.method, *given.allow_method)):
         method.check(read_method(text), engine.model)
-    most = engine.model.max_positions
-    return Limits(
-        rows=given.max_rows,
-        waiting=given.max_waiting,
-        body=given.max_body,
-        new_tokens=most if given.max_new_tokens is None else given.max_new_tokens,
-        method=given.method,
-        methods=tuple(given.allow_method),
-        defaults=given.defaults,
-    )
+    limits["new_tokens"] = engine.model.max_positions if given.max_new_tokens is None else given.max_new_tokens
+    methods = tuple(given.allow_method)
+    told = Limits(rows=given.max_rows, method=given.method, methods=methods, defaults=given.defaults, **limits)
+    folder = Path(given.model)
+    return Service(engine, given.name or (folder.name if folder.exists() else given.model), told)

@@ -11,7 +11,8 @@
     tokens.py    what a token is written as, for log-probabilities
     errors.py    what is refused, as the API's error object
     metrics.py   counts and times in Prometheus' text form
+    batch.py     requests from a file, and the file of their answers: `stretto batch`
 
 The answer to a request does not depend on who else is served: every request is `Engine.submit`, and nothing here
-decides about a token. The page that shows a trace, batches and other machines are to stand beside these files.
+decides about a token. The page that shows a trace and other machines are to stand beside these files.
 """

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import secrets
 import time
-import traceback
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
@@ -21,10 +18,9 @@ from starlette.routing import Route
 
 from .answered import Answered, Message, Receive, Send
 from .errors import Refused
-from .fields import read
+from .fields import parsed
 from .service import Service
 
-LOG = logging.getLogger("stretto.serve")
 SLOWEST_BODY = 60.0  # seconds
 HERE = ("localhost", "127.0.0.1", "[::1]")
 
@@ -40,8 +36,7 @@ def application(service: Service, *, keys: tuple[str, ...] = (), local: bool = T
         async def answer(request: Request) -> Answered:
             begun = perf_counter()
             body = await body_of(request, service.limits.body)
-            asked = await service.apart(lambda: read(parsed(body), endpoint, service.limits))
-            require_model(asked.body.get("model", service.name), service)
+            asked = await service.apart(lambda: service.read(parsed(body), endpoint))
             return Answered(service, asked, begun)
 
         return answer
@@ -57,7 +52,7 @@ def application(service: Service, *, keys: tuple[str, ...] = (), local: bool = T
         return JSONResponse({"object": "list", "data": [model]})
 
     async def one_model(request: Request) -> Response:
-        require_model(request.path_params["name"], service)
+        service.require_model(request.path_params["name"])
         return JSONResponse(model)
 
     async def health(request: Request) -> Response:
@@ -106,33 +101,11 @@ async def body_of(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
-def parsed(body: bytes) -> Any:
-    """The JSON of a body. Raises Refused."""
-
-    def refuse(word: str) -> None:
-        raise ValueError(word)
-
-    try:
-        return json.loads(body, parse_constant=refuse)
-    except ValueError:
-        raise Refused(400, "the body is no JSON", code="invalid_json") from None
-
-
-def require_model(name: Any, service: Service) -> None:
-    """Raise Refused where a request names another model."""
-    if name != service.name:
-        hint = f"this server has {service.name!r}"
-        raise Refused(404, "there is no such model", hint, param="model", code="model_not_found")
-
-
 # -- who may ask, and what fails ----------------------------------------------------------------------
 
 
 class Guard:
-    """Stands before all routes: lets in who may ask, tells what fails, and counts.
-
-    Of an error that nobody foresaw the kind and the place are logged, never its words: they may hold a prompt.
-    """
+    """Stands before all routes: lets in who may ask, tells what fails, and counts."""
 
     def __init__(self, app: Any, *, service: Service, keys: tuple[str, ...], local: bool, paths: set[str]) -> None:
         self._app, self._service, self._paths = app, service, paths
@@ -155,8 +128,6 @@ class Guard:
             await self._app(scope, receive, counted)
         except Exception as error:
             refused = self._service.refusal(error)
-            if refused.status >= 500:
-                LOG.error("%s: %s", type(error).__name__, place_of(error))
             if status:  # the answer has begun, and breaks off
                 raise ConnectionError("an answer broke off") from None
             await JSONResponse(refused.object, refused.status, refused.headers)(scope, receive, counted)
@@ -176,9 +147,3 @@ class Guard:
         fits = [secrets.compare_digest(key.strip(), each) for each in self._keys]
         if kind.lower() != b"bearer" or not any(fits):
             raise Refused(401, "the key is missing or wrong", "Authorization: Bearer KEY", code="invalid_api_key")
-
-
-def place_of(error: BaseException) -> str:
-    """Where an error came from."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return " > ".join(f"{frame.filename}:{frame.lineno}" for frame in frames[-6:])

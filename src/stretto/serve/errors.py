@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 from ..errors import InvalidRequest, ModelError, OutOfMemory, StrettoError
@@ -55,3 +56,9 @@ def refusal(error: BaseException, param: str | None = None) -> Refused:
         long = isinstance(error, InvalidRequest) and error.message.startswith("the prompt has ")
         return Refused(400, str(error), param=param, code="context_length_exceeded" if long else None)
     return Refused(500, f"the server failed ({type(error).__name__})", "its log names the place")
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " > ".join(f"{frame.filename}:{frame.lineno}" for frame in frames[-6:])

@@ -5,6 +5,7 @@ A field that is null counts as not given. What is not named here is refused: not
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -126,6 +127,18 @@ class Asked:
 def known(endpoint: str) -> list[str]:
     """Every field that has a meaning at an endpoint, refused ones as well."""
     return [*SAME, *READ, *READ_OF[endpoint], *IGNORED_OF[endpoint], *ONLY_OF[endpoint]]
+
+
+def parsed(text: bytes, what: str = "the body") -> Any:
+    """The JSON of a body. Raises Refused."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(word)
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except ValueError:
+        raise Refused(400, f"{what} is no JSON", code="invalid_json") from None
 
 
 def read(body: Any, endpoint: str, limits: Limits) -> Asked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,12 +24,13 @@ from ..messages import Conversation
 from ..method import check, default, parse
 from ..models.numbers import numbers_of
 from ..scheduler import Status
-from .errors import Refused, refusal
-from .fields import PROMPT, Asked
+from .errors import Refused, place_of, refusal
+from .fields import PROMPT, Asked, read
 from .metrics import Metrics
 from .tokens import Spelling
 
 T = TypeVar("T")
+LOG = logging.getLogger("stretto.serve")
 
 LONGEST_WAIT = 60  # seconds, that one is told to
 READERS = 4  # threads that read bodies and prompts, so that those that answer never wait for one
@@ -67,6 +69,18 @@ class Service:
     async def apart(self, work: Callable[..., T], *given: Any) -> T:
         """Do something in another thread, so that nobody waits for it who did not ask."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work, *given)
+
+    def require_model(self, name: Any) -> None:
+        """Raise Refused where a request names another model."""
+        if name != self.name:
+            hint = f"this server has {self.name!r}"
+            raise Refused(404, "there is no such model", hint, param="model", code="model_not_found")
+
+    def read(self, body: Any, endpoint: str) -> Asked:
+        """What the body of a request asks for. Raises Refused."""
+        asked = read(body, endpoint, self.limits)
+        self.require_model(asked.body.get("model", self.name))
+        return asked
 
     @contextmanager
     def admitted(self, rows: int) -> Iterator[None]:
@@ -155,8 +169,13 @@ class Service:
         return self.metrics.text(now, {status: rows[status] for status in STATUSES})
 
     def refusal(self, error: BaseException) -> Refused:
-        """What to say of an error: the model is called as requests call it, and not by where it lies."""
+        """What to say of an error: the model is called as requests call it, and not by where it lies.
+
+        Of one that nobody foresaw the kind and the place are logged, never its words: they may hold a prompt.
+        """
         refused = refusal(error)
+        if refused.status >= 500:
+            LOG.error("%s: %s", type(error).__name__, place_of(error))
         refused.message = refused.message.replace(self.engine.model.name, self.name)
         return refused
 
