@@ -39,7 +39,8 @@ class Handle(Iterator[Piece]):
         self._scheduler = scheduler
         self._ticket = ticket
         self._call = call
-        self._text = call.text(ticket.row.history.tokens[: ticket.row.history.prompt_length])
+        self.prompt = ticket.row.history.tokens[: ticket.row.history.prompt_length]  # as the model reads it
+        self._text = call.text(self.prompt)
         self._given = 0  # new tokens handed out
         self._ended = False
         self._leave = weakref.finalize(self, scheduler.cancel, [ticket])

@@ -6,7 +6,6 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,11 @@ import pytest
 pytest.importorskip("starlette", reason="pip install 'stretto[serve]'")
 pytest.importorskip("uvicorn", reason="pip install 'stretto[serve]'")
 
-from serve.serving import Live, serving
-from stretto import zoo
+from serve.serving import Live
 from stretto.engine import Engine
 from stretto.generation import Generation
 from stretto.messages import Conversation
 from stretto.serve.batch import Batch, journal
-from stretto.serve.service import Limits, Service
 
 PROMPTS = ["Once upon a time", "def count_owl(s):", "one two one two one", "The owl"]
 QUESTIONS = ["Sort the words from A to Z: owl, lamp, brush", "Spell owl.", "What is 3 and 4?", "Repeat: red blue red"]
@@ -36,16 +33,7 @@ NAMES = {
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
 ADD = {"type": "function", "function": {"name": "add", "parameters": SCHEMA}}
 FINISH = {"end": "stop", "stop": "stop", "length": "length"}
-REQUESTS = 30
-
-
-@pytest.fixture(scope="module")
-def live() -> Iterator[Live]:
-    if "causal" not in zoo.names():
-        pytest.skip("the zoo's models are not in this checkout")
-    engine = Engine.load("zoo/causal", exact="bits", reproducible=True, rows=6)
-    with serving(Service(engine, "zoo/causal", Limits(rows=6, waiting=100, new_tokens=40))) as server:
-        yield server
+REQUESTS = 20
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +139,6 @@ def of(alone: Engine, answer: Generation, told: dict[str, Any]) -> dict[str, Any
 
 
 def test_answers_under_load_are_those_of_the_engine_alone(live: Live, alone: Engine) -> None:
-
     rng = random.Random(5)
     drew = [drawn(rng) for _ in range(REQUESTS)]
     more = [(rng.choice(METHODS), rng.random() < 0.5, rng.random() * 0.05) for _ in drew]

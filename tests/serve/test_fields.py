@@ -18,6 +18,12 @@ LIMITS = Limits(rows=4, new_tokens=100, methods=("draft(model=there)",))
 BARE: dict[str, dict[str, Any]] = {
     "chat": {"messages": [{"role": "user", "content": "a"}]},
     "completions": {"prompt": "a"},
+    "responses": {"input": "a"},
+}
+TABLES = {
+    "chat": ["Of all", "Of chats and completions", "Of chats and responses", "Of chats"],
+    "completions": ["Of all", "Of chats and completions", "Of completions"],
+    "responses": ["Of all", "Of chats and responses", "Of responses"],
 }
 ADD = {"type": "function", "function": {"name": "add", "parameters": {}}}
 
@@ -29,14 +35,12 @@ def rows(heading: str) -> dict[str, str]:
     return {name: told for names, told in cells for name in re.findall(r"`(\w+)`", names)}
 
 
-@pytest.mark.parametrize("endpoint", ["chat", "completions"])
+@pytest.mark.parametrize("endpoint", BARE)
 def test_the_page_has_a_row_for_each_field_and_no_other(endpoint: str) -> None:
-    of_both = rows("Of both endpoints")
-    named = [*of_both, *rows({"chat": "Of chats", "completions": "Of completions"}[endpoint])]
-    assert sorted(named) == sorted(known(endpoint))
-    told = {**of_both, **rows("Of chats"), **rows("Of completions")}
-    assert {name for name in named if told[name].startswith("ignored")} == {*IGNORED_OF[endpoint]}
-    assert {name for name in named if "refused" in told[name]} >= {*ONLY_OF[endpoint]}
+    told = {name: words for table in TABLES[endpoint] for name, words in rows(table).items()}
+    assert sorted(told) == sorted(known(endpoint))
+    assert {name for name in told if told[name].startswith("ignored")} == {*IGNORED_OF[endpoint]}
+    assert {name for name in told if "refused" in told[name]} >= {*ONLY_OF[endpoint]}
 
 
 def test_what_nothing_is_said_of_is_as_the_api_has_it() -> None:

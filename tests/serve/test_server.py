@@ -15,6 +15,7 @@ pytest.importorskip("uvicorn", reason="pip install 'stretto[serve]'")
 
 from serve.serving import Live, serving
 from stretto.engine import Engine
+from stretto.errors import InvalidRequest, ModelError, OutOfMemory, Unsupported
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.serve import app
@@ -76,6 +77,7 @@ def test_who_goes_away_frees_the_row_and_who_is_too_many_is_told_so() -> None:
 def test_keys_hosts_kinds_and_sizes() -> None:
     key = {"Authorization": "Bearer secret"}
     with serving(service(body=99), keys=("secret",)) as live:
+        assert live.ask("/v1/models")[1]["www-authenticate"] == "Bearer"
         assert live.ask("/v1/models")[0] == 401 == live.ask("/v1/models", headers={"Authorization": "Bearer x"})[0]
         assert live.ask("/health")[0] == 200 == live.ask("/v1/models", headers=key)[0]
         for path, body, more, status in (
@@ -134,7 +136,7 @@ def test_clients_that_go_away_leave_nothing() -> None:
 
 def test_answers_on_their_way_end_when_the_server_stops() -> None:
     with serving(service(), grace=30) as live, ThreadPoolExecutor(1) as other:
-        answer = other.submit(live.events, "/v1/completions", {**SHORT, "max_tokens": 600})
+        answer = other.submit(live.events, "/v1/completions", {**SHORT, "max_tokens": 400})
         live.until(lambda: live.service.handles)
         live.stop()
         (finish,) = {event["choices"][0]["finish_reason"] for event in answer.result()} - {None}
@@ -188,6 +190,7 @@ def test_what_fails_on_the_way_is_told_without_its_words(caplog: pytest.LogCaptu
         ({"regex": "("}, "regex"),
         ({"method": "nosuch"}, "method"),
         ({"method": "lookup(-3)"}, "method"),
+        ({"method": "beam(3)"}, "method"),  # more rows than there are
         ({"prompt": [1, 7]}, "prompt"),
         ({"prompt": [[1], [7]]}, "prompt"),
         ({"method": "beam(2)", "temperature": 1}, None),  # either would do by itself
@@ -226,3 +229,50 @@ def test_what_is_counted() -> None:
     assert (told["first_token_seconds_count"], told["token_seconds_count"]) == (3, 2)
     assert told['first_token_seconds_bucket{le="+Inf"}'] == 3 and told["first_token_seconds_sum"] > 0
     assert told["rows_admitted"] == 0 == told['rows{status="running"}']
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "words"),
+    [
+        (RecursionError("deep"), 400, "invalid_json", "nested too deep"),
+        (OutOfMemory("no memory for it"), 503, "out_of_memory", "no memory for it"),
+        (ModelError("the file is torn"), 500, None, "the server failed (ModelError)"),
+        (ValueError("the words of a prompt"), 500, None, "the server failed (ValueError)"),
+        (InvalidRequest("the prompt has 9 tokens, the model 4 positions"), 400, "context_length_exceeded", "9 tokens"),
+        (Unsupported("table cannot"), 400, None, "its name cannot"),
+    ],
+    ids=repr,
+)
+def test_what_is_said_of_errors(error: Exception, status: int, code: str | None, words: str) -> None:
+    ours = service()
+    ours.name = "its name"  # that of the model may be where it lies
+    ours.engine.model.name = "table"
+    said = ours.refusal(error)
+    assert (said.status, said.code) == (status, code) and words in said.message
+    assert ("prompt" in said.message) == (code == "context_length_exceeded")
+
+
+def test_messages_are_as_templates_have_them() -> None:
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    calls = [
+        {"id": "c", "type": "function", "function": {"name": "add", "arguments": text}} for text in ('{"a": 1}', "{")
+    ]
+    said = [
+        {"role": "developer", "content": "Be brief.", "name": None},
+        {"role": "assistant", "content": None, "tool_calls": calls, "refusal": None},
+        {"role": "user", "content": "a"},
+    ]
+    asked = read({"messages": said, "tools": [tool], "chat_template_kwargs": {"x": 1}}, "chat", Limits())
+    made = Service.conversation(asked)
+    first, second, third = made.messages
+    assert first == {"role": "system", "content": "Be brief."} and third == said[2]
+    assert [call["function"]["arguments"] for call in second.pop("tool_calls")] == [{"a": 1}, "{"]
+    assert second == {"role": "assistant", "content": None}
+    assert made.tools == [tool] and made.template_options == {"x": 1}
+
+
+def test_prompts_are_tokenized_as_they_are_answered() -> None:
+    with serving(service()) as live:
+        assert live.ask("/v1/tokenize", {"prompt": [1, 2]})[2] == {"tokens": [1, 2], "count": 2, "max_model_len": 10**6}
+        for wrong in ({}, [], {"prompt": [1], "messages": []}, {"prompt": [[1], [2]]}, {"messages": [3]}):
+            assert live.ask("/v1/tokenize", wrong)[0] == 400

@@ -5,9 +5,14 @@
     service.py   one engine for all requests: how many may be on their way, and what was counted
     answered.py  one request from its admission to the last byte, streamed or not; who goes away frees its rows
     fields.py    the fields of requests, and what each does here
+    openapi.py   the same as a document for machines
     methods.py   which methods a request may name: none that names a file or a model
-    replies.py   answers as the API writes them, whole or in chunks
+    inputs.py    the body of a response, said as one of a chat
+    reply.py     answers as the API writes them, whole or in chunks: what all have in common,
+    replies.py   those of chats and completions,
+    responses.py and those of responses
     calls.py     text and calls of functions told apart as they come
+    thinking.py  what is thought before an answer, as well
     tokens.py    what a token is written as, for log-probabilities
     errors.py    what is refused, as the API's error object
     metrics.py   counts and times in Prometheus' text form

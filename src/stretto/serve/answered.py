@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -78,7 +77,7 @@ class Answered:
         await send({"type": "http.response.start", "status": 200, "headers": STREAM})
 
         async def emit(chunk: dict[str, Any]) -> None:
-            await send({"type": "http.response.body", "body": _event(chunk), "more_body": True})
+            await send({"type": "http.response.body", "body": self._reply.written(chunk), "more_body": True})
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -86,9 +85,10 @@ class Answered:
             answers = [choice.result() for choice in choices]
             for chunk in self._reply.last(answers):
                 await emit(chunk)
-            await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
+            await send({"type": "http.response.body", "body": self._reply.done, "more_body": True})
         except* Exception as failed:  # of one choice: the others end with it
-            await emit(self._service.refusal(failed.exceptions[0]).object)
+            for chunk in self._reply.broken(self._service.refusal(failed.exceptions[0])):
+                await emit(chunk)
             answers = [handle.generation for handle in handles]
         self._count(answers)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -97,7 +97,7 @@ class Answered:
         self, index: int, handle: Handle, emit: Callable[[dict[str, Any]], Awaitable[None]]
     ) -> Generation:
         """Write one choice as it comes: a client that reads slowly gets longer pieces, and holds nobody up."""
-        for chunk in self._reply.begin(index):
+        for chunk in self._reply.begin(index, handle.prompt):
             await emit(chunk)
         async for piece in handle:
             self._hear(piece)
@@ -125,10 +125,6 @@ class Answered:
             metrics.tokens["rounds"] += counters.rounds
             if counters.new_tokens > 1:
                 metrics.each.add(counters.seconds / counters.new_tokens)
-
-
-def _event(chunk: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
 async def _gone(receive: Receive) -> None:

@@ -18,7 +18,8 @@ from starlette.routing import Route
 
 from .answered import Answered, Message, Receive, Send
 from .errors import Refused
-from .fields import parsed
+from .fields import PATHS, parsed
+from .openapi import document
 from .service import Service
 
 SLOWEST_BODY = 60.0  # seconds
@@ -46,7 +47,7 @@ def application(service: Service, *, keys: tuple[str, ...] = (), local: bool = T
         return JSONResponse(await service.apart(lambda: service.tokenized(parsed(body))))
 
     async def embeddings(request: Request) -> Response:
-        raise Refused(400, "embeddings are not served", "this server decodes: /v1/completions, /v1/chat/completions")
+        raise Refused(400, "embeddings are not served", "this server decodes: see docs/serve.md")
 
     async def models(request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [model]})
@@ -54,6 +55,9 @@ def application(service: Service, *, keys: tuple[str, ...] = (), local: bool = T
     async def one_model(request: Request) -> Response:
         service.require_model(request.path_params["name"])
         return JSONResponse(model)
+
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(document())
 
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -64,12 +68,12 @@ def application(service: Service, *, keys: tuple[str, ...] = (), local: bool = T
     model = {"id": service.name, "object": "model", "created": int(time.time()), "owned_by": "stretto"}
     model["max_model_len"] = service.engine.model.max_positions
     routes = [
-        Route("/v1/chat/completions", answering("chat"), methods=["POST"]),
-        Route("/v1/completions", answering("completions"), methods=["POST"]),
+        *(Route(path, answering(endpoint), methods=["POST"]) for path, endpoint in PATHS.items()),
         Route("/v1/tokenize", tokenize, methods=["POST"]),
         Route("/v1/embeddings", embeddings, methods=["POST"]),
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", one_model),
+        Route("/openapi.json", openapi),
         Route("/health", health),
         Route("/metrics", metrics),
     ]

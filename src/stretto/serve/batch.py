@@ -21,11 +21,10 @@ from ..errors import InvalidRequest
 from ..files import locked, sync
 from ..values import shown
 from .errors import Refused
-from .fields import Asked, parsed
+from .fields import PATHS, Asked, parsed
 from .replies import REPLIES
 from .service import Service
 
-PATHS = {"/v1/chat/completions": "chat", "/v1/completions": "completions"}  # -> the endpoint
 BEGINNING = b'{"id": "batch_req_'  # of each line of an output
 
 

@@ -15,14 +15,14 @@ from ..constrain.given import is_path
 from ..errors import closest
 from ..values import shown
 from .errors import Refused
+from .inputs import as_chat
 from .methods import require_nameless
 
 if TYPE_CHECKING:
     from .service import Limits
 
+PATHS = {"/v1/chat/completions": "chat", "/v1/completions": "completions", "/v1/responses": "responses"}
 SAME = {  # the API's name -> the setting of `Request` that it is
-    "max_completion_tokens": "max_new_tokens",
-    "max_tokens": "max_new_tokens",
     "min_tokens": "min_new_tokens",
     **{
         name: name
@@ -51,18 +51,17 @@ SAME = {  # the API's name -> the setting of `Request` that it is
         )
     },
 }
-READ = ("model", "n", "stream", "stream_options", "logprobs", "logit_bias", "method", "trace", "steers", "grammar")
+LENGTHS = {  # those of `max_new_tokens`, by endpoint
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "completions": ("max_completion_tokens", "max_tokens"),
+    "responses": ("max_output_tokens",),
+}
+READ = ("model", "stream", "stream_options", "logit_bias", "method", "trace", "steers", "grammar")
+CALLING = ("tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs", "top_logprobs")
 READ_OF: dict[str, tuple[str, ...]] = {  # beside those, by endpoint
-    "chat": (
-        "messages",
-        "top_logprobs",
-        "response_format",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "chat_template_kwargs",
-    ),
-    "completions": ("prompt",),
+    "chat": ("messages", "n", "logprobs", "response_format", *CALLING),
+    "completions": ("prompt", "n", "logprobs"),
+    "responses": ("input", "instructions", "text", "include", *CALLING),
 }
 IGNORED = {  # they change no token -> what is said of them
     "user": "nobody is told apart",
@@ -90,10 +89,29 @@ ONLY_OF: dict[str, dict[str, tuple[tuple[Any, ...], str]]] = {
         "best_of": ((1,), "method='best-of(N)' chooses among N"),
         "suffix": (("",), "what follows a hole is for models that fill masks"),
     },
+    "responses": {
+        "store": ONLY["store"],
+        "service_tier": ONLY["service_tier"],
+        "previous_response_id": ((), "nothing is stored: send the whole conversation as input"),
+        "conversation": ((), "nothing is stored: send the whole conversation as input"),
+        "prompt": ((), "there are no stored prompts: send input"),
+        "background": ((False,), "nothing is stored: stream the answer"),
+        "truncation": (("disabled",), "send less: nothing is cut away in silence"),
+        "reasoning": (({},), ONLY["reasoning_effort"][1]),
+        "max_tool_calls": ((), "whoever asks calls the functions, and may stop"),
+    },
 }
-IGNORED_OF = {"chat": IGNORED, "completions": {"user": IGNORED["user"]}}
-PROMPT = {"chat": "messages", "completions": "prompt"}  # the field that has it
-OTHERS = {"log_probabilities": ("top_logprobs", "logprobs"), "schema": ("response_format",)}  # settings by other names
+IGNORED_OF = {
+    "chat": IGNORED,
+    "completions": {"user": IGNORED["user"]},
+    "responses": {name: told for name, told in IGNORED.items() if name != "prediction"},
+}
+PROMPT = {"chat": "messages", "completions": "prompt", "responses": "input"}  # the field that has it
+OTHERS = {  # settings by other names
+    "log_probabilities": ("top_logprobs", "logprobs", "include"),
+    "schema": ("response_format", "text"),
+    "max_new_tokens": sum(LENGTHS.values(), ()),
+}
 MOST_STOPS = 16
 MOST_LOGPROBS = 20
 COMPLETION = 16  # tokens of a completion where a request does not say, as the API has it
@@ -109,6 +127,7 @@ class Asked:
     method: str | None
     prompts: int  # how many there are
     samples: int  # answers to each
+    messages: list[Any] = field(default_factory=list)  # of a chat
     stream: bool = False
     usage: bool = False  # a last chunk that tells it
     trace: bool = False
@@ -126,7 +145,7 @@ class Asked:
 
 def known(endpoint: str) -> list[str]:
     """Every field that has a meaning at an endpoint, refused ones as well."""
-    return [*SAME, *READ, *READ_OF[endpoint], *IGNORED_OF[endpoint], *ONLY_OF[endpoint]]
+    return [*LENGTHS[endpoint], *SAME, *READ, *READ_OF[endpoint], *IGNORED_OF[endpoint], *ONLY_OF[endpoint]]
 
 
 def parsed(text: bytes, what: str = "the body") -> Any:
@@ -156,15 +175,30 @@ def read(body: Any, endpoint: str, limits: Limits) -> Asked:
             )
         if name in ONLY_OF[endpoint] and value not in ONLY_OF[endpoint][name][0]:
             raise Refused(400, f"{name} {shown(value)} is not served", ONLY_OF[endpoint][name][1], param=name)
+    if endpoint != "responses":
+        return _read(given, given, endpoint, limits)
+    others = {
+        name: value for name, value in given.items() if name not in READ_OF["responses"] or name in READ_OF["chat"]
+    }
+    try:
+        return _read(given, {**others, **as_chat(given)}, endpoint, limits)
+    except Refused as refused:
+        refused.param = "text" if refused.param == "response_format" else refused.param
+        raise
+
+
+def _read(body: Mapping[str, Any], given: Mapping[str, Any], endpoint: str, limits: Limits) -> Asked:
+    """The same, where `given` has what the body says as fields of a chat or a completion."""
     settings = _settings(given, endpoint, limits)
     tools, choice = _tools(given)
     return Asked(
         endpoint=endpoint,
-        body=given,
+        body=body,
         settings=settings,
         method=_method(given, limits),
         prompts=_prompts(given, endpoint),
         samples=settings["samples"],
+        messages=given.get("messages", []),
         stream=_typed(given, "stream", bool, False),
         usage=_usage(given),
         trace=_typed(given, "trace", bool, False),
@@ -188,7 +222,8 @@ def _typed(given: Mapping[str, Any], name: str, kind: type, otherwise: Any) -> A
 
 def _settings(given: Mapping[str, Any], endpoint: str, limits: Limits) -> dict[str, Any]:
     settings: dict[str, Any] = {"defaults": limits.defaults, "samples": _samples(given, limits)}
-    for name, ours in SAME.items():
+    lengths = LENGTHS[endpoint]
+    for name, ours in (dict.fromkeys(lengths, "max_new_tokens") | SAME).items():
         if name not in given:
             continue
         if ours in settings:
@@ -200,7 +235,7 @@ def _settings(given: Mapping[str, Any], endpoint: str, limits: Limits) -> dict[s
     most = limits.new_tokens
     settings.setdefault("max_new_tokens", min(most, COMPLETION) if endpoint == "completions" else most)
     if isinstance(settings["max_new_tokens"], int) and settings["max_new_tokens"] > most:
-        name = next(name for name in ("max_tokens", "max_completion_tokens") if name in given)
+        name = next(name for name in lengths if name in given)
         raise Refused(400, f"{name} is {settings['max_new_tokens']}", f"at most {most} are written here", param=name)
     if isinstance(stops := settings.get("stop"), list) and len(stops) > MOST_STOPS:
         raise Refused(400, f"stop has {len(stops)} texts", f"at most {MOST_STOPS}", param="stop")
@@ -321,7 +356,7 @@ def _tools(given: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
 
 def _prompts(given: Mapping[str, Any], endpoint: str) -> int:
     """How many prompts there are. Raises Refused where there is none."""
-    if endpoint == "chat":
+    if endpoint != "completions":
         messages = _typed(given, "messages", list, [])
         if not messages or not all(isinstance(each, dict) for each in messages):
             raise Refused(

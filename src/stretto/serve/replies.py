@@ -1,45 +1,26 @@
-"""Answers as the API writes them: one object, or chunks of one that add up to it."""
+"""Answers to chats and completions as the API writes them."""
 
 from __future__ import annotations
 
-import secrets
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from ..engine import Piece
 from ..generation import Generation, LogProbability
-from ..method import default
-from .calls import Telling
-from .errors import Refused
 from .fields import Asked
+from .reply import Reply, Spoken
+from .responses import Response
 from .service import Service
 
-FINISH = {"end": "stop", "stop": "stop", "length": "length", "budget": "length"}
 
+class Choices(Reply):
+    """An answer of several choices."""
 
-class Reply(ABC):
-    """The answer to one request, of which several choices may be on their way at once."""
-
-    prefix: ClassVar[str]  # of ids
     whole_name: ClassVar[str]
     chunk_name: ClassVar[str]
 
-    def __init__(self, service: Service, asked: Asked) -> None:
-        self.asked, self.spelling = asked, service.spelling
-        self._method = asked.method or default(service.engine.model)  # as it was named: parts may hold paths
-        self._head = {
-            "id": f"{self.prefix}-{secrets.token_hex(12)}",
-            "created": int(time.time()),
-            "model": service.name,
-        }
-        self._head["system_fingerprint"] = service.fingerprint
-
-    # -- at once ------------------------------------------------------------------------------------
-
     def whole(self, answers: Sequence[Generation]) -> dict[str, Any]:
-        """All choices."""
         choices = [{"index": index, **self.choice(index, answer)} for index, answer in enumerate(answers)]
         return {**self._head, "object": self.whole_name, "choices": choices, "usage": self.usage(answers)}
 
@@ -47,66 +28,33 @@ class Reply(ABC):
     def choice(self, index: int, answer: Generation) -> dict[str, Any]:
         """A whole choice."""
 
-    # -- in chunks ----------------------------------------------------------------------------------
-
     def chunk(self, index: int, **choice: Any) -> dict[str, Any]:
         """What is new of a choice."""
         made = {**self._head, "object": self.chunk_name, "choices": [{"index": index, **choice}]}
         return {**made, "usage": None} if self.asked.usage else made
-
-    @abstractmethod
-    def begin(self, index: int) -> Iterator[dict[str, Any]]:
-        """Chunks before the first token."""
-
-    @abstractmethod
-    def piece(self, index: int, piece: Piece) -> Iterator[dict[str, Any]]:
-        """Chunks of what came."""
-
-    @abstractmethod
-    def end(self, index: int, answer: Generation) -> Iterator[dict[str, Any]]:
-        """Chunks after the last token."""
 
     def last(self, answers: Sequence[Generation]) -> Iterator[dict[str, Any]]:
         """The chunk that tells the usage, where it was asked for."""
         if self.asked.usage:
             yield {**self._head, "object": self.chunk_name, "choices": [], "usage": self.usage(answers)}
 
-    # -- what both tell -----------------------------------------------------------------------------
 
-    def usage(self, answers: Sequence[Generation]) -> dict[str, int]:
-        """Tokens of each prompt once, and of all answers."""
-        read = sum(len(answer.prompt_tokens) for answer in answers[:: self.asked.samples])
-        written = sum(len(answer.tokens) for answer in answers)
-        return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-
-    def finish(self, answer: Generation) -> str:
-        """Why a choice ended. Raises Refused where the server ended it."""
-        if answer.finish not in FINISH:
-            raise Refused(503, "the answer was called off", "the server stops: ask again")
-        return FINISH[answer.finish]
-
-    def told(self, answer: Generation) -> dict[str, Any]:
-        """What the API has no field for: how the choice came about, and what gives it again."""
-        counters = answer.counters
-        told: dict[str, Any] = {"seed": answer.seed, "method": self._method, "guarantee": answer.guarantee}
-        told |= {"rounds": counters.rounds, "drafted": counters.drafted, "accepted": counters.accepted}
-        return told | ({"trace": {**answer.record(), "method": self._method}} if self.asked.trace else {})
-
-
-class Chat(Reply):
+class Chat(Choices):
     """Of `/v1/chat/completions`."""
 
     prefix, whole_name, chunk_name = "chatcmpl", "chat.completion", "chat.completion.chunk"
 
     def __init__(self, service: Service, asked: Asked) -> None:
         super().__init__(service, asked)
-        self._telling = [Telling(tools=bool(asked.tools)) for _ in range(asked.samples)]
+        self._spoken: dict[int, Spoken] = {}  # by choice
 
     def choice(self, index: int, answer: Generation) -> dict[str, Any]:
-        telling = self._telling[index]
-        text = telling.feed(answer.text)
-        rest, calls = telling.end()
+        spoken = self.spoken(answer.prompt_tokens)
+        thought, text = spoken.feed(answer.text)
+        more, rest, calls = spoken.end()
         message: dict[str, Any] = {"role": "assistant", "content": text + rest, "refusal": None}
+        if thought or more:
+            message |= {"reasoning_content": thought + more}
         if calls:
             message |= {"content": text + rest or None, "tool_calls": calls}
         return {
@@ -116,18 +64,19 @@ class Chat(Reply):
             "stretto": self.told(answer),
         }
 
-    def begin(self, index: int) -> Iterator[dict[str, Any]]:
+    def begin(self, index: int, prompt: Sequence[int]) -> Iterator[dict[str, Any]]:
+        self._spoken[index] = self.spoken(prompt)
         yield self._delta(index, {"role": "assistant", "content": ""})
 
     def piece(self, index: int, piece: Piece) -> Iterator[dict[str, Any]]:
-        text = self._telling[index].feed(piece.text)
-        if text or (self.asked.log_probabilities and piece.tokens):
-            yield self._delta(index, {"content": text}, logprobs=self._logprobs(piece.log_probabilities))
+        delta = _delta(*self._spoken[index].feed(piece.text))
+        if delta or (self.asked.log_probabilities and piece.tokens):
+            yield self._delta(index, delta or {"content": ""}, logprobs=self._logprobs(piece.log_probabilities))
 
     def end(self, index: int, answer: Generation) -> Iterator[dict[str, Any]]:
-        text, calls = self._telling[index].end()
-        if text:
-            yield self._delta(index, {"content": text})
+        thought, text, calls = self._spoken[index].end()
+        if delta := _delta(thought, text):
+            yield self._delta(index, delta)
         for at, call in enumerate(calls):
             yield self._delta(index, {"tool_calls": [{"index": at, **call}]})
         finish = "tool_calls" if calls else self.finish(answer)
@@ -140,7 +89,11 @@ class Chat(Reply):
         return self.spelling.of_chat(entries or ()) if self.asked.log_probabilities else None
 
 
-class Completion(Reply):
+def _delta(thought: str, text: str) -> dict[str, str]:
+    return ({"reasoning_content": thought} if thought else {}) | ({"content": text} if text else {})
+
+
+class Completion(Choices):
     """Of `/v1/completions`."""
 
     prefix, whole_name, chunk_name = "cmpl", "text_completion", "text_completion"
@@ -153,7 +106,7 @@ class Completion(Reply):
         said = {"text": answer.text, "logprobs": self._logprobs(index, answer.log_probabilities)}
         return {**said, "finish_reason": self.finish(answer), "stretto": self.told(answer)}
 
-    def begin(self, index: int) -> Iterator[dict[str, Any]]:
+    def begin(self, index: int, prompt: Sequence[int]) -> Iterator[dict[str, Any]]:
         yield from ()
 
     def piece(self, index: int, piece: Piece) -> Iterator[dict[str, Any]]:
@@ -172,4 +125,4 @@ class Completion(Reply):
         return made
 
 
-REPLIES: dict[str, type[Reply]] = {"chat": Chat, "completions": Completion}
+REPLIES: dict[str, type[Reply]] = {"chat": Chat, "completions": Completion, "responses": Response}

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,11 +27,13 @@ from ..scheduler import Status
 from .errors import Refused, place_of, refusal
 from .fields import PROMPT, Asked, read
 from .metrics import Metrics
+from .thinking import CLOSE, OPEN, Thinking
 from .tokens import Spelling
 
 T = TypeVar("T")
 LOG = logging.getLogger("stretto.serve")
 
+END = 16  # tokens of a prompt, in which the marks of what is thought stand
 LONGEST_WAIT = 60  # seconds, that one is told to
 READERS = 4  # threads that read bodies and prompts, so that those that answer never wait for one
 STATUSES: tuple[Status, ...] = ("waiting", "reading", "running", "preempted")
@@ -106,9 +108,7 @@ class Service:
     def submit(self, asked: Asked) -> list[Handle]:
         """Hand a request to the engine: one handle for each prompt and sample. Raises what is wrong with it."""
         settings = dict(asked.settings)
-        prompt: Any = (
-            asked.body["prompt"] if asked.endpoint == "completions" else self.conversation(asked.body, asked.tools)
-        )
+        prompt: Any = asked.body["prompt"] if asked.endpoint == "completions" else self.conversation(asked)
         if asked.tool_choice != "auto":
             template = self.engine.codec.chats.template(prompt)
             settings["tools"] = Toolbox.of(asked.tools, asked.tool_choice, template)
@@ -147,17 +147,27 @@ class Service:
         return next((name for name, work in fields.items() if fails(work)), None)
 
     @staticmethod
-    def conversation(body: Mapping[str, Any], tools: list[dict[str, Any]]) -> Conversation:
+    def conversation(asked: Asked) -> Conversation:
         """The messages of a request as chat templates know them."""
-        messages = [_message(each) for each in body["messages"]]
-        return Conversation(messages, tools or None, template_options=body.get("chat_template_kwargs", {}))
+        options = asked.body.get("chat_template_kwargs", {})
+        return Conversation(list(map(_message, asked.messages)), asked.tools or None, template_options=options)
+
+    def thinking(self, asked: Asked, prompt: Sequence[int]) -> Thinking | None:
+        """What tells apart what is thought before an answer; None where the chat template knows of no such thing."""
+        if CLOSE not in self.engine.codec.chats.template(self.conversation(asked)):
+            return None
+        end = self.engine.decode(prompt[-END:])
+        return Thinking(opened=end.rfind(OPEN) > end.rfind(CLOSE))
 
     def tokenized(self, body: Any) -> dict[str, Any]:
         """The token ids of a prompt, or of messages, as a request with them would have them."""
         given = body if isinstance(body, dict) else {}
         if not ("prompt" in given) ^ ("messages" in given):
             raise Refused(400, "there is no prompt to read", 'either "prompt" or "messages"')
-        prompt: Any = given.get("prompt") or self.conversation(given, given.get("tools", []))
+        asked = read(body, "completions" if "prompt" in given else "chat", self.limits)
+        prompt: Any = asked.body["prompt"] if "prompt" in given else self.conversation(asked)
+        if isinstance(prompt, list) and not isinstance(prompt[0], int):
+            raise Refused(400, "several prompts are given", "one: a text, or token ids", param="prompt")
         tokens = self.engine.encode(prompt)
         return {"tokens": tokens, "count": len(tokens), "max_model_len": self.engine.model.max_positions}
 
