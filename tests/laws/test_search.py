@@ -76,6 +76,14 @@ SEARCHES = {  # of one branch; with several; what must be set
         CHANCE,
     ),
     "adadec": ("adadec(nats=inf)", ["adadec(3,1.4,ahead=3)", "adadec(2,0,ahead=2,until=5)"], {}),
+    "cards": (
+        "cards(tries=1)",
+        [
+            "cards(goal=-0.5,beta=0.3,nats=1.3,least=1,most=4)",
+            "cards(matches(3 5),2,0.2,tries=4,nats=1.5,least=2,most=6)",
+        ],
+        CHANCE,
+    ),
     "gad": ("gad", ["gad(width=2)", "gad(tries=4)"], CHANCE),
     "augment": ("augment(0)", [], {}),  # tests/search/test_augment.py
     "contrastive": ("contrastive(alpha=0)", [], {}),  # tests/search/test_contrastive.py

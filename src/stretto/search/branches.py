@@ -46,6 +46,13 @@ class Branches(Loop):
         group.counters.branches += 1
         return copy
 
+    def stand(self, row: Row) -> Row:
+        """A copy that waits where this row is, which goes on; it begins no answer of its own."""
+        copy = self.sprout(row)
+        copy.paused = True
+        self.groups[copy][0].counters.branches -= 1
+        return copy
+
     def spread(self, first: Row, group: Group) -> list[Row]:
         """A row and copies of it, as many as the group has streams of noise, each with one of its own."""
         return [first, *(self.sprout(first, at) for at in range(1, group.streams))]

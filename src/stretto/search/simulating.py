@@ -162,13 +162,6 @@ class Simulating(Searching):
         group.streams += 1
         return copy
 
-    def _stand(self, group: Group, row: Row) -> Row:
-        """A row that stays where this one is, which goes on."""
-        copy = self.branches.sprout(row)
-        copy.paused = True
-        group.counters.branches -= 1  # it begins no answer of its own
-        return copy
-
     def _edges(self, target: Target, place: int) -> list[Edge]:
         """The likeliest tokens after a node, and how likely each is among them."""
         weights = target.steered(place, ROOT).double().log_softmax(-1)[None]
@@ -204,7 +197,7 @@ class Simulating(Searching):
                 self.branches.remove(row)
             return
         if mine:
-            child.branch.row = self._stand(group, row)
+            child.branch.row = self.branches.stand(row)
         row.segment, row.paused = Every(self.search.far).open(self.decode) if self.search.far else None, False
         plan.growing.append(Growth(Branch(row=row, number=branch.number), growth.node, growth.edge, child))
 

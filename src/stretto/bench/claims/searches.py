@@ -1,4 +1,4 @@
-"""Claims of searches that need no trained judge: votes, ranks, and text that is tried out where a model is unsure."""
+"""Claims of searches that need no trained judge: votes, ranks, and text that is tried where a model is unsure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...search.adadec import AdaDec
+from ...search.best_of import BestOf
+from ...search.blockwise import Blockwise
+from ...search.cards import Cards
 from ...search.cntp import Cautious
+from ...search.scorers.by_function import ByFunction
+from ...search.segmenters import Every
 from ...search.vote import Vote
 from .contract import Claim, Figures, at_least, at_most
 from .lab import Lab, Worked
@@ -60,6 +65,34 @@ def paused(lab: Lab) -> Figures:
     return found(lab, asked(lab), sides, "token_forwards")
 
 
+def letters(text: str) -> float:
+    """Of a word of a text, on average."""
+    words = text.split()
+    return sum(map(len, words)) / max(1, len(words))
+
+
+def cascaded(lab: Lab) -> Figures:
+    """Stories that are to have short words: segments that pass or are drawn again, whole answers, and tokens."""
+    figures, subject = Figures(), lab.subject
+    subject.replayed.follow(None)
+    brief = ByFunction(lambda text: -letters(text))
+    sides: Mapping[str, Any] = {
+        "cards": Cards(brief, -3.0, 0.2, nats=2.0, most=16),
+        "best of 10": BestOf(10, brief),
+        "best of 10 tokens": Blockwise(10, brief, Every(1)),
+        "one draw": "plain",
+    }
+    for name, method in sides.items():
+        settings: Mapping[str, Any] = {"max_new_tokens": 48, "end_tokens": (), **DRAWN}
+        runs = [subject.engine.generate([*PROMPTS], method, seed=lab.seed + at, **settings) for at in range(2)]
+        answers = [answer for run in runs for answer in run]
+        figures[f"letters a word, {name}"] = sum(letters(each.text) for each in answers) / len(answers)
+        for what in ("token_forwards", "scorer_calls"):
+            taken = sum(getattr(each.counters, what) for each in answers)
+            figures[f"{what.replace('_', ' ')}, {name}"] = taken / len(answers)
+    return figures
+
+
 CLAIMS = (
     Claim(
         "self-consistency",
@@ -109,5 +142,23 @@ CLAIMS = (
             at_most("token forwards, adadec", 0.6, "token forwards, beam of 3"),
         ),
         number=35,
+    ),
+    Claim(
+        "cards",
+        "cards",
+        "segments that pass by their reward reach that of best of 10 for half the tokens, and half of the calls that"
+        " judging each token takes",
+        "mean letters of a word in stories that are to have short ones; tokens and scorer calls an answer",
+        Worked(
+            cascaded,
+            f"`cards(…,goal=-3,beta=.2,nats=2,most=16)`, `best-of(10)`, `blockwise(10,segmenter=every(1))`, one draw,"
+            f" by minus the letters of a word, on {len(PROMPTS)} beginnings of stories, twice; T=1",
+        ),
+        (
+            at_most("letters a word, cards", 1.0, "letters a word, best of 10"),
+            at_most("token forwards, cards", 0.5, "token forwards, best of 10"),
+            at_most("scorer calls, cards", 0.5, "scorer calls, best of 10 tokens"),
+        ),
+        number=104,
     ),
 )
