@@ -13,7 +13,7 @@ import pytest
 
 from bench.subjects import draft, subject, target, tokenizer
 from stretto import catalogue, method, zoo
-from stretto.bench.claims import acceptance, drafts, extraction, pictures
+from stretto.bench.claims import acceptance, drafts, extraction, pictures, trust
 from stretto.bench.claims.contract import Absent, Claim, at_least, at_most, equal, falling
 from stretto.bench.claims.lab import Decoding, Lab, Race, Score, Worked
 from stretto.bench.claims.table import CLAIMS, chosen, page, shown, tried
@@ -27,7 +27,8 @@ from stretto.speculate.acceptors.rejection import Rejection
 STATED = {  # systems whose claims must stand in the table, by number
     *(5, 22, 23, 29, 31, 33, 36, 48, 52, 60, 61, 62, 69, 81, 85, 90, 95, 102, 112, 114, 149, 195, 198, 247, 258),
     *(20, 77, 160, 170, 211, 213),
-    *(79, 91, 121, 126, 139, 152, 169),
+    *(79, 91, 110, 121, 126, 139, 152, 169),
+    *(17, 178),
 }
 
 
@@ -154,6 +155,23 @@ def test_pictures_are_the_same_for_all_steers_that_look_at_them(lab):
     assert any(figures[f"{what}, flipped"] != figures[f"{what}, alone"] for what in ("invented", "recall", "F1"))
     placed = pictures.placed(lab)
     assert placed["right, adapted"] in {count / 6 for count in range(7)} and len(placed) == 4
+    by_number = pictures.gallery(lab).captions(lambda at: ["ritual(by=flip)"], 1.0)
+    assert by_number.invented == figures["invented, flipped"]
+
+
+def test_classifiers_are_as_right_as_they_are_said_to_be():
+    scene = pictures.grid.scene(random.Random(1), 0.0)
+    seen = {word for thing in scene.objects for word in pictures.grid.OBJECTS[thing]}
+    for right in (0.0, 1.0):
+        found = pictures.labelled(scene, random.Random(2), right)
+        assert {word for word, p in found.items() if p == 0.9} == (seen if right else {*found} - seen)
+
+
+def test_less_harm_is_left_the_more_is_asked(lab, monkeypatch):
+    monkeypatch.setattr(trust, "CHECKS", (0, 8))
+    lab.count = 8
+    figures = trust.reflected(lab)
+    assert figures["harm, checks 0"] > 0.5 > figures["harm, checks 8"] and figures["apologies, checks 0"] == 0
 
 
 def test_sentences_hold_what_they_are_said_to_hold_and_scorers_learn_it(lab, monkeypatch):

@@ -46,6 +46,21 @@ def generic(lab: Lab) -> Figures:
     return figures
 
 
+def repeated(lab: Lab) -> Figures:
+    """How many of the pairs of neighbouring tokens within an answer are no repetitions, in the mean."""
+    figures, subject = Figures(), lab.subject
+    subject.replayed.follow(None)
+    for name, method, settings in (
+        ("contrastive", "contrastive", {}),
+        ("greedy", "plain", {}),
+        ("nucleus", "plain", {"temperature": 1.0, "top_p": 0.95, "seed": lab.seed}),
+    ):
+        answers = [subject.engine.generate(each, method, max_new_tokens=96, **settings) for each in PROMPTS]
+        pairs = [[*zip(answer.tokens, answer.tokens[1:], strict=False)] for answer in answers]
+        figures[f"distinct pairs, {name}"] = sum(len({*each}) / len(each) for each in pairs) / len(pairs)
+    return figures
+
+
 WARM: Mapping[str, Any] = {"temperature": 1.2}
 
 
@@ -94,6 +109,19 @@ def cascaded(lab: Lab) -> Figures:
 
 
 CLAIMS = (
+    Claim(
+        "contrastive-search",
+        "contrastive-search",
+        "without chance, it repeats itself less than greedy decoding does, and about as little as drawn text",
+        "share of the pairs of neighbouring tokens in an answer that are distinct",
+        Worked(repeated, f"`contrastive`, greedy, nucleus .95, 96 tokens after {len(PROMPTS)} beginnings of stories"),
+        (
+            at_least("distinct pairs, contrastive", 1.0, "distinct pairs, greedy"),
+            at_least("distinct pairs, contrastive", 0.9, "distinct pairs, nucleus"),
+        ),
+        where_not="at the published weight .6 this small model, which repeats itself at once when greedy, is held back"
+        " too little: a weight of .75 gives .71 distinct pairs, .9 gives .94",
+    ),
     Claim(
         "self-consistency",
         "self-consistency",

@@ -22,6 +22,7 @@ from .retrieval import CLAIMS as RETRIEVAL
 from .rewards import CLAIMS as REWARDS
 from .routes import CLAIMS as ROUTES
 from .searches import CLAIMS as SEARCHES
+from .trust import CLAIMS as TRUST
 
 CLAIMS = (
     *RETRIEVAL,
@@ -33,6 +34,7 @@ CLAIMS = (
     *REWARDS,
     *PICTURES,
     *SEARCHES,
+    *TRUST,
     *DIFFUSION,
 )  # a new family is one more
 
