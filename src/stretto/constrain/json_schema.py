@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..entry import Entry, Guarantee
 from ..errors import InvalidRequest, StrettoError
 from .contract import Constraint, State, Work
 from .given import text_of
@@ -16,6 +17,17 @@ from .tokens import Tokens
 if TYPE_CHECKING:
     from .schema.judge import Judge
     from .schema.prepare import Prepared
+
+ENTRY = Entry(
+    name="jsonschemabench",
+    family="diagnostics",
+    source="arXiv 2501.10868 (JSONSchemaBench, MaskBench); guidance-ai/jsonschemabench",
+    parts="",
+    guarantee=Guarantee.NONE,
+    number=202,
+    summary="how many schemas are served, refused or answered wrongly, and what masks take, beside other engines",
+    command="stretto bench constrain",
+)
 
 WORDS = ("true", "false")  # schemas that are no objects
 ESCAPES = 'bfnrt"\\'  # may stand behind a backslash; not u: a key spelt by numbers would pass for another one
