@@ -154,6 +154,10 @@ class Constraint(metaclass=Checked):
         """The same for a row that takes at most `room` tokens, an end token among them."""
         return self.open(tokens)
 
+    def examples(self) -> Sequence[str]:
+        """A few short valid texts, where it knows some: by these `Close` finds ends that no walk does."""
+        return ()
+
     @property
     def language(self) -> Language | None:
         """The valid texts as a language, for canvases that are filled in any order; None: there is none."""

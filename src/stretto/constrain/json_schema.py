@@ -55,6 +55,9 @@ class Schema(Constraint):
         matching = opened(tokens, _grammar(prepared.schema, self.spaces), self.name)
         return matching if prepared.judge is None else self._judged(tokens, prepared, prepared.judge, matching)
 
+    def examples(self) -> list[str]:
+        return self.prepared().examples
+
     def _judged(self, tokens: Tokens, prepared: Prepared, judge: Judge, matching: Matching) -> State:
         """The state where masks do not hold all."""
         from .schema.ahead import Ahead

@@ -5,25 +5,13 @@
 
 from __future__ import annotations
 
-import json
-from decimal import Decimal
 from typing import Any
 
 from ...constrain.contract import State
+from ...constrain.schema.examples import plainly
 from ...constrain.tokens import Tokens
 
 MOST = 20_000  # tokens that are tried for an instance
-
-
-def plainly(value: Any) -> str:
-    """A value as compact JSON, its numbers without exponents and without zeros at their ends."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{plainly(key)}:{plainly(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(plainly, value)) + "]"
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else f"{Decimal(repr(value)):f}"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def in_some_order(start: State, tokens: Tokens, value: Any) -> bool:

@@ -20,9 +20,10 @@ import numpy as np
 from ...constrain.contract import State
 from ...constrain.guidance import Matching, tokenizer
 from ...constrain.json_schema import Schema
+from ...constrain.schema.examples import plainly
 from ...constrain.tokens import Tokens
 from ...errors import InvalidRequest, StrettoError
-from .otherwise import in_some_order, plainly
+from .otherwise import in_some_order
 
 SAMPLE = Path("bench/jsonschemabench/maskbench_sample.jsonl.gz")
 SUITE = Path("bench/json_schema_test_suite")

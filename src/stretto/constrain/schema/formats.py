@@ -98,6 +98,21 @@ WRITTEN = {
     "iri-reference": _address(LETTERS, relative=True),
     "uri-template": rf"({LITERAL}|\{{[+#./;?&=,!@|]?{VARIABLE}(,{VARIABLE})*\}})*",
 }
+SHORT = {  # a text of each, but of those that may be empty
+    "date": "2000-01-01",
+    "time": "00:00:00Z",
+    "date-time": "2000-01-01T00:00:00Z",
+    "duration": "P1D",
+    "ipv4": "1.1.1.1",
+    "ipv6": "::",
+    "uuid": "00000000-0000-0000-0000-000000000000",
+    "hostname": "a",
+    "email": "a@a",
+    "idn-email": "a@a",
+    "relative-json-pointer": "0",
+    "uri": "a:",
+    "iri": "a:",
+}
 KNOWN = {*WRITTEN, "regex", "idn-hostname"}
 DIALS = {"host-name": "hostname", "datetime": "date-time", "url": "uri", "ip-address": "ipv4"}
 

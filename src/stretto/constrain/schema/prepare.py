@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ...errors import InvalidRequest, Unsupported
 from .document import PLACE, Document, Node, read, schemas_in
+from .examples import examples
 from .facts import impossible
 from .judge import Judge
 from .residue import residue
@@ -34,6 +36,12 @@ class Prepared:
     schema: dict[str, Any]  # for masks
     residues: list[str]  # the pointers of the keywords that are judged
     judge: Judge | None  # of these keywords; None: masks hold them all
+    source: tuple[Document, Validator]  # the schema itself
+
+    @cached_property
+    def examples(self) -> list[str]:
+        """A few small valid values as JSON; none where none was found."""
+        return examples(*self.source)
 
 
 def prepare(schema: Any, refuses: Refuses) -> Prepared:
@@ -68,7 +76,8 @@ class _Fitting:
             reason = self._refuses(schema)
             if not reason:
                 pointers = sorted({*writer.loose.values()})
-                return Prepared(schema, pointers, Judge(*residue(self._document, writer.loose)) if pointers else None)
+                judge = Judge(*residue(self._document, writer.loose)) if pointers else None
+                return Prepared(schema, pointers, judge, (self._document, self._judge))
         raise Unsupported(
             f"{_blamed(self._document, reason)}: no mask holds this: {reason}", hint="write it plainer, or leave it out"
         )
