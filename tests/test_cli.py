@@ -240,6 +240,11 @@ def test_statistics_trace_and_json_tell_what_the_engine_tells(run, model, engine
     assert f"{counters.rounds} rounds" in counted and f"{counters.accepted} of {counters.drafted}" in counted
     assert all(f"raw {entry.raw:7.3f}" in line for entry, line in zip(answer.log_probabilities, lines, strict=True))
     saved = json.loads(trace.read_text(encoding="utf-8"))
+    assert "".join(saved["pieces"]) == answer.text and set(saved["texts"]) >= set(map(str, answer.tokens))
+    drawn = tmp_path / "page.html"
+    assert run(*common, "--trace", drawn)[0] == 0
+    tokens = json.dumps(answer.tokens, separators=(",", ":"))
+    assert drawn.read_text(encoding="utf-8").startswith("<!DOCTYPE html>") and tokens in drawn.read_text("utf-8")
     status, printed, _ = run(*common, "--json")
     (line,) = printed.splitlines()
     assert counted.endswith(f"; {answer.guarantee}") and answer.guarantee.startswith("exact tokens")

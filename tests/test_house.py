@@ -35,7 +35,7 @@ FLOORS = [  # an import goes down this list, never up
         "guarantee",
         "holes",
     },
-    {"diagnose"},
+    {"diagnose", "page"},
     {"search"},
     {"speculate", "route", "diffuse"},
     {"family"},

@@ -45,7 +45,7 @@ def test_the_document_has_each_field_and_judges_bodies_as_they_are_read(endpoint
 
 def test_the_document_has_each_path(live: Any) -> None:
     paths = {route.path for route in application(live.service).routes}
-    assert paths - {*DOCUMENT["paths"]} == {"/v1/embeddings", "/v1/models/{name:path}", "/openapi.json"}
+    assert paths - {*DOCUMENT["paths"]} == {"/", "/v1/embeddings", "/v1/models/{name:path}", "/openapi.json"}
     assert not {*DOCUMENT["paths"]} - paths
     assert live.ask("/openapi.json")[2] == DOCUMENT
 

@@ -79,6 +79,7 @@ def test_keys_hosts_kinds_and_sizes() -> None:
     with serving(service(body=99), keys=("secret",)) as live:
         assert live.ask("/v1/models")[1]["www-authenticate"] == "Bearer"
         assert live.ask("/v1/models")[0] == 401 == live.ask("/v1/models", headers={"Authorization": "Bearer x"})[0]
+        assert live.ask("/")[0] == 200 and "connect-src 'self'" in live.ask("/")[1]["content-security-policy"]
         assert live.ask("/health")[0] == 200 == live.ask("/v1/models", headers=key)[0]
         for path, body, more, status in (
             ("/v1/models", None, {"Host": "elsewhere.org"}, 403),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
+from ..files import require_writable, write_text
 from .arguments import MODEL, add_model, load_continuing, token_ids
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--positions", type=int, default=2000, metavar="N", help="positions to read (2000)")
     parser.add_argument("--epochs", type=int, default=30, metavar="N", help="passes that probes train (30)")
     parser.add_argument("--json", action="store_true", help="plain data")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="draw a trace, or two side by side, as a page")
     leaks = parser.add_argument_group("of --leaks: how the model is used, and how sure bounds shall be")
     leaks.add_argument("--samples", type=int, metavar="N", help="answers to a prompt (128)")
     leaks.add_argument("--alpha", type=float, metavar="X", help="probability with which bounds may fail (0.01)")
@@ -65,6 +67,10 @@ def run(given: argparse.Namespace) -> int:
     named = [name for name in DRAWN if getattr(given, name) is not None]
     if named and not given.leaks:
         raise InvalidRequest(f"--{named[0].replace('_', '-')} is of drawn answers", hint="name secrets: --leaks FILE")
+    if given.page is not None:
+        if len(given.trace or ()) not in (1, 2):
+            raise InvalidRequest("--page draws one trace or two", hint="name them: --trace FILE FILE")
+        require_writable(given.page)
     if given.leaks:
         return _leaks(given)
     if given.phrasings:
@@ -82,6 +88,10 @@ def run(given: argparse.Namespace) -> int:
         records = [_record(file) for file in given.trace]
         found = metrics_of_records(records)
         order = order_of_records(records) if found.filled else None
+        if given.page is not None:
+            from ..page import page
+
+            write_text(given.page, page(records))
         if given.json:
             told = found.record() | ({} if order is None else {"ar_ness": order.record()})
             print(json.dumps(told, indent=1))

@@ -43,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--stats", action="store_true", help="a line on standard error: statistics, and what is guaranteed"
     )
-    output.add_argument("--trace", metavar="FILE", type=Path, help="save as JSON how each token came about")
+    output.add_argument(
+        "--trace",
+        metavar="FILE",
+        type=Path,
+        help="save how each token came about: as a page to look at (FILE.html), or as JSON",
+    )
     output.add_argument("--picture", metavar="FILE", type=Path, help="the same as a picture: a page of HTML")
     form = output.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one line of JSON for each answer, with everything in it")
@@ -182,11 +187,15 @@ def _report(engine: Engine, answers: list[Generation], given: argparse.Namespace
         promised = {answer.guarantee: None for answer in answers if answer.guarantee}
         print("; ".join([statistics(total), *promised]), file=sys.stderr)
     if given.trace:
-        answers[0].save_trace(given.trace)
-    if given.picture:
-        from ..diagnose.picture import page
+        from ..page import page, traced
 
-        write_text(given.picture, page(answers[0], lambda token: engine.decode([token])))
+        trace = traced(answers[0], engine.codec)
+        drawn = given.trace.suffix.lower() in (".html", ".htm")
+        write_text(given.trace, page([trace]) if drawn else json.dumps(trace, indent=1, ensure_ascii=False) + "\n")
+    if given.picture:
+        from ..diagnose import picture
+
+        write_text(given.picture, picture.page(answers[0], lambda token: engine.decode([token])))
 
 
 def _log_probabilities(engine: Engine, answer: Generation) -> None:

@@ -19,5 +19,5 @@
     batch.py     requests from a file, and the file of their answers: `stretto batch`
 
 The answer to a request does not depend on who else is served: every request is `Engine.submit`, and nothing here
-decides about a token. The page that shows a trace and other machines are to stand beside these files.
+decides about a token. Other machines are to stand beside these files.
 """

@@ -13,9 +13,12 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ..method import default
+from ..models.contract import masking_of
+from ..page import page, policy
 from .answered import Answered, Message, Receive, Send
 from .errors import Refused
 from .fields import PATHS, parsed
@@ -23,14 +26,20 @@ from .openapi import document
 from .service import Service
 
 SLOWEST_BODY = 60.0  # seconds
+OPEN = ("/health", "/")  # to everybody
+SHOWN = {
+    "Content-Security-Policy": f"{policy(live=True)}; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 HERE = ("localhost", "127.0.0.1", "[::1]")
 
 
 def application(service: Service, *, keys: tuple[str, ...] = (), local: bool = True) -> Starlette:
     """The server as an ASGI application.
 
-    With `keys` one of them must come with every request but `/health`; `local`: only names of this machine are answered
-    to, so that no web page can make a browser ask under another one.
+    With `keys` one of them must come with every request but those for `/health` and `/`, the page, which asks for it;
+    `local`: only names of this machine are answered to, so that no web page can make a browser ask under another one.
     """
 
     def answering(endpoint: str) -> Callable[[Any], Awaitable[Answered]]:
@@ -56,6 +65,9 @@ def application(service: Service, *, keys: tuple[str, ...] = (), local: bool = T
         service.require_model(request.path_params["name"])
         return JSONResponse(model)
 
+    async def start(request: Request) -> Response:
+        return HTMLResponse(form, headers=SHOWN)
+
     async def openapi(request: Request) -> Response:
         return JSONResponse(document())
 
@@ -67,7 +79,9 @@ def application(service: Service, *, keys: tuple[str, ...] = (), local: bool = T
 
     model = {"id": service.name, "object": "model", "created": int(time.time()), "owned_by": "stretto"}
     model["max_model_len"] = service.engine.model.max_positions
+    form = page([], asking(service))
     routes = [
+        Route("/", start),
         *(Route(path, answering(endpoint), methods=["POST"]) for path, endpoint in PATHS.items()),
         Route("/v1/tokenize", tokenize, methods=["POST"]),
         Route("/v1/embeddings", embeddings, methods=["POST"]),
@@ -79,6 +93,14 @@ def application(service: Service, *, keys: tuple[str, ...] = (), local: bool = T
     ]
     guard = Middleware(Guard, service=service, keys=keys, local=local, paths={route.path for route in routes})
     return Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _unrouted})
+
+
+def asking(service: Service) -> dict[str, Any]:
+    """What the form of the page says at first: the usual method, and plain decoding beside it."""
+    engine = service.engine
+    usual = service.limits.method or default(engine.model)
+    methods = [usual, "plain" if masking_of(engine.model) is None else ""]
+    return {"methods": methods, "chat": engine.codec.has_template}
 
 
 async def _unrouted(request: Request, error: HTTPException) -> Response:
@@ -145,7 +167,7 @@ class Guard:
         host = headers.get(b"host", b"").decode("latin-1")
         if self._local and host.rpartition(":")[0] not in HERE and host not in HERE:
             raise Refused(403, "this server answers to the names of its own machine only", "http://127.0.0.1:PORT")
-        if not self._keys or scope["path"] == "/health":
+        if not self._keys or scope["path"] in OPEN:
             return
         kind, _, key = headers.get(b"authorization", b"").partition(b" ")
         fits = [secrets.compare_digest(key.strip(), each) for each in self._keys]

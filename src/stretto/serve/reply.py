@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from ..engine import Piece
 from ..generation import Generation
 from ..method import default
+from ..page import traced
 from .calls import Telling
 from .errors import Refused
 from .fields import Asked
@@ -90,7 +91,9 @@ class Reply(ABC):
         counters = answer.counters
         told: dict[str, Any] = {"seed": answer.seed, "method": self._method, "guarantee": answer.guarantee}
         told |= {"rounds": counters.rounds, "drafted": counters.drafted, "accepted": counters.accepted}
-        return told | ({"trace": {**answer.record(), "method": self._method}} if self.asked.trace else {})
+        if self.asked.trace:
+            told["trace"] = {**traced(answer, self.service.engine.codec), "method": self._method}
+        return told
 
 
 class Spoken:
