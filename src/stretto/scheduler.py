@@ -436,7 +436,7 @@ class Scheduler:
             ticket.status = "waiting" if not row.new_tokens else "preempted"
             ticket.loop = ticket.work = ticket.reading = None
             ticket.twins = []
-            leader = first.setdefault(id(ticket) if resumes else id(ticket.group[0]), ticket)
+            leader = first.setdefault(id(ticket if resumes or ticket.alone else ticket.group[0]), ticket)
             if leader is not ticket:
                 leader.twins.append(ticket)
         self._end([ticket for ticket in tickets if ticket.row.finish and ticket.status != "ended"])

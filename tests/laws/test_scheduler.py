@@ -191,6 +191,29 @@ def test_a_row_that_fails_fails_alone() -> None:
         handle.result()
 
 
+class Hopeless(BaseException):
+    """Ends a test that would run for ever."""
+
+
+def test_samples_that_fail_at_once_end_with_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share one reading of the prompt; where none has a token yet, they may not be brought together again."""
+    rounds: list[int] = []
+
+    def failing(self: FaultySession, room: Room) -> Tree:
+        rounds.append(room.nodes)
+        if len(rounds) > 40:
+            raise Hopeless
+        raise ValueError("broken")
+
+    monkeypatch.setattr(FaultySession, "propose", failing)
+    engine = Engine(TableModel.random(5, seed=1))
+    method = Speculate(Faulty(), Exact(), Fixed(2))
+    with pytest.raises(ValueError, match="broken"):
+        engine.generate([1, 2], method, samples=3, temperature=1.0, max_new_tokens=4)
+    assert len(rounds) <= 8
+    assert len(engine.generate([1, 2], "plain", max_new_tokens=4).tokens) == 4
+
+
 def test_a_row_that_fails_leaves_nothing_to_those_that_still_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts, faulty = [[1, 2], [3, 2], [2, 2, 1], [1, 1, 1], [3, 1], [0]], Speculate(Faulty(), Exact(), Fixed(3))
     expected = engine().generate(prompts, "plain", max_new_tokens=9)
