@@ -62,6 +62,19 @@ def test_layers_of_a_model(run, tmp_path):
     assert [layer["layer"] for layer in layers] == [0, 1, 3] and len(layers[0]["surplus"]["terms"]) == 1
 
 
+def test_few_log_probabilities_tell_the_others(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("stretto.diagnose.inversion.MARGIN", 4)
+    build("Llama", num_key_value_heads=2).save_pretrained(tmp_path / "model")
+    text = tmp_path / "text.txt"
+    text.write_text(" ".join(str(at * at % 97) for at in range(200)), encoding="utf-8")
+    asked = ("diagnose", "--inversion", "--model", tmp_path / "model", "--file", text, "--positions")
+    found = json.loads(run(*asked, 100, "--json")[1])
+    assert found["rank"] == found["channels"] and found["error"] < 1e-3
+    status, _, said = run(*asked, 3)
+    assert status == 2 and "do not show" in said
+    assert "one thing at a time" in run("diagnose", "--inversion", "--parallel", 3)[2]
+
+
 def test_what_writing_at_once_can_reach(run):
     status, printed, _ = run("diagnose", "--parallel", 5)
     lines = {line.split()[0]: line.split()[1:] for line in printed.splitlines()[2:]}

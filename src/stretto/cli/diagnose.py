@@ -1,4 +1,4 @@
-"""`stretto diagnose`: what traces say, how far ahead hidden states see, what can be had at once, what leaks."""
+"""`stretto diagnose`: what traces say, how far ahead hidden states see, what can be had at once, what is given away."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--phrasings", nargs="+", metavar="KIND", help="how much answers of these kinds of the gym depend on wording"
     )
     what.add_argument("--file", type=Path, help="the text to read a model over (questions and answers of the gym)")
+    parser.add_argument(
+        "--inversion", action="store_true", help="how few of a model's log-probabilities tell all others, over a text"
+    )
     parser.add_argument("--layers", type=token_ids, metavar="L,…", help="0 is the embedding (first, middle and last)")
     parser.add_argument("--ahead", type=int, default=3, metavar="N", help="tokens that follow a position, >= 2 (3)")
     parser.add_argument("--positions", type=int, default=2000, metavar="N", help="positions to read (2000)")
@@ -64,6 +67,8 @@ def run(given: argparse.Namespace) -> int:
     if given.model and (given.parallel is not None or given.trace):
         option = "--trace" if given.trace else "--parallel"
         raise InvalidRequest(f"{option} reads no model", hint=f"leave out --model {given.model}")
+    if given.inversion and (given.trace or given.leaks or given.phrasings or given.parallel is not None):
+        raise InvalidRequest("--inversion stands alone, or with --file", hint="ask for one thing at a time")
     named = [name for name in DRAWN if getattr(given, name) is not None]
     if named and not given.leaks:
         raise InvalidRequest(f"--{named[0].replace('_', '-')} is of drawn answers", hint="name secrets: --leaks FILE")
@@ -75,6 +80,8 @@ def run(given: argparse.Namespace) -> int:
         return _leaks(given)
     if given.phrasings:
         return _phrasings(given)
+    if given.inversion:
+        return _inversion(given)
     if given.parallel is not None:
         from ..diagnose.parallel import all_limits
 
@@ -211,6 +218,17 @@ def _phrasings(given: argparse.Namespace) -> int:
     engine = load_continuing(given, hint="name a causal model")
     found = [of_kind(engine.generate, kind) for kind in given.phrasings]
     print(json.dumps([asdict(each) for each in found], indent=1) if given.json else table(found))
+    return 0
+
+
+def _inversion(given: argparse.Namespace) -> int:
+    """Print how few log-probabilities tell all others."""
+    from ..diagnose.inversion import readable, table
+
+    given.model = given.model or MODEL
+    engine = load_continuing(given, hint="name a causal model")
+    found = readable(engine.model, _texts(engine, given.file), given.positions)
+    print(json.dumps(asdict(found), indent=1) if given.json else table(found))
     return 0
 
 
