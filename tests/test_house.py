@@ -141,6 +141,7 @@ def test_a_part_never_imports_another_part_of_its_kind():
         "family",
         "reader",
         "switch",
+        "proposing",
         "grams",
         "branches",
         "tree",

@@ -10,6 +10,7 @@ from stretto.route.ambedkar import Ambedkar
 from stretto.route.entropy import Entropy
 from stretto.route.prefix import Prefix
 from stretto.route.reverse import Reverse
+from stretto.route.weak_to_strong import WeakToStrong
 
 WORDS = ["<s>", "he", "she", " ", "sings", "."]
 V = len(WORDS)
@@ -45,6 +46,7 @@ ROUTES = {
     "prefix": Prefix(SMALL, 4),
     "reverse": Reverse(SMALL, tau=0.15, block=3),
     "reverse, argmax": Reverse(SMALL, tau=0.1, block=2, substitute="argmax"),
+    "weak-to-strong": WeakToStrong(SMALL, sure=0.3, window=2, most=9, block=4),
     "ambedkar": Ambedkar(("he:she",), SMALL, candidates=3, fluency=0.1),
 }
 

@@ -15,9 +15,10 @@ from stretto.constrain.regex import Regex
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.models.table import TableModel
 from stretto.route.loop import Routed
+from stretto.route.proposing import Proposing
 from stretto.route.reader import Reader, Reading, in_vocabulary, second_model
-from stretto.route.reverse import ReverseRouting
 from stretto.route.switch import Switching
+from stretto.route.weak_to_strong import TakingOver
 from stretto.row import Limits, Row
 from stretto.steer.choice import Rule
 from stretto.steer.path import History
@@ -63,8 +64,9 @@ def test_rows_end_where_their_tokens_say(name, temperature):
         for end in (4, 5):
             cut = answers(name, temperature, prompt, end_tokens=[end])
             length = whole.tokens.index(end) + 1 if end in whole.tokens else 14
-            assert cut.tokens == whole.tokens[:length]
-            assert cut.finish == ("end" if end in whole.tokens else "length")
+            if name != "weak-to-strong":  # there an end token of the small model is not taken
+                assert cut.tokens == whole.tokens[:length]
+            assert cut.finish == ("end" if end in cut.tokens else "length")
         stopped = answers(name, temperature, prompt, stop=["sings"])
         assert all(len(step.sources) == len(step.committed) >= len(step.accepted) for step in stopped.steps)
         assert stopped.text == whole.text.partition("sings")[0]
@@ -96,7 +98,7 @@ def test_caches_hold_the_texts_and_nothing_else(name, temperature):
                 text = [*(reading.prompt or row.history.tokens[: row.history.prompt_length]), *row.new_tokens]
                 assert held == text[: len(held)] and len(held) < len(text)
                 assert cache.row_positions(reading.cache_row).tolist() == list(range(len(held)))
-                if not isinstance(loop.usual, Switching):  # there, the model whose turn it is not is behind
+                if not isinstance(loop.usual, Switching | TakingOver):  # there, who does not write is behind
                     assert len(held) == len(text) - 1
     assert [len(row.new_tokens) for row in rows] == [7, 8, 9]
     for reader in readers(loop.usual):
@@ -105,13 +107,9 @@ def test_caches_hold_the_texts_and_nothing_else(name, temperature):
 
 def readers(routing):
     """The reader of each of a row's readings."""
-    if isinstance(routing, Switching):
+    if isinstance(routing, Switching | Proposing):
         return routing.readers
-    return (
-        (routing.teacher, routing.student)
-        if isinstance(routing, ReverseRouting)
-        else (routing.small, *[routing.verifier] * 2)
-    )
+    return routing.small, *[routing.verifier] * 2
 
 
 @pytest.mark.parametrize(("name", "temperature"), CASES)

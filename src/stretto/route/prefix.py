@@ -1,8 +1,4 @@
-"""A prefix switch: one model begins the answer, the other goes on.
-
-The interface for weak-to-strong schemes, in which a small aligned model sets the direction and a large one writes the
-rest: whatever decides where to switch is a `Pen` (see switch.py); here it is a fixed number of tokens.
-"""
+"""A prefix switch: one model begins the answer, the other goes on after a fixed number of tokens."""
 
 from __future__ import annotations
 

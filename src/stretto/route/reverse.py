@@ -19,7 +19,8 @@ from ..steer.nodes import Nodes
 from ..steer.path import Path
 from ..tree import Tree
 from .contract import Route, Routing, Writing
-from .reader import Reader, Reading, second_model
+from .proposing import OWN, SECOND, Proposal, Proposing
+from .reader import second_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,78 +75,20 @@ class Reverse(Route):
         return ReverseRouting(self, context, cache)
 
 
-@dataclass(slots=True)
-class Proposal:
-    """What the teacher proposes for one row, with where each token came from."""
-
-    tokens: list[int]
-    raw: list[Tensor]  # [V] each
-    steered: list[Tensor]  # [V] each
-    forwards: list[int]  # slots of the teacher's evaluations
-
-
-class ReverseRouting(Routing):
+class ReverseRouting(Proposing):
     """Teacher and student at work."""
 
     def __init__(self, settings: Reverse, context: Context, cache: Store) -> None:
+        super().__init__(context, cache, second_model(context, settings.student))
         self.settings = settings
-        vocabulary = context.target.vocabulary
-        student = second_model(context, settings.student)
-        self.teacher = Reader(context.target, cache, vocabulary)
-        self.student = Reader(student, student.new_cache(), vocabulary)
-        self.readings: dict[Row, tuple[Reading, Reading]] = {}
-
-    def open(self, row: Row) -> int:
-        readings = self.teacher.open(row, row.cache_row), self.student.open(row)
-        self.readings[row] = readings
-        return min(self.teacher.room(readings[0]), self.student.room(readings[1]))
-
-    def fork(self, row: Row, copy: Row) -> None:
-        taught, learning = self.readings[row]
-        self.readings[copy] = self.teacher.fork(taught, copy, copy.cache_row), self.student.fork(learning, copy)
-
-    def texts(self, row: Row) -> Sequence[tuple[Reader, Reading]]:
-        return list(zip((self.teacher, self.student), self.readings[row], strict=True))
-
-    def close(self, row: Row) -> None:
-        if row in self.readings:
-            self.student.close(self.readings.pop(row)[1])
-
-    def settle(self, row: Row) -> None:
-        taught, learning = self.readings[row]
-        self.teacher.rewind(taught)
-        self.student.rewind(learning)
 
     def write(self, rows: Sequence[Row]) -> list[Writing]:
-        proposals = self._propose(rows)
-        read = self.student.read(
-            [self.readings[row][1] for row in rows],
-            [proposal.tokens[:-1] for proposal in proposals],
-            [len(proposal.tokens) for proposal in proposals],
-        )
+        proposals = self.propose(rows, OWN, self._goes_on)
+        read = self.judged(rows, SECOND, proposals)
         return [
             self._judge(row, proposal, logits)
             for row, proposal, logits in zip(rows, proposals, read.logits, strict=True)
         ]
-
-    def _propose(self, rows: Sequence[Row]) -> list[Proposal]:
-        """The teacher's next tokens by the rows' own rules, one at a time, all rows together."""
-        proposals = {row: Proposal([], [], [], []) for row in rows}
-        active = list(rows)
-        while active:
-            drafts = [proposals[row].tokens for row in active]
-            read = self.teacher.read([self.readings[row][0] for row in active], drafts)
-            logits = read.logits[:, 0]  # [B, V]
-            paths = [Path(row.history, tuple(draft)) for row, draft in zip(active, drafts, strict=True)]
-            choices = choose(Nodes(paths, logits), [row.rule for row in active])
-            for at, row in enumerate(active):
-                proposal = proposals[row]
-                proposal.tokens.append(choices.tokens[at])
-                proposal.raw.append(logits[at])
-                proposal.steered.append(choices.steered[at])
-                proposal.forwards.append(read.slots[at])
-            active = [row for row in active if self._goes_on(row, proposals[row].tokens)]
-        return [proposals[row] for row in rows]
 
     def _goes_on(self, row: Row, drafted: Sequence[int]) -> bool:
         return len(drafted) < min(self.settings.block, row.remaining) and drafted[-1] not in row.limits.ends

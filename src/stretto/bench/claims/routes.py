@@ -16,7 +16,7 @@ from ...text import Prompt
 from ..contestants import with_models
 from .contract import Claim, Figures, at_least, at_most, equal
 from .lab import Lab, Worked
-from .turns import KINDS, QUESTIONS, TAU, switching
+from .turns import KINDS, QUESTIONS, TAU, begun, switching
 
 PROMPTS = (
     "Once upon a time, there was a little girl named Sue. She",
@@ -146,6 +146,23 @@ CLAIMS = (
         number=198,
         where_not="the mean entropy of the tokens before sends the large model to the small one's later mistakes, but "
         "seldom to its first, of which it knows nothing yet; these answers are short and one wrong token spoils them",
+    ),
+    Claim(
+        "weak-to-strong",
+        "weak-to-strong",
+        "an answer that a small model begins stays as right as the large one's; 5 to 30 % of it are the small one's",
+        "share of gym questions answered rightly; of tokens that the small model writes",
+        Worked(
+            begun, f"`weak-to-strong`, either model alone, on {len(KINDS)} kinds of the gym, {QUESTIONS} of each; T=0"
+        ),
+        (
+            at_least("right, begun", 0.95, "right, large"),
+            at_least("share of the small one", 0.05),
+            at_most("share of the small one", 0.3),
+        ),
+        number=144,
+        where_not="the first six tokens are the small model's, likely or not, and these answers are short: one wrong"
+        " token among them spoils an answer",
     ),
     Claim(
         "reverse-speculative-traces",

@@ -18,6 +18,7 @@ from ...route.contract import Route, Routing
 from ...route.entropy import SMALL, Entropy, EntropyPen, account
 from ...route.loop import Routed
 from ...route.switch import Pen, Switching, entropies
+from ...route.weak_to_strong import WEAK, WeakToStrong
 from ..tasks import Exercise
 from .contract import Figures
 from .lab import Lab
@@ -84,6 +85,23 @@ def switching(lab: Lab) -> Figures:
         "at the small one's first mistakes": first,
         "at its later ones": later,
     }
+
+
+def begun(lab: Lab) -> Figures:
+    """Accuracy of answers that the small model begins and the large one ends; of both alone; who wrote how much."""
+    questions = [each for kind in KINDS for each in gym.questions(kind, "test", lab.count or QUESTIONS, lab.seed)]
+    prompts = [lab.subject.encode(Exercise(question.prompt)) for question in questions]
+    rule = WeakToStrong(lab.draft_model())
+    lab.subject.replayed.follow(None)
+    figures, writers = Figures(), list[str]()
+    for name, route in (("begun", rule), ("large", replace(rule, most=0)), ("small", replace(rule, sure=1.1))):
+        found = lab.subject.engine.generate(prompts, Routed(route), max_new_tokens=96)
+        pairs = zip(questions, found, strict=True)
+        figures[f"right, {name}"] = fmean(gym.task(each.kind).check(each, answer.text) for each, answer in pairs)
+        if route is rule:
+            writers += [source for answer in found for step in answer.steps for source in step.sources]
+    figures["share of the small one"] = writers.count(WEAK) / len(writers)
+    return figures
 
 
 def on_duty(lab: Lab, rule: Entropy, answers: Sequence[Generation]) -> tuple[float, float]:
