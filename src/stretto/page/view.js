@@ -203,6 +203,7 @@ class View {
   // -- about one token --------------------------------------------------------------------------
 
   show(at) {
+    this.detail.classList.toggle("told", at >= 0);
     if (at < 0) {
       this.detail.replaceChildren(make("p", { class: "quiet" }, "Point at a token, or move to one with the keys."));
       this.light(-1);
