@@ -43,8 +43,16 @@ def test_schemas_are_counted_as_what_becomes_of_their_instances() -> None:
 
 
 ORDERED = {
-    "properties": {"a": {"type": "integer"}, "b": {"items": {"$ref": "#/$defs/in"}}, "c": True},
-    "$defs": {"in": {"properties": {"x": {"type": "boolean"}, "y": {"type": "null"}}}},
+    "properties": {
+        "a": {"type": "integer"},
+        "b": {"items": {"$ref": "#/$defs/in"}},
+        "c": True,
+        "d": {"$ref": "#/$defs/all"},
+    },
+    "$defs": {
+        "all": {"properties": {"u": True, "v": True, "w": True}, "required": ["v", "w"]},
+        "in": {"properties": {"x": {"type": "boolean"}, "y": {"type": "null"}}},
+    },
 }
 
 
@@ -52,6 +60,7 @@ ORDERED = {
     ("value", "taken"),
     [
         ({"z": 0, "c": [], "b": [{"y": None, "x": True}, 1e30, {"q": 1, "y": None}], "a": 2.0}, True),
+        ({"d": {"w": 1, "u": 2, "v": 3}, "c": 1}, True),
         ({"c": 1, "b": [{"y": None, "x": 0}], "a": 2}, False),
         ({str(at): at for at in range(30)} | {"a": 0.5}, False),  # given up
     ],

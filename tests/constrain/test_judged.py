@@ -131,6 +131,16 @@ BROKEN_AND_RIGHT = [
     ({"not": {"pattern": "b"}}, ['"abc"', '"b"', "1"], ['"ac"', '""']),
     ({"pattern": "^(?!a)"}, ['"ab"'], ['"ba"', '""']),
     ({"not": {"required": ["a"], "properties": {"a": {"const": 1}}}}, ['{"a":1}', '{"a":2,"a":1}'], ['{"a":2}']),
+    ({"pattern": "^[\\S]$"}, ['"\ufeff"', '"\u2028"'], ['"\x85"', '"a"']),  # spaces as ECMA 262 has them
+    ({"pattern": "^(\\s|[\\sx]y)$"}, ['"\x85"', '"\x85y"'], ['"\ufeff"', '"\ufeffy"']),
+    ({"patternProperties": {"^\\S$": False}}, ['{"\x85":1}'], ['{"\ufeff":1}']),
+    ({"not": {"pattern": "^[\\S]$"}}, ['"\x85"'], ['"\ufeff"']),
+    ({"not": {"pattern": "^[\\D]$"}}, ['"a"', '"٣"'], ['"3"']),
+    (
+        {"$schema": "http://json-schema.org/draft-07/schema#", "contentEncoding": "base64"},
+        ['"e30"', '"%"'],
+        ['"e30="', '""', "3"],
+    ),
     ({"items": {"type": "boolean"}, "not": {"contains": {"const": True}}}, ["[true]", "[false,true]"], ["[false]"]),
 ]
 

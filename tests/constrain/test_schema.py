@@ -111,6 +111,18 @@ def test_what_is_wrong_is_refused_by_path(schema, error, pointer):
     assert refusal.value.hint
 
 
+def test_what_a_text_holds_is_refused_where_it_asserts_something():
+    schema = {"contentMediaType": "application/json"}
+    with pytest.raises(Unsupported, match=r"^#/contentMediaType"):
+        read({**schema, "$schema": "http://json-schema.org/draft-07/schema#"})
+    assert read(schema).root == {}
+
+
+def test_keys_stand_in_the_order_in_which_they_are_given():
+    given = {key: ["z"] for key in "hgfedcba"}
+    assert [*read({"dependencies": given}).root["dependentRequired"]] == [*given]
+
+
 @pytest.mark.parametrize("word", ["x-minimum", "title", "vendor", "$comment", "_format"])
 def test_notes_pass(word):
     assert read({word: 1}).root == {}

@@ -44,22 +44,23 @@ class _Writing:
         """The members that are left, in the first order by which none is left over."""
         if not members:
             return self._text("}")
-        for key, value in members.items():
+        able = [key for key in members if self._may_begin(key, comma)]
+        for key in able:
             before, rest = self._taken, {other: each for other, each in members.items() if other != key}
             if (
                 self._text(f"{comma}{plainly(key)}:")
-                and self.value(value)
-                and all(map(self._may_begin, rest))
+                and self.value(members[key])
+                and all(self._may_begin(other, ",") for other in able if other != key)
                 and self._members(rest, ",")
             ):
                 return True
             self._back(before)
         return False
 
-    def _may_begin(self, key: str) -> bool:
-        """Whether a member may come next."""
+    def _may_begin(self, key: str, comma: str) -> bool:
+        """Whether a member may come next; one that may is past where it no longer may."""
         before = self._taken
-        able = self._text(f",{plainly(key)}:")
+        able = self._text(f"{comma}{plainly(key)}:")
         self._back(before)
         return able
 

@@ -15,6 +15,12 @@ ESCAPES = {
     "w": "A-Za-z0-9_",
     "s": "\\t-\\r \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff",
 }
+OTHERS = {  # what these leave of all characters
+    "D": "\\u0000-/:-\\U0010ffff",
+    "W": "\\u0000-/:-@\\[-\\^`{-\\U0010ffff",
+    "S": "\\u0000-\\u0008\\u000e-\\u001f!-\\u009f\\u00a1-\\u167f\\u1681-\\u1fff\\u200b-\\u2027"
+    "\\u202a-\\u202e\\u2030-\\u205e\\u2060-\\u2fff\\u3001-\\ufefe\\uff00-\\U0010ffff",
+}
 
 
 def masked(pattern: str) -> bool:
@@ -25,6 +31,17 @@ def masked(pattern: str) -> bool:
 def widened(pattern: str) -> bool:
     """Whether masks let through more: a negated class takes an escaped quote or backslash, though it shuts it out."""
     return any(each.startswith("[^") and not _takes(each, '"\\') for each in CLASS.findall(pattern))
+
+
+def spaced(pattern: str) -> str:
+    """The pattern with spaces as ECMA 262 has them: to masks U+0085 is one, and U+FEFF is none."""
+    found, at, inside = "", 0, False
+    while at < len(pattern):
+        piece = pattern[at : at + 1 + (pattern[at] == "\\")]
+        inside = piece == "[" or (inside and piece != "]")
+        found += _characters(piece[1], inside) if piece in ("\\s", "\\S") else piece
+        at += len(piece)
+    return found
 
 
 def unwritable(pattern: str) -> bool:
@@ -75,10 +92,8 @@ def python_pattern(pattern: str, pointer: str) -> str:
 def _escape(pattern: str, at: int, inside: bool) -> tuple[str, int]:
     """What an escape is to Python, and where it ends."""
     char = pattern[at + 1]
-    if char in ESCAPES:
-        return (ESCAPES[char] if inside else f"[{ESCAPES[char]}]"), at + 2
-    if char.lower() in ESCAPES and not inside:
-        return f"[^{ESCAPES[char.lower()]}]", at + 2
+    if char.lower() in ESCAPES:
+        return _characters(char, inside), at + 2
     if char == "c" and pattern[at + 2 : at + 3].isalpha():
         return f"\\x{ord(pattern[at + 2]) % 32:02x}", at + 3
     if code := re.match(r"\\u\{([0-9a-fA-F]+)\}", pattern[at:]):
@@ -86,3 +101,10 @@ def _escape(pattern: str, at: int, inside: bool) -> tuple[str, int]:
     if char in "/-" or not char.isalnum():
         return re.escape(char), at + 2
     return pattern[at : at + 2], at + 2
+
+
+def _characters(escape: str, inside: bool) -> str:
+    """The class of an escape such as s or S, or what it adds to the one that it stands in."""
+    if escape in ESCAPES:
+        return ESCAPES[escape] if inside else f"[{ESCAPES[escape]}]"
+    return OTHERS[escape] if inside else f"[^{ESCAPES[escape.lower()]}]"

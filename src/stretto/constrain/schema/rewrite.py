@@ -14,7 +14,7 @@ from .alternatives import ALTERNATIVES
 from .document import LISTS, PLACE, ROOT, Document, Node
 from .facts import finite
 from .formats import WRITTEN, longest, require_known
-from .patterns import CONTROL, masked, unwritable, widened
+from .patterns import CONTROL, masked, spaced, unwritable, widened
 from .validate import Validator
 
 EXACT = 2**53  # whole numbers beyond it turn into their neighbours
@@ -127,7 +127,7 @@ class Rewriter:
             self._number(found, node, name)
         elif name == "pattern":
             if self._holds(value, node, name):
-                found[name] = value
+                found[name] = spaced(value)
         elif name == "format":
             yield from self._format(node, value)
         elif name in ("minProperties", "maxProperties"):
@@ -170,7 +170,12 @@ class Rewriter:
         """Patterns of names; where masks do not hold one, any key may come."""
         held = {key: self._holds(key, node, "patternProperties") for key in node["patternProperties"]}
         if all(held.values()):
-            found["patternProperties"] = {key: self._node(node["patternProperties"][key]) for key in held}
+            same: dict[str, list[Node]] = {}
+            for key in held:
+                same.setdefault(spaced(key), []).append(self._node(node["patternProperties"][key]))
+            found["patternProperties"] = {
+                key: each[0] if len(each) == 1 else {"allOf": each} for key, each in same.items()
+            }
 
     def _count(self, found: dict[str, Any], node: dict[str, Any], name: str) -> None:
         """How many keys an object has: masks hold it where no key may be left out, and count those that come twice."""

@@ -18,7 +18,7 @@ def texts(patterns: Iterable[str], lengths: Iterable[float]) -> Iterator[str]:
 
     The patterns are those of ECMA 262 that look for a match anywhere. One that no small automaton reads is passed over.
     """
-    known = [each for each in map(_whole, {*patterns}) if each is not None]
+    known = [each for each in map(_whole, dict.fromkeys(patterns)) if each is not None]
     edges = sorted({int(each) for each in lengths if 0 <= each <= LONGEST})
     letters = _letters(known)
     layer: dict[tuple[Places, ...], str] = {tuple(each.start for each in known): ""}
