@@ -63,8 +63,8 @@ HARD: dict[str, dict[str, Any]] = {  # blind walks meet no end under these
 }
 
 
-def test_an_end_is_found_where_walks_meet_none_and_answers_get_to_one() -> None:
-    given = HARD["a text of many patterns"]
+@pytest.mark.parametrize("given", HARD.values(), ids=HARD)
+def test_an_end_is_found_where_walks_meet_none_and_answers_get_to_one(given: dict[str, Any]) -> None:
     chance, written = random.Random(2), b""
     state = Close(schema(given), 14).open(WHOLE)
     while not state.complete:

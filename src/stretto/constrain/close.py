@@ -5,7 +5,7 @@ where it just fits, its tokens alone may follow. What knows the lengths of its w
 nothing else is shut out. Elsewhere ways are looked for by walking the state (`ways.py`): behind every token where few
 may follow; where many may, as within a string, behind some of those that may end it, and once less than `MARGIN`
 tokens are left beside the way, what follows there is plain text, and what the way goes on with. Where no walk
-soon gets to an end, a valid text that the constraint knows is the first way.
+soon gets to an end, a valid text that the constraint knows is the first way, or with a judge all that may be written.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..errors import InvalidRequest
+from .choices import Choices
 from .contract import Constraint, State, Work
 from .tokens import Tokens
 from .ways import LONGEST, Ways, ways
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 FEW = 64  # tokens behind each of which a way is looked for
 SPARE = 6  # tokens by which the way behind a token may be longer than behind one that speaks for it
 NEAR = 64  # tokens that are walked before a valid text is asked for
-DEAR = 16  # the same behind a token, where a judge is asked at each and no walk got to an end
 MARGIN = 48  # tokens by which a way may grow where many tokens may follow, with those that are not looked at
 QUOTES = frozenset(b"\"'")
 TEXT = 1000  # kinds beyond are of tokens without a mark
@@ -56,14 +56,18 @@ class Close(Constraint):
         state, most = self.constraint.open(tokens), min(self.most, room) - bool(tokens.ends)
         known = state.least()
         if known is None:
-            search, far = ways(tokens), LONGEST
+            search = ways(tokens)
             found = search.find(state, min(most, NEAR))
-            if found is None and (found := self._example(tokens, state)) is not None and state.work() is not None:
-                far = DEAR
-            found = found or search.find(state, most) or search.shortest(state)
-            if found is not None and len(found) <= most:
-                return Searching(state, most, Kinds.of(tokens), [found], far)
-            known = LONGEST if found is None else len(found)
+            texts = self._examples(tokens, state) if found is None else []
+            if texts and state.work() is not None:  # walks would go astray behind other texts as well
+                state = Choices(tuple(texts)).open(tokens)
+                known = state.least() or 0
+            else:
+                spelt = (tokens.spell(text.encode()) for text in texts)
+                found = found or min(spelt, key=len, default=None) or search.find(state, most) or search.shortest(state)
+                if found is not None and len(found) <= most:
+                    return Searching(state, most, Kinds.of(tokens), [found])
+                known = LONGEST if found is None else len(found)
         if known > most:
             need = f"{known + bool(tokens.ends)} tokens" if known < LONGEST else f"more than {LONGEST} tokens"
             raise InvalidRequest(
@@ -73,10 +77,9 @@ class Close(Constraint):
             )
         return Counting(state, most)
 
-    def _example(self, tokens: Tokens, state: State) -> list[int] | None:
-        """The shortest of the valid texts that are known."""
-        known = (tokens.spell(text.encode()) for text in self.constraint.examples())
-        return next((each for each in sorted(known, key=len) if state.completes(each)), None)
+    def _examples(self, tokens: Tokens, state: State) -> list[str]:
+        """The valid texts that are known."""
+        return [text for text in self.constraint.examples() if state.completes(tokens.spell(text.encode()))]
 
 
 class Counting(State):
@@ -162,9 +165,8 @@ class Kinds:
 class Searching(State):
     """A text behind whose every token a way to the end was walked."""
 
-    def __init__(self, inner: State, most: int, kinds: Kinds, found: list[list[int]], far: int) -> None:
+    def __init__(self, inner: State, most: int, kinds: Kinds, found: list[list[int]]) -> None:
         self._inner, self._most, self._kinds = inner, most, kinds
-        self._far = far  # tokens that are walked from one until one is met that is known
         self._ways = found  # behind each token, the first one before all
         self._behind: dict[int, list[int] | None] = {}  # behind tokens that may come next, as far as looked for
         self._mask: NDArray[Any] | None = None
@@ -208,7 +210,7 @@ class Searching(State):
             self._moved()
 
     def fork(self) -> Searching:
-        return Searching(self._inner.fork(), self._most, self._kinds, self._ways.copy(), self._far)
+        return Searching(self._inner.fork(), self._most, self._kinds, self._ways.copy())
 
     def work(self) -> Work | None:
         return self._inner.work()
@@ -262,7 +264,7 @@ class Searching(State):
                 return [*hint]
         if self._left < 1 or not self._inner.advance(token):
             return None
-        found = search.find(self._inner, self._left - 1, hints, self._far)
+        found = search.find(self._inner, self._left - 1, hints)
         self._inner.rollback(1)
         return found
 

@@ -40,16 +40,14 @@ class Ways:
         self._ranks = [np.argsort(each) for each in self._orders]  # token -> where it stands
         self._closing = frozenset(token for token, place in enumerate(places) if place[0] < 2)
 
-    def find(
-        self, state: State, most: int, hints: Sequence[Sequence[int]] = (), far: int = LONGEST
-    ) -> list[int] | None:
-        """A way of at most `most` tokens, the first that is found; `hints` are walked first, up to `far` tokens on."""
+    def find(self, state: State, most: int, hints: Sequence[Sequence[int]] = ()) -> list[int] | None:
+        """A way of at most `most` tokens, the first that is found; `hints` are walked first, here and further on."""
         known = state.way()
         if known is not None:
             return list(known) if len(known) <= most else None
         found: list[int] = []
         try:
-            while len(found) <= min(most, far) and not state.complete:
+            while len(found) <= min(most, LONGEST) and not state.complete:
                 rest = next((each for each in hints if len(found) + len(each) <= most and state.completes(each)), None)
                 if rest is not None:
                     return [*found, *rest]
