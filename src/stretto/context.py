@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from .models.clock import Clock
 from .models.contract import Model
+from .models.heads.contract import DraftHead
 from .models.prefixes import Prefixes
 from .models.vocabulary import require_fit
 
@@ -45,6 +46,7 @@ class Context:
     clock: Clock
     load: Callable[[str], Model]  # a second model by name, on the target's device
     memory: Memory = field(default_factory=Memory)
+    head: Callable[[str], DraftHead | None] = lambda name: None  # the head of that name; None: it names a model
     prefixes: Prefixes = field(default_factory=lambda: Prefixes(0))  # texts that the target has read before
     tokenizer: Callable[[], str | None] = lambda: None  # fingerprint of the target's; None: it has none
     encode: Callable[[str], list[int]] | None = None  # tokens of a piece of text, without special ones

@@ -23,6 +23,8 @@ from .method import Method
 from .models.clock import Clock
 from .models.contract import Model, masking_of
 from .models.generation_config import Asked
+from .models.heads.contract import DraftHead
+from .models.heads.files import find_head
 from .models.learnt import LearntClock
 from .models.load import load
 from .models.numbers import numbers_of
@@ -66,6 +68,7 @@ class Engine(Scoring):
         self.sight: Any = None  # what makes pictures of the checkpoint's inputs (`models.sight`), if it has that
         self._told = False  # what of that is not taken
         self._drafts: dict[str, Model] = {}
+        self._heads: dict[str, DraftHead | None] = {}
         self._memory = Memory()
         self._scheduler = Scheduler(self.context, rows)
 
@@ -359,11 +362,18 @@ class Engine(Scoring):
             self.clock,
             self._load_draft,
             self._memory,
+            self._find_head,
             prefixes=self._prefixes,
             tokenizer=self.codec.fingerprint,
             encode=self.codec.encode_piece,
             decode=self.codec.decode,
         )
+
+    def _find_head(self, name: str) -> DraftHead | None:
+        """The head of that name, looked for once; None where it names a model."""
+        if name not in self._heads:
+            self._heads[name] = None if name in self._drafts else find_head(name)
+        return self._heads[name]
 
     def _load_draft(self, name: str) -> Model:
         """A second model on the same device, once; its tokenizer must be the target's."""

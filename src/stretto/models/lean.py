@@ -187,13 +187,13 @@ class Lean:
     def _attention(self, index: int, rows: Tensor, visit: Visit) -> Tensor:
         """Rows [N, C] and what attention adds to them."""
         layer = self.weights.layers[index]
-        mixed = self._attend(index, layer, layer.qkv(_normed(rows, layer.attention_norm)), visit)
+        mixed = self._attend(index, layer, layer.qkv(normed(rows, layer.attention_norm)), visit)
         return _added(rows, layer.out, mixed, layer.attention_post)
 
     def _mlp(self, index: int, rows: Tensor) -> Tensor:
         """Rows [N, C] and what the MLP adds to them."""
         layer = self.weights.layers[index]
-        gate, up = layer.gate_up(_normed(rows, layer.mlp_norm)).chunk(2, dim=1)
+        gate, up = layer.gate_up(normed(rows, layer.mlp_norm)).chunk(2, dim=1)
         return _added(rows, layer.down, self._gated(gate).mul_(up), layer.mlp_post)
 
     def _gated(self, gate: Tensor) -> Tensor:
@@ -253,7 +253,7 @@ class Lean:
         return rows if visit.slots is None else rows.index_select(0, visit.slots)
 
     def _logits(self, rows: Tensor) -> Tensor:
-        return capped(self.weights.head(_normed(rows, self.weights.final_norm)).float(), self.weights.logit_cap)
+        return capped(self.weights.head(normed(rows, self.weights.final_norm)).float(), self.weights.logit_cap)
 
 
 @dataclass(slots=True)
@@ -305,7 +305,7 @@ def _first(seen: Tensor) -> int:
     return int(seen.flatten(0, 2).any(0).byte().argmax()) // PART * PART
 
 
-def _normed(rows: Tensor, norm: Norm | None) -> Tensor:
+def normed(rows: Tensor, norm: Norm | None) -> Tensor:
     """RMS norm over the last dimension, computed in float32; None: there is none."""
     if norm is None:
         return rows
@@ -315,7 +315,7 @@ def _normed(rows: Tensor, norm: Norm | None) -> Tensor:
 
 def _added(rows: Tensor, product: Linear, inner: Tensor, norm: Norm | None) -> Tensor:
     """`rows` [N, C] and what a branch gives, which some networks norm before."""
-    return product(inner, rows) if norm is None else _normed(product(inner), norm).add_(rows)
+    return product(inner, rows) if norm is None else normed(product(inner), norm).add_(rows)
 
 
 def capped(numbers: Tensor, cap: float | None) -> Tensor:
@@ -328,7 +328,7 @@ def norm_heads(heads: Tensor, norms: Sequence[Norm]) -> Tensor:
     parts = []
     for norm in norms:
         first, heads = heads.tensor_split((norm.gain.numel() // heads.shape[-1],), dim=1)
-        parts.append(_normed(first.reshape(-1, *norm.gain.shape), norm).view(first.shape))
+        parts.append(normed(first.reshape(-1, *norm.gain.shape), norm).view(first.shape))
     return torch.cat([*parts, heads], dim=1)
 
 

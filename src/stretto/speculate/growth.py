@@ -1,4 +1,4 @@
-"""Growing trees with a small model: level by level, all rows at once.
+"""Growing trees with a small model or a head: level by level, all rows at once.
 
 How one row's tree grows is a generator: it yields the nodes whose continuations it needs, is sent one line per node,
 and returns the tree. It sees nothing but its own row, so a row's tree is the same in any batch.
@@ -17,7 +17,7 @@ from ..row import Row
 from ..tree import ROOT, NodeKind, Tree
 from .chance import DRAFTING, Chance, KeyedChance, Vector, chance_of
 from .contract import Drafting, DraftSession, Room
-from .small_model import DraftRow, DraftRowSession, SmallModel
+from .drafted import Drafted, DraftedSession, DraftSource
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TOGETHER = 1 << 41  # beyond all purposes of coins that are not told apart by drafter
 
 Growth = Generator[Sequence[int], Any, Tree]  # yields nodes of the draft, is sent a line of `digest` for each
-Grow = Callable[[DraftRow, Room, KeyedChance | None], Growth]  # no chance: the row's temperature is 0
+Grow = Callable[[Drafted, Room, KeyedChance | None], Growth]  # no chance: the row's temperature is 0
 
 
 class Drawing(Drafting):
@@ -48,14 +48,15 @@ class Growing(Drawing):
     free = False
     watched = True
 
-    def __init__(self, settings: object, small: SmallModel, grow: Grow) -> None:
+    def __init__(self, settings: object, small: DraftSource, grow: Grow) -> None:
         super().__init__(settings, self._open_session)
         self.small = small
+        self.want, self.of_prompt = small.want, small.of_prompt
         self._grow = grow
-        self._now = stopwatch(small.model.device)
+        self._now = stopwatch(small.device)
 
     def _open_session(self, row: Row) -> DraftSession:
-        return DraftRowSession(self, self.small.open(row))
+        return DraftedSession(self, self.small.open(row))
 
     def digest(self, logits: Tensor, steered: Tensor) -> Any:
         """What growths are sent, a line per node: here the probabilities [N, V] of the steered logits [N, V]."""
@@ -65,7 +66,7 @@ class Growing(Drawing):
         trees = [Tree() for _ in sessions]
         growing: list[Waiting] = []
         for at, (session, room) in enumerate(zip(sessions, rooms, strict=True)):
-            draft = cast(DraftRowSession, session).draft
+            draft = cast(DraftedSession, session).draft
             depth = min(room.depth, draft.begin())
             if room.nodes > 0 and depth > 0:
                 greedy = draft.row.rule.pipeline.greedy
@@ -99,7 +100,7 @@ class Waiting:
     """One row's tree, and what it waits for."""
 
     at: int  # among the sessions
-    draft: DraftRow
+    draft: Drafted
     growth: Growth
     wanted: Sequence[int]
 
@@ -166,7 +167,7 @@ def shape_of(branches: Sequence[int], room: Room) -> tuple[int, ...]:
 
 
 def fill(
-    draft: DraftRow, room: Room, shape: Sequence[int], givers: Callable[[Any, int], Sequence[Giver]], source: str
+    draft: Drafted, room: Room, shape: Sequence[int], givers: Callable[[Any, int], Sequence[Giver]], source: str
 ) -> Growth:
     """Fill a tree of a given shape, level by level; children in the order of their ranks.
 

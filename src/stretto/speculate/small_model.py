@@ -24,17 +24,14 @@ from ..models.reading import CHUNK, read, skip
 from ..models.vocabulary import NEVER, in_vocabulary, readable
 from ..models.window import Window
 from ..row import Row
-from ..steer.nodes import Nodes
-from ..steer.path import Path
-from ..steer.pipeline import Pipeline
-from ..tree import ROOT, Tree
-from .contract import Drafting, DraftSession, Outcome, Room
+from ..tree import ROOT
+from .drafted import Drafted, DraftSource
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class SmallModel:
+class SmallModel(DraftSource):
     """The small model and the cache of all its rows."""
 
     def __init__(self, context: Context, model: str | Model, needs: Ability = Ability.NONE) -> None:
@@ -46,6 +43,7 @@ class SmallModel:
                 f"the draft model {self.model.name} cannot evaluate trees",
                 hint="let it draft a chain with 'draft' or 'sampled', or use another draft model",
             )
+        self.device = self.model.device
         self.cache = self.model.new_cache()
 
     def open(self, row: Row) -> DraftRow:
@@ -73,24 +71,6 @@ class SmallModel:
         if all(len(part.wanted) == most for part in parts):
             return self.as_target(logits.flatten(0, 1))
         return self.as_target(torch.cat([logits[r, : len(part.wanted)] for r, part in enumerate(parts)]))
-
-    def steer(self, logits: Tensor, drafts: Sequence[DraftRow], wanted: Sequence[Sequence[int]]) -> Tensor:
-        """What `read` gave as the rows' rules reshape it: the log-weights [N, V] that a choice is made from."""
-        pipelines = [draft.row.rule.pipeline.guessing for draft in drafts]
-        if all(pipeline.plain for pipeline in pipelines):
-            return logits
-        placed = [(draft, node) for draft, nodes in zip(drafts, wanted, strict=True) for node in nodes]
-        paths, rules = [draft.path(node) for draft, node in placed], [draft.row.rule.guessing for draft, _ in placed]
-        nodes = Nodes(paths, logits, rules=rules)
-        if all(pipeline is pipelines[0] for pipeline in pipelines):
-            return pipelines[0](nodes)
-        lines: dict[Pipeline, list[int]] = {}
-        for line, rule in enumerate(rules):
-            lines.setdefault(rule.pipeline, []).append(line)
-        steered = torch.empty_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
-        for pipeline, mine in lines.items():
-            steered[mine] = pipeline(nodes[mine]).to(steered.dtype)
-        return steered
 
     def recite(self, draft: DraftRow) -> Iterator[tuple[Tensor, int]]:
         """Evaluate all but the newest committed token: logits [n, V] over the target's vocabulary, and their start."""
@@ -134,16 +114,13 @@ class Slice:
     straight: bool  # whether each hangs on the one before it
 
 
-class DraftRow:
+class DraftRow(Drafted):
     """One row in the small model's cache, and the tokens drafted below it in this round."""
 
     def __init__(self, small: SmallModel, row: Row, cache_row: int) -> None:
+        super().__init__(row)
         self.small = small
-        self.row = row
         self.cache_row = cache_row
-        self.tokens: list[int] = []  # of the drafted nodes; equal tokens under one parent are one node
-        self.parents: list[int] = []
-        self._nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> node
         self._held: list[int] = []  # nodes in the cache, in the order of its slots, after the committed tokens
         self._line = False  # whether there are such nodes, each one below the one before
 
@@ -155,26 +132,6 @@ class DraftRow:
             self._keep(self._slots(), [])
             self._forget()
         return max(0, self.small.model.max_positions - len(self.row.history.tokens) + 1)
-
-    def node(self, token: int, parent: int = ROOT) -> int:
-        """The node that bears `token` under `parent`."""
-        node = self._nodes.setdefault((parent, token), len(self.tokens))
-        if node == len(self.tokens):
-            self.tokens.append(token)
-            self.parents.append(parent)
-        return node
-
-    def path(self, node: int) -> Path:
-        """The committed tokens and those down to `node`."""
-        drafted: list[int] = []
-        while node != ROOT:
-            drafted.append(self.tokens[node])
-            node = self.parents[node]
-        return Path(self.row.history, tuple(drafted[::-1]))
-
-    def ends(self, token: int) -> bool:
-        """Whether the row ends with this token, so that nothing is to be drafted below it."""
-        return token in self.row.limits.ends
 
     def advance(self, committed: Sequence[int]) -> None:
         """The row has committed these tokens: keep what the cache holds of them, the newest left out."""
@@ -272,25 +229,5 @@ class DraftRow:
         return self.small.cache.length(self.cache_row) - len(self._held)
 
     def _forget(self) -> None:
-        self.tokens, self.parents, self._held = [], [], []
-        self._nodes, self._line = {}, False
-
-
-class DraftRowSession(DraftSession):
-    """A drafter's memory of one row where that is a row of the small model, and nothing else."""
-
-    def __init__(self, drafting: Drafting, draft: DraftRow) -> None:
-        self.drafting = drafting
-        self.draft = draft
-
-    def propose(self, room: Room) -> Tree:
-        return self.drafting.propose([self], [room])[0]
-
-    def advance(self, outcome: Outcome) -> None:
-        self.draft.advance(outcome.committed)
-
-    def fork(self, row: Row) -> DraftSession:
-        return type(self)(self.drafting, self.draft.fork(row))
-
-    def close(self) -> None:
-        self.draft.close()
+        super()._forget()
+        self._held, self._line = [], False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stretto.errors import InvalidRequest
 from stretto.train.calibration import add_branches, add_filter, run_branches, run_filter
+from stretto.train.heads.command import add_head, run_head
 
 REWARDED = ("sorting", "list_edit", "counting", "json_edit")  # kinds that the zoo answers now rightly, now wrongly
 TARGET_MINUTES, DRAFT_MINUTES, MASKED_MINUTES, REFINE_MINUTES, GRID_MINUTES = 95.0, 18.0, 30.0, 15.0, 40.0
@@ -214,6 +215,7 @@ RECIPES: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], Callab
         add_rewards,
         run_rewards,
     ),
+    ("head", "a head that drafts for a target, from what the target answers", add_head, run_head),
     ("filter", "the filter of `learned`: which proposals of a masked model are final", add_filter, run_filter),
     ("branches", "the schedule of `branch-cache`: what a masked model computes when", add_branches, run_branches),
 )

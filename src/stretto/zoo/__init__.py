@@ -40,3 +40,9 @@ def head(name: str) -> Path:
     if name not in heads():
         raise UnknownName(f"no zoo head {name!r}", hint="the zoo has " + (", ".join(heads()) or "no heads"))
     return _ROOT / "heads" / f"{name}.safetensors"
+
+
+def draft_head(name: str) -> Path | None:
+    """The folder of the head that drafts, by its name (`zoo/eagle`); None where none is named so."""
+    folder = _ROOT / "heads" / name.removeprefix("zoo/")
+    return folder if (folder / "config.json").is_file() else None

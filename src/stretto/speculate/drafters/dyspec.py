@@ -10,11 +10,12 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability, Model
+from ...models.heads.contract import DraftHead
 from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
+from ..drafted import Drafted, source_of
 from ..growth import Growing, Growth, Urn, add_taken
-from ..small_model import DraftRow, SmallModel
 
 ENTRY = Entry(
     name="dyspec",
@@ -51,7 +52,7 @@ class DySpec(Drafter):
 
     layered: bool = True
     threshold: float = 0.0  # [0, 1), of a layered tree; 0: one over the room's nodes
-    model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
+    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "dyspec"
     proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
@@ -69,9 +70,9 @@ class DySpec(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        return Growing(self, SmallModel(context, self.model, Ability.TREE), self.grow)
+        return Growing(self, source_of(context, self.model, Ability.TREE), self.grow)
 
-    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: Drafted, room: Room, chance: KeyedChance | None) -> Growth:
         """Fill slots until the room is full or none is left."""
         tree = Tree()
         start = Slot(1.0, ROOT, ROOT)
@@ -82,7 +83,7 @@ class DySpec(Drafter):
         return tree
 
     def _by_layers(
-        self, tree: Tree, layer: list[Slot], draft: DraftRow, room: Room, chance: KeyedChance | None
+        self, tree: Tree, layer: list[Slot], draft: Drafted, room: Room, chance: KeyedChance | None
     ) -> Growth:
         least = self.threshold or 1 / room.nodes
         while layer:
@@ -100,7 +101,7 @@ class DySpec(Drafter):
                 break
         return tree
 
-    def _by_value(self, tree: Tree, start: Slot, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
+    def _by_value(self, tree: Tree, start: Slot, draft: Drafted, room: Room, chance: KeyedChance | None) -> Growth:
         heap = Heap()
         heap.push(start)
         deepest, grown = 0, False
@@ -123,7 +124,7 @@ class DySpec(Drafter):
         depth = 1 if node == ROOT else tree.depths[node] + 1
         return Urn(line, None if chance is None else chance.at(depth, depth, node - ROOT))
 
-    def _fill(self, tree: Tree, slot: Slot, draft: DraftRow, room: Room) -> list[Slot]:
+    def _fill(self, tree: Tree, slot: Slot, draft: Drafted, room: Room) -> list[Slot]:
         """Put a child into the slot; the slots that this opens: the next sibling's, and the child's own first."""
         assert slot.urn is not None
         mass = slot.urn.left.sum()

@@ -11,7 +11,8 @@ import torch
 
 from ...context import Context
 from ...entry import Entry, Guarantee
-from ...models.contract import Model
+from ...models.contract import Ability, Model
+from ...models.heads.contract import DraftHead
 from ...models.machine import stopwatch
 from ...row import Row
 from ...steer.choice import Choices, choose
@@ -19,7 +20,7 @@ from ...steer.nodes import Nodes
 from ...steer.path import Path
 from ...tree import ROOT, Tree
 from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
-from ..small_model import DraftRow, DraftRowSession, SmallModel
+from ..drafted import Drafted, DraftedSession, DraftSource, source_of
 
 MOST_MISSED = 32  # tokens of which it is told
 
@@ -43,12 +44,12 @@ class DraftModel(Drafter):
     Score, where the planner watches the draft grow: the small model's probability of the token.
     """
 
-    model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
+    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "draft"
 
     def begin(self, context: Context) -> Drafting:
-        return ModelDrafting(self, SmallModel(context, self.model))
+        return ModelDrafting(self, source_of(context, self.model, Ability.NONE))
 
 
 class ModelDrafting(Drafting):
@@ -57,10 +58,11 @@ class ModelDrafting(Drafting):
     free = False
     watched = True
 
-    def __init__(self, settings: DraftModel, small: SmallModel) -> None:
+    def __init__(self, settings: DraftModel, small: DraftSource) -> None:
         super().__init__(settings, lambda row: ModelSession(self, small.open(row)))
         self.small = small
-        self._now = stopwatch(small.model.device)
+        self.want, self.of_prompt = small.want, small.of_prompt
+        self._now = stopwatch(small.device)
 
     def propose(self, sessions: Sequence[DraftSession], rooms: Sequence[Room]) -> list[Tree]:
         if not any(room.nodes for room in rooms):
@@ -87,12 +89,12 @@ class ModelDrafting(Drafting):
         return [chain.tree for chain in chains]
 
 
-class ModelSession(DraftRowSession):
+class ModelSession(DraftedSession):
     """Also tells what the model would have guessed while it was not asked; it must read those tokens anyway."""
 
     judged: Sequence[tuple[float, bool]] = ()
 
-    def __init__(self, drafting: Drafting, draft: DraftRow) -> None:
+    def __init__(self, drafting: Drafting, draft: Drafted) -> None:
         super().__init__(drafting, draft)
         self.asked = False  # in this round
         self._since = draft.row.history.prompt_length  # tokens when the last round ended in which it was

@@ -12,11 +12,12 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability, Model
+from ...models.heads.contract import DraftHead
 from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
+from ..drafted import Drafted, source_of
 from ..growth import Growing, Growth, Urn, add_taken, fill, shape_of, urns_of
-from ..small_model import DraftRow, SmallModel
 
 SOURCE = "arXiv 2402.14160"
 ENTRIES = (
@@ -52,7 +53,7 @@ class Constant(Drafter):
     """
 
     branches: tuple[int, ...] = (2, 2, 1, 1)  # children of each node at depth 0, 1 …, each ≥ 1
-    model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
+    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "rsd-c"
     proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
@@ -70,9 +71,9 @@ class Constant(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        return Growing(self, SmallModel(context, self.model, Ability.TREE), self.grow)
+        return Growing(self, source_of(context, self.model, Ability.TREE), self.grow)
 
-    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: Drafted, room: Room, chance: KeyedChance | None) -> Growth:
         """Fill the room's shape, or that of the branches."""
         shape = shape_of(self.branches, room) if room.shape is None else room.shape
         return fill(draft, room, shape, lambda lines, depth: urns_of(lines, depth, chance), self.name)
@@ -90,7 +91,7 @@ class Stochastic(Drafter):
     """
 
     width: int = 4  # sequences per level, ≥ 1
-    model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
+    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "rsd-s"
     proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
@@ -108,9 +109,9 @@ class Stochastic(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        return Growing(self, SmallModel(context, self.model, Ability.TREE), self.grow)
+        return Growing(self, source_of(context, self.model, Ability.TREE), self.grow)
 
-    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: Drafted, room: Room, chance: KeyedChance | None) -> Growth:
         """One level after the other, until the room is full or no sequence goes on."""
         tree = Tree()
         beams = [Beam(ROOT, ROOT, 0.0, 1.0)]

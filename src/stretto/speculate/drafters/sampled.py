@@ -10,12 +10,13 @@ import numpy as np
 
 from ...context import Context
 from ...entry import Entry, Guarantee
-from ...models.contract import Model
+from ...models.contract import Ability, Model
+from ...models.heads.contract import DraftHead
 from ...tree import NodeKind
 from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
+from ..drafted import Drafted, source_of
 from ..growth import Growing, Growth, Urn, fill, probabilities, shape_of, urns_of
-from ..small_model import DraftRow, SmallModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,15 +42,15 @@ class Sampled(Drafter):
     probability of the token.
     """
 
-    model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
+    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "sampled"
     proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED})
 
     def begin(self, context: Context) -> Drafting:
-        return SampledDrafting(self, SmallModel(context, self.model), self.grow)
+        return SampledDrafting(self, source_of(context, self.model, Ability.NONE), self.grow)
 
-    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: Drafted, room: Room, chance: KeyedChance | None) -> Growth:
         """Draw a chain as long as the room allows."""
 
         def urns(lines: Sequence[tuple[Vector, Vector]], depth: int) -> list[Urn]:

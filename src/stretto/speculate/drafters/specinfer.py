@@ -11,13 +11,14 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
 from ...models.contract import Ability, Model
+from ...models.heads.contract import DraftHead
 from ...row import Row
 from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..composite import CompositeDrafting, CompositeSession
 from ..contract import NO_ROOM, Drafter, Drafting, DraftSession, Room
+from ..drafted import Drafted, source_of
 from ..growth import Drawing, Growing, Growth, fill, shape_of, urns_of
-from ..small_model import DraftRow, SmallModel
 
 if TYPE_CHECKING:
     pass
@@ -61,7 +62,7 @@ class Independent(Drafter):
     """
 
     branches: tuple[int, ...] = (1, 1, 3, 1, 1, 1, 1, 1)  # children of each node at depth 0, 1 …, each ≥ 1
-    model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
+    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "iid"
     proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
@@ -79,9 +80,9 @@ class Independent(Drafter):
         return Siblings.REPEATED
 
     def begin(self, context: Context) -> Drafting:
-        return Growing(self, SmallModel(context, self.model, Ability.TREE), self.grow)
+        return Growing(self, source_of(context, self.model, Ability.TREE), self.grow)
 
-    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: Drafted, room: Room, chance: KeyedChance | None) -> Growth:
         """Fill the room's shape, or that of the branches."""
         shape = shape_of(self.branches, room) if room.shape is None else room.shape
         return fill(draft, room, shape, lambda lines, depth: urns_of(lines, depth, chance, replaced=True), self.name)

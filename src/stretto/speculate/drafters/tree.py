@@ -14,12 +14,13 @@ from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
 from ...models.contract import Ability, Model
+from ...models.heads.contract import DraftHead
 from ...noise import gumbel, key
 from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
+from ..drafted import Drafted, source_of
 from ..growth import Growing, Growth, fill
-from ..small_model import DraftRow, SmallModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class DraftTree(Drafter):
 
     width: int = 10  # nodes expanded per level, and children of each, ≥ 1
     coupled: bool = False
-    model: str | Model = "zoo/draft"  # a name or folder, or a model that is loaded already
+    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "draft-tree"
 
@@ -72,9 +73,9 @@ class DraftTree(Drafter):
         return Siblings.DISTINCT
 
     def begin(self, context: Context) -> Drafting:
-        return TreeDrafting(self, SmallModel(context, self.model, Ability.TREE), self.grow)
+        return TreeDrafting(self, source_of(context, self.model, Ability.TREE), self.grow)
 
-    def grow(self, draft: DraftRow, room: Room, chance: KeyedChance | None) -> Growth:
+    def grow(self, draft: Drafted, room: Room, chance: KeyedChance | None) -> Growth:
         """Fill the room's shape with the likeliest tokens, or find the likeliest nodes."""
         coupled = self.coupled and chance is not None
         if room.shape is None:
@@ -87,7 +88,7 @@ class DraftTree(Drafter):
 
         return fill(draft, room, room.shape, givers, self.name)
 
-    def _grow(self, draft: DraftRow, room: Room, coupled: bool) -> Growth:
+    def _grow(self, draft: Drafted, room: Room, coupled: bool) -> Growth:
         seen = Seen.nothing()
         level, places = [ROOT], [ROOT]  # nodes seen, and the draft's
         for depth in range(1, room.depth + 1):
@@ -107,7 +108,7 @@ class DraftTree(Drafter):
         return seen.tree(seen.best(room.nodes), self.name)
 
     def _likeliest(
-        self, lines: Tensor, count: int, draft: DraftRow, depth: int, coupled: bool
+        self, lines: Tensor, count: int, draft: Drafted, depth: int, coupled: bool
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Scores and tokens of the best `count` continuations of each line, best first: [n, count] each."""
         vocabulary = lines.shape[-1]

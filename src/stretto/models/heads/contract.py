@@ -1,0 +1,129 @@
+"""What a head is, and what it may use of its target.
+
+Positions, once for all heads: `row t` is what the target made of token t, and `token t + 1` follows it. A head has read
+the pairs (row t, token t + 1) of all committed tokens; token t + 1 is the newest, which the target has not read yet. So
+the first guess is at token t + 2.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from ...errors import ModelError, Unsupported
+from ..contract import Model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+ENDLESS = 1 << 20  # how deep a head guesses that feeds on its own guesses
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a head uses of its target: in serving the model's own products, in training plain matrices."""
+
+    embed: Callable[[Tensor], Tensor]  # tokens [...] -> [..., C]
+    final_norm: Callable[[Tensor], Tensor]  # output rows of the last layer [..., C] -> [..., C]
+    lm_head: Callable[[Tensor], Tensor]  # rows behind the final norm [..., C] -> logits [..., V]
+    layers: int  # of the target
+
+
+class DraftHead(ABC):
+    """Tensors of float32 by name, and what they compute."""
+
+    form: ClassVar[str]  # its name among kinds of heads
+    depth: int = ENDLESS  # how many tokens ahead of the newest it guesses
+
+    def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], name: str = "") -> None:
+        """Raises ModelError where tensors are missing or of another shape than the others ask for."""
+        self.name = name or self.form
+        self.config = dict(config)
+        self.tensors = {each: tensor.detach().float() for each, tensor in tensors.items()}
+        wanted = self.shapes()
+        for each, shape in wanted.items():
+            if each not in tensors:
+                raise ModelError(f"{self.name} has no tensor {each!r}", hint=f"it is no whole {self.form} head")
+            if tuple(tensors[each].shape) != shape:
+                raise ModelError(
+                    f"{self.name}: {each!r} is {tuple(tensors[each].shape)}, not {shape}", hint="train it again"
+                )
+        self.tensors = {each: self.tensors[each] for each in wanted}
+        if not all(bool(each.isfinite().all()) for each in self.tensors.values()):
+            raise ModelError(f"{self.name} holds what is no number", hint="train it again")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    @abstractmethod
+    def fresh(cls, channels: int, vocabulary: int, layers: int, generator: torch.Generator, **settings: Any) -> Self:
+        """First weights, to be trained for a target of C channels, V tokens and L layers."""
+
+    @abstractmethod
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The tensors that there must be."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """C of its target."""
+
+    @abstractmethod
+    def taps(self, layers: int) -> tuple[int, ...]:
+        """The layers of a target of L layers whose output rows it reads, k of them."""
+
+    @abstractmethod
+    def memory(self, around: Around) -> Memory:
+        """One row's memory, which has read nothing."""
+
+    @abstractmethod
+    def unrolled(self, rows: Tensor, tokens: Tensor, around: Around, depth: int) -> list[Unrolled]:
+        """What it says at every place of texts when it is led along them, one entry a step: for training.
+
+        `rows` [B, T, k · C] of tokens 0 … T - 1, `tokens` [B, T + 1]. Entry i speaks at place t of token t + 2 + i; the
+        last i places of it say nothing.
+        """
+
+    def check(self, model: Model) -> None:
+        """Raise Unsupported where it is not of this target."""
+        if self.channels != model.channels:
+            raise Unsupported(
+                f"{self.name} is of {self.channels} channels, {model.name} has {model.channels}",
+                hint="a head serves the model that it was trained for",
+            )
+
+
+@dataclass(slots=True)
+class Unrolled:
+    """One step of a head that is led along texts: `read` makes logits [..., V] of its rows, any of them."""
+
+    rows: Tensor  # [B, T, C] at place t of token t + 2 + i
+    read: Callable[[Tensor], Tensor]
+    continues: bool = False  # whether they are meant to be the target's own rows t + 1 + i behind the final norm
+
+
+class Memory(ABC):
+    """What a head remembers of one row of a batch: the committed pairs, and the nodes drafted below them."""
+
+    @abstractmethod
+    def read(self, rows: Tensor, following: Sequence[int]) -> None:
+        """The next pairs: output rows [n, k · C] of the tapped layers side by side, and the token behind each."""
+
+    @abstractmethod
+    def after(self, nodes: Sequence[int], tokens: Sequence[int], parents: Sequence[int]) -> Tensor:
+        """Logits [N, V] of what follows drafted nodes; -1 is the newest committed token.
+
+        `tokens` and `parents` are those of all nodes drafted in this round; a parent's number is below its child's.
+        """
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Nothing is drafted any more."""
+
+    @abstractmethod
+    def copy(self) -> Memory:
+        """The same for another row; what was drafted stays behind."""

@@ -1,0 +1,106 @@
+"""Medusa (arXiv 2401.10774): heads that each look at the newest row alone, one for every token ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+import torch.nn.functional as F
+
+from .contract import Around, DraftHead, Memory, Unrolled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Medusa(DraftHead):
+    """Head i says of token t + 2 + i: U_i · (f + SiLU(A_i f + b_i)), f being row t behind the final norm.
+
+    Tensors are named as published: `i.0.linear.weight` [C, C], `i.0.linear.bias` [C], and `i.1.weight` [V, C]. Without
+    the last, the target's own head stands in for U_i.
+    """
+
+    form = "medusa"
+
+    def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], name: str = "") -> None:
+        firsts = [each for each in tensors if each.endswith(".0.linear.bias")]
+        self.depth = len(firsts)
+        self._channels = len(tensors[firsts[0]]) if firsts else 0
+        self._own = [len(tensors[key]) if (key := f"{i}.1.weight") in tensors else 0 for i in range(self.depth)]
+        super().__init__(tensors, config, name)
+
+    @classmethod
+    def fresh(cls, channels: int, vocabulary: int, layers: int, generator: torch.Generator, **settings: Any) -> Self:
+        """`heads`: how many tokens ahead (4). At first each says what the target says of the token before."""
+        heads = int(settings.pop("heads", 4))
+        tensors = {}
+        for i in range(heads):
+            tensors[f"{i}.0.linear.weight"] = torch.zeros(channels, channels)
+            tensors[f"{i}.0.linear.bias"] = torch.zeros(channels)
+        return cls(tensors, {"medusa_num_heads": heads, "medusa_num_layers": 1, **settings})
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        size, wanted = self._channels, dict[str, tuple[int, ...]]()
+        for i, vocabulary in enumerate(self._own or [0]):
+            wanted |= {f"{i}.0.linear.weight": (size, size), f"{i}.0.linear.bias": (size,)}
+            if vocabulary:
+                wanted[f"{i}.1.weight"] = (vocabulary, size)
+        return wanted
+
+    @property
+    def channels(self) -> int:
+        return self._channels
+
+    def taps(self, layers: int) -> tuple[int, ...]:
+        return (layers,)
+
+    def memory(self, around: Around) -> Memory:
+        return MedusaMemory(self, around)
+
+    def unrolled(self, rows: Tensor, tokens: Tensor, around: Around, depth: int) -> list[Unrolled]:
+        seen = around.final_norm(rows)
+        return [Unrolled(self.moved(i, seen), self.read_by(i, around)) for i in range(min(depth, self.depth))]
+
+    def moved(self, i: int, seen: Tensor) -> Tensor:
+        """What head i makes of rows [..., C] behind the final norm."""
+        return seen + F.silu(F.linear(seen, self.tensors[f"{i}.0.linear.weight"], self.tensors[f"{i}.0.linear.bias"]))
+
+    def read_by(self, i: int, around: Around) -> Callable[[Tensor], Tensor]:
+        """What makes logits of that."""
+        own = self.tensors.get(f"{i}.1.weight")
+        return around.lm_head if own is None else partial(F.linear, weight=own)
+
+
+class MedusaMemory(Memory):
+    """The newest row, and what the heads said of it."""
+
+    def __init__(self, head: Medusa, around: Around) -> None:
+        self.head = head
+        self.around = around
+        self._row: Tensor | None = None  # [C]
+        self._said: dict[int, Tensor] = {}  # head -> [V]
+
+    def read(self, rows: Tensor, following: Sequence[int]) -> None:
+        self._row, self._said = self.around.final_norm(rows[-1]).float(), {}
+
+    def after(self, nodes: Sequence[int], tokens: Sequence[int], parents: Sequence[int]) -> Tensor:
+        lines = []
+        for node in nodes:
+            depth, above = 0, node
+            while above >= 0:
+                depth, above = depth + 1, parents[above]
+            if depth not in self._said:
+                assert self._row is not None
+                self._said[depth] = self.head.read_by(depth, self.around)(self.head.moved(depth, self._row))
+            lines.append(self._said[depth])
+        return torch.stack(lines)
+
+    def forget(self) -> None:
+        pass  # what the heads say does not depend on what was drafted
+
+    def copy(self) -> Memory:
+        twin = MedusaMemory(self.head, self.around)
+        twin._row, twin._said = self._row, dict(self._said)
+        return twin

@@ -1,0 +1,106 @@
+"""A head beside the target, for drafters that grow chains and trees: it reads rows that the target computes anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..context import Context
+from ..models.contract import Evaluation, Want
+from ..models.heads.contract import DraftHead
+from ..models.heads.target import bound
+from ..models.vocabulary import NEVER, in_vocabulary
+from ..row import Row
+from ..tree import ROOT, slot_of
+from .contract import Outcome
+from .drafted import Drafted, DraftSource
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class HeadModel(DraftSource):
+    """The head, bound to the target."""
+
+    def __init__(self, context: Context, head: DraftHead) -> None:
+        head.check(context.target)
+        self.head = head
+        self.around = bound(context.target)
+        self.vocabulary = context.vocabulary
+        self.device = context.target.device
+        self.layers = head.taps(context.target.layers)
+        self.want = self.of_prompt = Want(logits=False, hidden=self.layers)
+
+    def open(self, row: Row) -> HeadRow:
+        return HeadRow(self, row)
+
+    def read(self, drafts: Sequence[HeadRow], wanted: Sequence[Sequence[int]]) -> Tensor:
+        with torch.inference_mode():
+            lines = torch.cat([draft.after(nodes) for draft, nodes in zip(drafts, wanted, strict=True)])
+        lines = lines.nan_to_num(nan=NEVER, posinf=-NEVER, neginf=NEVER)  # whatever it says, nobody believes it
+        return in_vocabulary(lines, self.vocabulary, NEVER)
+
+
+class HeadRow(Drafted):
+    """One row's memory in the head, and the target's rows that it has not read yet.
+
+    Rows come in the order of their positions. Where some never came (the drafter rested, or the text was read before),
+    the head goes on from those that did: it then guesses worse, not wrongly.
+    """
+
+    def __init__(self, model: HeadModel, row: Row) -> None:
+        super().__init__(row)
+        self.model = model
+        self.memory = model.head.memory(model.around)
+        self._waiting: list[tuple[int, Tensor]] = []  # (position of the first, rows [n, k * C])
+        self._end = 0  # the position behind the newest row that came
+
+    def prime(self, evaluation: Evaluation, start: int) -> None:
+        self._take(start, evaluation.hidden, None)
+
+    def knows(self, tokens: Sequence[int]) -> bool:
+        return not tokens
+
+    def hear(self, outcome: Outcome) -> None:
+        kept = [ROOT, *outcome.path][: len(outcome.committed)]
+        start = len(self.row.history.tokens) - len(outcome.committed) - 1
+        if outcome.hidden:
+            self._take(start, outcome.hidden, [slot_of(node) for node in kept])
+        self.advance(outcome.committed)
+
+    def _take(self, start: int, hidden: dict[int, Tensor], slots: Sequence[int] | None) -> None:
+        parts = [hidden[layer] if slots is None else hidden[layer][list(slots)] for layer in self.model.layers]
+        rows = torch.cat(parts, -1).float() if len(parts) > 1 else parts[0].float()
+        self._waiting.append((start, rows))
+        self._end = start + len(rows)
+
+    def begin(self) -> int:
+        if self.tokens:
+            self._forget()
+        tokens = self.row.history.tokens
+        if not 0 < self._end == len(tokens) - 1:  # the newest row is not there
+            return 0
+        with torch.inference_mode():
+            for start, rows in self._waiting:
+                self.memory.read(rows, tokens[start + 1 : start + 1 + len(rows)])
+        self._waiting = []
+        return self.model.head.depth
+
+    def after(self, nodes: Sequence[int]) -> Tensor:
+        """Logits [N, V] after these nodes."""
+        return self.memory.after(nodes, self.tokens, self.parents)
+
+    def advance(self, committed: Sequence[int]) -> None:
+        if self.tokens:
+            self._forget()
+
+    def fork(self, row: Row) -> HeadRow:
+        copy = HeadRow(self.model, row)
+        copy.memory, copy._waiting, copy._end = self.memory.copy(), list(self._waiting), self._end
+        return copy
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.memory.forget()

@@ -1,0 +1,114 @@
+"""The laws of heads, tried on each kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from stretto.laws import heads, inside
+from stretto.models.heads.contract import Around, Memory
+from stretto.models.heads.files import KINDS
+from stretto.models.heads.medusa import Medusa
+from stretto.train.heads.recording import Recording, layers_of, rows_of
+from stretto.train.heads.simulate import simulated
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_leads_as_serving_does(kind: str) -> None:
+    heads.training_leads_as_serving_does(heads.random_head(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pieces_and_copies_change_nothing(kind: str) -> None:
+    heads.pieces_and_copies_change_nothing(heads.random_head(kind))
+
+
+@pytest.mark.parametrize("drafter", heads.methods(heads.random_head("medusa")))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_it_changes_no_token(kind: str, drafter: str, temperature: float) -> None:
+    heads.it_changes_no_token(heads.random_head(kind), drafter, temperature=temperature, seed=3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_beyond_all_bounds_change_no_token(kind: str) -> None:
+    heads.it_changes_no_token(heads.random_head(kind, scale=1e25), "draft-tree")
+
+
+@pytest.mark.parametrize("drafter", ["draft", "draft-tree"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_is_simulated_is_what_is_served(kind: str, drafter: str, temperature: float) -> None:
+    """To the last count: rounds, drafted, accepted, by depth."""
+    engine = inside.engine("bits")
+    head = heads.random_head(kind, scale=0.05)
+    layers = layers_of(head, engine.model)
+    method = heads.methods(head)[drafter]
+    request: dict[str, Any] = {"temperature": temperature, "seed": 5, "end_tokens": ()}
+    texts, served = [], []
+    for prompt in heads.PROMPTS:
+        answer = engine.generate(list(prompt), method, max_new_tokens=40, **request)
+        tokens = (*answer.prompt_tokens, *answer.tokens)
+        (rows,) = rows_of(engine.model, [tokens[:-1]], layers)
+        texts.append(Recording(tokens, len(answer.prompt_tokens), layers, rows))
+        served.append(answer)
+    found = simulated(engine, texts, method, **request)
+    assert found.rounds == sum(answer.counters.rounds for answer in served)
+    assert found.drafted == sum(answer.counters.drafted for answer in served)
+    assert found.accepted == sum(answer.counters.accepted for answer in served) > 0
+    assert found.tokens == sum(len(answer.tokens) for answer in served)
+    assert found.right[0] <= found.tried[0] <= found.rounds
+
+
+def test_a_head_of_another_target_is_refused() -> None:
+    from stretto.errors import Unsupported
+
+    head = KINDS["medusa"].fresh(16, 97, 3, torch.Generator())
+    with pytest.raises(Unsupported, match="16 channels"):
+        inside.engine("fast").generate([1], heads.methods(head)["draft"], max_new_tokens=2)
+
+
+class Watched(Medusa):
+    """Takes down what its memories read."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.read: list[tuple[torch.Tensor, list[int]]] = []
+
+    def memory(self, around: Around) -> Memory:
+        memory, ended = super().memory(around), self.read
+
+        def read(rows: torch.Tensor, following: list[int]) -> None:
+            ended.append((rows.clone(), list(following)))
+            type(memory).read(memory, rows, following)
+
+        memory.read = read  # type: ignore[method-assign]
+        return memory
+
+
+def test_what_it_reads_are_the_rows_of_what_was_committed() -> None:
+    """Of the prompt and of each round, also of a text that the engine has read before: it keeps no rows."""
+    engine, head = inside.engine("bits"), heads.random_head("medusa", scale=0.05)
+    watched = Watched(head.tensors, head.config)
+    prompt = [(7 * each) % inside.VOCABULARY for each in range(80)]  # longer than a block of what is kept
+    for _ in range(2):
+        watched.read.clear()
+        answer = engine.generate(prompt, heads.methods(watched)["draft-tree"], max_new_tokens=24, end_tokens=())
+        assert answer.counters.accepted > 0
+        tokens = [*answer.prompt_tokens, *answer.tokens]
+        (rows,) = rows_of(engine.model, [tokens[:-1]], (3,))
+        read = torch.cat([each for each, _ in watched.read])
+        assert 80 < len(read) <= len(rows)
+        assert torch.equal(read, rows[: len(read)])
+        assert [token for _, following in watched.read for token in following] == tokens[1 : 1 + len(read)]
+
+
+def test_samples_fork_what_the_head_remembers() -> None:
+    engine, method = inside.engine("fast"), heads.methods(heads.random_head("eagle", scale=0.05))["draft-tree"]
+    request = {"max_new_tokens": 12, "end_tokens": (), "temperature": 1.0, "seed": 2}
+    plain = engine.generate(list(heads.PROMPTS[0]), "plain", samples=3, **request)
+    drafted = engine.generate(list(heads.PROMPTS[0]), method, samples=3, **request)
+    assert [answer.tokens for answer in drafted] == [answer.tokens for answer in plain]
+    assert all(answer.counters.drafted > 0 for answer in drafted)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from stretto.errors import ModelError
+from stretto.laws.heads import random_head
+from stretto.models.heads.files import KINDS, find_head, read_head, write_head
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_is_read_as_it_was_written(kind, tmp_path):
+    head = random_head(kind)
+    write_head(head, tmp_path / "one", card={"steps": 3})
+    again = find_head(str(tmp_path / "one"))
+    assert type(again) is type(head)
+    assert again.name == "one"
+    assert again.depth == head.depth
+    assert again.tensors.keys() == head.tensors.keys()
+    for name, tensor in head.tensors.items():
+        assert torch.equal(again.tensors[name], tensor)
+
+
+def published_medusa(folder, **changed):
+    """The layout of that project: heads of one block and a matrix of their own."""
+    tensors = {}
+    for i in range(2):
+        tensors[f"{i}.0.linear.weight"] = torch.randn(8, 8)
+        tensors[f"{i}.0.linear.bias"] = torch.randn(8)
+        tensors[f"{i}.1.weight"] = torch.randn(20, 8)
+    folder.mkdir()
+    save_file({**tensors, **changed}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"medusa_num_heads": 2, "medusa_num_layers": 1}))
+    return tensors
+
+
+def test_the_published_layout_of_medusa(tmp_path):
+    tensors = published_medusa(tmp_path / "medusa")
+    head = read_head(tmp_path / "medusa")
+    assert (head.form, head.depth, head.channels, head.taps(5)) == ("medusa", 2, 8, (5,))
+    assert torch.equal(head.tensors["1.1.weight"], tensors["1.1.weight"])
+
+
+def test_the_published_layout_of_eagle(tmp_path):
+    size, inner, keys = 16, 24, 8
+    shapes = {
+        "fc.weight": (size, 2 * size),
+        "fc.bias": (size,),
+        "embed_tokens.weight": (20, size),
+        "layers.0.self_attn.q_proj.weight": (size, size),
+        "layers.0.self_attn.k_proj.weight": (keys, size),
+        "layers.0.self_attn.v_proj.weight": (keys, size),
+        "layers.0.self_attn.o_proj.weight": (size, size),
+        "layers.0.mlp.gate_proj.weight": (inner, size),
+        "layers.0.mlp.up_proj.weight": (inner, size),
+        "layers.0.mlp.down_proj.weight": (size, inner),
+        "layers.0.post_attention_layernorm.weight": (size,),
+    }
+    said = {"hidden_size": size, "intermediate_size": inner, "num_attention_heads": 2, "num_key_value_heads": 1}
+    save_file({name: torch.randn(shape) for name, shape in shapes.items()}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    head = read_head(tmp_path)
+    assert (head.form, head.channels, head.shape.key_heads, head.shape.head_size) == ("eagle", 16, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"0.0.linear.weight": torch.zeros(8, 9)}, r"\(8, 9\), not \(8, 8\)"),
+        ({"1.0.linear.weight": torch.full((8, 8), torch.nan)}, "no number"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changed, said, tmp_path):
+    published_medusa(tmp_path / "medusa", **changed)
+    with pytest.raises(ModelError, match=said):
+        read_head(tmp_path / "medusa")
+
+
+def test_what_is_missing_is_named(tmp_path):
+    head = random_head("hydra")
+    write_head(head, tmp_path)
+    save_file({name: each for name, each in head.tensors.items() if name != "1.gate"}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"'1\.gate'"):
+        read_head(tmp_path)
+
+
+def test_a_model_is_no_head(tmp_path):
+    assert find_head("zoo/draft") is None
+    assert find_head(str(tmp_path)) is None
+    with pytest.raises(ModelError, match="no head"):
+        read_head(tmp_path)
