@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..context import Context
+from ..entry import Entry, Guarantee
 from ..models.contract import Evaluation, Want
 from ..models.heads.contract import DraftHead
 from ..models.heads.target import bound
@@ -19,6 +20,48 @@ from .drafted import Drafted, DraftSource
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+ENTRIES = (
+    Entry(
+        name="medusa",
+        family="heads",
+        source="arXiv 2401.10774; github.com/FasterDecoding/Medusa",
+        parts="draft-tree(model=zoo/medusa)+fixed(24,depth=5)",
+        guarantee=Guarantee.EXACT,
+        number=100,
+        needs=("trained head", "tree windows"),
+        summary="heads that each look at the newest row alone, one for every token ahead",
+        generation="target's parts",
+        training="head",
+        branch="speculative",
+    ),
+    Entry(
+        name="hydra",
+        family="heads",
+        source="arXiv 2402.05109; github.com/zankner/Hydra",
+        parts="draft-tree(model=zoo/hydra)+fixed(24,depth=5)",
+        guarantee=Guarantee.EXACT,
+        number=212,
+        needs=("trained head", "tree windows"),
+        summary="such heads that also see the tokens drafted before theirs",
+        generation="target's parts",
+        training="head",
+        branch="speculative",
+    ),
+    Entry(
+        name="eagle",
+        family="heads",
+        source="arXiv 2401.15077, tree of arXiv 2406.16858; github.com/SafeAILab/EAGLE",
+        parts="draft-tree(model=zoo/eagle)+fixed(24,depth=5)",
+        guarantee=Guarantee.EXACT,
+        needs=("trained head", "tree windows"),
+        summary="a decoder layer that continues the rows of the target, one token after the other",
+        generation="target's parts",
+        training="head",
+        branch="speculative",
+    ),
+)
 
 
 class HeadModel(DraftSource):

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ...errors import ModelError
 from ...files import replacing
 from ..checkpoint import read_json, weight_files
@@ -36,9 +38,11 @@ def find_head(name: str) -> DraftHead | None:
     from ... import zoo
 
     folder = zoo.draft_head(name) if name.startswith("zoo/") else Path(name)
-    if folder is None or not (folder / CONFIG).is_file() or not is_head(folder):
-        return None
-    return read_head(folder)
+    try:
+        there = folder is not None and (folder / CONFIG).is_file()
+    except (OSError, ValueError):  # it is no path
+        there = False
+    return read_head(folder) if there and folder is not None and is_head(folder) else None
 
 
 def is_head(folder: Path) -> bool:
@@ -70,13 +74,13 @@ def _read(folder: Path, changed: int) -> DraftHead:
     return KINDS[kind](tensors, read_json(folder / CONFIG), folder.name)
 
 
-def write_head(head: DraftHead, folder: str | Path, **said: Any) -> None:
+def write_head(head: DraftHead, folder: str | Path, dtype: torch.dtype = torch.float32, **said: Any) -> None:
     """Save a head as a folder; `said` goes into its configuration."""
     from safetensors.torch import save_file
 
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     with replacing(path / WEIGHTS) as place:
-        save_file({name: tensor.contiguous() for name, tensor in head.tensors.items()}, place)
+        save_file({name: tensor.to(dtype).contiguous() for name, tensor in head.tensors.items()}, place)
     with replacing(path / CONFIG) as place:
         Path(place).write_text(json.dumps({"head": head.form, **head.config, **said}, indent=1) + "\n")
