@@ -233,8 +233,11 @@ def test_the_page_on_chats_works_as_it_stands(capsys: pytest.CaptureFixture[str]
     assert shown["prefilled"].text.strip().startswith("owl") and shown["streamed"].generation.text
 
 
-def test_what_the_readme_shows_answers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_the_readme_shows_answers(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its Python, and its lines that decode."""
+    monkeypatch.chdir(tmp_path)  # one of them writes a page
     page = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     shown: dict[str, Any] = {}
