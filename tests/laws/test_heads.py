@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from stretto import catalogue
+from stretto.engine import Engine
 from stretto.laws import heads, inside
 from stretto.models.heads.contract import Around, Memory
 from stretto.models.heads.files import KINDS
@@ -112,3 +114,14 @@ def test_samples_fork_what_the_head_remembers() -> None:
     drafted = engine.generate(list(heads.PROMPTS[0]), method, samples=3, **request)
     assert [answer.tokens for answer in drafted] == [answer.tokens for answer in plain]
     assert all(answer.counters.drafted > 0 for answer in drafted)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in catalogue.entries().items() if entry.family == "heads"])
+def test_those_that_ship_draft_for_the_shipped_target(name: str) -> None:
+    engine = Engine.load("zoo/causal")
+    question = [{"role": "user", "content": "Sort the words from A to Z: owl, lamp, banana, brush"}]
+    for request in ({}, {"temperature": 1.0, "seed": 4}):
+        plain = engine.generate(question, "plain", max_new_tokens=24, **request)
+        found = engine.generate(question, name, max_new_tokens=24, **request)
+        assert found.tokens == plain.tokens
+        assert len(found.tokens) >= 1.5 * found.counters.rounds
