@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from .subject import Subject
     from .tasks import BenchTask
 
+KINDS = ("speed", "real", "serve", "shape", "overhead", "canvas", "quality", "anytime", "constrain")
 METHODS = ("plain", "auto", "lookup", "draft")
 SHAPE_METHODS = ("plain", "lookup")
 COUNT = 2  # prompts per task
 MAX_NEW_TOKENS = 128
 SPEED_REPEATS = 3
+SERVE_COUNT = 40  # requests at each rate
 SHAPE_REPEATS = 30
 CANVAS_REPEATS = 5
 ANYTIME_COUNT = 16  # questions of a kind
@@ -35,6 +37,7 @@ examples:
   stretto bench report results/zoo.json                     writes results/zoo.html
   stretto bench --model CHECKPOINT --draft '' --tasks spec --data Spec-Bench/data --max-new-tokens 1024 \\
                 --repeats 1 --answers answers               one answer file per contestant
+  stretto bench serve --threads 1 --out results/serve                       a server beside its engine
   stretto bench shape --out results/shape
   stretto bench canvas --model random-masked --batch 1 8 --out results/canvas
   stretto bench quality --model zoo/masked --count 50 --batch 10 --out results/quality    right answers, and their cost
@@ -57,10 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "real", "shape", "overhead", "canvas", "quality", "anytime", "constrain", "report", "claims"),
+        choices=(*KINDS, "report", "claims"),
         default="speed",
         help="speed: whole answers, against transformers' generate (default); "
         "real: a checkpoint on real prompts, beside transformers, llama.cpp and OpenVINO GenAI; "
+        "serve: what a server adds to its engine, and how many requests it answers in time; "
         "shape: single forwards, a batch of unequal rows, memory over 200 requests (not for random-134m); "
         "overhead: what drafting costs beside the forwards, by width and length; "
         "canvas: masked-diffusion models (also random-masked) beside a plain sampler, the same tokens; "
@@ -149,6 +153,9 @@ def _add_measuring(group: Any) -> None:
         metavar="T",
         help="0: greedy; several: columns (0)",
     )
+    group.add_argument(
+        "--beside", metavar="URL", help="serve: another server of that model, such as http://host:8080/v1"
+    )
     group.add_argument("--threads", type=_positive, help="of torch, on both sides (default: torch's own choice)")
     group.add_argument("--seed", type=int, default=0, help="of the choice of prompts, of random weights and of noise")
 
@@ -193,6 +200,7 @@ def run(args: argparse.Namespace) -> int:
     kinds = {
         "speed": _speed,
         "real": _real,
+        "serve": _serve,
         "shape": _shape,
         "overhead": _overhead,
         "canvas": _canvas,
@@ -347,6 +355,42 @@ def _real(args: argparse.Namespace) -> int:
     from .real.command import run as measure
 
     return measure(args, _data(args))
+
+
+# -- serve --------------------------------------------------------------------------------------------
+
+
+def _serve(args: argparse.Namespace) -> int:
+    """A server beside its engine; 1 where an answer differs."""
+    from contextlib import ExitStack
+    from itertools import chain, islice
+
+    from tqdm import tqdm
+
+    from ..engine import Engine
+    from . import serving, tasks
+    from .provenance import provenance
+    from .subject import encode
+
+    count, repeats = args.count or SERVE_COUNT, args.repeats or SPEED_REPEATS
+    engine = Engine.load(args.model)
+    chosen = [task for task in tasks.select(args.tasks or ["gym"], _data(args)) if not task.absent]
+    turns = zip(*(task.exercises(args.seed) for task in chosen), strict=False)
+    prompts = [encode(engine, exercise) for exercise in islice(chain.from_iterable(turns), count)]
+    asked = serving.wishes(prompts, count, args.max_new_tokens, args.seed)
+    record = provenance(model=args.model, count=count, repeats=repeats, beside=args.beside, seed=args.seed)
+    with ExitStack() as stack:
+        addresses = {"stretto": stack.enter_context(serving.server(args.model, args.threads))}
+        addresses |= {"beside": args.beside} if args.beside else {}
+        total = len(asked) + repeats * (len(addresses) + 1) * len(serving.RATES)
+        with tqdm(total=total, delay=PROGRESS_AFTER, disable=None, leave=False) as bar:
+            found = serving.alone(engine, addresses["stretto"], asked, progress=bar.update)
+            found.provenance = record
+            found.ways = serving.ways(addresses, asked, found, repeats, progress=bar.update)
+    print(serving.table(found))
+    if args.out:
+        found.save(args.out.with_suffix(".json"))
+    return int(found.different > 0)
 
 
 # -- shape --------------------------------------------------------------------------------------------
