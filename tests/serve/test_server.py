@@ -189,6 +189,7 @@ def test_what_fails_on_the_way_is_told_without_its_words(caplog: pytest.LogCaptu
         ({"end_tokens": "x"}, "end_tokens"),
         ({"steers": ["dry(-3)"]}, "steers"),
         ({"regex": "("}, "regex"),
+        ({"regex": "(", "choices": []}, None),  # it is that there are both
         ({"method": "nosuch"}, "method"),
         ({"method": "lookup(-3)"}, "method"),
         ({"method": "beam(3)"}, "method"),  # more rows than there are
@@ -208,7 +209,7 @@ def test_what_the_engine_refuses_names_the_field(fields: dict[str, Any], named: 
 def test_who_is_refused_is_told_when_a_place_gets_free(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, now = service(waiting=3), [0.0]
     monkeypatch.setattr(serving_module, "perf_counter", lambda: now[0])
-    for seconds, told in ((0.0, "1"), (20.0, "8"), (20.0, "8"), (10_000.0, "60")):
+    for seconds, told in ((0.0, "1"), (20.0, "8"), (40.0, "9"), (10_000.0, "60")):
         with ours.admitted(3):
             now[0] += seconds
         with ours.admitted(5), pytest.raises(Refused) as caught, ours.admitted(2):
