@@ -87,6 +87,34 @@ def test_each_round_sees_the_question_and_all_answers_once_or_the_last_one() -> 
     assert refined(on("3 3", "5"), keep="last", show="last").tokens == short
 
 
+def test_the_best_answer_and_then_the_worst_are_shown_each_with_what_was_said_to_it() -> None:
+    """No more than two are seen, however many there were; of equal ones the newer is the better one."""
+    said, answers, seen, unseen = [5, 3, 1, 2], list[list[int]](), [PROMPT], 0
+
+    def worth(tokens: Sequence[int]) -> float:
+        return sum(tokens) % 5
+
+    for at in range(5):
+        answers.append(plainly(seen[-1]))
+        ranked = sorted(range(at + 1), key=lambda each: worth(answers[each]))
+        shown = [ranked[-1], ranked[0]] if at else [0]
+        unseen += at not in shown
+        if at < 4:
+            seen.append([*PROMPT, *(token for each in shown for token in (*bare(answers[each]), said[each]))])
+    scorer = ByFunction(lambda text: worth([int(each) for each in text.split()]))
+    found = refined(on(*map(str, said)), rounds=5, show="extremes", scorer=scorer)
+    assert [attempts[-1].seen for attempts in HEARD] == [tuple(each) for each in seen[:4]]
+    assert found.tokens == answers[ranked[-1]] and unseen
+
+
+def test_an_answer_is_told_its_score_and_one_that_is_good_enough_is_the_last() -> None:
+    told = refined(Again("{score} 3"), rounds=2, keep="last", scorer=ByFunction(lambda text: 5.0))
+    assert told.tokens == plainly([*PROMPT, *bare(plainly(PROMPT)), 5, 3])
+    values = [1.0, 2.0, 0.0]
+    found = refined(Again("3", enough=2.0), rounds=3, scorer=ByFunction(lambda text: values.pop(0)))
+    assert values == [0.0] and found.tokens == plainly([*PROMPT, *bare(plainly(PROMPT)), 3])
+
+
 def test_a_critic_sends_back_afresh_or_stops() -> None:
     first = plainly(PROMPT)
     second = plainly([*PROMPT, *bare(first), 3])

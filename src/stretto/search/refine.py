@@ -36,7 +36,7 @@ class Refine(Search):
     critic: Critic = AGAIN  # looks at each answer but the last
     scorer: Scorer = LIKELIHOOD  # verifies answers; of equal ones of a path the later one is better
     keep: Literal["best", "last"] = "best"  # which answer of a path counts
-    show: Literal["all", "last"] = "all"  # which of its answers the model sees
+    show: Literal["all", "last", "extremes"] = "all"  # which of its answers the model sees; the best, then the worst
     paths: int = 1  # ≥ 1, side by side, each with chance of its own; no fewer than answers are asked for
     first: int = 0  # tokens of an answer that is not its path's last, at most; 0: as many as of the last
     within: Within = UNBOUNDED
@@ -144,7 +144,7 @@ class Refining(Searching):
         seen = [*self._prompt(group)]
         if path.standing:
             path.standing[-1] = path.standing[-1][0], advice.text
-        for attempt, said in path.standing[-1:] if self.search.show == "last" else path.standing:
+        for attempt, said in self._shown(path.standing):
             seen += [*attempt.answer, *tokens_of(said, self.context.encode)]
         seen += [] if path.standing else told
         first, round_ = group.first, len(path.attempts)
@@ -157,6 +157,15 @@ class Refining(Searching):
         self.branches.plant(row, self.drafting, group, self)
         path.row, path.seen, path.finish, path.tokens = row, tuple(seen), None, []
         return True
+
+    def _shown(self, standing: Sequence[tuple[Attempt, str]]) -> Sequence[tuple[Attempt, str]]:
+        """Of the answers that stand, oldest first, those that the model sees, with what was said to each."""
+        if self.search.show == "last":
+            return standing[-1:]
+        if self.search.show == "all" or len(standing) < 2:
+            return standing
+        ranked = sorted(standing, key=lambda each: each[0].worth)  # of equal ones the older one first
+        return ranked[-1], ranked[0]
 
     def _limits(self, group: Group, round_: int, read: int) -> Limits:
         """Of an answer behind so many tokens."""

@@ -1,17 +1,19 @@
-"""A critic that always says the same: think once more. In it may stand the question."""
+"""A critic that always says the same: think once more. In it may stand the question, and what the answer scored."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...annotations import Unbounded
 from ...context import Context
 from ...entry import Entry, Guarantee
-from ..critic import Advice, Attempt, Critic, Critique
+from ..critic import STOP, Advice, Attempt, Critic, Critique
 from ..texts import Decode, text_of, tokens_of
 
-QUESTION = "{question}"
+QUESTION, SCORE = "{question}", "{score}"
 
 ENTRIES = (
     Entry(
@@ -34,20 +36,31 @@ ENTRIES = (
         guarantee=Guarantee.NONE,
         summary="a thought is broken off, the question is said once more, and the answer goes on from there",
     ),
+    Entry(
+        name="iad",
+        number=141,
+        family="search",
+        source="arXiv 2504.01931 (review, refine, repeat: iterative agent decoding)",
+        parts='refine(4,critic=again(" That scores {score}. A better one: "),show=extremes)',
+        guarantee=Guarantee.NONE,
+        needs=("a scorer that verifies",),
+        summary="the model sees its best answer and its worst, each with its score, and answers anew; the best counts",
+    ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Again(Critic):
-    """Asks for a better answer each time, whatever the last one was."""
+    """Asks for a better answer each time, whatever the last one was, unless it scores `enough`."""
 
-    text: str = "\n\nThink again, and give a better answer.\n\n"  # {question} stands for the question
+    text: str = "\n\nThink again, and give a better answer.\n\n"  # {question} and {score} stand for these
+    enough: Unbounded = math.inf  # what the scorer says of an answer with which it stops
 
     name: ClassVar[str] = "again"
 
     def begin(self, context: Context) -> Critique:
-        tokens_of(self.text.replace(QUESTION, ""), context.encode)  # raises where it cannot be read
-        return _Again(self.text, context.decode)
+        tokens_of(self.text.replace(QUESTION, "").replace(SCORE, ""), context.encode)  # raises where it cannot be read
+        return _Again(self, context.decode)
 
 
 AGAIN = Again()
@@ -55,9 +68,12 @@ AGAIN = Again()
 
 @dataclass(frozen=True, slots=True)
 class _Again(Critique):
-    text: str
+    critic: Again
     decode: Decode | None
 
     def advise(self, attempts: Sequence[Attempt]) -> Advice:
-        question = text_of(attempts[-1].draft.prompt, self.decode)
-        return Advice("on", self.text.replace(QUESTION, question))
+        newest = attempts[-1]
+        if newest.worth >= self.critic.enough:
+            return STOP
+        question = text_of(newest.draft.prompt, self.decode)
+        return Advice("on", self.critic.text.replace(SCORE, f"{newest.worth:.3g}").replace(QUESTION, question))
