@@ -40,6 +40,7 @@ SEARCHES = {  # of one branch; with several; what must be set
         [
             "refine(3,paths=2,critic=again(1 2),scorer=matches(1 1))",
             "refine(2,keep=last,show=last,first=3,critic=again(3))",
+            "refine(4,critic=again(1 2,enough=2),show=extremes,scorer=matches(1 1))",
             "refine(4,critic=doubt(0,1,2,0.4,3),scorer=matches(5 3))",
         ],
         CHANCE,
@@ -82,6 +83,11 @@ SEARCHES = {  # of one branch; with several; what must be set
             "cards(goal=-0.5,beta=0.3,nats=1.3,least=1,most=4)",
             "cards(matches(3 5),2,0.2,tries=4,nats=1.5,least=2,most=6)",
         ],
+        CHANCE,
+    ),
+    "a-star": (
+        "a-star(1)",
+        ["a-star(3,6,segmenter=every(3))", "a-star(2,4,matches(3 5),segmenter=at-tokens(3,5))"],
         CHANCE,
     ),
     "gad": ("gad", ["gad(width=2)", "gad(tries=4)"], CHANCE),
