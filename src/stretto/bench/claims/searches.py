@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from ...context import Context
 from ...search.adadec import AdaDec
+from ...search.astar import AStar
 from ...search.best_of import BestOf
 from ...search.blockwise import Blockwise
 from ...search.cards import Cards
 from ...search.cntp import Cautious
+from ...search.critics.again import Again
+from ...search.refine import Refine
+from ...search.scorer import Draft, Scorer, Scoring
 from ...search.scorers.by_function import ByFunction
 from ...search.segmenters import Every
 from ...search.vote import Vote
+from ..anytime import Book, Checker
 from .contract import Claim, Figures, at_least, at_most
 from .lab import Lab, Worked
 from .rewards import DRAWN, ON, RIGHT, Sides, asked, found
@@ -108,6 +115,54 @@ def cascaded(lab: Lab) -> Figures:
     return figures
 
 
+def reviewed(lab: Lab) -> Figures:
+    """As many answers that a checker scores: each from the best and the worst before it, or all afresh."""
+    book = asked(lab)
+    checker = Checker(book)
+    turn = "<|end|><|user|>That scores {score} of 1. A better answer to: {question}<|end|><|assistant|>"
+    review = Again(turn, 1.0)
+    sides: Sides = {
+        "iad, 4": (Refine(4, review, checker, show="extremes"), DRAWN),
+        "best of 4": (BestOf(4, checker), DRAWN),
+    }
+    return found(lab, book, sides, "token_forwards", "scorer_calls")
+
+
+@dataclass(frozen=True, slots=True)
+class Steps(Scorer):
+    """Of a whole answer what the checker says; of a beginning 1 where the known answer begins so, else 0."""
+
+    book: Book
+
+    name: ClassVar[str] = "steps"
+
+    def begin(self, context: Context) -> Scoring:
+        return _Steps(self.book)
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps(Scoring):
+    book: Book
+
+    def full(self, drafts: Sequence[Draft]) -> list[float]:
+        return [float(self.book.right(each.prompt, each.text)) for each in drafts]
+
+    def prefix(self, drafts: Sequence[Draft]) -> list[float]:
+        return [float(self.book.questions[each.prompt].answer.startswith(each.text)) for each in drafts]
+
+
+def promising(lab: Lab) -> Figures:
+    """Beginnings that a judge of steps finds right go on first; or the best of whole answers counts."""
+    book = asked(lab)
+    steps = Steps(book)
+    sides: Sides = {
+        "a-star": (AStar(4, 12, steps, Every(8)), DRAWN),
+        "best of 16": (BestOf(16, steps), DRAWN),
+        "one draw": ("plain", DRAWN),
+    }
+    return found(lab, book, sides, "token_forwards", "scorer_calls")
+
+
 CLAIMS = (
     Claim(
         "contrastive-search",
@@ -188,5 +243,28 @@ CLAIMS = (
             at_most("scorer calls, cards", 0.5, "scorer calls, best of 10 tokens"),
         ),
         number=104,
+    ),
+    Claim(
+        "a-star",
+        "a-star",
+        "continuing the most promising beginning is as often right as best of n for a third of the tokens",
+        f"{RIGHT}; tokens and scorer calls an answer",
+        Worked(promising, f"`a-star(4,12,…,every(8))`, `best-of(16)` by who knows the answer, one draw, {ON}; T=1"),
+        (
+            at_least("right, a-star", 1.0, "right, best of 16"),
+            at_most("token forwards, a-star", 1 / 3, "token forwards, best of 16"),
+        ),
+        number=47,
+    ),
+    Claim(
+        "iad",
+        "iad",
+        "of as many answers that a verifier scores more are right where the model sees its best and its worst so far",
+        f"{RIGHT}; tokens and scorer calls an answer",
+        Worked(reviewed, f"`refine(4,again(…{{score}}…,1),show=extremes)`, `best-of(4)` by the checker, {ON}; T=1"),
+        (at_least("right, iad, 4", 1.03, "right, best of 4"),),
+        where_not="the model was taught single questions, no conversations: of 19 wrong first answers the second mends"
+        " none, and 2 where only the question is asked again",
+        number=141,
     ),
 )
