@@ -64,7 +64,7 @@ class AStar(Search):
             raise Unsupported(f"{self.name} draws its ways, and without chance all are one", hint="temperature=1")
 
     def rows(self, samples: int) -> int:
-        return 1 + self.width * self.most + samples
+        return 2 + (self.width - 1) * self.most  # one goes once its ways on have come
 
     def begin(self, context: Context, branches: Branches) -> Searching:
         return Frontier(self, context, branches)
