@@ -106,7 +106,12 @@ def read_prompt(line: str) -> Prompt:
     """A line of text as it stands, or an object with `prompt` or `messages`."""
     if not line.lstrip().startswith("{"):
         return line
-    said = json.loads(line)
+    try:
+        said = json.loads(line)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{line[:60]!r} is no JSON: {error}", hint='{"prompt": "…"} or {"messages": […]}'
+        ) from None
     found: Prompt | None = said.get("messages") or said.get("prompt")
     if not found:
         raise InvalidRequest(f"no prompt in {line[:60]!r}", hint='{"prompt": "…"} or {"messages": […]}')
