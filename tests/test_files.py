@@ -162,7 +162,9 @@ ELSEWHERE = {  # not what somebody keeps
     "bench/real/serve.py": "a pipe to whoever asks",
     "bench/claims/diffusion_constraints.py": "a passing grammar in a temporary folder",
     "bench/claims/lab.py": "texts in a temporary folder",
+    "serve/batch.py": "answers, to which lines are added",
     "train/trainer.py": "the log, to which lines are added",
+    "train/heads/trainer.py": "the same",
 }
 
 

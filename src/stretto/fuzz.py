@@ -183,7 +183,7 @@ class _Drawing:
         default, kind = setting.default, str(setting.type)
         if "Drafter" in kind:
             return self.held(many="tuple" in kind, depth=depth)
-        if kind == "str | Model":
+        if kind.startswith("str | Model"):  # a head may stand there as well
             return self.draft
         if default is MISSING or setting.name in FILES:
             raise _Undrawn

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidRequest
+from ...files import write_text
 
 if TYPE_CHECKING:
     from ...engine import Engine, Prompt
@@ -82,7 +83,7 @@ def run_head(given: argparse.Namespace) -> int:
         "tokens_per_round": round(found.per_round, 3),
         "acceptance_by_depth": [round(each, 3) for each in found.by_depth],
     }
-    (folder / "training.json").write_text(json.dumps(card, indent=1) + "\n")
+    write_text(folder / "training.json", json.dumps(card, indent=1) + "\n")
     print(json.dumps(card))
     print(f"use it: --method 'draft-tree(model={folder})'")
     return 0
