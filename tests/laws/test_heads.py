@@ -60,8 +60,8 @@ def test_what_is_simulated_is_what_is_served(kind: str, drafter: str, temperatur
     assert found.rounds == sum(answer.counters.rounds for answer in served)
     assert found.drafted == sum(answer.counters.drafted for answer in served)
     assert found.accepted == sum(answer.counters.accepted for answer in served) > 0
-    assert found.tokens == sum(len(answer.tokens) for answer in served)
-    assert found.right[0] <= found.tried[0] <= found.rounds
+    assert found.new_tokens == sum(len(answer.tokens) for answer in served)
+    assert found.by_depth[1].hits <= found.by_depth[1].tried <= found.rounds
 
 
 def test_a_head_of_another_target_is_refused() -> None:

@@ -48,7 +48,7 @@ def test_bad_settings_are_named_before_anything_is_answered(asked, said, tmp_pat
 def test_prompts_of_a_file(tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt": "One."}\nTwo.\n\n{"messages": [{"role": "user", "content": "Three?"}]}\n')
-    train, unseen = command.prompts_of(None, Namespace(data=file, prompts=9, seed=0))
+    train, unseen = command.prompts_of(Namespace(data=file, prompts=9, seed=0))
     assert len(train) == 2 and len(unseen) == 1
     assert {repr(each) for each in (*train, *unseen)} == {
         "'One.'",
@@ -58,4 +58,4 @@ def test_prompts_of_a_file(tmp_path):
     for text, said in (('{"text": "no"}\n' * 2, "no prompt in"), ("one line\n", "holds 1 prompts"), ("{\n{\n", "JSON")):
         file.write_text(text)
         with pytest.raises(InvalidRequest, match=said):
-            command.prompts_of(None, Namespace(data=file, prompts=9, seed=0))
+            command.prompts_of(Namespace(data=file, prompts=9, seed=0))

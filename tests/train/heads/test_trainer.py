@@ -8,7 +8,6 @@ from stretto.laws.heads import random_head
 from stretto.models.heads.files import KINDS
 from stretto.train.heads import trainer
 from stretto.train.heads.recording import Recording, recorded, rows_of
-from stretto.train.heads.simulate import Acceptance
 from stretto.train.heads.trainer import HeadTrainer, Settings, batch_of, loss_of, matrices
 from stretto.train.trainer import Budget
 
@@ -110,21 +109,6 @@ def test_answers_are_taken_down_once(tmp_path, monkeypatch):
     again = recorded(engine, prompts, (1, 3), tmp_path, most=6)
     assert [each.tokens for each in again] == [each.tokens for each in first]
     assert torch.equal(again[1].rows, first[1].rows)
-
-
-def test_acceptance_by_depth_is_conditional():
-    class Step:
-        def __init__(self, parents, accepted):
-            self.parents, self.accepted = parents, accepted
-            self.drafted = parents
-            self.committed = [0] * (len(accepted) + 1)
-
-    found = Acceptance()
-    found.add([Step([-1, 0, 1], [0, 1]), Step([-1, 0, 1], []), Step([-1], [0]), Step([], [])])
-    assert (found.rounds, found.tokens, found.drafted, found.accepted) == (4, 7, 7, 3)
-    assert (found.tried, found.right) == ([3, 1, 1], [2, 1, 0])
-    assert found.by_depth == [2 / 3, 1.0, 0.0]
-    assert found.per_round == 7 / 4
 
 
 def test_a_head_that_is_no_plain_product_is_refused(monkeypatch):

@@ -37,6 +37,7 @@ class DraftHead(ABC):
 
     form: ClassVar[str]  # its name among kinds of heads
     depth: int = ENDLESS  # how many tokens ahead of the newest it guesses
+    channels: int  # C of its target; set before the tensors are looked at
 
     def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], name: str = "") -> None:
         """Raises ModelError where tensors are missing or of another shape than the others ask for."""
@@ -67,14 +68,9 @@ class DraftHead(ABC):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The tensors that there must be."""
 
-    @property
-    @abstractmethod
-    def channels(self) -> int:
-        """C of its target."""
-
-    @abstractmethod
     def taps(self, layers: int) -> tuple[int, ...]:
-        """The layers of a target of L layers whose output rows it reads, k of them."""
+        """The layers of a target of L layers whose output rows it reads, k of them: the last, where it says no more."""
+        return (layers,)
 
     @abstractmethod
     def memory(self, around: Around) -> Memory:
@@ -127,3 +123,12 @@ class Memory(ABC):
     @abstractmethod
     def copy(self) -> Memory:
         """The same for another row; what was drafted stays behind."""
+
+
+def path_of(node: int, parents: Sequence[int]) -> list[int]:
+    """The drafted nodes from below the newest committed token down to this one; none for that token, -1."""
+    path = []
+    while node >= 0:
+        path.append(node)
+        node = parents[node]
+    return path[::-1]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from .block import Block, Keys, Shape, drawn, usual
-from .contract import Around, DraftHead, Memory, Unrolled
+from .contract import Around, DraftHead, Memory, Unrolled, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +21,7 @@ class Continuing(DraftHead):
     """Goes on by itself: row t + 1 is made of row t and token t + 1 by a layer, and is the row of the next step."""
 
     block: Block
+    continues: ClassVar[bool] = False  # whether its rows are meant to be the target's own behind the final norm
 
     @abstractmethod
     def seen(self, rows: Tensor, around: Around) -> Tensor:
@@ -33,10 +34,6 @@ class Continuing(DraftHead):
     def read_out(self, rows: Tensor, around: Around) -> Tensor:
         """Logits [..., V] of its rows [..., C]."""
         return around.lm_head(rows)
-
-    @property
-    def channels(self) -> int:
-        return self.block.shape.channels
 
     def memory(self, around: Around) -> Memory:
         return ContinuingMemory(self, around)
@@ -62,8 +59,6 @@ class Continuing(DraftHead):
             said.append(Unrolled(row, partial(self.read_out, around=around), self.continues))
         return said
 
-    continues: ClassVar[bool] = False  # whether its rows are meant to be the target's own behind the final norm
-
 
 class Eagle(Continuing):
     """The layer reads fc([e(token t + 1); row t]), rows being behind the final norm, and gives row t + 1 as it will be;
@@ -78,6 +73,7 @@ class Eagle(Continuing):
 
     def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], name: str = "") -> None:
         self.shape = Shape.of(config)
+        self.channels = self.shape.channels
         super().__init__(tensors, config, name)
         self.block = Block(self.tensors, "layers.0.", self.shape)
 
@@ -92,9 +88,6 @@ class Eagle(Continuing):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return _shapes(self.shape)
-
-    def taps(self, layers: int) -> tuple[int, ...]:
-        return (layers,)
 
     def seen(self, rows: Tensor, around: Around) -> Tensor:
         return around.final_norm(rows).float()
@@ -144,7 +137,7 @@ class ContinuingMemory(Memory):
         """The nodes that must be evaluated, in levels, each below the one before."""
         levels: dict[int, set[int]] = {}
         for node in nodes:
-            path = _path(node, parents)
+            path = path_of(node, parents)
             for depth, each in enumerate(path):
                 if each not in self._rows:
                     levels.setdefault(depth, set()).add(each)
@@ -154,7 +147,7 @@ class ContinuingMemory(Memory):
         """One level of nodes at once; all above it is held."""
         head = self.head
         assert self._row is not None
-        paths = [_path(node, parents) for node in level]
+        paths = [path_of(node, parents) for node in level]
         before = torch.stack([self._rows[path[-2]] if len(path) > 1 else self._row for path in paths])
         embedded = self.around.embed(torch.tensor([tokens[node] for node in level], device=before.device))
         residual, inputs = head.enter(embedded, before)
@@ -173,12 +166,3 @@ class ContinuingMemory(Memory):
         twin = ContinuingMemory(self.head, self.around)
         twin._keys, twin._row = self._keys.copy(), self._row
         return twin
-
-
-def _path(node: int, parents: Sequence[int]) -> list[int]:
-    """From below the newest committed token down to the node."""
-    path = []
-    while node >= 0:
-        path.append(node)
-        node = parents[node]
-    return path[::-1]

@@ -30,6 +30,7 @@ class Eagle3(Continuing):
 
     def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], name: str = "") -> None:
         self.shape = Shape.of(config)
+        self.channels = self.shape.channels
         self._own = len(tensors["lm_head.weight"]) if "lm_head.weight" in tensors else 0
         self._all = int(config.get("vocab_size") or 0)
         super().__init__(tensors, config, name)

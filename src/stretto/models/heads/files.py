@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -74,8 +74,8 @@ def _read(folder: Path, changed: int) -> DraftHead:
     return KINDS[kind](tensors, read_json(folder / CONFIG), folder.name)
 
 
-def write_head(head: DraftHead, folder: str | Path, dtype: torch.dtype = torch.float32, **said: Any) -> None:
-    """Save a head as a folder; `said` goes into its configuration."""
+def write_head(head: DraftHead, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
+    """Save a head as a folder; those that ship are float16."""
     from safetensors.torch import save_file
 
     path = Path(folder)
@@ -83,4 +83,4 @@ def write_head(head: DraftHead, folder: str | Path, dtype: torch.dtype = torch.f
     with replacing(path / WEIGHTS) as place:
         save_file({name: tensor.to(dtype).contiguous() for name, tensor in head.tensors.items()}, place)
     with replacing(path / CONFIG) as place:
-        Path(place).write_text(json.dumps({"head": head.form, **head.config, **said}, indent=1) + "\n")
+        Path(place).write_text(json.dumps({"head": head.form, **head.config}, indent=1) + "\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 import torch.nn.functional as F
 
-from .contract import Around, DraftHead, Memory, Unrolled
+from .contract import Around, DraftHead, Memory, Unrolled, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ class Hydra(DraftHead):
 
     def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], name: str = "") -> None:
         self.depth = sum(each.endswith(".bias") for each in tensors)
-        self._channels = len(tensors["0.bias"]) if "0.bias" in tensors else 0
+        self.channels = len(tensors["0.bias"]) if "0.bias" in tensors else 0
         super().__init__(tensors, config, name)
 
     @classmethod
@@ -42,18 +42,11 @@ class Hydra(DraftHead):
         return cls(tensors, {"heads": heads, **settings})
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        size, wanted = self._channels, dict[str, tuple[int, ...]]()
+        size, wanted = self.channels, dict[str, tuple[int, ...]]()
         for i in range(max(1, self.depth)):
             wide = (size, (i + 2) * size)
             wanted |= {f"{i}.enter": wide, f"{i}.gate": wide, f"{i}.bias": (size,)}
         return wanted
-
-    @property
-    def channels(self) -> int:
-        return self._channels
-
-    def taps(self, layers: int) -> tuple[int, ...]:
-        return (layers,)
 
     def memory(self, around: Around) -> Memory:
         return HydraMemory(self, around)
@@ -87,7 +80,7 @@ class HydraMemory(Memory):
 
     def after(self, nodes: Sequence[int], tokens: Sequence[int], parents: Sequence[int]) -> Tensor:
         assert self._row is not None
-        paths = [self._path(node, tokens, parents) for node in nodes]
+        paths = [[self._token, *(tokens[each] for each in path_of(node, parents))] for node in nodes]
         lines: list[Tensor] = [self._row] * len(nodes)
         for size in {len(path) for path in paths}:  # each head once, for all nodes of its depth
             mine = [at for at, path in enumerate(paths) if len(path) == size]
@@ -97,14 +90,6 @@ class HydraMemory(Memory):
             for at, line in zip(mine, said, strict=True):
                 lines[at] = line
         return torch.stack(lines)
-
-    def _path(self, node: int, tokens: Sequence[int], parents: Sequence[int]) -> list[int]:
-        """The newest committed token and those down to the node."""
-        path = []
-        while node >= 0:
-            path.append(tokens[node])
-            node = parents[node]
-        return [self._token, *path[::-1]]
 
     def forget(self) -> None:
         pass  # nothing is kept of nodes

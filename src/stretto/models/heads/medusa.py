@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 import torch.nn.functional as F
 
-from .contract import Around, DraftHead, Memory, Unrolled
+from .contract import Around, DraftHead, Memory, Unrolled, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ class Medusa(DraftHead):
     def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], name: str = "") -> None:
         firsts = [each for each in tensors if each.endswith(".0.linear.bias")]
         self.depth = len(firsts)
-        self._channels = len(tensors[firsts[0]]) if firsts else 0
+        self.channels = len(tensors[firsts[0]]) if firsts else 0
         self._own = [len(tensors[key]) if (key := f"{i}.1.weight") in tensors else 0 for i in range(self.depth)]
         super().__init__(tensors, config, name)
 
@@ -42,19 +42,12 @@ class Medusa(DraftHead):
         return cls(tensors, {"medusa_num_heads": heads, "medusa_num_layers": 1, **settings})
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        size, wanted = self._channels, dict[str, tuple[int, ...]]()
+        size, wanted = self.channels, dict[str, tuple[int, ...]]()
         for i, vocabulary in enumerate(self._own or [0]):
             wanted |= {f"{i}.0.linear.weight": (size, size), f"{i}.0.linear.bias": (size,)}
             if vocabulary:
                 wanted[f"{i}.1.weight"] = (vocabulary, size)
         return wanted
-
-    @property
-    def channels(self) -> int:
-        return self._channels
-
-    def taps(self, layers: int) -> tuple[int, ...]:
-        return (layers,)
 
     def memory(self, around: Around) -> Memory:
         return MedusaMemory(self, around)
@@ -88,9 +81,7 @@ class MedusaMemory(Memory):
     def after(self, nodes: Sequence[int], tokens: Sequence[int], parents: Sequence[int]) -> Tensor:
         lines = []
         for node in nodes:
-            depth, above = 0, node
-            while above >= 0:
-                depth, above = depth + 1, parents[above]
+            depth = len(path_of(node, parents))
             if depth not in self._said:
                 assert self._row is not None
                 self._said[depth] = self.head.read_by(depth, self.around)(self.head.moved(depth, self._row))

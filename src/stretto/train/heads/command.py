@@ -12,7 +12,7 @@ from ...errors import InvalidRequest
 from ...files import write_text
 
 if TYPE_CHECKING:
-    from ...engine import Engine, Prompt
+    from ...engine import Prompt
 
 KINDS = ("medusa", "hydra", "eagle", "eagle3")
 MINUTES, PROMPTS, HELD_OUT = 10.0, 4000, 64
@@ -54,6 +54,7 @@ def run_head(given: argparse.Namespace) -> int:
     from .trainer import HeadTrainer, Settings
 
     torch.set_num_threads(given.threads or torch.get_num_threads())
+    train, test = prompts_of(given)
     engine = Engine.load(given.target)
     model = engine.model
     bound(model)  # or it says why not, before anything is answered
@@ -62,7 +63,6 @@ def run_head(given: argparse.Namespace) -> int:
     head = HEADS[given.kind].fresh(model.channels, model.vocabulary, model.layers, generator, **settings)
     layers = layers_of(head, model)
     texts = f"rows-{'-'.join(map(str, layers))}"
-    train, test = prompts_of(engine, given)
     asked = {"most": given.most, "seed": given.seed}
     learnt = recorded(engine, train, layers, given.out / texts, **asked)
     unseen = recorded(engine, test, layers, given.out / f"{texts}-unseen", **asked, dtype=torch.float32)
@@ -80,8 +80,8 @@ def run_head(given: argparse.Namespace) -> int:
         "steps": trainer.step,
         "minutes": round(trainer.seconds / 60, 2),
         "loss": round(loss, 4),
-        "tokens_per_round": round(found.per_round, 3),
-        "acceptance_by_depth": [round(each, 3) for each in found.by_depth],
+        "tokens_per_round": round(found.new_tokens / found.rounds, 3),
+        "acceptance_by_depth": [round(share.rate, 3) for _, share in sorted(found.by_depth.items())],
     }
     write_text(folder / "training.json", json.dumps(card, indent=1) + "\n")
     print(json.dumps(card))
@@ -89,7 +89,7 @@ def run_head(given: argparse.Namespace) -> int:
     return 0
 
 
-def prompts_of(engine: Engine, given: argparse.Namespace) -> tuple[list[Prompt], list[Prompt]]:
+def prompts_of(given: argparse.Namespace) -> tuple[list[Prompt], list[Prompt]]:
     """Prompts to learn from, and those that training does not see. Raises InvalidRequest where there are too few."""
     if given.data is None:
         return gym_prompts("train", given.prompts, given.seed), gym_prompts("test", HELD_OUT, given.seed)

@@ -7,12 +7,12 @@ acceptor and chance are those that serve, and the counts are equal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ...diagnose.metrics import Metrics
 from ...engine import Engine
 from ...models.around import Around
 from ...models.blocks import CacheShape
@@ -61,57 +61,13 @@ class Recorded(Around):
         return found
 
 
-@dataclass(slots=True)
-class Acceptance:
-    """How a drafter's guesses fared over some texts."""
-
-    rounds: int = 0
-    tokens: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    tried: list[int] = field(default_factory=list)  # by depth: rounds whose draft reached it, all above it accepted
-    right: list[int] = field(default_factory=list)  # and in how many of these it was accepted, too
-
-    @property
-    def per_round(self) -> float:
-        """Tokens a forward of the target."""
-        return self.tokens / max(1, self.rounds)
-
-    @property
-    def by_depth(self) -> list[float]:
-        """How often a guess at depth 1, 2 … was right where all before it were."""
-        return [right / max(1, tried) for right, tried in zip(self.right, self.tried, strict=True)]
-
-    def add(self, steps: Sequence[Any]) -> None:
-        """The rounds of one answer (`Generation.steps`)."""
-        for step in steps:
-            self.rounds += 1
-            self.tokens += len(step.committed)
-            self.drafted += len(step.drafted)
-            self.accepted += len(step.accepted)
-            reached = max(_depths(step.parents), default=0)
-            for depth in range(min(reached, len(step.accepted) + 1)):
-                if depth == len(self.tried):
-                    self.tried.append(0)
-                    self.right.append(0)
-                self.tried[depth] += 1
-                self.right[depth] += depth < len(step.accepted)
-
-
-def _depths(parents: Sequence[int]) -> list[int]:
-    depths: list[int] = []
-    for parent in parents:
-        depths.append(1 if parent < 0 else depths[parent] + 1)
-    return depths
-
-
-def simulated(engine: Engine, texts: Sequence[Recording], method: str | Method, **request: Any) -> Acceptance:
+def simulated(engine: Engine, texts: Sequence[Recording], method: str | Method, **request: Any) -> Metrics:
     """What `method` would accept over these texts of the engine's model, greedily or as `request` draws."""
-    found = Acceptance()
+    found = Metrics()
     for text in texts:
         mute = Engine(Recorded(engine.model, text))
         mute.end_tokens = engine.end_tokens
         most = len(text.tokens) - text.prompt
         answer = mute.generate(list(text.tokens[: text.prompt]), method, max_new_tokens=most, **request)
-        found.add(answer.steps)
+        found.add(answer.steps, answer.counters)
     return found
