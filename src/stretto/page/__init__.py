@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
@@ -98,9 +99,11 @@ def policy(live: bool) -> str:
     return "; ".join(["default-src 'none'", *rules])
 
 
+@cache
 def _script() -> str:
     return _text("view.js") + _text("live.js")
 
 
+@cache
 def _text(name: str) -> str:
     return files(__name__).joinpath(name).read_text(encoding="utf-8")
