@@ -27,6 +27,11 @@ def test_pieces_and_copies_change_nothing(kind: str) -> None:
     heads.pieces_and_copies_change_nothing(heads.random_head(kind))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_together_are_rows_alone(kind: str) -> None:
+    heads.rows_together_are_rows_alone(heads.random_head(kind))
+
+
 @pytest.mark.parametrize("drafter", heads.methods(heads.random_head("medusa")))
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..loop import Method
-from ..models.heads.contract import Around, DraftHead
+from ..models.heads.contract import Around, Asked, DraftHead
 from ..models.heads.files import KINDS
 from ..speculate.acceptors.exact import Exact
 from ..speculate.drafters.model import DraftModel
@@ -97,6 +97,23 @@ def pieces_and_copies_change_nothing(head: DraftHead) -> None:
         for memory in (pieces, whole.copy()):
             alone = memory.after([node], drafted, parents)[0]
             torch.testing.assert_close(alone, together[at], atol=NEAR, rtol=NEAR)
+
+
+def rows_together_are_rows_alone(head: DraftHead) -> None:
+    """Several rows, read and asked at once, as a batch does: each is told what it is told alone."""
+    of = around()
+    asked: list[Asked] = [([-1], [], []), ([0, 1], [4, 9], [-1, -1]), ([2, 0], [4, 9, 4], [-1, -1, 0])]
+    texts = [_text(head, seed) for seed in (3, 4, 5)]
+    rows = [text[: 5 + at] for at, (text, _) in enumerate(texts)]
+    following = [tokens[1 : 1 + len(mine)] for mine, (_, tokens) in zip(rows, texts, strict=True)]
+    alone, together = ([head.memory(of) for _ in texts] for _ in range(2))
+    together[0].read_all(together, rows, following)
+    said = together[0].after_all(together, asked)
+    expected = []
+    for memory, mine, behind, each in zip(alone, rows, following, asked, strict=True):
+        memory.read(mine, behind)
+        expected.append(memory.after(*each))
+    torch.testing.assert_close(said, torch.cat(expected), atol=NEAR, rtol=NEAR)
 
 
 def _depth(node: int, parents: Sequence[int]) -> int:

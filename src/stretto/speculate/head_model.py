@@ -80,8 +80,13 @@ class HeadModel(DraftSource):
         return HeadRow(self, row)
 
     def read(self, drafts: Sequence[HeadRow], wanted: Sequence[Sequence[int]]) -> Tensor:
+        memories = [draft.memory for draft in drafts]
+        asked = [(nodes, draft.tokens, draft.parents) for draft, nodes in zip(drafts, wanted, strict=True)]
         with torch.inference_mode():
-            lines = torch.cat([draft.after(nodes) for draft, nodes in zip(drafts, wanted, strict=True)])
+            if behind := [draft for draft in drafts if draft.waiting]:
+                told = [draft.told() for draft in behind]
+                memories[0].read_all([draft.memory for draft in behind], *map(list, zip(*told, strict=True)))
+            lines = memories[0].after_all(memories, asked)
         lines = lines.nan_to_num(nan=NEVER, posinf=-NEVER, neginf=NEVER)  # whatever it says, nobody believes it
         return in_vocabulary(lines, self.vocabulary, NEVER)
 
@@ -97,7 +102,7 @@ class HeadRow(Drafted):
         super().__init__(row)
         self.model = model
         self.memory = model.head.memory(model.around)
-        self._waiting: list[tuple[int, Tensor]] = []  # (position of the first, rows [n, k * C])
+        self.waiting: list[tuple[int, Tensor]] = []  # (position of the first, rows [n, k * C])
         self._end = 0  # the position behind the newest row that came
 
     def prime(self, evaluation: Evaluation, start: int) -> None:
@@ -116,24 +121,21 @@ class HeadRow(Drafted):
     def _take(self, start: int, hidden: dict[int, Tensor], slots: Sequence[int] | None) -> None:
         parts = [hidden[layer] if slots is None else hidden[layer][list(slots)] for layer in self.model.layers]
         rows = torch.cat(parts, -1).float() if len(parts) > 1 else parts[0].float()
-        self._waiting.append((start, rows))
+        self.waiting.append((start, rows))
         self._end = start + len(rows)
 
     def begin(self) -> int:
         if self.tokens:
             self._forget()
-        tokens = self.row.history.tokens
-        if not 0 < self._end == len(tokens) - 1:  # the newest row is not there
-            return 0
-        with torch.inference_mode():
-            for start, rows in self._waiting:
-                self.memory.read(rows, tokens[start + 1 : start + 1 + len(rows)])
-        self._waiting = []
-        return self.model.head.depth
+        newest = len(self.row.history.tokens) - 1
+        return self.model.head.depth if 0 < self._end == newest else 0  # else the newest row is not there
 
-    def after(self, nodes: Sequence[int]) -> Tensor:
-        """Logits [N, V] after these nodes."""
-        return self.memory.after(nodes, self.tokens, self.parents)
+    def told(self) -> tuple[Tensor, list[int]]:
+        """The rows that it has not read, and the tokens behind them; from now on they are read."""
+        tokens, waiting = self.row.history.tokens, self.waiting
+        self.waiting = []
+        following = [token for start, rows in waiting for token in tokens[start + 1 : start + 1 + len(rows)]]
+        return waiting[0][1] if len(waiting) == 1 else torch.cat([rows for _, rows in waiting]), following
 
     def advance(self, committed: Sequence[int]) -> None:
         if self.tokens:
@@ -141,7 +143,7 @@ class HeadRow(Drafted):
 
     def fork(self, row: Row) -> HeadRow:
         copy = HeadRow(self.model, row)
-        copy.memory, copy._waiting, copy._end = self.memory.copy(), list(self._waiting), self._end
+        copy.memory, copy.waiting, copy._end = self.memory.copy(), list(self.waiting), self._end
         return copy
 
     def _forget(self) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+
+from ..kernel_choice import Wish, linears
+from ..linear import ROWS, Linear
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,14 +98,19 @@ class Block:
 
     def heads_of(self, rows: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [..., H, D], keys and values [..., K, D] of rows [..., C]; positions [...] turn the first two."""
-        shape = self.shape
-        queries, keys, values = (
-            _cut(F.linear(rows, self[f"self_attn.{each}_proj.weight"]), shape.head_size) for each in ("q", "k", "v")
-        )
-        half = torch.arange(0, shape.head_size, 2, device=rows.device, dtype=torch.float32) / shape.head_size
-        angles = positions[..., None].float() * shape.theta**-half
-        angles = torch.cat([angles, angles], -1)[..., None, :]  # [..., 1, D]
-        return turned(queries, angles), turned(keys, angles), values
+        size = self.shape.head_size
+        parts = (F.linear(rows, self[f"self_attn.{each}_proj.weight"]) for each in ("q", "k", "v"))
+        queries, keys, values = (_cut(part, size) for part in parts)
+        cosines, sines = self.angles(positions)
+        return turned(queries, cosines, sines), turned(keys, cosines, sines), values
+
+    def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [..., 1, D] of positions [...]; the sines of the first half are negative."""
+        size = self.shape.head_size
+        half = torch.arange(0, size, 2, device=positions.device, dtype=torch.float32) / size
+        angles = positions[..., None].float() * self.shape.theta**-half
+        cosines, sines = angles.cos(), angles.sin()
+        return torch.cat([cosines, cosines], -1)[..., None, :], torch.cat([-sines, sines], -1)[..., None, :]
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:
         """Queries [..., N, H, D] over keys and values [..., S, K, D], as `seen` [..., N, S] says: [..., N, H · D]."""
@@ -123,58 +132,120 @@ def _cut(rows: Tensor, size: int) -> Tensor:
     return rows.view(*rows.shape[:-1], -1, size)
 
 
-def turned(heads: Tensor, angles: Tensor) -> Tensor:
-    """Rotary positions, halves against each other: heads [..., H, D], angles [..., 1, D]."""
-    first, second = heads.chunk(2, -1)
-    return heads * angles.cos() + torch.cat([-second, first], -1) * angles.sin()
+def turned(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Rotary positions, halves against each other: heads [..., H, D], cosines and sines as `Block.angles` has them."""
+    return torch.addcmul(heads * cosines, heads.roll(heads.shape[-1] // 2, -1), sines)
 
 
-class Grown:
-    """Rows that are appended to, in one tensor that grows by doubling."""
+class Served(Block):
+    """The same layer in serving: what reads one thing is one product, by the fast path's kernels; rows are [N, C]."""
 
-    def __init__(self, held: Tensor | None = None) -> None:
-        self._room = held
-        self.size = 0 if held is None else len(held)
+    def __init__(self, block: Block) -> None:
+        super().__init__(block._of, block._prefix, block.shape)
+        self._qkv = product(*(self[f"self_attn.{each}_proj.weight"] for each in ("q", "k", "v")))
+        self._out = product(self["self_attn.o_proj.weight"])
+        self._gate_up = product(self["mlp.gate_proj.weight"], self["mlp.up_proj.weight"])
+        self._down = product(self["mlp.down_proj.weight"])
+        self._turns = torch.empty(0, 2, 1, block.shape.head_size)  # by position
 
-    def append(self, rows: Tensor) -> None:
-        end = self.size + len(rows)
-        if self._room is None or end > len(self._room):
-            room = rows.new_empty(max(64, 2 * end), *rows.shape[1:])
-            if self._room is not None:
-                room[: self.size] = self._room[: self.size]
-            self._room = room
-        self._room[self.size : end] = rows
-        self.size = end
+    def heads_of(self, rows: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Block.heads_of`: of rows [N, C]."""
+        shape = self.shape
+        heads = _cut(self._qkv(rows), shape.head_size)
+        turning, values = heads.split_with_sizes([shape.heads + shape.key_heads, shape.key_heads], 1)
+        turning = turned(turning, *self.angles(positions))
+        queries, keys = turning.split_with_sizes([shape.heads, shape.key_heads], 1)
+        return queries, keys, values
 
-    def __call__(self) -> Tensor:
-        assert self._room is not None
-        return self._room[: self.size]
+    def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Block.angles`; looked up."""
+        try:
+            cosines, sines = self._turns[positions].unbind(1)
+        except IndexError:
+            wanted = torch.arange(max(256, 2 * (1 + int(positions.max()))), device=positions.device)
+            self._turns = torch.stack(super().angles(wanted), 1)
+            cosines, sines = self._turns[positions].unbind(1)
+        return cosines, sines
 
-    def copy(self) -> Grown:
-        return Grown(self().clone() if self.size else None)
+    def over(self, queries: Tensor, held: Tensor, mask: Tensor | None) -> Tensor:
+        """Queries [N, H, D] over keys and values [2, K, S, D]; `mask` [N, S] is added to scores: [N, H · D]."""
+        count, key_heads, group = len(queries), self.shape.key_heads, self.shape.heads // self.shape.key_heads
+        apart = queries.view(count, key_heads, group, -1).permute(1, 2, 0, 3).flatten(1, 2)  # [K, G · N, D]
+        if mask is not None and group > 1:
+            mask = mask.repeat(group, 1)
+        mixed = F.scaled_dot_product_attention(apart[None], held[0][None], held[1][None], mask)[0]
+        return mixed.view(key_heads, group, count, -1).permute(2, 0, 1, 3).flatten(1)
+
+    def leave(self, rows: Tensor, mixed: Tensor) -> Tensor:
+        """See `Block.leave`: of rows [N, C]."""
+        rows = self._out(mixed, rows)
+        inside = normed(rows, self["post_attention_layernorm.weight"], self.shape.eps)
+        gate, up = self._gate_up(inside).chunk(2, 1)
+        return self._down(F.silu(gate).mul_(up), rows)
+
+
+def product(*weights: Tensor, bias: Tensor | None = None) -> Linear:
+    """What multiplies rows [N, I] by weights [O, I], one below the other.
+
+    In float16, where that holds them, for single rows as well: a target's weights are read in between.
+    """
+    made = linears([(torch.cat(weights) if len(weights) > 1 else weights[0], bias)], wish=Wish(settled=True))[0]
+    return Linear(made.kernels[1:2] * len(ROWS)) if made.names[1] == "half" else made
 
 
 class Keys:
-    """Keys and values of committed pairs, and of the nodes drafted below them."""
+    """Keys and values of committed pairs, and behind them of the nodes drafted in this round, in one tensor."""
 
     def __init__(self) -> None:
-        self.keys, self.values = Grown(), Grown()
-        self.drafted: dict[int, tuple[Tensor, Tensor]] = {}  # node -> [K, D] each
+        self.size = 0  # committed pairs
+        self.nodes: dict[int, tuple[int, ...]] = {}  # a drafted node -> the places behind them of those down to it
+        self._room: Tensor | None = None  # [2, K, room, D]
 
-    def over(self, paths: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values [S, K, D] of all that any of N drafted paths sees, and who sees what: [N, S]."""
-        nodes = sorted({node for path in paths for node in path})
-        seen = torch.ones(len(paths), self.keys.size + len(nodes), dtype=torch.bool)
-        for line, path in enumerate(paths):
-            mine = set(path)
-            seen[line, self.keys.size :] = torch.tensor([node in mine for node in nodes], dtype=torch.bool)
-        keys, values = (
-            torch.cat([held(), *(self.drafted[node][part][None] for node in nodes)])
-            for part, held in enumerate((self.keys, self.values))
-        )
-        return keys, values, seen.to(keys.device)
+    def write(self, start: int, keys: Tensor, values: Tensor) -> None:
+        """Put keys and values [n, K, D] at `start`; there is room for as many again when it ends."""
+        end = start + len(keys)
+        if self._room is None or end > self._room.shape[2]:
+            room = keys.new_zeros(2, keys.shape[1], max(128, 2 * end), keys.shape[2])
+            if self._room is not None:
+                room[:, :, :start] = self._room[:, :, :start]
+            self._room = room
+        self._room[0, :, start:end] = keys.transpose(0, 1)
+        self._room[1, :, start:end] = values.transpose(0, 1)
+
+    def append(self, keys: Tensor, values: Tensor) -> None:
+        """The next committed pairs; nothing is drafted below them yet."""
+        self.write(self.size, keys, values)
+        self.size += len(keys)
+
+    def draft(self, level: Sequence[int], parents: Sequence[int], keys: Tensor, values: Tensor) -> None:
+        """Nodes whose parents were drafted before."""
+        behind = len(self.nodes)
+        self.write(self.size + behind, keys, values)
+        for place, node in enumerate(level, start=behind):
+            self.nodes[node] = (*self.nodes.get(parents[node], ()), place)
+
+    def seen_by(self, nodes: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Keys and values [2, K, S, D], and what is added to the scores [N, S] for drafted nodes: they see those above
+        them. None: all see all."""
+        assert self._room is not None
+        drafted = len(self.nodes)
+        held = self._room[:, :, : self.size + drafted]
+        paths = [self.nodes[node] for node in nodes]
+        if all(len(path) == drafted for path in paths):
+            return held, None
+        shut = [[-math.inf] * drafted for _ in paths]
+        for line, path in zip(shut, paths, strict=True):
+            for place in path:
+                line[place] = 0.0
+        return held, F.pad(torch.tensor(shut, device=held.device), (self.size, 0))
+
+    def committed(self) -> Tensor:
+        """Keys and values [2, K, S, D] of committed pairs."""
+        assert self._room is not None
+        return self._room[:, :, : self.size]
 
     def copy(self) -> Keys:
+        """Those of committed pairs, for another row."""
         twin = Keys()
-        twin.keys, twin.values = self.keys.copy(), self.values.copy()
+        twin.size, twin._room = self.size, None if self._room is None else self._room.clone()
         return twin

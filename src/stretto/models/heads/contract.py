@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from ...errors import ModelError, Unsupported
 from ..contract import Model
@@ -18,6 +18,8 @@ from ..contract import Model
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+Made = TypeVar("Made")
 
 ENDLESS = 1 << 20  # how deep a head guesses that feeds on its own guesses
 
@@ -38,6 +40,7 @@ class DraftHead(ABC):
     form: ClassVar[str]  # its name among kinds of heads
     depth: int = ENDLESS  # how many tokens ahead of the newest it guesses
     channels: int  # C of its target; set before the tensors are looked at
+    _made: tuple[list[Tensor], Any] | None = None  # see `made`
 
     def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], name: str = "") -> None:
         """Raises ModelError where tensors are missing or of another shape than the others ask for."""
@@ -84,6 +87,14 @@ class DraftHead(ABC):
         last i places of it say nothing.
         """
 
+    def made(self, make: Callable[[], Made]) -> Made:
+        """What serving makes of the tensors, once for as long as they are the same."""
+        tensors = list(self.tensors.values())
+        if self._made is None or any(one is not other for one, other in zip(tensors, self._made[0], strict=True)):
+            self._made = tensors, make()
+        made: Made = self._made[1]
+        return made
+
     def check(self, model: Model) -> None:
         """Raise Unsupported where it is not of this target."""
         if self.channels != model.channels:
@@ -103,7 +114,10 @@ class Unrolled:
 
 
 class Memory(ABC):
-    """What a head remembers of one row of a batch: the committed pairs, and the nodes drafted below them."""
+    """What a head remembers of one row of a batch: the committed pairs, and the nodes drafted below them.
+
+    Kinds that compute several rows at once say so by `read_all` and `after_all`, of memories of one head.
+    """
 
     @abstractmethod
     def read(self, rows: Tensor, following: Sequence[int]) -> None:
@@ -116,6 +130,19 @@ class Memory(ABC):
         `tokens` and `parents` are those of all nodes drafted in this round; a parent's number is below its child's.
         """
 
+    @classmethod
+    def read_all(cls, memories: Sequence[Self], rows: Sequence[Tensor], following: Sequence[Sequence[int]]) -> None:
+        """`read` of each."""
+        for memory, mine, behind in zip(memories, rows, following, strict=True):
+            memory.read(mine, behind)
+
+    @classmethod
+    def after_all(cls, memories: Sequence[Self], asked: Sequence[Asked]) -> Tensor:
+        """`after` of each, one below the other."""
+        import torch
+
+        return torch.cat([memory.after(*each) for memory, each in zip(memories, asked, strict=True)])
+
     @abstractmethod
     def forget(self) -> None:
         """Nothing is drafted any more."""
@@ -123,6 +150,9 @@ class Memory(ABC):
     @abstractmethod
     def copy(self) -> Memory:
         """The same for another row; what was drafted stays behind."""
+
+
+Asked = tuple[Sequence[int], Sequence[int], Sequence[int]]  # nodes, tokens, parents: see `Memory.after`
 
 
 def path_of(node: int, parents: Sequence[int]) -> list[int]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 
-from .block import Block, Keys, Shape, drawn, usual
-from .contract import Around, DraftHead, Memory, Unrolled, path_of
+from .block import Block, Keys, Served, Shape, drawn, product, usual
+from .contract import Around, Asked, DraftHead, Memory, Unrolled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,13 @@ class Continuing(DraftHead):
         return around.lm_head(rows)
 
     def memory(self, around: Around) -> Memory:
-        return ContinuingMemory(self, around)
+        return ContinuingMemory(self.made(self.served), around)
+
+    def served(self) -> Self:
+        """The same head with products that suit serving; its inputs are [N, C]."""
+        twin = copy(self)
+        twin.block = Served(self.block)
+        return twin
 
     def unrolled(self, rows: Tensor, tokens: Tensor, around: Around, depth: int) -> list[Unrolled]:
         batch, size = rows.shape[:2]
@@ -76,6 +83,7 @@ class Eagle(Continuing):
         self.channels = self.shape.channels
         super().__init__(tensors, config, name)
         self.block = Block(self.tensors, "layers.0.", self.shape)
+        self._join: Callable[[Tensor], Tensor] = self._joined
 
     @classmethod
     def fresh(cls, channels: int, vocabulary: int, layers: int, generator: torch.Generator, **settings: Any) -> Self:
@@ -93,8 +101,16 @@ class Eagle(Continuing):
         return around.final_norm(rows).float()
 
     def enter(self, embedded: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        joined = F.linear(torch.cat([embedded, rows], -1), self.tensors["fc.weight"], self.tensors["fc.bias"])
+        joined = self._join(torch.cat([embedded, rows], -1))
         return joined, joined
+
+    def _joined(self, both: Tensor) -> Tensor:
+        return F.linear(both, self.tensors["fc.weight"], self.tensors["fc.bias"])
+
+    def served(self) -> Self:
+        twin = super().served()
+        twin._join = product(self.tensors["fc.weight"], bias=self.tensors["fc.bias"])
+        return twin
 
 
 def _shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -107,62 +123,105 @@ class ContinuingMemory(Memory):
     """Keys and values of the pairs read, the row that is taken to be next, and the same of drafted nodes."""
 
     def __init__(self, head: Continuing, around: Around) -> None:
+        assert isinstance(head.block, Served)
         self.head = head
         self.around = around
+        self.block = head.block
         self._keys = Keys()
         self._row: Tensor | None = None  # [C] what the newest token's row is taken to be
         self._rows: dict[int, Tensor] = {}  # of drafted nodes: [C]
 
     def read(self, rows: Tensor, following: Sequence[int]) -> None:
-        head, keys = self.head, self._keys
-        embedded = self.around.embed(torch.tensor(list(following), device=rows.device))
-        residual, inputs = head.enter(embedded, head.seen(rows, self.around))
-        start = keys.keys.size
-        places = torch.arange(start, start + len(rows), device=rows.device)
-        query, key, value = head.block.heads_of(inputs, places)
-        keys.keys.append(key)
-        keys.values.append(value)
-        seen = places[-1:, None] >= torch.arange(start + len(rows), device=rows.device)  # only the last is gone on from
-        mixed = head.block.attend(query[-1:], keys.keys(), keys.values(), seen)
-        self._row = head.block.leave(residual[-1:], mixed)[0]
+        self.read_all([self], [rows], [following])
 
     def after(self, nodes: Sequence[int], tokens: Sequence[int], parents: Sequence[int]) -> Tensor:
+        return self.after_all([self], [(nodes, tokens, parents)])
+
+    @classmethod
+    def read_all(cls, memories: Sequence[Self], rows: Sequence[Tensor], following: Sequence[Sequence[int]]) -> None:
+        first, device = memories[0], rows[0].device
+        head, around, block = first.head, first.around, first.block
+        embedded = around.embed(torch.tensor([token for behind in following for token in behind], device=device))
+        residual, inputs = head.enter(embedded, head.seen(_joined(rows), around))
+        starts = [memory._keys.size for memory in memories]
+        sizes = [len(mine) for mine in rows]
+        places = [place for start, size in zip(starts, sizes, strict=True) for place in range(start, start + size)]
+        query, key, value = block.heads_of(inputs, torch.tensor(places, device=device))
+        mixed, ends, end = [], [], 0
+        parts = [part.split_with_sizes(sizes) for part in (key, value)]
+        for memory, keys, values in zip(memories, *parts, strict=True):
+            memory._keys.append(keys, values)
+            end += len(keys)
+            ends.append(end - 1)
+            mixed.append(block.over(query[end - 1 : end], memory._keys.committed(), None))  # only it is gone on from
+        left = block.leave(residual[ends], _joined(mixed))
+        for memory, row in zip(memories, left, strict=True):
+            memory._row = row
+
+    @classmethod
+    def after_all(cls, memories: Sequence[Self], asked: Sequence[Asked]) -> Tensor:
+        levels = [memory._unread(nodes, parents) for memory, (nodes, _, parents) in zip(memories, asked, strict=True)]
+        for depth in range(max(map(len, levels))):
+            mine = [at for at, each in enumerate(levels) if depth < len(each)]
+            cls._evaluate([memories[at] for at in mine], [levels[at][depth] for at in mine], [asked[at] for at in mine])
+        rows = [memory._of(node) for memory, (nodes, _, _) in zip(memories, asked, strict=True) for node in nodes]
+        return memories[0].head.read_out(torch.stack(rows), memories[0].around)
+
+    def _of(self, node: int) -> Tensor:
+        """The row of a node that is held."""
         assert self._row is not None
-        for level in self._unread(nodes, parents):
-            self._evaluate(level, tokens, parents)
-        rows = torch.stack([self._rows[node] if node >= 0 else self._row for node in nodes])
-        return self.head.read_out(rows, self.around)
+        return self._rows[node] if node >= 0 else self._row
 
     def _unread(self, nodes: Sequence[int], parents: Sequence[int]) -> list[list[int]]:
         """The nodes that must be evaluated, in levels, each below the one before."""
-        levels: dict[int, set[int]] = {}
-        for node in nodes:
-            path = path_of(node, parents)
-            for depth, each in enumerate(path):
-                if each not in self._rows:
-                    levels.setdefault(depth, set()).add(each)
-        return [sorted(levels[depth]) for depth in sorted(levels)]
+        missing: set[int] = set()
+        for wanted in nodes:
+            node = wanted
+            while node >= 0 and node not in self._rows and node not in missing:
+                missing.add(node)
+                node = parents[node]
+        levels: list[list[int]] = []
+        level = dict.fromkeys(missing, 0)
+        for node in sorted(missing):
+            level[node] = level.get(parents[node], -1) + 1
+            if level[node] == len(levels):
+                levels.append([])
+            levels[level[node]].append(node)
+        return levels
 
-    def _evaluate(self, level: Sequence[int], tokens: Sequence[int], parents: Sequence[int]) -> None:
-        """One level of nodes at once; all above it is held."""
-        head = self.head
-        assert self._row is not None
-        paths = [path_of(node, parents) for node in level]
-        before = torch.stack([self._rows[path[-2]] if len(path) > 1 else self._row for path in paths])
-        embedded = self.around.embed(torch.tensor([tokens[node] for node in level], device=before.device))
+    @classmethod
+    def _evaluate(cls, memories: Sequence[Self], levels: Sequence[Sequence[int]], asked: Sequence[Asked]) -> None:
+        """One level of nodes of each at once; all above it is held."""
+        head, around, block = memories[0].head, memories[0].around, memories[0].block
+        each = [
+            (memory, node, tokens[node], parents[node])
+            for memory, level, (_, tokens, parents) in zip(memories, levels, asked, strict=True)
+            for node in level
+        ]
+        before = torch.stack([memory._of(parent) for memory, _, _, parent in each])
+        embedded = around.embed(torch.tensor([token for _, _, token, _ in each], device=before.device))
         residual, inputs = head.enter(embedded, before)
-        places = torch.tensor([self._keys.keys.size + len(path) - 1 for path in paths], device=before.device)
-        query, key, value = head.block.heads_of(inputs, places)
-        for node, mine, held in zip(level, key, value, strict=True):
-            self._keys.drafted[node] = mine, held
-        keys, values, seen = self._keys.over(paths)
-        left = head.block.leave(residual, head.block.attend(query, keys, values, seen))
-        self._rows.update(zip(level, left, strict=True))
+        places = [memory._keys.size + len(memory._keys.nodes.get(parent, ())) for memory, _, _, parent in each]
+        sizes = [len(level) for level in levels]
+        heads = block.heads_of(inputs, torch.tensor(places, device=before.device))
+        mixed = []
+        parts = [part.split_with_sizes(sizes) for part in heads]
+        for memory, level, (_, _, parents), query, key, value in zip(memories, levels, asked, *parts, strict=True):
+            memory._keys.draft(level, parents, key, value)
+            mixed.append(block.over(query, *memory._keys.seen_by(level)))
+        left = block.leave(residual, _joined(mixed))
+        for (memory, node, _, _), row in zip(each, left, strict=True):
+            memory._rows[node] = row
 
     def forget(self) -> None:
-        self._rows, self._keys.drafted = {}, {}
+        self._rows, self._keys.nodes = {}, {}
 
     def copy(self) -> Memory:
         twin = ContinuingMemory(self.head, self.around)
         twin._keys, twin._row = self._keys.copy(), self._row
         return twin
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Rows one below the other."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 import torch.nn.functional as F
 
-from .contract import Around, DraftHead, Memory, Unrolled, path_of
+from .block import product
+from .contract import Around, Asked, DraftHead, Memory, Unrolled, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..linear import Linear
 
 
 class Hydra(DraftHead):
@@ -49,7 +52,7 @@ class Hydra(DraftHead):
         return wanted
 
     def memory(self, around: Around) -> Memory:
-        return HydraMemory(self, around)
+        return HydraMemory(self, around, self.made(self._products))
 
     def unrolled(self, rows: Tensor, tokens: Tensor, around: Around, depth: int) -> list[Unrolled]:
         size, seen = rows.shape[1], around.final_norm(rows)
@@ -65,13 +68,18 @@ class Hydra(DraftHead):
         enter, gate, bias = (self.tensors[f"{i}.{each}"] for each in ("enter", "gate", "bias"))
         return F.linear(z, enter) + F.silu(F.linear(z, gate, bias))
 
+    def _products(self) -> list[Linear]:
+        """Both matrices of each head as one product."""
+        return [product(self.tensors[f"{i}.enter"], self.tensors[f"{i}.gate"]) for i in range(self.depth)]
+
 
 class HydraMemory(Memory):
     """The newest row and the token behind it."""
 
-    def __init__(self, head: Hydra, around: Around) -> None:
+    def __init__(self, head: Hydra, around: Around, products: Sequence[Linear]) -> None:
         self.head = head
         self.around = around
+        self._products = products
         self._row: Tensor | None = None  # [C]
         self._token = 0
 
@@ -79,22 +87,35 @@ class HydraMemory(Memory):
         self._row, self._token = self.around.final_norm(rows[-1]).float(), following[-1]
 
     def after(self, nodes: Sequence[int], tokens: Sequence[int], parents: Sequence[int]) -> Tensor:
-        assert self._row is not None
-        paths = [[self._token, *(tokens[each] for each in path_of(node, parents))] for node in nodes]
-        lines: list[Tensor] = [self._row] * len(nodes)
-        for size in {len(path) for path in paths}:  # each head once, for all nodes of its depth
-            mine = [at for at, path in enumerate(paths) if len(path) == size]
-            seen = self.around.embed(torch.tensor([paths[at] for at in mine], device=self._row.device)).flatten(1)
-            moved = self.head.moved(size - 1, torch.cat([self._row.expand(len(mine), -1), seen], -1))
-            said = self.around.lm_head(moved)
-            for at, line in zip(mine, said, strict=True):
-                lines[at] = line
-        return torch.stack(lines)
+        return self.after_all([self], [(nodes, tokens, parents)])
+
+    @classmethod
+    def after_all(cls, memories: Sequence[Self], asked: Sequence[Asked]) -> Tensor:
+        paths: list[list[int]] = []
+        rows: list[Tensor] = []
+        for memory, (nodes, tokens, parents) in zip(memories, asked, strict=True):
+            assert memory._row is not None
+            paths += [[memory._token, *(tokens[each] for each in path_of(node, parents))] for node in nodes]
+            rows += [memory._row] * len(nodes)
+        by_size: dict[int, list[int]] = {}  # each head once, for all nodes of its depth
+        for at, path in enumerate(paths):
+            by_size.setdefault(len(path), []).append(at)
+        moved = [memories[0]._moved([rows[at] for at in each], [paths[at] for at in each]) for each in by_size.values()]
+        said = memories[0].around.lm_head(torch.cat(moved))
+        order = [at for each in by_size.values() for at in each]
+        return said if len(moved) == 1 else said[sorted(range(len(order)), key=order.__getitem__)]
+
+    def _moved(self, rows: Sequence[Tensor], paths: Sequence[Sequence[int]]) -> Tensor:
+        """See `Hydra.moved`: of rows [C] and tokens behind them, as many for each."""
+        i, row = len(paths[0]) - 1, torch.stack(list(rows))
+        seen = self.around.embed(torch.tensor(paths, device=row.device)).flatten(1)
+        entered, gate = self._products[i](torch.cat([row, seen], -1)).chunk(2, 1)
+        return entered + F.silu(gate + self.head.tensors[f"{i}.bias"])
 
     def forget(self) -> None:
         pass  # nothing is kept of nodes
 
     def copy(self) -> Memory:
-        twin = HydraMemory(self.head, self.around)
+        twin = HydraMemory(self.head, self.around, self._products)
         twin._row, twin._token = self._row, self._token
         return twin

@@ -73,25 +73,25 @@ class MedusaMemory(Memory):
         self.head = head
         self.around = around
         self._row: Tensor | None = None  # [C]
-        self._said: dict[int, Tensor] = {}  # head -> [V]
+        self._said: list[Tensor] = []  # by head: [V]
 
     def read(self, rows: Tensor, following: Sequence[int]) -> None:
-        self._row, self._said = self.around.final_norm(rows[-1]).float(), {}
+        self._row, self._said = self.around.final_norm(rows[-1]).float(), []
 
     def after(self, nodes: Sequence[int], tokens: Sequence[int], parents: Sequence[int]) -> Tensor:
-        lines = []
-        for node in nodes:
-            depth = len(path_of(node, parents))
-            if depth not in self._said:
-                assert self._row is not None
-                self._said[depth] = self.head.read_by(depth, self.around)(self.head.moved(depth, self._row))
-            lines.append(self._said[depth])
-        return torch.stack(lines)
+        if not self._said:  # all at once: they cost little more than one
+            assert self._row is not None
+            moved = [self.head.moved(i, self._row) for i in range(self.head.depth)]
+            if any(f"{i}.1.weight" in self.head.tensors for i in range(self.head.depth)):
+                self._said = [self.head.read_by(i, self.around)(row) for i, row in enumerate(moved)]
+            else:
+                self._said = list(self.around.lm_head(torch.stack(moved)))
+        return torch.stack([self._said[len(path_of(node, parents))] for node in nodes])
 
     def forget(self) -> None:
         pass  # what the heads say does not depend on what was drafted
 
     def copy(self) -> Memory:
         twin = MedusaMemory(self.head, self.around)
-        twin._row, twin._said = self._row, dict(self._said)
+        twin._row, twin._said = self._row, list(self._said)
         return twin
