@@ -11,9 +11,13 @@ from http.client import HTTPConnection
 from threading import Thread
 from typing import Any
 
+import pytest
+
 from stretto.serve.app import application
 from stretto.serve.running import Server
 from stretto.serve.service import Service
+
+LONGEST = 60.0  # seconds that anything is waited for
 
 
 class Live:
@@ -28,7 +32,7 @@ class Live:
 
     def ask(self, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> tuple[int, Any, Any]:
         """Status, headers and the JSON of what comes back; a body that is no text is sent as JSON."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=LONGEST)
         sent = body if isinstance(body, str | bytes | None) else json.dumps(body)
         headers = {"Content-Type": "application/json", **(headers or {})}
         connection.request("GET" if sent is None else "POST", path, sent, headers)
@@ -48,7 +52,10 @@ class Live:
 
     def until(self, true: Callable[[], Any]) -> None:
         """Wait until something is so."""
+        late = time.monotonic() + LONGEST
         while not true():
+            if time.monotonic() > late:
+                pytest.fail(f"{LONGEST:.0f} seconds later it is still not so")
             time.sleep(0.005)
 
     def until_idle(self) -> None:

@@ -17,9 +17,10 @@ pytest.importorskip("uvicorn", reason="pip install 'stretto[serve]'")
 
 from serve.serving import Live
 from stretto.engine import Engine
-from stretto.generation import Generation
+from stretto.generation import Generation, LogProbability
 from stretto.messages import Conversation
 from stretto.serve.batch import Batch, journal
+from stretto.serve.tokens import Spelling
 
 PROMPTS = ["Once upon a time", "def count_owl(s):", "one two one two one", "The owl"]
 QUESTIONS = ["Sort the words from A to Z: owl, lamp, brush", "Spell owl.", "What is 3 and 4?", "Repeat: red blue red"]
@@ -152,6 +153,13 @@ def test_answers_under_load_are_those_of_the_engine_alone(live: Live, alone: Eng
         assert answers == expected(alone, one), (one, how)
     assert any(answer["calls"] for answers in found for answer in answers)
     assert {answer["finish"] for answers in found for answer in answers} >= {"stop", "length"}
+
+
+def test_of_tokens_that_are_written_alike_the_likeliest_is_told(alone: Engine) -> None:
+    spelling = Spelling(alone)
+    first, second = [token for token in range(alone.model.vocabulary) if spelling.text_of(token) == "\ufffd"][:2]
+    entry = LogProbability(first, -1.0, -1.0, [(first, -1.0), (second, -2.0)])
+    assert spelling.of_completion([entry], 0)["top_logprobs"] == [{"\ufffd": -1.0}]
 
 
 def test_a_batch_gives_the_answers_of_the_server(live: Live, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ pytest.importorskip("starlette", reason="pip install 'stretto[serve]'")
 pytest.importorskip("uvicorn", reason="pip install 'stretto[serve]'")
 
 from serve.serving import Live, serving
+from stretto import cli
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, ModelError, OutOfMemory, Unsupported
 from stretto.models.clock import SimulatedClock
@@ -57,7 +58,8 @@ def begun(live: Live, **more: Any) -> socket.socket:
     client.sendall(head(live, body) + body)
     seen = b""
     while b"data: " not in seen:
-        seen += client.recv(4096)
+        seen += (piece := client.recv(4096))
+        assert piece, f"the answer broke off after {seen!r}"
     return client
 
 
@@ -204,6 +206,15 @@ def test_what_the_engine_refuses_names_the_field(fields: dict[str, Any], named: 
         ours = service()
         ours.submit(read({"prompt": [1, 2], **fields}, "completions", ours.limits))
     assert (caught.value.status, caught.value.param) == (400, named)
+
+
+def test_a_method_that_needs_more_rows_is_told_how_to_have_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Refused, match=r"takes 3 rows \(hint: there are 2: --max-rows 3 where this was started"):
+        ours = service()
+        ours.submit(read({"prompt": [1, 2], "method": "beam(3)"}, "completions", ours.limits))
+    for options in (["--method", "a-star"], ["--allow-method", "a-star"]):
+        assert cli.main(["serve", "no such model", *options]) == 2
+        assert "'a-star' takes 50 rows, and there are 32 (hint: --max-rows 50)" in capsys.readouterr().err
 
 
 def test_who_is_refused_is_told_when_a_place_gets_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,8 @@ def check_answering(given: argparse.Namespace) -> None:
     """The same for the options of `add_answering`."""
     require_least(given, max_rows=1)
     for text in filter(None, (given.method, *given.allow_method)):
-        read_method(text)
+        if (rows := read_method(text).rows(1)) > given.max_rows:
+            raise InvalidRequest(f"{text!r} takes {rows} rows, and there are {given.max_rows}", f"--max-rows {rows}")
 
 
 def require_least(given: argparse.Namespace, **least: int) -> None:

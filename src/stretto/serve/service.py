@@ -116,7 +116,8 @@ class Service:
             self.spelling.prepare()
         try:
             if asked.method is not None and (rows := parse(asked.method).rows(asked.samples)) > self.limits.rows:
-                raise Refused(400, f"the method takes {rows} rows", f"at most {self.limits.rows}", param="method")
+                hint = f"there are {self.limits.rows}: --max-rows {rows} where this was started, or a smaller search"
+                raise Refused(400, f"the method takes {rows} rows", hint, param="method")
             found: Any = self.engine.submit(prompt, asked.method, **settings)
         except (InvalidRequest, UnknownName, Unsupported) as error:
             raise refusal(error, self._blamed(error, asked, settings, prompt)) from error

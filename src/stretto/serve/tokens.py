@@ -58,6 +58,13 @@ class Spelling:
         spelt = self.bytes_of(token)
         return {"token": spelt.decode("utf-8", "replace"), "logprob": max(value, LEAST), "bytes": list(spelt)}
 
+    def _by_text(self, found: Sequence[tuple[int, float]]) -> dict[str, float]:
+        """The likeliest first; of tokens that are written alike the likeliest alone."""
+        made: dict[str, float] = {}
+        for token, value in found:
+            made.setdefault(self.text_of(token), max(value, LEAST))
+        return made
+
     def of_completion(self, entries: Sequence[LogProbability], before: int) -> dict[str, Any]:
         """`logprobs` of a completion's choice, the same numbers; `before` characters of the answer have come."""
         offsets, texts = [], [self.text_of(each.token) for each in entries]
@@ -67,8 +74,6 @@ class Spelling:
         return {
             "tokens": texts,
             "token_logprobs": [max(each.raw, LEAST) for each in entries],
-            "top_logprobs": [
-                {self.text_of(token): max(value, LEAST) for token, value in each.top_raw} for each in entries
-            ],
+            "top_logprobs": [self._by_text(each.top_raw) for each in entries],
             "text_offset": offsets,
         }
