@@ -70,6 +70,7 @@ PARTS = [
     "speculate/drafters",
     "speculate/acceptors",
     "speculate/planners",
+    "speculate/inside",
     "route",
     "search",
     "search/scorers",
@@ -139,6 +140,7 @@ def test_a_part_never_imports_another_part_of_its_kind():
     shared |= {
         "loop",
         "family",
+        "source",
         "reader",
         "switch",
         "proposing",

@@ -184,7 +184,8 @@ class _Drawing:
         if "Drafter" in kind:
             return self.held(many="tuple" in kind, depth=depth)
         if kind.startswith("str | Model"):  # a head may stand there as well
-            return self.draft
+            inside = "Layers" in kind and self.chance.random() < 0.3
+            return (self.part("layers") if inside else None) or self.draft
         if default is MISSING or setting.name in FILES:
             raise _Undrawn
         if self.chance.random() < 0.5:

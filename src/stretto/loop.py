@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import Field
+from dataclasses import Field, replace
 from threading import Lock
 from time import perf_counter
 from typing import Any, ClassVar, Generic, TypeVar
@@ -30,7 +30,7 @@ class Loop(ABC, Generic[Work]):
     """
 
     def __init__(self, context: Context, cache: Store) -> None:
-        self.context = context
+        self.context = replace(context, cache=cache)
         self.model = context.target
         self.cache = cache
         self.rows: list[Row] = []

@@ -16,7 +16,7 @@ from ..errors import InvalidRequest
 from ..parts import describe_part
 from ..speculate.planners.cheapest import Cheapest
 from ..speculate.planners.fixed import Fixed
-from . import decoding, drafting, filling, inside, steering
+from . import decoding, drafting, filling, inside, layers, steering
 from .worlds import adversaries
 
 Trials = dict[str, Callable[[], None]]  # by what is tried, for people
@@ -64,6 +64,8 @@ def laws(part: Any) -> Iterator[tuple[str, Callable[[], None]]]:
     by_kind = {"drafter": _drafter, "acceptor": _acceptor, "planner": _planner, "steer": _steer, "order": _order}
     if part.kind in by_kind:
         yield from by_kind[part.kind](part)
+    elif part.kind == "layers":
+        yield from _layers(part)
     elif part.kind == "route":
         yield from _method(describe_part(part))
     elif part.kind in SEARCHING:
@@ -161,6 +163,16 @@ def _search(text: str) -> Iterator[tuple[str, Callable[[], None]]]:
         for name in decoding.SETTINGS:
             law = partial(decoding.both_answer_alike, chosen, method.parse(f"{text}+lookup"), name)
             yield f"drafts for its branches change nothing, {name}", law
+
+
+def _layers(part: Any) -> Iterator[tuple[str, Callable[[], None]]]:
+    for driven in inside.DRIVEN:
+        alone = layers.they_say_what_they_say_alone
+        yield f"{_said(alone)}, {driven}", partial(alone, part, driven)
+    for way in layers.WAYS:
+        for temperature in (0.0, 1.0):
+            law = partial(layers.it_changes_no_token, part, way, temperature=temperature, seed=3)
+            yield f"no token changes, {way.format(describe_part(part))}, {temperature}", law
 
 
 def _method(text: str) -> Iterator[tuple[str, Callable[[], None]]]:

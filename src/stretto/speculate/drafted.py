@@ -1,7 +1,7 @@
 """What guesses token by token beside the target, and the tokens guessed in one round: a trie for each row.
 
 Drafters that grow chains and trees ask a `DraftSource` what may follow which node. A small model is one
-(small_model.py), a head on the target's rows is another (head_model.py).
+(small_model.py), layers of the target are another (inside/), and so is a head on its rows (head_model.py).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..steer.path import Path
 from ..steer.pipeline import Pipeline
 from ..tree import ROOT, Tree
 from .contract import Drafting, DraftSession, Outcome, Room
+from .inside.contract import Layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,8 +125,12 @@ class DraftSource(ABC):
         return steered
 
 
-def source_of(context: Context, model: str | Model | DraftHead, needs: Ability) -> DraftSource:
-    """A small model, or a head on the target's rows. Raises Unsupported where it does not fit the target."""
+def source_of(context: Context, model: str | Model | DraftHead | Layers, needs: Ability) -> DraftSource:
+    """A small model, layers of the target, a head on its rows. Raises Unsupported where it does not fit the target."""
+    if isinstance(model, Layers):
+        from .inside.source import Inside
+
+        return Inside(context, model, needs)
     head = context.head(model) if isinstance(model, str) else model
     if isinstance(head, DraftHead):
         from .head_model import HeadModel
@@ -135,6 +140,11 @@ def source_of(context: Context, model: str | Model | DraftHead, needs: Ability) 
 
     assert not isinstance(model, DraftHead)
     return SmallModel(context, model, needs)
+
+
+def asked_of(model: str | Model | DraftHead | Layers, needs: Ability) -> Ability:
+    """What the target must be able to do where this guesses for a drafter that needs so much by itself."""
+    return needs | model.needs if isinstance(model, Layers) else needs
 
 
 class DraftedSession(DraftSession):

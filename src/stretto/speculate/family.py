@@ -39,7 +39,7 @@ class Speculating(Family[Speculate]):
     """Draft and verify; with no drafter, plain decoding."""
 
     name = "speculate"
-    kinds = ("drafter", "acceptor", "planner")
+    kinds = ("drafter", "acceptor", "planner", "layers")
     about = "models that continue text: tokens are guessed and verified"
     method = Speculate
     bare = True
@@ -48,6 +48,11 @@ class Speculating(Family[Speculate]):
 
     def assemble(self, text: str, chosen: Mapping[str, Any], steers: tuple[Steer, ...]) -> Speculate:
         """See `Family.assemble`."""
+        if layers := chosen.get("layers"):
+            raise InvalidRequest(
+                f"the layers {layers.name!r} are a setting of a drafter",
+                hint=f"write draft({describe_part(layers)}), say",
+            )
         if chosen and "drafter" not in chosen:
             raise InvalidRequest(f"method {text!r} has no drafter", hint=f"for example 'lookup+{text}'")
         accept = chosen.get("acceptor", EXACT)

@@ -11,7 +11,7 @@ the zoo's draft model takes 0.53 ms, and about 0.1 ms more for each 10 nodes tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,15 @@ class SmallModel(DraftSource):
         A node is one of `DraftRow.node`, `ROOT` the last committed token, `ROOT` - 1 the one before it, and so on as
         far as the model has not read them. Evaluates whatever is missing.
         """
+        return self.logits(drafts, wanted, lambda window, want: self.model.evaluate(window, self.cache, want).logits)
+
+    def logits(
+        self,
+        drafts: Sequence[DraftRow],
+        wanted: Sequence[Sequence[int]],
+        evaluate: Callable[[Window, Want], Tensor | None],
+    ) -> Tensor:
+        """What `read` gives, by this way to evaluate a window."""
         parts = [draft.part(nodes) for draft, nodes in zip(drafts, wanted, strict=True)]
         window = self._window(drafts, parts)
         most = max(len(part.wanted) for part in parts)
@@ -64,7 +73,7 @@ class SmallModel(DraftSource):
         else:
             slots = [[*part.wanted, *([0] * (most - len(part.wanted)))] for part in parts]
             want = Want(logits=torch.tensor(slots, device=self.model.device))
-        logits = self.model.evaluate(window, self.cache, want).logits  # [B, n, V]
+        logits = evaluate(window, want)  # [B, n, V]
         assert logits is not None
         if len(parts) == 1:
             return self.as_target(logits[0])

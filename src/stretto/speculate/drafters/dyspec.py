@@ -14,8 +14,9 @@ from ...models.heads.contract import DraftHead
 from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
-from ..drafted import Drafted, source_of
+from ..drafted import Drafted, asked_of, source_of
 from ..growth import Growing, Growth, Urn, add_taken
+from ..inside.contract import Layers
 
 ENTRY = Entry(
     name="dyspec",
@@ -52,7 +53,7 @@ class DySpec(Drafter):
 
     layered: bool = True
     threshold: float = 0.0  # [0, 1), of a layered tree; 0: one over the room's nodes
-    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
+    model: str | Model | DraftHead | Layers = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "dyspec"
     proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
@@ -63,7 +64,7 @@ class DySpec(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return Ability.TREE
+        return asked_of(self.model, Ability.TREE)
 
     @property
     def siblings(self) -> Siblings:

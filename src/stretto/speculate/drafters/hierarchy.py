@@ -59,7 +59,8 @@ class Hierarchy(Drafter):
     def begin(self, context: Context) -> Drafting:
         small = SmallModel(context, self.model, self.drafter.needs)
         memory = context.remembered(Memory, self, Memory)
-        inner = self.drafter.begin(replace(context, target=small.model, memory=memory, ids=context.vocabulary))
+        of_middle = replace(context, target=small.model, cache=None, memory=memory, ids=context.vocabulary)
+        inner = self.drafter.begin(of_middle)
         if inner.want.inside or inner.of_prompt.inside or NodeKind.RIDER in self.drafter.proposals:
             raise Unsupported(
                 f"the model in the middle cannot serve {self.drafter.name!r}, which needs hidden states or riders",

@@ -20,7 +20,8 @@ from ...steer.nodes import Nodes
 from ...steer.path import Path
 from ...tree import ROOT, Tree
 from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
-from ..drafted import Drafted, DraftedSession, DraftSource, source_of
+from ..drafted import Drafted, DraftedSession, DraftSource, asked_of, source_of
+from ..inside.contract import Layers
 
 MOST_MISSED = 32  # tokens of which it is told
 
@@ -44,9 +45,13 @@ class DraftModel(Drafter):
     Score, where the planner watches the draft grow: the small model's probability of the token.
     """
 
-    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
+    model: str | Model | DraftHead | Layers = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "draft"
+
+    @property
+    def needs(self) -> Ability:
+        return asked_of(self.model, Ability.NONE)
 
     def begin(self, context: Context) -> Drafting:
         return ModelDrafting(self, source_of(context, self.model, Ability.NONE))

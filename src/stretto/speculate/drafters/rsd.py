@@ -16,8 +16,9 @@ from ...models.heads.contract import DraftHead
 from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
-from ..drafted import Drafted, source_of
+from ..drafted import Drafted, asked_of, source_of
 from ..growth import Growing, Growth, Urn, add_taken, fill, shape_of, urns_of
+from ..inside.contract import Layers
 
 SOURCE = "arXiv 2402.14160"
 ENTRIES = (
@@ -53,7 +54,7 @@ class Constant(Drafter):
     """
 
     branches: tuple[int, ...] = (2, 2, 1, 1)  # children of each node at depth 0, 1 …, each ≥ 1
-    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
+    model: str | Model | DraftHead | Layers = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "rsd-c"
     proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
@@ -64,7 +65,7 @@ class Constant(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return Ability.TREE
+        return asked_of(self.model, Ability.TREE)
 
     @property
     def siblings(self) -> Siblings:
@@ -91,7 +92,7 @@ class Stochastic(Drafter):
     """
 
     width: int = 4  # sequences per level, ≥ 1
-    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
+    model: str | Model | DraftHead | Layers = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "rsd-s"
     proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
@@ -102,7 +103,7 @@ class Stochastic(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return Ability.TREE
+        return asked_of(self.model, Ability.TREE)
 
     @property
     def siblings(self) -> Siblings:

@@ -15,8 +15,9 @@ from ...models.heads.contract import DraftHead
 from ...tree import NodeKind
 from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
-from ..drafted import Drafted, source_of
+from ..drafted import Drafted, asked_of, source_of
 from ..growth import Growing, Growth, Urn, fill, probabilities, shape_of, urns_of
+from ..inside.contract import Layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +43,14 @@ class Sampled(Drafter):
     probability of the token.
     """
 
-    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
+    model: str | Model | DraftHead | Layers = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "sampled"
     proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED})
+
+    @property
+    def needs(self) -> Ability:
+        return asked_of(self.model, Ability.NONE)
 
     def begin(self, context: Context) -> Drafting:
         return SampledDrafting(self, source_of(context, self.model, Ability.NONE), self.grow)

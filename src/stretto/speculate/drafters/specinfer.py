@@ -17,8 +17,9 @@ from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..composite import CompositeDrafting, CompositeSession
 from ..contract import NO_ROOM, Drafter, Drafting, DraftSession, Room
-from ..drafted import Drafted, source_of
+from ..drafted import Drafted, asked_of, source_of
 from ..growth import Drawing, Growing, Growth, fill, shape_of, urns_of
+from ..inside.contract import Layers
 
 if TYPE_CHECKING:
     pass
@@ -62,7 +63,7 @@ class Independent(Drafter):
     """
 
     branches: tuple[int, ...] = (1, 1, 3, 1, 1, 1, 1, 1)  # children of each node at depth 0, 1 …, each ≥ 1
-    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
+    model: str | Model | DraftHead | Layers = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "iid"
     proposals: ClassVar[frozenset[NodeKind]] = frozenset({NodeKind.SAMPLED, NodeKind.POINT})
@@ -73,7 +74,7 @@ class Independent(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return Ability.TREE
+        return asked_of(self.model, Ability.TREE)
 
     @property
     def siblings(self) -> Siblings:

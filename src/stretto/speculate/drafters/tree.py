@@ -19,8 +19,9 @@ from ...noise import gumbel, key
 from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
-from ..drafted import Drafted, source_of
+from ..drafted import Drafted, asked_of, source_of
 from ..growth import Growing, Growth, fill
+from ..inside.contract import Layers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class DraftTree(Drafter):
 
     width: int = 10  # nodes expanded per level, and children of each, ≥ 1
     coupled: bool = False
-    model: str | Model | DraftHead = "zoo/draft"  # a name or folder, or what is loaded already
+    model: str | Model | DraftHead | Layers = "zoo/draft"  # a name or folder, or what is loaded already
 
     name: ClassVar[str] = "draft-tree"
 
@@ -66,7 +67,7 @@ class DraftTree(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return Ability.TREE
+        return asked_of(self.model, Ability.TREE)
 
     @property
     def siblings(self) -> Siblings:
