@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stretto import catalogue
+from stretto.engine import Engine
 from stretto.laws import inside, layers
 from stretto.speculate.inside.contract import Layers
 from stretto.speculate.inside.evenly import Evenly
@@ -26,12 +27,16 @@ PARTS = {
 
 @pytest.mark.parametrize("part", PARTS)
 def test_they_say_what_they_say_alone(part: str) -> None:
-    layers.they_say_what_they_say_alone(PARTS[part])
+    layers.they_say_what_they_say_alone(PARTS[part], inside.engine("fast").model)
 
 
 @pytest.mark.parametrize("driven", inside.DRIVEN[1:])
 def test_they_do_however_the_target_is_driven(driven: str) -> None:
-    layers.they_say_what_they_say_alone(Skip((1,)), driven)
+    layers.they_say_what_they_say_alone(Skip((1,)), inside.engine(driven).model)
+
+
+def test_they_do_in_as_many_pieces_as_one_likes() -> None:
+    layers.they_say_what_they_say_alone(Skip((1, 3)), Engine.load("zoo/causal").model)
 
 
 @pytest.mark.parametrize("way", layers.WAYS)

@@ -48,11 +48,11 @@ def it_changes_no_token(layers: Layers, way: str, driven: str = "fast", **reques
     assert alone.counters.drafted > 0
 
 
-def they_say_what_they_say_alone(layers: Layers, driven: str = "fast") -> None:
+def they_say_what_they_say_alone(layers: Layers, model: Model) -> None:
     """Over rounds that accept some of what was drafted, in rows and in forks: the logits after any nodes are those of
     the target's reading of what is committed, of which the newest token and the nodes pass through these layers only.
     """
-    model, chance = engine(driven).model, random.Random(1)
+    chance = random.Random(1)
     held: Any = model.new_cache()
     source = Inside(Context(model, SimulatedClock(), lambda name: model, cache=held), layers)
     rows = [Row(History(_drawn(chance, size)), held.open(), Rule(GREEDY, 0, 0), Limits(99)) for size in (1, 9)]

@@ -168,7 +168,7 @@ def _search(text: str) -> Iterator[tuple[str, Callable[[], None]]]:
 def _layers(part: Any) -> Iterator[tuple[str, Callable[[], None]]]:
     for driven in inside.DRIVEN:
         alone = layers.they_say_what_they_say_alone
-        yield f"{_said(alone)}, {driven}", partial(alone, part, driven)
+        yield f"{_said(alone)}, {driven}", partial(alone, part, inside.engine(driven).model)
     for way in layers.WAYS:
         for temperature in (0.0, 1.0):
             law = partial(layers.it_changes_no_token, part, way, temperature=temperature, seed=3)
