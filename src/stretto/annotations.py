@@ -20,6 +20,12 @@ def is_text(kind: Any) -> bool:
 
 
 @cache
+def kinds_beside(kind: Any) -> frozenset[str]:
+    """The kinds of parts that may stand there as well as something else: a text, a model."""
+    return frozenset(each.kind for each in get_args(kind) if hasattr(each, "kind")) if is_union(kind) else frozenset()
+
+
+@cache
 def is_several(kind: Any) -> bool:
     """Whether several values may stand there: a tuple, a set of tokens, but no mapping."""
     origins = [get_origin(each) for each in (get_args(kind) if is_union(kind) else (kind,))]

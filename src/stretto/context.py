@@ -48,7 +48,7 @@ class Context:
     load: Callable[[str], Model]  # a second model by name, on the target's device
     memory: Memory = field(default_factory=Memory)
     head: Callable[[str], DraftHead | None] = lambda name: None  # the head of that name; None: it names a model
-    cache: Store | None = None  # of the target's rows, which parts may read; None: they are not there yet
+    cache: Store | None = None  # of the target's rows, which parts may read; None: there is none to be read
     prefixes: Prefixes = field(default_factory=lambda: Prefixes(0))  # texts that the target has read before
     tokenizer: Callable[[], str | None] = lambda: None  # fingerprint of the target's; None: it has none
     encode: Callable[[str], list[int]] | None = None  # tokens of a piece of text, without special ones

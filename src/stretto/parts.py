@@ -2,8 +2,7 @@
 
 lookup                          a part with its defaults
 fixed(8, depth=3)               settings in order, or by name
-fuse(lookup(5),draft)           parts that hold parts
-draft(first(2))                 also where a text may stand, such as the name of a model
+fuse(lookup(5),draft(first(2))) parts that hold parts, also where a text might stand
 ban(3,17)                       several values, where the first setting takes several
 repetition(1.2,exempt=(2,3))    and in parentheses, where another one does
 regex("a+(b|c)")                text in quotes, whatever it holds; "" in it is one quote
@@ -15,10 +14,10 @@ import re
 from dataclasses import fields
 from enum import Enum
 from itertools import accumulate
-from typing import Any, get_args
+from typing import Any
 
 from . import catalogue
-from .annotations import is_several, is_text
+from .annotations import is_several, is_text, kinds_beside
 from .errors import InvalidRequest, UnknownName, closest
 from .values import settings_of, shown
 
@@ -109,16 +108,9 @@ def _described(value: Any) -> str:
 
 
 def _read(text: str, kind: Any) -> Any:
-    """A setting of that kind: a name or one of a few words is the text itself, and a part only where one may stand."""
-    several = is_several(kind) and TOKENS.fullmatch(text)
-    itself = is_text(kind) and not several and not _QUOTED.fullmatch(text) and not is_part(text, kind)
-    return text if itself else _value(text)
-
-
-def is_part(text: str, kind: Any) -> bool:
-    """Whether a text names a part of a kind that an annotation names, so that it may stand where texts may."""
-    own = kind_of(text)
-    return bool(own) and any(getattr(each, "kind", "") == own for each in get_args(kind))
+    """A setting of that kind: a name or one of a few words is the text itself, never a part of a kind it may not be."""
+    bare = is_text(kind) and not _QUOTED.fullmatch(text) and kind_of(text) not in kinds_beside(kind)
+    return text if bare and not (is_several(kind) and TOKENS.fullmatch(text)) else _value(text)
 
 
 def _value(text: str) -> Any:

@@ -252,15 +252,9 @@ class Cache:
 
     # -- saving -------------------------------------------------------------------------------
 
-    def save(self, row: int, start: int, end: int, layers: int | None = None) -> Three:
-        """A copy of what all layers of a row, or the first so many, hold in some slots."""
-        held = self._held[row]
-        if start < held.base:
-            found = tuple(self._whole(row, block)[:layers, :, :, start:end] for block in range(3))
-        else:
-            own = slice(start - held.base, end - held.base)
-            found = tuple(block[:layers, held.place, None, :, own] for block in self._blocks.all)
-        return cast(Three, tuple(block.clone() for block in found))
+    def save(self, row: int, start: int, end: int) -> Three:
+        """A copy of what all layers of a row hold in some slots."""
+        return cast(Three, tuple(self._whole(row, block)[:, :, :, start:end].clone() for block in range(3)))
 
     def restore(self, row: int, saved: Three) -> None:
         """Put what was saved, here or in another cache of the same shape, behind what a row holds."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, get_args, get_origin
 
-from ..annotations import is_enum, is_several, is_text, is_union
-from ..parts import SETTING, TOKENS, is_part, named, pieces_of, split
+from ..annotations import is_enum, is_several, is_text, is_union, kinds_beside
+from ..parts import SETTING, TOKENS, kind_of, named, pieces_of, split
 from ..values import settings_of
 from .errors import Refused
 
@@ -41,10 +41,11 @@ def _check(piece: str, param: str) -> None:
 
 
 def _check_value(value: str, kind: Any, param: str) -> None:
-    texts = str in _kinds(kind) and not is_part(value, kind)  # whatever stands there is a text, numbers as well
+    part = kind_of(value) in kinds_beside(kind)
+    texts = str in _kinds(kind) and not part  # whatever stands there is a text, numbers and names of parts as well
     if (TOKENS if texts else PLAIN).fullmatch(value) or value in _words(kind):
         return
-    if texts or (is_text(kind) and not is_part(value, kind)) or named(value) is None:
+    if texts or (is_text(kind) and not part) or named(value) is None:
         raise _refused(repr(value), param)
     _check(value, param)
 

@@ -142,11 +142,6 @@ def source_of(context: Context, model: str | Model | DraftHead | Layers, needs: 
     return SmallModel(context, model, needs)
 
 
-def asked_of(model: str | Model | DraftHead | Layers, needs: Ability) -> Ability:
-    """What the target must be able to do where this guesses for a drafter that needs so much by itself."""
-    return needs | model.needs if isinstance(model, Layers) else needs
-
-
 class DraftedSession(DraftSession):
     """A drafter's memory of one row where that is what a source holds of it, and nothing else."""
 

@@ -49,10 +49,7 @@ class Speculating(Family[Speculate]):
     def assemble(self, text: str, chosen: Mapping[str, Any], steers: tuple[Steer, ...]) -> Speculate:
         """See `Family.assemble`."""
         if layers := chosen.get("layers"):
-            raise InvalidRequest(
-                f"the layers {layers.name!r} are a setting of a drafter",
-                hint=f"write draft({describe_part(layers)}), say",
-            )
+            raise InvalidRequest(f"{layers.name!r} is a setting of a drafter", hint=f"draft({describe_part(layers)})")
         if chosen and "drafter" not in chosen:
             raise InvalidRequest(f"method {text!r} has no drafter", hint=f"for example 'lookup+{text}'")
         accept = chosen.get("acceptor", EXACT)
@@ -62,9 +59,7 @@ class Speculating(Family[Speculate]):
         """See `Family.text`."""
         if method.draft is None:
             return "plain"
-        parts: list[Any] = [method.draft]
-        if method.accept != EXACT:
-            parts.append(method.accept)
+        parts: list[Any] = [method.draft] if method.accept == EXACT else [method.draft, method.accept]
         if method.plan != usual_plan(method.accept):
             parts.append(method.plan)
         return "+".join(map(describe_part, parts))
@@ -94,8 +89,7 @@ FAMILY = Speculating()
 
 
 def usual_plan(accept: Acceptor) -> Planner:
-    """The planner where none is named: one that measures, or, where what is drafted changes the tokens, one that does
-    not, so that a seed reproduces."""
+    """Where none is named: one that measures, unless what is drafted changes the tokens, so that a seed reproduces."""
     return MEASURED if accept.guarantee is Guarantee.EXACT else STEADY
 
 

@@ -11,7 +11,7 @@ the zoo's draft model takes 0.53 ms, and about 0.1 ms more for each 10 nodes tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ import torch
 
 from ..context import Context
 from ..errors import Unsupported
-from ..models.contract import Ability, Model, Want
+from ..models.contract import Ability, Evaluation, Model, Want
 from ..models.reading import CHUNK, read, skip
 from ..models.vocabulary import NEVER, in_vocabulary, readable
 from ..models.window import Window
@@ -56,15 +56,6 @@ class SmallModel(DraftSource):
         A node is one of `DraftRow.node`, `ROOT` the last committed token, `ROOT` - 1 the one before it, and so on as
         far as the model has not read them. Evaluates whatever is missing.
         """
-        return self.logits(drafts, wanted, lambda window, want: self.model.evaluate(window, self.cache, want).logits)
-
-    def logits(
-        self,
-        drafts: Sequence[DraftRow],
-        wanted: Sequence[Sequence[int]],
-        evaluate: Callable[[Window, Want], Tensor | None],
-    ) -> Tensor:
-        """What `read` gives, by this way to evaluate a window."""
         parts = [draft.part(nodes) for draft, nodes in zip(drafts, wanted, strict=True)]
         window = self._window(drafts, parts)
         most = max(len(part.wanted) for part in parts)
@@ -73,7 +64,7 @@ class SmallModel(DraftSource):
         else:
             slots = [[*part.wanted, *([0] * (most - len(part.wanted)))] for part in parts]
             want = Want(logits=torch.tensor(slots, device=self.model.device))
-        logits = evaluate(window, want)  # [B, n, V]
+        logits = self._evaluate(drafts, window, want).logits  # [B, n, V]
         assert logits is not None
         if len(parts) == 1:
             return self.as_target(logits[0])
@@ -103,6 +94,9 @@ class SmallModel(DraftSource):
     def readable(self, tokens: list[int]) -> list[int]:
         """The target's tokens as this model can read them."""
         return readable(tokens, self.model.vocabulary) if self.model.vocabulary < self.vocabulary else tokens
+
+    def _evaluate(self, drafts: Sequence[DraftRow], window: Window, want: Want) -> Evaluation:
+        return self.model.evaluate(window, self.cache, want)
 
     def _window(self, drafts: Sequence[DraftRow], parts: Sequence[Slice]) -> Window:
         rows, tokens = [draft.cache_row for draft in drafts], [self.readable(part.tokens) for part in parts]

@@ -14,7 +14,7 @@ from ...models.heads.contract import DraftHead
 from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
-from ..drafted import Drafted, asked_of, source_of
+from ..drafted import Drafted, source_of
 from ..growth import Growing, Growth, Urn, add_taken
 from ..inside.contract import Layers
 
@@ -64,7 +64,7 @@ class DySpec(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return asked_of(self.model, Ability.TREE)
+        return Ability.TREE | getattr(self.model, "needs", Ability.NONE)
 
     @property
     def siblings(self) -> Siblings:

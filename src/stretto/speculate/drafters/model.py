@@ -20,7 +20,7 @@ from ...steer.nodes import Nodes
 from ...steer.path import Path
 from ...tree import ROOT, Tree
 from ..contract import Drafter, Drafting, DraftSession, Outcome, Room
-from ..drafted import Drafted, DraftedSession, DraftSource, asked_of, source_of
+from ..drafted import Drafted, DraftedSession, DraftSource, source_of
 from ..inside.contract import Layers
 
 MOST_MISSED = 32  # tokens of which it is told
@@ -51,7 +51,7 @@ class DraftModel(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return asked_of(self.model, Ability.NONE)
+        return getattr(self.model, "needs", Ability.NONE)
 
     def begin(self, context: Context) -> Drafting:
         return ModelDrafting(self, source_of(context, self.model, Ability.NONE))

@@ -16,7 +16,7 @@ from ...models.heads.contract import DraftHead
 from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
-from ..drafted import Drafted, asked_of, source_of
+from ..drafted import Drafted, source_of
 from ..growth import Growing, Growth, Urn, add_taken, fill, shape_of, urns_of
 from ..inside.contract import Layers
 
@@ -65,7 +65,7 @@ class Constant(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return asked_of(self.model, Ability.TREE)
+        return Ability.TREE | getattr(self.model, "needs", Ability.NONE)
 
     @property
     def siblings(self) -> Siblings:
@@ -103,7 +103,7 @@ class Stochastic(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return asked_of(self.model, Ability.TREE)
+        return Ability.TREE | getattr(self.model, "needs", Ability.NONE)
 
     @property
     def siblings(self) -> Siblings:

@@ -15,7 +15,7 @@ from ...models.heads.contract import DraftHead
 from ...tree import NodeKind
 from ..chance import KeyedChance, Vector
 from ..contract import Drafter, Drafting, Room
-from ..drafted import Drafted, asked_of, source_of
+from ..drafted import Drafted, source_of
 from ..growth import Growing, Growth, Urn, fill, probabilities, shape_of, urns_of
 from ..inside.contract import Layers
 
@@ -50,7 +50,7 @@ class Sampled(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return asked_of(self.model, Ability.NONE)
+        return getattr(self.model, "needs", Ability.NONE)
 
     def begin(self, context: Context) -> Drafting:
         return SampledDrafting(self, source_of(context, self.model, Ability.NONE), self.grow)

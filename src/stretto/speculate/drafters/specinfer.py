@@ -17,7 +17,7 @@ from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..composite import CompositeDrafting, CompositeSession
 from ..contract import NO_ROOM, Drafter, Drafting, DraftSession, Room
-from ..drafted import Drafted, asked_of, source_of
+from ..drafted import Drafted, source_of
 from ..growth import Drawing, Growing, Growth, fill, shape_of, urns_of
 from ..inside.contract import Layers
 
@@ -74,7 +74,7 @@ class Independent(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return asked_of(self.model, Ability.TREE)
+        return Ability.TREE | getattr(self.model, "needs", Ability.NONE)
 
     @property
     def siblings(self) -> Siblings:

@@ -19,7 +19,7 @@ from ...noise import gumbel, key
 from ...tree import ROOT, NodeKind, Siblings, Tree
 from ..chance import KeyedChance
 from ..contract import Drafter, Drafting, Room
-from ..drafted import Drafted, asked_of, source_of
+from ..drafted import Drafted, source_of
 from ..growth import Growing, Growth, fill
 from ..inside.contract import Layers
 
@@ -67,7 +67,7 @@ class DraftTree(Drafter):
 
     @property
     def needs(self) -> Ability:
-        return asked_of(self.model, Ability.TREE)
+        return Ability.TREE | getattr(self.model, "needs", Ability.NONE)
 
     @property
     def siblings(self) -> Siblings:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,9 @@ import torch
 
 from ...context import Context
 from ...errors import Unsupported
+from ...models.blocks import Three
 from ...models.cache import Cache
-from ...models.contract import Ability, Model, Want
+from ...models.contract import Ability, Evaluation, Model, Want
 from ...models.window import Window
 from ...row import Row
 from ..contract import Outcome
@@ -58,14 +58,18 @@ class Inside(SmallModel):
             assert isinstance(draft, InsideRow)
             mine.setdefault(draft.chosen.kept, []).append(at)
         lines: list[Tensor] = [torch.empty(0)] * len(drafts)
-        for kept, places in mine.items():
+        for places in mine.values():
             nodes = [wanted[at] for at in places]
-            found = self.logits([drafts[at] for at in places], nodes, partial(run, self.model, kept, self.cache))
+            found = super().read([drafts[at] for at in places], nodes)
             if len(mine) == 1:
                 return found
             for at, part in zip(places, torch.split(found, [len(each) for each in nodes]), strict=True):
                 lines[at] = part
         return torch.cat(lines)
+
+    def _evaluate(self, drafts: Sequence[DraftRow], window: Window, want: Want) -> Evaluation:
+        assert isinstance(drafts[0], InsideRow)
+        return run(self.model, drafts[0].chosen.kept, self.cache, window, want)
 
 
 class InsideRow(DraftRow):
@@ -104,20 +108,29 @@ class InsideRow(DraftRow):
         held, cache = self.small.held, self.small.cache
         cache.truncate(self.cache_row, self._copied)
         end = held.length(self.row.cache_row)
-        cache.restore(self.cache_row, held.save(self.row.cache_row, self._copied, end, cache.shape.layers))
+        cache.restore(self.cache_row, lent(held, self.row.cache_row, self._copied, end, cache.shape.layers))
         self._copied = end
 
 
-def run(model: Model, kept: Sequence[int], cache: Cache, window: Window, want: Want) -> Tensor:
-    """Logits [B, n, V] of a window that passes through these layers only."""
+def lent(cache: Cache, row: int, start: int, end: int, layers: int) -> Three:
+    """What the first layers hold of a row in some slots; where these are its own, as they lie there."""
+    base = cache.shared(row)
+    if start < base:
+        positions, keys, values = cache.save(row, start, end)
+        return positions, keys[:layers], values[:layers]
+    place, own = cache.place_of(row), slice(start - base, end - base)
+    keys, values = (block[:layers, place, None, :, own] for block in cache.blocks)
+    return cache.row_positions(row)[start:end].view(1, 1, 1, -1, 1), keys, values
+
+
+def run(model: Model, kept: Sequence[int], cache: Cache, window: Window, want: Want) -> Evaluation:
+    """A window that passes through these layers only, as far as logits are wanted."""
     rows = None
     *before, last = spans(kept)
     for start, end in before:
         part = replace(window, layers=(start, end), hidden=rows)
         rows = model.evaluate(part, cache, Want(logits=False, hidden=(end,))).hidden[end]
-    logits = model.evaluate(replace(window, layers=last, hidden=rows), cache, want).logits
-    assert logits is not None
-    return logits
+    return model.evaluate(replace(window, layers=last, hidden=rows), cache, want)
 
 
 def spans(kept: Sequence[int]) -> list[tuple[int, int]]:
