@@ -1,6 +1,14 @@
 """Which layers of the target guess: as settings (`Layers`), in one decode (`Choosing`), for one row (`Chosen`).
 
 They stand where a drafter takes a small model: `draft(first(4))`, `draft-tree(model=skip(2,3))`.
+
+>>> @dataclass(frozen=True)
+... class Odd(Layers):
+...     name: ClassVar[str] = "odd"
+...     def of(self, layers):
+...         return (0, *range(1, layers, 2))
+>>> Odd().of(6)  # beside the first one, which reads the tokens
+(0, 1, 3, 5)
 """
 
 from __future__ import annotations
