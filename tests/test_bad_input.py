@@ -149,7 +149,7 @@ WORDS += ["two", "lookup", "lookup(2)", "recycle()", "random", "()", "", " ", "=
 def complete(kind, text):
     """A method that holds the part."""
     whole = {"acceptor": "lookup+", "planner": "lookup+"} | dict.fromkeys(KINDS[1:], "threshold+")
-    return whole.get(kind, "") + text
+    return f"draft({text})" if kind == "layers" else whole.get(kind, "") + text
 
 
 def decoded(chosen, continuing, filling):
@@ -159,7 +159,7 @@ def decoded(chosen, continuing, filling):
 
 def test_parts_by_text(continuing, filling):
     parts, served = sorted(catalogue.parts()), 0
-    for number, chance in cases("text", 350):
+    for number, chance in cases("text", 390):
         part = catalogue.part(chance.choice(parts))
         settings = [*settings_of(part), "nil"]
         inside = [HELD[part.name]] if part.name in HELD and chance.random() < 0.7 else []
@@ -183,7 +183,7 @@ def test_parts_by_text(continuing, filling):
 def test_parts_by_value(continuing, filling):
     parts, served = sorted(catalogue.parts()), 0
     few = [value for value in POOL if not (isinstance(value, int | float) and abs(value) > 1000)]
-    for number, chance in cases("value", 200):
+    for number, chance in cases("value", 240):
         part = catalogue.part(chance.choice(parts))
         settings = list(settings_of(part)) or ["nil"]
         given = {name: chance.choice(few) for name in chance.sample(settings, 1)}
