@@ -123,7 +123,7 @@ ELSEWHERE = {
 PROMPTS = ["he sings", "she", "she sings.he sings she", "he"]
 
 
-LENGTH = 6
+LENGTH = 4
 
 
 def put(made: Engine, method: Method, ask: Ask, settings: Mapping[str, Any]) -> list[Generation]:
