@@ -14,8 +14,9 @@ They stand where a drafter takes a small model: `draft(first(4))`, `draft-tree(m
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ...context import Context
 from ...errors import Unsupported
@@ -23,6 +24,9 @@ from ...models.contract import NOTHING, Ability, Want
 from ...row import Row
 from ...values import Checked
 from ..contract import Outcome
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ENDLESS = 1 << 20
 
@@ -33,6 +37,11 @@ class Chosen:
 
     kept: tuple[int, ...]  # counted from 0, ascending; 0 is among them
     depth: int = ENDLESS
+    due: bool = False  # whether it is to be settled anew before the next draft
+
+    def settle(self, through: Callable[[int, Tensor], Tensor]) -> None:
+        """Choose anew. `through` lets rows [n, C] pass through a layer, not the first: each by itself, as if it were
+        the newest token's that the target has read."""
 
     def learn(self, row: Row, outcome: Outcome) -> None:
         """What the target made of the round; the row's history holds the committed tokens already."""

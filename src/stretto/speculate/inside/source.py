@@ -108,8 +108,27 @@ class InsideRow(DraftRow):
         held, cache = self.small.held, self.small.cache
         cache.truncate(self.cache_row, self._copied)
         end = held.length(self.row.cache_row)
+        if self.chosen.due and self._copied < end:
+            self._take(end - 1)
+            self.chosen.settle(self._through)
+        self._take(end)
+
+    def _take(self, end: int) -> None:
+        held, cache = self.small.held, self.small.cache
         cache.restore(self.cache_row, lent(held, self.row.cache_row, self._copied, end, cache.shape.layers))
         self._copied = end
+
+    def _through(self, layer: int, rows: Tensor) -> Tensor:
+        """Rows [n, C] that each pass through a layer behind what is copied, and see nothing of each other."""
+        model, cache, count = self.small.model, self.small.cache, len(rows)
+        tokens = torch.zeros(1, count, dtype=torch.int64, device=model.device)
+        place = cache.following(self.cache_row)
+        alone = torch.eye(count, dtype=torch.bool, device=model.device)[None]
+        window = Window([self.cache_row], tokens, torch.full_like(tokens, place), [count], alone)
+        window.layers, window.hidden = (layer, layer + 1), rows[None]
+        found = model.evaluate(window, cache, Want(logits=False, hidden=(layer + 1,))).hidden[layer + 1][0]
+        cache.truncate(self.cache_row, self._copied)
+        return found
 
 
 def lent(cache: Cache, row: int, start: int, end: int, layers: int) -> Three:
