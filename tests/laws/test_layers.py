@@ -21,7 +21,7 @@ PARTS = {
     str(example): example
     for name, part in catalogue.parts().items()
     if part.kind == "layers"
-    for example in SETTINGS.get(name, (part,))
+    for example in SETTINGS.get(name) or (part(),)
 }
 
 
