@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
 
 from ...context import Context
 from ...entry import Entry, Guarantee
@@ -122,4 +121,4 @@ def nearest(rows: Sequence[Tensor], skip: int, through: Pass) -> tuple[int, ...]
 
 
 def _near(row: Tensor, other: Tensor) -> float:
-    return float(F.cosine_similarity(row.float(), other.float(), 0))
+    return float(torch.cosine_similarity(row.float(), other.float(), 0))
