@@ -135,6 +135,8 @@ BROKEN_AND_RIGHT = [
     ({"pattern": "^(\\s|[\\sx]y)$"}, ['"\x85"', '"\x85y"'], ['"\ufeff"', '"\ufeffy"']),
     ({"patternProperties": {"^\\S$": False}}, ['{"\x85":1}'], ['{"\ufeff":1}']),
     ({"not": {"pattern": "^[\\S]$"}}, ['"\x85"'], ['"\ufeff"']),
+    ({"pattern": "^.$"}, ['"\u2028"', '"\\n"', '"\\r"'], ['"\x85"', '"a"']),  # and dots
+    ({"not": {"pattern": "^a.$"}}, ['"ab"'], ['"a\u2029"', '"a\\r"']),
     ({"not": {"pattern": "^[\\D]$"}}, ['"a"', '"٣"'], ['"3"']),
     (
         {"$schema": "http://json-schema.org/draft-07/schema#", "contentEncoding": "base64"},

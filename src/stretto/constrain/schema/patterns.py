@@ -21,6 +21,7 @@ OTHERS = {  # what these leave of all characters
     "S": "\\u0000-\\u0008\\u000e-\\u001f!-\\u009f\\u00a1-\\u167f\\u1681-\\u1fff\\u200b-\\u2027"
     "\\u202a-\\u202e\\u2030-\\u205e\\u2060-\\u2fff\\u3001-\\ufefe\\uff00-\\U0010ffff",
 }
+ANY = "[^\\n\\r\\u2028\\u2029]"  # what a dot takes
 
 
 def masked(pattern: str) -> bool:
@@ -34,12 +35,18 @@ def widened(pattern: str) -> bool:
 
 
 def spaced(pattern: str) -> str:
-    """The pattern with spaces as ECMA 262 has them: to masks U+0085 is one, and U+FEFF is none."""
+    """The pattern with dots and spaces as ECMA 262 has them.
+
+    To masks a dot is all but a line feed, and of spaces U+0085 is one and U+FEFF is none.
+    """
     found, at, inside = "", 0, False
     while at < len(pattern):
         piece = pattern[at : at + 1 + (pattern[at] == "\\")]
         inside = piece == "[" or (inside and piece != "]")
-        found += _characters(piece[1], inside) if piece in ("\\s", "\\S") else piece
+        if piece in ("\\s", "\\S"):
+            found += _characters(piece[1], inside)
+        else:
+            found += ANY if piece == "." and not inside else piece
         at += len(piece)
     return found
 
@@ -76,6 +83,8 @@ def python_pattern(pattern: str, pointer: str) -> str:
             inside = char == "["
         elif char == "$" and not inside:
             char = "\\Z"
+        elif char == "." and not inside:
+            char = ANY
         elif pattern.startswith("(?<", at) and pattern[at + 3 : at + 4] not in ("=", "!", ""):
             char, at = "(?P<", at + 2
         found += char
