@@ -1,7 +1,7 @@
 """A model's answers under schemas: whether they hold, what the constraint costs a step, and what drafting gives.
 
-Three ways answer each prompt, in turn: the model plainly and freely, for as many tokens, up to 64; plainly under the
-schema, closed within the budget; and the same with drafting. Seconds are those behind the prompt.
+Three ways answer each prompt, in turn: the model plainly under the schema, closed within the budget; the same with
+drafting; and plainly and freely, for as many tokens. Seconds are those behind the prompt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from ...generation import Generation
 from .schemas import Case
 
 LONGEST = 1200  # letters of a schema that a prompt shows
-FREE = 64  # tokens by which the pace without a schema is told
 ASK = "Answer with one JSON value that is valid under this JSON Schema, and nothing else.\n"
 
 
@@ -67,8 +66,7 @@ def _answer(engine: Engine, case: Case, schema: str, most: int, seed: int) -> An
     prompt = _prompt(engine, ASK + schema)
     plain = _one(engine, prompt, "plain", settings)
     drafted = _one(engine, prompt, "auto", settings)
-    size = min(len(plain.tokens), FREE)
-    free = _one(engine, prompt, "plain", {"max_new_tokens": size, "end_tokens": (), "seed": seed})
+    free = _one(engine, prompt, "plain", {"max_new_tokens": len(plain.tokens), "end_tokens": (), "seed": seed})
     return Answered(
         case.name,
         tokens=len(plain.tokens),
