@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from .inside import CHANNELS, VOCABULARY, engine
 
 LAYERS, SIZE, DEPTH = 3, 12, 4
 NEAR = 1e-4
+ASKED: dict[str, Any] = {"max_new_tokens": 8, "end_tokens": ()}
 PROMPTS = ((5, 9, 11, 5, 9, 11, 7), (3,), (7, 7, 8, 2))
 
 
@@ -123,10 +125,17 @@ def _depth(node: int, parents: Sequence[int]) -> int:
 def it_changes_no_token(head: DraftHead, drafter: str, **request: Any) -> None:
     """Alone and in a batch: the tokens are those of plain decoding, whatever the head says."""
     of = engine("fast")
-    asked: dict[str, Any] = {"max_new_tokens": 12, "end_tokens": (), **request}
+    asked = ASKED | request
     prompts = [list(prompt) for prompt in PROMPTS]
-    plain = [answer.tokens for answer in of.generate(prompts, "plain", **asked)]
+    plain = _plain(**request)
     assert [answer.tokens for answer in of.generate(prompts, methods(head)[drafter], **asked)] == plain
     alone = of.generate(prompts[0], methods(head)[drafter], **asked)
     assert alone.tokens == plain[0]
     assert alone.counters.drafted > 0
+
+
+@cache
+def _plain(**request: Any) -> list[list[int]]:
+    """What plain decoding answers."""
+    prompts = [list(prompt) for prompt in PROMPTS]
+    return [answer.tokens for answer in engine("fast").generate(prompts, "plain", **ASKED, **request)]

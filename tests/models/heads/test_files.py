@@ -44,28 +44,6 @@ def test_the_published_layout_of_medusa(tmp_path):
     assert torch.equal(head.tensors["1.1.weight"], tensors["1.1.weight"])
 
 
-def test_the_published_layout_of_eagle(tmp_path):
-    size, inner, keys = 16, 24, 8
-    shapes = {
-        "fc.weight": (size, 2 * size),
-        "fc.bias": (size,),
-        "embed_tokens.weight": (20, size),
-        "layers.0.self_attn.q_proj.weight": (size, size),
-        "layers.0.self_attn.k_proj.weight": (keys, size),
-        "layers.0.self_attn.v_proj.weight": (keys, size),
-        "layers.0.self_attn.o_proj.weight": (size, size),
-        "layers.0.mlp.gate_proj.weight": (inner, size),
-        "layers.0.mlp.up_proj.weight": (inner, size),
-        "layers.0.mlp.down_proj.weight": (size, inner),
-        "layers.0.post_attention_layernorm.weight": (size,),
-    }
-    said = {"hidden_size": size, "intermediate_size": inner, "num_attention_heads": 2, "num_key_value_heads": 1}
-    save_file({name: torch.randn(shape) for name, shape in shapes.items()}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps(said))
-    head = read_head(tmp_path)
-    assert (head.form, head.channels, head.shape.key_heads, head.shape.head_size) == ("eagle", 16, 1, 8)
-
-
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from ...errors import ModelError
 from ..kernel_choice import Wish, linears
 from ..linear import ROWS, Linear
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+ASKED = ("hidden_size", "num_attention_heads", "intermediate_size")  # of a configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,11 @@ class Shape:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
+        """Raises ModelError where the configuration does not say it."""
+        if missing := [each for each in ASKED if not config.get(each)]:
+            raise ModelError(
+                f"a head's configuration does not say {', '.join(missing)}", hint="copy the numbers of its target there"
+            )
         channels, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
         rotation = config.get("rope_parameters") or {}
         return cls(

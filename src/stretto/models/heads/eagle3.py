@@ -23,7 +23,8 @@ class Eagle3(Continuing):
 
     Tensors are named as published: `fc`, `midlayer`, `norm`. With a vocabulary of its own there are `lm_head` [D, C]
     and `d2t` [D]: token i of it is token i + d2t[i] of the target, and others are never drafted. Without, the target's
-    head reads out.
+    head reads out. Settings: `eagle_aux_hidden_state_layer_ids`, other layers than those; `norm_before_residual`,
+    whether the residual is the norm of row t.
     """
 
     form = "eagle3"
@@ -51,7 +52,8 @@ class Eagle3(Continuing):
         return _shapes(self.shape, self._own, mapped=0 < self._own < self._all)
 
     def taps(self, layers: int) -> tuple[int, ...]:
-        return (min(2, layers), layers // 2, max(layers - 3, 1))
+        said = self.config.get("eagle_aux_hidden_state_layer_ids")
+        return tuple(map(int, said)) if said else (min(2, layers), layers // 2, max(layers - 3, 1))
 
     def seen(self, rows: Tensor, around: Around) -> Tensor:
         return F.linear(rows.float(), self.tensors["fc.weight"])
@@ -59,7 +61,7 @@ class Eagle3(Continuing):
     def enter(self, embedded: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         eps, gains = self.shape.eps, ("midlayer.input_layernorm.weight", "midlayer.hidden_norm.weight")
         parts = [normed(part, self.tensors[gain], eps) for part, gain in zip((embedded, rows), gains, strict=True)]
-        return rows, torch.cat(parts, -1)
+        return parts[1] if self.config.get("norm_before_residual") else rows, torch.cat(parts, -1)
 
     def read_out(self, rows: Tensor, around: Around) -> Tensor:
         inner = normed(rows, self.tensors["norm.weight"], self.shape.eps)

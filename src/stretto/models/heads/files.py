@@ -1,8 +1,9 @@
-"""Folders that hold a head: config.json and safetensors, as published; the names of the tensors tell the kind."""
+"""Folders that hold a head: config.json says the kind; where it does not, the names of the tensors tell the layout."""
 
 from __future__ import annotations
 
 import json
+import pickle
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,20 +18,15 @@ from .contract import DraftHead
 from .eagle import Eagle
 from .eagle3 import Eagle3
 from .hydra import Hydra
+from .layouts import converted, layout_of
 from .medusa import Medusa
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KINDS: dict[str, type[DraftHead]] = {each.form: each for each in (Medusa, Hydra, Eagle, Eagle3)}
-SIGNS = {  # whose tensors
-    "0.0.linear.bias": "medusa",
-    "0.enter": "hydra",
-    "layers.0.self_attn.q_proj.weight": "eagle",
-    "midlayer.self_attn.q_proj.weight": "eagle3",
-}
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-MARKS = ("head", "medusa_num_heads", "draft_vocab_size")  # keys of configurations that are heads
+PUBLISHED = ("*_lm_head.safetensors", "pytorch_model.bin", "*_lm_head.pt")  # where there is no model.safetensors
 
 
 def find_head(name: str) -> DraftHead | None:
@@ -46,9 +42,13 @@ def find_head(name: str) -> DraftHead | None:
 
 
 def is_head(folder: Path) -> bool:
-    """Whether a folder's configuration is that of a head."""
-    said = read_json(folder / CONFIG)
-    return any(mark in said for mark in MARKS)
+    """Whether a folder's configuration is that of a head, or else its tensors are."""
+    if read_json(folder / CONFIG).get("head") in KINDS:
+        return True
+    try:
+        return layout_of(_tensors(folder)) is not None
+    except ModelError:  # another kind of file
+        return False
 
 
 def read_head(folder: str | Path) -> DraftHead:
@@ -56,22 +56,51 @@ def read_head(folder: str | Path) -> DraftHead:
     path = Path(folder)
     if not (path / CONFIG).is_file():
         raise ModelError(f"there is no head in {path}", hint="a head is a folder with config.json: stretto train head")
-    files = weight_files(path)
-    changed = max(file.stat().st_mtime_ns for file in (path / CONFIG, *files))
+    changed = max(file.stat().st_mtime_ns for file in (path / CONFIG, *_files(path)))
     return _read(path.resolve(), changed)
 
 
 @lru_cache(maxsize=16)
 def _read(folder: Path, changed: int) -> DraftHead:
     """A folder as it was at a time."""
-    tensors: dict[str, Tensor] = tensors_of(weight_files(folder))
-    kind = next((kind for sign, kind in SIGNS.items() if sign in tensors), None)
-    if kind is None:
+    tensors, said = _tensors(folder), read_json(folder / CONFIG)
+    kind = said.get("head")
+    if kind not in KINDS:
+        layout = layout_of(tensors)
+        if layout is None:
+            raise ModelError(
+                f"{folder} holds no head that is known: {', '.join(sorted(tensors)[:3])} …",
+                hint=f"known: {', '.join(KINDS)}",
+            )
+        kind, tensors, said = converted(layout, tensors, said)
+    head = KINDS[kind](tensors, said, folder.name)
+    if left := sorted(tensors.keys() - head.shapes()):
         raise ModelError(
-            f"{folder} holds no head that is known: {', '.join(sorted(tensors)[:3])} …",
-            hint=f"known: {', '.join(KINDS)}",
+            f"{folder} holds more than a {kind} head: {', '.join(left[:3])}", hint="no part of it is left out"
         )
-    return KINDS[kind](tensors, read_json(folder / CONFIG), folder.name)
+    return head
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files with weights. Raises ModelError."""
+    known = ("model.safetensors", "model.safetensors.index.json")
+    if not any((folder / name).exists() for name in known):
+        for pattern in PUBLISHED:
+            if file := min(folder.glob(pattern), default=None):
+                return [file]
+    return weight_files(folder)
+
+
+def _tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors by name; they stay in the mapped files until they are used. Raises ModelError."""
+    files = _files(folder)
+    if files[0].suffix == ".safetensors":
+        return tensors_of(files)
+    try:
+        held = torch.load(files[0], map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, OSError, pickle.UnpicklingError) as error:
+        raise ModelError(f"{files[0]} is not readable: {error}", hint="copy it again") from error
+    return {name: each for name, each in held.items() if isinstance(each, torch.Tensor)}
 
 
 def write_head(head: DraftHead, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
