@@ -11,6 +11,7 @@ regex("a+(b|c)")                text in quotes, whatever it holds; "" in it is o
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import fields
 from enum import Enum
 from itertools import accumulate
@@ -59,9 +60,8 @@ def read_part(piece: str) -> Any:
         raise InvalidRequest("'plain' has no settings", hint="write plain alone: it drafts nothing")
     if name not in catalogue.parts():
         known = [*catalogue.parts(), *catalogue.entries()]
-        raise UnknownName(
-            f"no method or part is named {shown(name)}", hint=closest(name, known, "`stretto methods` lists them")
-        )
+        hint = closest(name, known, "`stretto methods` lists them")
+        raise UnknownName(f"no method or part is named {shown(name)}", hint=hint)
     part = catalogue.part(name)
     kinds = settings_of(part)
     several = is_several(next(iter(kinds.values()), None))  # the first one takes all without a name
@@ -110,6 +110,8 @@ def _described(value: Any) -> str:
 def _read(text: str, kind: Any) -> Any:
     """A setting of that kind: a name or one of a few words is the text itself, never a part of a kind it may not be."""
     bare = is_text(kind) and not _QUOTED.fullmatch(text) and kind_of(text) not in kinds_beside(kind)
+    if bare and kinds_beside(kind) and text.endswith(")") and _PART.fullmatch(text):
+        return read_part(text)  # misspelt, or of another kind; a folder of such a name is ./NAME
     return text if bare and not (is_several(kind) and TOKENS.fullmatch(text)) else _value(text)
 
 
@@ -123,10 +125,8 @@ def _value(text: str) -> Any:
     if (match := _PART.fullmatch(text)) and match[1] in catalogue.parts():
         return read_part(text)
     for convert in (int, float):
-        try:
+        with suppress(ValueError):
             return convert(text)
-        except ValueError:
-            pass
     return {"true": True, "false": False}.get(text.lower(), text)
 
 

@@ -9,7 +9,7 @@ import pytest
 from laws.worlds import LastTwo
 from stretto import method
 from stretto.engine import Engine
-from stretto.errors import InvalidRequest, StrettoError, Unsupported
+from stretto.errors import InvalidRequest, ModelError, StrettoError, UnknownName, Unsupported
 from stretto.laws.inside import PROMPTS, engine
 from stretto.models.contract import Evaluation, Want
 from stretto.models.window import Window
@@ -56,6 +56,9 @@ def test_a_name_in_quotes_or_of_another_kind_of_part_is_a_name() -> None:
         ("draft(skip(0))", InvalidRequest, "layer 0 stays"),
         ("draft(first(0))", InvalidRequest, "count >= 1"),
         ("draft(evenly(0.5))", InvalidRequest, "speed >= 1"),
+        ("draft(frst(2))", UnknownName, "'first'"),
+        ("draft(lookup(2))", InvalidRequest, "Lookup.* of the wrong kind"),
+        ("draft(./frst(2))", ModelError, "no folder"),
         ("first(2)", InvalidRequest, "setting of a drafter"),
         ("lookup+skip(1)", InvalidRequest, "setting of a drafter"),
         ("hierarchy(draft(first(2)))", StrettoError, "lends none of its layers"),

@@ -18,8 +18,9 @@ BLOCK = 16
 
 
 def test_unknown_models_are_refused_with_a_hint() -> None:
-    with pytest.raises(UnknownName, match="hint"):
-        zoo.path("casual")
+    for name, said in (("casual", "'causal'"), ("eagel", "'eagle'"), ("eagle", "--method eagle"), ("x", "block, causal")):
+        with pytest.raises(UnknownName, match=said):
+            zoo.path(name)
 
 
 def test_shipped_models_are_complete_small_and_of_one_vocabulary() -> None:

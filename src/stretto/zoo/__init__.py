@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from stretto.errors import ModelError, UnknownName
+from stretto.errors import ModelError, UnknownName, closest
 
 _ROOT = Path(__file__).parent
 
@@ -17,10 +16,11 @@ def names() -> list[str]:
 
 def path(name: str) -> Path:
     """The checkpoint folder of that name; `UnknownName` says which there are, `ModelError` that weights are missing."""
+    if name in draft_heads():
+        raise UnknownName(f"zoo/{name} is a head, no model", hint=f"draft by it: --method {name}")
     if name not in names():
-        close = difflib.get_close_matches(name, names(), 1)
-        hint = f"did you mean {close[0]!r}?" if close else "the zoo has " + (", ".join(names()) or "no models yet")
-        raise UnknownName(f"no zoo model {name!r}", hint=hint)
+        there = "the zoo has " + (", ".join(names()) or "no models yet")
+        raise UnknownName(f"no zoo model {name!r}", hint=closest(name, [*names(), *draft_heads()], there))
     folder = _ROOT / name
     if not (folder / "model.safetensors").exists():
         raise ModelError(
@@ -40,6 +40,11 @@ def head(name: str) -> Path:
     if name not in heads():
         raise UnknownName(f"no zoo head {name!r}", hint="the zoo has " + (", ".join(heads()) or "no heads"))
     return _ROOT / "heads" / f"{name}.safetensors"
+
+
+def draft_heads() -> list[str]:
+    """The names of the heads that draft, in alphabetical order."""
+    return sorted(config.parent.name for config in _ROOT.glob("heads/*/config.json"))
 
 
 def draft_head(name: str) -> Path | None:
