@@ -135,6 +135,7 @@ BROKEN_AND_RIGHT = [
     ({"pattern": "^(\\s|[\\sx]y)$"}, ['"\x85"', '"\x85y"'], ['"\ufeff"', '"\ufeffy"']),
     ({"patternProperties": {"^\\S$": False}}, ['{"\x85":1}'], ['{"\ufeff":1}']),
     ({"not": {"pattern": "^[\\S]$"}}, ['"\x85"'], ['"\ufeff"']),
+    ({"not": {"multipleOf": 6.5}}, ["1e999", "13"], ["1.5", "12"]),
     ({"pattern": "^.$"}, ['"\u2028"', '"\\n"', '"\\r"'], ['"\x85"', '"a"']),  # and dots
     ({"not": {"pattern": "^a.$"}}, ['"ab"'], ['"a\u2029"', '"a\\r"']),
     ({"not": {"pattern": "^[\\D]$"}}, ['"a"', '"٣"'], ['"3"']),
@@ -156,6 +157,13 @@ def test_what_masks_hold_too_loosely_is_judged(given: dict[str, Any], broken: li
         for text in broken:
             state = constraint.open(WHOLE)
             assert not (all(map(state.advance, text.encode())) and state.complete), text
+
+
+def test_two_schemas_of_the_same_masks_are_judged_each_by_its_own() -> None:
+    for given, right in (({"not": {"type": "number"}}, b"true"), ({"not": {"multipleOf": 7}}, b"1.5")) * 2:
+        assert walked(schema(given), right).complete
+    for given, right in (({"not": {"pattern": "^[a]$"}}, b'"b"'), ({"not": {"multipleOf": 7.5}}, b"1.5")):
+        assert walked(schema(given), right).complete
 
 
 # -- on rows ----------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class Schema(Constraint):
         grammar = _grammar(prepared.schema, spaces=False)
 
         def ahead() -> Ahead:
-            key = (Ahead, grammar, self.spaces)
+            key = (Ahead, judge, self.spaces)  # not the grammar: what is judged may differ under the same masks
             if key not in tokens.memory:
                 tokens.memory[key] = Ahead(opened_by_bytes(grammar), judge, self.spaces)
             made: Ahead = tokens.memory[key]

@@ -103,5 +103,5 @@ def _valid(schema: Any, text: str) -> bool:
 
     try:
         return bool(validator_for(schema, Draft202012Validator)(schema).is_valid(json.loads(text)))
-    except ValueError:
+    except (ValueError, OverflowError):  # the second: of a number beyond all floats
         return False

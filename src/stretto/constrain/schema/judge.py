@@ -37,7 +37,10 @@ class Known(NamedTuple):
 
 
 class Judge:
-    """Judges points of a text under one schema."""
+    """Judges points of a text under one schema.
+
+    A number beyond all floats that cannot be judged, as it has no remainder, makes the whole text invalid.
+    """
 
     def __init__(self, document: Document, root: Node) -> None:
         self._document, self._root = document, root
@@ -52,14 +55,20 @@ class Judge:
         """What is known at a point."""
         with self._lock:
             self._depth = 0
-            found = self.of(self._root, point.root if point.root is not NOTHING else opened(point))
+            try:
+                found = self.of(self._root, point.root if point.root is not NOTHING else opened(point))
+            except OverflowError:
+                return Known(False, 0)
             return Known(found, self._depth)
 
     def ends_well(self, point: Point) -> bool:
         """Whether the text may end here: the whole value has closed, and is valid."""
         value = point.finished()
         with self._lock:
-            return value is not NOTHING and self._closed(self._root, value)
+            try:
+                return value is not NOTHING and self._closed(self._root, value)
+            except OverflowError:
+                return False
 
     def of(self, node: Node, value: Any) -> Verdict:
         """What is known of a value, open or not, under a node."""
