@@ -18,7 +18,8 @@ BLOCK = 16
 
 
 def test_unknown_models_are_refused_with_a_hint() -> None:
-    for name, said in (("casual", "'causal'"), ("eagel", "'eagle'"), ("eagle", "--method eagle"), ("x", "block, causal")):
+    hints = {"casual": "'causal'", "eagel": "'eagle'", "eagle": "--method eagle", "x": "block, causal"}
+    for name, said in hints.items():
         with pytest.raises(UnknownName, match=said):
             zoo.path(name)
 
