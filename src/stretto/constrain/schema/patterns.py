@@ -34,7 +34,7 @@ def widened(pattern: str) -> bool:
     return any(each.startswith("[^") and not _takes(each, '"\\') for each in CLASS.findall(pattern))
 
 
-def spaced(pattern: str) -> str:
+def spelt_out(pattern: str) -> str:
     """The pattern with dots and spaces as ECMA 262 has them.
 
     To masks a dot is all but a line feed, and of spaces U+0085 is one and U+FEFF is none.
@@ -42,12 +42,12 @@ def spaced(pattern: str) -> str:
     found, at, inside = "", 0, False
     while at < len(pattern):
         piece = pattern[at : at + 1 + (pattern[at] == "\\")]
-        inside = piece == "[" or (inside and piece != "]")
+        inside, at = piece == "[" or (inside and piece != "]"), at + len(piece)
         if piece in ("\\s", "\\S"):
-            found += _characters(piece[1], inside)
-        else:
-            found += ANY if piece == "." and not inside else piece
-        at += len(piece)
+            piece = _characters(piece[1], inside)
+        elif piece == "." and not inside:
+            piece = ANY
+        found += piece
     return found
 
 

@@ -14,7 +14,7 @@ from .alternatives import ALTERNATIVES
 from .document import LISTS, PLACE, ROOT, Document, Node
 from .facts import finite
 from .formats import WRITTEN, longest, require_known
-from .patterns import CONTROL, masked, spaced, unwritable, widened
+from .patterns import CONTROL, masked, spelt_out, unwritable, widened
 from .validate import Validator
 
 EXACT = 2**53  # whole numbers beyond it turn into their neighbours
@@ -127,7 +127,7 @@ class Rewriter:
             self._number(found, node, name)
         elif name == "pattern":
             if self._holds(value, node, name):
-                found[name] = spaced(value)
+                found[name] = spelt_out(value)
         elif name == "format":
             yield from self._format(node, value)
         elif name in ("minProperties", "maxProperties"):
@@ -172,7 +172,7 @@ class Rewriter:
         if all(held.values()):
             same: dict[str, list[Node]] = {}
             for key in held:
-                same.setdefault(spaced(key), []).append(self._node(node["patternProperties"][key]))
+                same.setdefault(spelt_out(key), []).append(self._node(node["patternProperties"][key]))
             found["patternProperties"] = {
                 key: each[0] if len(each) == 1 else {"allOf": each} for key, each in same.items()
             }
