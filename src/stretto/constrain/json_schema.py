@@ -48,28 +48,32 @@ class Schema(Constraint):
     def prepared(self) -> Prepared:
         """The schema as masks hold it. Raises InvalidRequest where there is none to read, or nothing satisfies it,
         Unsupported where it would not be held exactly, with the pointer of the keyword."""
-        return _prepared(self.schema if self.schema in WORDS else text_of(self.schema, self.name))
+        return _prepared(self._text())
+
+    def _text(self) -> str:
+        return self.schema if self.schema in WORDS else text_of(self.schema, self.name)
 
     def open(self, tokens: Tokens) -> State:
-        prepared = self.prepared()
+        text = self._text()
+        prepared = _prepared(text)
         matching = opened(tokens, _grammar(prepared.schema, self.spaces), self.name)
-        return matching if prepared.judge is None else self._judged(tokens, prepared, prepared.judge, matching)
+        return matching if prepared.judge is None else self._judged(tokens, text, prepared, prepared.judge, matching)
 
     def examples(self) -> list[str]:
         return self.prepared().examples
 
-    def _judged(self, tokens: Tokens, prepared: Prepared, judge: Judge, matching: Matching) -> State:
+    def _judged(self, tokens: Tokens, text: str, prepared: Prepared, judge: Judge, matching: Matching) -> State:
         """The state where masks do not hold all."""
         from .schema.ahead import Ahead
         from .schema.judged import Judged, Ruling
         from .schema.reader import Point
 
-        grammar = _grammar(prepared.schema, spaces=False)
+        key = (Ahead, text, self.spaces)  # not the grammar: what is judged may differ under the same masks
 
         def ahead() -> Ahead:
-            key = (Ahead, judge, self.spaces)  # not the grammar: what is judged may differ under the same masks
             if key not in tokens.memory:
-                tokens.memory[key] = Ahead(opened_by_bytes(grammar), judge, self.spaces)
+                start = opened_by_bytes(_grammar(prepared.schema, spaces=False))
+                tokens.memory[key] = Ahead(start, judge, self.spaces)
             made: Ahead = tokens.memory[key]
             return made
 
