@@ -89,7 +89,7 @@ def test_every_entry_parses_and_every_part_is_reachable():
         assert entry.source and entry.summary and isinstance(entry.guarantee, Guarantee)
     for name, part in catalogue.parts().items():
         assert part.name == name
-        assert part.kind in {"steer", *(kind for family in families() for kind in family.kinds)}
+        assert part.kind in {"steer", "store", *(kind for family in families() for kind in family.kinds)}
         assert (part.__doc__ or "").strip()
 
 

@@ -18,6 +18,7 @@ from .errors import InvalidRequest, NotTaken, StrettoError, Unsupported
 from .generation import Generation
 from .handle import Handle, Piece
 from .holes import encode_holes, holes_or_fault
+from .memory.contract import stored
 from .messages import Conversation, Message
 from .method import Method
 from .models.clock import Clock
@@ -86,18 +87,18 @@ class Engine(Scoring):
         reproducible: bool = False,
         prefixes: int | None = None,
         rows: int = MOST_ROWS,
+        store: str | None = None,
     ) -> Engine:
         """An engine for a local folder, a model of the zoo (`zoo/causal`) or a hub name; options as in `models.load`.
 
         `prefixes` bytes of prompts, at most, are kept so that they need not be read again (None: 256 MiB, but nothing
-        where numbers round coarsely; 0: nothing), and so many `rows` run at a time. `dtype` and `device` may be torch's
-        own as well as their names.
-        Raises ModelError where the checkpoint cannot be read, Unsupported where it cannot be driven, InvalidRequest
-        for an option that there is not.
+        where numbers round coarsely; 0: nothing), and so many `rows` run at a time. `store` is the form of the cache.
+        `dtype` and `device` may be torch's own as well as their names. Raises ModelError where the checkpoint cannot be
+        read, Unsupported where it cannot be driven, InvalidRequest for an option that there is not.
         """
         numbers: dict[str, Any] = {"dtype": dtype, "device": device, "weights": weights, "exact": exact}
         loaded = load(name, adapter=adapter, reproducible=reproducible, **numbers)
-        engine = cls(loaded.model, loaded.tokenizer, prefixes=prefixes, rows=rows)
+        engine = cls(stored(loaded.model, store), loaded.tokenizer, prefixes=prefixes, rows=rows)
         engine.end_tokens = loaded.end_tokens
         engine.asked, engine.sight, engine.image_token = loaded.asked, loaded.sight, loaded.image_token
         return engine
@@ -357,16 +358,9 @@ class Engine(Scoring):
 
     def context(self) -> Context:
         """What the parts of a method may use."""
+        own, codec = (self.model, self.clock, self._load_draft, self._memory, self._find_head), self.codec
         return Context(
-            self.model,
-            self.clock,
-            self._load_draft,
-            self._memory,
-            self._find_head,
-            prefixes=self._prefixes,
-            tokenizer=self.codec.fingerprint,
-            encode=self.codec.encode_piece,
-            decode=self.codec.decode,
+            *own, prefixes=self._prefixes, tokenizer=codec.fingerprint, encode=codec.encode_piece, decode=codec.decode
         )
 
     def _find_head(self, name: str) -> DraftHead | None:

@@ -86,6 +86,10 @@ def _assembled(text: str, parts: Sequence[Any]) -> Method:
                 hint=f"name one {part.kind}",
             )
         chosen[part.kind] = part
+    if "store" in chosen:
+        raise InvalidRequest(
+            f"{chosen['store'].name} is a store: it is the engine's", hint="give it as store=, or --store"
+        )
     constraint = chosen.pop("constraint") if isinstance(chosen.get("constraint"), Constraint) else None
     meant = [family for family in families() if chosen.keys() & set(family.kinds)]
     family = meant[-1] if meant else next(family for family in families() if family.bare)  # of several, it complains

@@ -16,6 +16,8 @@ from laws.worlds import GREEDY
 from models.recurrence import Recurrence
 from stretto.context import Context
 from stretto.errors import Unsupported
+from stretto.memory.contract import Storing
+from stretto.memory.rounded import Rounded
 from stretto.method import parse
 from stretto.models.blocks import CacheShape
 from stretto.models.cache import Cache
@@ -39,10 +41,12 @@ CPU = torch.device("cpu")
 class Stamps:
     """Three layers whose keys and values are whole numbers made of a token, its position and all that it sees."""
 
-    def __init__(self, sharing: Sharing) -> None:
-        self.sharing = sharing
+    def __init__(self, sharing: Sharing, store: Storing | None = None) -> None:
+        self.sharing, self.store = sharing, store
 
     def new_cache(self) -> Cache:
+        if self.store is not None:
+            return self.store.cache(CacheShape(3, 2, 2, 1, torch.float64, CPU), 1, 1, "rotated")
         return Cache(CacheShape(3, 2, 2, 1, torch.float64, CPU), 1, 1, sharing=self.sharing)
 
     def evaluate(self, window: Window, cache: Cache) -> None:
@@ -77,6 +81,7 @@ KINDS = {
     "plain": Kind(Stamps(Sharing()), keys_and_values),
     "plain, all shared": Kind(Stamps(Sharing(least=1, worth=1)), keys_and_values),
     "plain, some shared": Kind(Stamps(Sharing(least=3, worth=9, trunks=2)), keys_and_values),
+    "rounded": Kind(Stamps(Sharing(), Rounded(8)), keys_and_values),  # two equal numbers are rounded to themselves
     "recurrent": Kind(Recurrence(9), lambda store, row: [Recurrence(9).after(store, row)]),
     "recurrent, few states": Kind(Recurrence(9, sparse=True), lambda store, row: [Recurrence(9).after(store, row)]),
 }

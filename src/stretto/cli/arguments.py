@@ -36,7 +36,7 @@ MODEL = "zoo/causal"  # where none is named
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """--model, --adapter, --dtype, --device, --weights, --exact, --reproducible: what `load_engine` reads."""
+    """--model, --adapter, --dtype, --device, --weights, --exact, --reproducible, --store: what `load_engine` reads."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", default=MODEL, help=f"a folder, a shipped model or a hub name ({MODEL})")
     group.add_argument("--adapter", metavar="FOLDER", help="low-rank weights (LoRA) to merge into the model")
@@ -47,6 +47,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--exact", default="tokens", help="tokens, or bits: windows, drafts and batches compute the same bits, slower"
     )
     group.add_argument("--reproducible", action="store_true", help="choose kernels by rule instead of by the clock")
+    group.add_argument("--store", help="in what form the cache is kept, such as int4-cache (docs/memory.md)")
 
 
 def load_engine(given: argparse.Namespace, **options: Any) -> Engine:
@@ -62,6 +63,7 @@ def load_engine(given: argparse.Namespace, **options: Any) -> Engine:
             weights=given.weights,
             exact=given.exact,
             reproducible=given.reproducible,
+            store=given.store,
             **options,
         )
 

@@ -29,6 +29,7 @@ OUTPUT = {  # what a guarantee means, by its value
 ASIDE = {  # what systems are for that stand beside the parts of any method
     "steer": "every method: reshapes what the next token is chosen from",
     "constraint": "every method: keeps the answer in a language",
+    "memory": "every method: the form in which an engine keeps what was read",
 }
 
 
@@ -98,18 +99,27 @@ def _command(name: str, family: Family[Any] | None) -> str:
 
 def _made_of(parts: str) -> Iterator[str]:
     """The parts of a method, with the settings that they have in it."""
-    from .. import method
-
     if not parts:
         return
     yield ""
     yield f"made of   {parts}"
-    for part in held(method.parse(parts)):
+    for part in _parts_of(parts):
         yield f"  {part.kind:10} {part.name:18} {summary(type(part))}"
         for each in settings_of(type(part)):
             value = plain(getattr(part, each.name))
             if value != each.default:
                 yield f"  {'':10} {'':18}   {each.name} = {_shown(value)}  ({each.comment})"
+
+
+def _parts_of(text: str) -> Iterator[Any]:
+    """The parts that a text names: a method's, or a store."""
+    from .. import method
+    from ..parts import kind_of, read_part
+
+    if kind_of(text) == "store":
+        yield read_part(text)
+    else:
+        yield from held(method.parse(text))
 
 
 def held(chosen: Any) -> Iterator[Any]:
@@ -124,7 +134,7 @@ def held(chosen: Any) -> Iterator[Any]:
 
 def _part(part: Any) -> Iterator[str]:
     """One part: what it does, its settings, and the systems that are made of it."""
-    from .. import catalogue, method
+    from .. import catalogue
 
     words = inspect.cleandoc(part.__doc__ or "")
     yield f"{part.name} ({part.kind})"
@@ -139,7 +149,7 @@ def _part(part: Any) -> Iterator[str]:
     users = [
         entry.name
         for entry in catalogue.entries().values()
-        if entry.parts and any(type(held) is part for held in held(method.parse(entry.parts)))
+        if entry.parts and any(type(held) is part for held in _parts_of(entry.parts))
     ]
     if users:
         yield ""

@@ -79,7 +79,7 @@ def parts() -> list[dict[str, Any]]:
     from .. import catalogue
     from ..family import families
 
-    kinds = [*(kind for family in families() for kind in family.kinds), "steer"]
+    kinds = [*(kind for family in families() for kind in family.kinds), "steer", "store"]
     found: list[Any] = sorted(catalogue.parts().values(), key=lambda part: (kinds.index(part.kind), part.name))
     return [
         {

@@ -34,7 +34,7 @@ class Bitwise(Lean):
         self._apart = False  # two sums put together are not the bits of one
         self._open, self._shut = self._open.double(), self._shut.double()
         self._grids = sums.grids(weights.heads + weights.key_heads, weights.key_heads)
-        self._key_grid = sums.grids(1, 0)
+        self._key_grid, self._value_grid = sums.grids(1, 0), sums.grids(0, 1)
         require_alike(self)
 
     def new_cache(self, rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
@@ -65,6 +65,8 @@ class Bitwise(Lean):
         queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)  # of [B, T, all heads, size]
         queries = self._grouped(queries)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
+        if not visit.cache.direct:
+            keys, values = sums.gridded(keys, self._key_grid), sums.gridded(values, self._value_grid)
         if layer.rotation is not None and visit.key_turns:
             keys = sums.turned(keys, visit.key_turns[layer.rotation])
             keys = sums.gridded(keys, self._key_grid)

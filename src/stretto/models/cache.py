@@ -32,7 +32,7 @@ KeyForm = Literal["rotated", "raw"]  # whether keys are stored after or before t
 class Cache:
     """A growable `Store` of keys and values. `length(row)` tokens of a row are valid, in layer order."""
 
-    edits = True
+    edits, direct = True, True  # whether blocks hold the numbers that queries read: kernels may read them there
     again: Mapping[int, int] = {}
 
     def __init__(

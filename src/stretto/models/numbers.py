@@ -23,13 +23,13 @@ class Numbers:
     bits: bool = False  # a row's results have the same bits whatever stands beside it, in windows of any size
     settled: bool = False  # kernels were chosen by rule: each load chooses the same; else by the clock
     kernels: Mapping[str, str] = field(default_factory=dict)  # by kind of product; empty: torch's own
+    store: str = ""  # the form in which keys and values are rounded, if any
 
     @property
     def rounded(self) -> str:
         """What rounds so coarsely that windows of unlike size may choose unlike tokens; empty: nothing does."""
-        if self.bits:
-            return ""
-        return self.blocks or "" if self.blocks or self.dtype in ("float32", "float64") else self.dtype
+        dtype = "" if self.dtype in ("float32", "float64") else self.dtype
+        return "" if self.bits else self.blocks or self.store or dtype
 
 
 def numbers_of(model: Model) -> Numbers:

@@ -88,7 +88,7 @@ class Drawn(Lean):
             visit.key_turns, visit.turns = (
                 [turn_of(each, table).to(torch.complex128) for table in self._turn_one] for each in places
             )
-        elif not (place.gathered or visit.given or want.branches):
+        elif cache.direct and not (place.gathered or visit.given or want.branches):
             ordered = window.visible is None and not window.everyone  # nobody sees what stands behind
             if ordered or len(visit.positions) <= LARGEST:
                 visit.shares = _shares(visit, place.own.starts)
