@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from stretto.files import locked
 from stretto.models.clock import SimulatedClock
 from stretto.models.table import TableModel
 from stretto.serve.batch import PATHS, Batch, journal
+from stretto.serve.cluster import Replicas, require_room
 from stretto.serve.replies import REPLIES
 from stretto.serve.service import Limits, Service
 
@@ -42,7 +44,7 @@ def written(path: Path, *lines: Any) -> Path:
 
 def run(source: Path, out: Path, about: str = "", to: Service | None = None) -> list[dict[str, Any]]:
     with journal(out) as made:
-        asyncio.run(Batch(to or service(), source, made, about=about).run())
+        asyncio.run(Batch(source, made, about=about).run(to or service()))
     return answers(out)
 
 
@@ -151,3 +153,65 @@ def test_the_command_tells_what_failed(tmp_path: Path, capsys: pytest.CaptureFix
     written(source, request("a"), request("b", n=0))
     assert cli.main(call) == 1
     assert capsys.readouterr().err.endswith("out: 1 answered, 1 failed\n") and len(answers(out)) == 2
+
+
+def test_a_folder_and_tables_are_read_as_lines(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with pytest.raises(InvalidRequest, match="holds no requests"):
+        run(folder, tmp_path / "none")
+    written(folder / "b.jsonl", request("b0"), "", "no JSON", request("a1"))
+    written(folder / "a.jsonl", request("a0"), request("a1", prompt=[4]))
+    (folder / "notes.txt").write_text("no request")
+    found = {answer["custom_id"]: answer for answer in run(folder, tmp_path / "out")}
+    assert found.keys() == {"a0", "a1", "b0", None}
+    alone = run(folder / "a.jsonl", tmp_path / "alone")
+    assert [found[each["custom_id"]]["response"]["body"]["choices"] for each in alone] == [
+        each["response"]["body"]["choices"] for each in alone
+    ]
+    faults = [answer["error"]["message"] for answer in answers(tmp_path / "out") if answer["error"]]
+    assert len(faults) == 2 and "line 3 of b.jsonl is no JSON" in faults[0] + faults[1]
+    assert "line 4 of b.jsonl has the custom_id of line 2 of a.jsonl" in faults[0] + faults[1]
+
+
+def test_the_rows_of_a_table_are_requests(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="pip install 'stretto[ray]'")
+    from pyarrow import ipc, parquet
+
+    lines = [request(str(at), prompt=[at], seed=at) for at in range(5)]
+    table = arrow.Table.from_pylist([{**line, "body": json.dumps(line["body"])} for line in lines])
+    parquet.write_table(table, tmp_path / "in.parquet")
+    for name, writer in (("in.arrow", ipc.new_file), ("in.feather", ipc.new_stream)):
+        with writer(tmp_path / name, table.schema) as opened:
+            opened.write_table(table)
+    expected = [told(answer)[1:] for answer in run(written(tmp_path / "lines", *lines), tmp_path / "out")]
+    for name in ("in.parquet", "in.arrow", "in.feather"):
+        assert sorted(told(each)[1:] for each in run(tmp_path / name, tmp_path / f"{name}.out")) == sorted(expected)
+    parquet.write_table(arrow.Table.from_pylist(lines), tmp_path / "in.parquet")  # a body that is no text
+    with pytest.raises(InvalidRequest, match="a body is its JSON"):
+        run(tmp_path / "in.parquet", tmp_path / "none")
+    (tmp_path / "in.parquet").write_bytes(b"none")
+    with pytest.raises(InvalidRequest, match="is no table"):
+        run(tmp_path / "in.parquet", tmp_path / "none")
+
+
+def test_without_what_is_needed_the_extra_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ray", "pyarrow"):
+        monkeypatch.setitem(sys.modules, name, None)
+    source = written(tmp_path / "in.parquet", "none")
+    with pytest.raises(InvalidRequest, match=r"pyarrow is not there \(hint: pip install 'stretto\[ray\]'"):
+        run(source, tmp_path / "out")
+    out = f"-o {tmp_path / 'out'}"
+    for words, said in (
+        (f"batch {source} {out} zoo/causal --ray", "Ray is not there (hint: pip install 'stretto[ray]')"),
+        ("serve --port 0 --ray", "Ray is not there"),
+        ("serve --replicas 2", "--replicas is of replicas, which run through Ray (hint: --ray)"),
+        ("serve --ray --replicas 3-2", "--replicas is '3-2' (hint: a number, such as 2, or a range"),
+        (f"batch {source} {out} zoo/causal --ray --cpus -1", "-1 cores"),
+    ):
+        assert cli.main(words.split()) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(InvalidRequest, match=r"4 replicas take 8 CPUs, and there are 2 .hint: fewer --replicas"):
+        require_room(Replicas(1, 4, cpus=2), {"CPU": 2.0})

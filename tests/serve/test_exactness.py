@@ -173,7 +173,7 @@ def test_a_batch_gives_the_answers_of_the_server(live: Live, tmp_path: Path) -> 
         for at, (url, body) in enumerate(pairs):
             print(json.dumps({"custom_id": str(at), "method": "POST", "url": url, "body": body}), file=file)
     with journal(tmp_path / "out") as out:
-        asyncio.run(Batch(live.service, tmp_path / "in", out).run())
+        asyncio.run(Batch(tmp_path / "in", out).run(live.service))
     found = list(map(json.loads, (tmp_path / "out").read_text().splitlines()))
     assert sorted(answer["custom_id"] for answer in found) == ["0", "1", "2", "3"]
     for answer in found:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import signal
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Event
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import InvalidRequest
 from .arguments import MODEL, add_method, add_model, load_engine, read_method
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from ..engine import Engine
+    from ..serve.cluster import Replicas
     from ..serve.service import Service
 
+T = TypeVar("T")
 KEY = "STRETTO_API_KEY"  # in the environment, where other users do not see it
 
 
@@ -41,7 +49,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_answering(parser)
     parser.add_argument("--access-log", action="store_true", help="a line for each request: no texts, no keys")
+    add_replicas(parser)
     add_model(parser)
+
+
+def add_replicas(parser: argparse.ArgumentParser) -> None:
+    """--ray and what belongs to it: what `read_replicas` reads."""
+    group = parser.add_argument_group("on several cores or machines")
+    group.add_argument(
+        "--ray", action="store_true", help="replicas through Ray, here or in the cluster that $RAY_ADDRESS names"
+    )
+    group.add_argument("--replicas", metavar="N", help="so many, or as the load asks for: 1-4 (1)")
+    group.add_argument("--cpus", type=float, metavar="N", help="cores of each (1)")
+    group.add_argument("--gpus", type=float, metavar="N", help="GPUs of each (0)")
+
+
+def read_replicas(given: argparse.Namespace) -> Replicas | None:
+    """The replicas that are asked for; None: this process answers. Raises InvalidRequest."""
+    from ..serve.cluster import Replicas
+
+    named = [name for name in ("replicas", "cpus", "gpus") if getattr(given, name) is not None]
+    if not given.ray:
+        if named:
+            raise InvalidRequest(f"--{named[0]} is of replicas, which run through Ray", hint="--ray")
+        return None
+    given.reproducible = True  # so that it does not matter which of them answers
+    return Replicas.of(given.replicas or "1", *(1 if given.cpus is None else given.cpus, given.gpus or 0))
 
 
 def add_answering(parser: argparse.ArgumentParser) -> None:
@@ -72,20 +105,63 @@ def run(given: argparse.Namespace) -> int:
     for name in ("starlette", "uvicorn"):
         if find_spec(name) is None:
             raise InvalidRequest(f"the server needs {name}, which is not there", hint="pip install 'stretto[serve]'")
+    replicas = read_replicas(given)
     listening = listen(given.host, given.port)
-    service = service_of(given, load_engine(given, rows=given.max_rows), waiting=given.max_waiting, body=given.max_body)
-    from ..serve.app import application
+    if replicas is not None:
+        serve_replicas(given, keys, replicas, listening)
+        return 0
+    app = application_of(given, keys)
     from ..serve.running import Server
 
-    app = application(service, keys=keys, local=is_local(given.host) and not keys)
-    host, port = listening.getsockname()[:2]
-    print(
-        f"serving {service.name} at http://{f'[{host}]' if ':' in host else host}:{port}/v1",
-        file=sys.stderr,
-        flush=True,
-    )
-    Server(app, service, grace=given.grace, access_log=given.access_log).run(sockets=[listening])
+    say(given, *listening.getsockname()[:2])
+    Server(app, app.state.service, grace=given.grace, access_log=given.access_log).run(sockets=[listening])
     return 0
+
+
+def serve_replicas(
+    given: argparse.Namespace, keys: tuple[str, ...], replicas: Replicas, listening: socket.socket
+) -> None:
+    """The same by Ray, until it is interrupted or told to end."""
+    from ..serve.cluster import cluster
+    from ..serve.replicas import deployed
+    from ..serve.service import Limits
+
+    host, port = listening.getsockname()[:2]
+    listening.close()  # Ray's proxy takes it
+    limits = Limits(rows=given.max_rows, waiting=given.max_waiting)
+    where = {"host": host, "port": port, "grace": given.grace, "access_log": given.access_log}
+    stopped = Event()
+    make = partial(in_replica, given, partial(application_of, keys=keys))
+    with cluster(replicas), deployed(make, limits, replicas, **where):
+        for sent in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sent, lambda *_: stopped.set())
+        say(given, host, port)
+        stopped.wait()
+
+
+def in_replica(given: argparse.Namespace, make: Callable[[argparse.Namespace], T]) -> T:
+    """What is made of the options, in another process, which has taken in no plug-ins yet."""
+    from ..catalogue import plug_in
+
+    for file in given.plugin:
+        plug_in(file)
+    return make(given)
+
+
+def application_of(given: argparse.Namespace, keys: tuple[str, ...]) -> Starlette:
+    """The server as an ASGI application, with a service of its own as its `state.service`."""
+    service = service_of(given, load_engine(given, rows=given.max_rows), waiting=given.max_waiting, body=given.max_body)
+    from ..serve.app import application
+
+    app = application(service, keys=keys, local=is_local(given.host) and not keys)
+    app.state.service = service
+    return app
+
+
+def say(given: argparse.Namespace, host: str, port: int) -> None:
+    """Tell who starts it where it is."""
+    address = f"[{host}]" if ":" in host else host
+    print(f"serving {name_of(given)} at http://{address}:{port}/v1", file=sys.stderr, flush=True)
 
 
 def check(given: argparse.Namespace, keys: tuple[str, ...]) -> None:
@@ -145,5 +221,10 @@ def service_of(given: argparse.Namespace, engine: Engine, **limits: int) -> Serv
     limits["new_tokens"] = engine.model.max_positions if given.max_new_tokens is None else given.max_new_tokens
     methods = tuple(given.allow_method)
     told = Limits(rows=given.max_rows, method=given.method, methods=methods, defaults=given.defaults, **limits)
+    return Service(engine, name_of(given), told)
+
+
+def name_of(given: argparse.Namespace) -> str:
+    """What requests call the model."""
     folder = Path(given.model)
-    return Service(engine, given.name or (folder.name if folder.exists() else given.model), told)
+    return given.name or (folder.name if folder.exists() else given.model)

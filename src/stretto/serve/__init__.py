@@ -16,8 +16,13 @@
     tokens.py    what a token is written as, for log-probabilities
     errors.py    what is refused, as the API's error object
     metrics.py   counts and times in Prometheus' text form
-    batch.py     requests from a file, and the file of their answers: `stretto batch`
+    batch.py     requests from files, and the file of their answers: `stretto batch`
+    sources.py   the files that hold them: lines, tables, folders
+    cluster.py   Ray, for as long as a command needs it: `--ray`
+    replicas.py  the server as a deployment of Ray Serve,
+    affinity.py  where those that begin alike go to the same replica
+    spread.py    a batch through Ray Data
 
 The answer to a request does not depend on who else is served: every request is `Engine.submit`, and nothing here
-decides about a token. Other machines are to stand beside these files.
+decides about a token. Ray alone starts, finds and watches other processes and machines.
 """

@@ -1,4 +1,4 @@
-"""Requests from a file, each answered as the server answers it: `stretto batch`.
+"""Requests from files, each answered as the server answers it: `stretto batch`.
 
 A line of the input is one request, a line of the output its answer, both in the form of OpenAI's batch files. Answers
 are appended as they end, and lie on the disk before more are begun: a batch that was killed goes on where it stood.
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +20,11 @@ from typing import Any
 from ..errors import InvalidRequest
 from ..files import locked, sync
 from ..values import shown
-from .errors import Refused
+from .errors import Refused, refusal
 from .fields import PATHS, Asked, parsed
 from .replies import REPLIES
 from .service import Service
+from .sources import files_of, texts_of
 
 BEGINNING = b'{"id": "batch_req_'  # of each line of an output
 
@@ -33,7 +34,7 @@ class Line:
     """One request of the input: what names its answer, and what it asks for, or why that cannot be read."""
 
     id: str
-    number: int
+    place: str  # as messages name it
     text: bytes
     custom_id: str | None = None
     asked: Asked | None = None
@@ -44,6 +45,44 @@ class Line:
     def rows(self) -> int:
         """Answers that it takes."""
         return 0 if self.asked is None else self.asked.prompts * self.asked.samples
+
+    def identify(self, seen: dict[str, str]) -> tuple[str, Any]:
+        """Its endpoint and its body, or its fault; `seen`: custom ids -> the place of the first that has each."""
+        try:
+            given = parsed(self.text, self.place)
+            self._name(given)
+            endpoint = self._endpoint(given)
+            if (first := seen.setdefault(str(self.custom_id), self.place)) != self.place:
+                what = f"{self.place} has the custom_id of {first}, {shown(self.custom_id)}"
+                raise Refused(400, what, "no two may have the same", code="duplicate_custom_id")
+            return endpoint, given.get("body")
+        except (Refused, RecursionError) as fault:
+            self.fault = refusal(fault)
+            return "", None
+
+    def read(self, service: Service, endpoint: str, body: Any) -> None:
+        """Find what it asks of a service, or why that is refused."""
+        try:
+            self.asked = service.read(body, endpoint)
+            if self.asked.stream:
+                raise Refused(400, "a batch writes no streams", "leave stream out", param="stream")
+        except Exception as error:
+            self.asked, self.refused = None, service.refusal(error)
+
+    def _name(self, given: Any) -> None:
+        if not isinstance(given, dict) or not isinstance(given.get("custom_id"), str):
+            hint = '{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {…}}'
+            raise Refused(400, f"{self.place} is no request with a custom_id, a text", hint)
+        self.custom_id = given["custom_id"]
+        if surplus := given.keys() - {"custom_id", "method", "url", "body"}:
+            raise Refused(400, f"{self.place} has a field {shown(min(surplus))}", "custom_id, method, url, body")
+
+    def _endpoint(self, given: dict[str, Any]) -> str:
+        method, url = given.get("method"), given.get("url")
+        if method != "POST" or not isinstance(url, str) or url not in PATHS:
+            hint = " or ".join(f"POST {path}" for path in PATHS)
+            raise Refused(400, f"{self.place} asks for {shown(method)} {shown(url)}", hint)
+        return PATHS[url]
 
     def answer(self, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The line of the output."""
@@ -56,15 +95,17 @@ class Line:
 
 
 def lines_of(source: Path, about: str = "") -> Iterator[Line]:
-    """The requests of a file; blank lines are none.
+    """The requests of a file, or of all files of a folder; blank lines are none. Raises InvalidRequest.
 
-    `about` tells what answers depend on beside them: the id of a line is one of its text, its number, and that.
+    `about` tells what answers depend on beside them: the id of a line is one of its text, its place, and that.
     """
-    with source.open("rb") as file:
-        for number, text in enumerate(file, 1):
+    for file in files_of(source):
+        name = "" if file == source else f"{file.name} "
+        for number, text in enumerate(texts_of(file), 1):
             if text.strip():
-                known = f"{about}\n{number}\n".encode() + text.strip()
-                yield Line(f"batch_req_{hashlib.sha256(known).hexdigest()[:24]}", number, text)
+                known = f"{about}\n{name}{number}\n".encode() + text.strip()
+                place = f"line {number} of {file.name}" if name else f"line {number}"
+                yield Line(f"batch_req_{hashlib.sha256(known).hexdigest()[:24]}", place, text)
 
 
 # -- the output -------------------------------------------------------------------------------------
@@ -81,7 +122,7 @@ class Journal:
     def append(self, answers: Sequence[dict[str, Any]]) -> None:
         """Have the disk hold them. Raises OSError."""
         with self.path.open("ab") as file:
-            file.write(b"".join(_written(answer) for answer in answers))
+            file.write(b"".join(written(answer) for answer in answers))
         sync(self.path)
         for answer in answers:
             self._count(answer)
@@ -127,7 +168,8 @@ def journal(path: Path) -> Iterator[Journal]:
         yield made
 
 
-def _written(answer: dict[str, Any]) -> bytes:
+def written(answer: dict[str, Any]) -> bytes:
+    """A line of the output."""
     try:
         return json.dumps(answer, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can write
@@ -138,11 +180,11 @@ def _written(answer: dict[str, Any]) -> bytes:
 
 
 class Batch:
-    """One file of requests on its way through a service."""
+    """The requests of a file or a folder, and the file of their answers."""
 
-    def __init__(self, service: Service, source: Path, out: Journal, *, about: str = "") -> None:
+    def __init__(self, source: Path, out: Journal, *, about: str = "") -> None:
         """Raises InvalidRequest where `out` holds answers to other lines, or about other things."""
-        self._service, self._source, self._out, self._about = service, source, out, about
+        self._source, self.out, self._about = source, out, about
         ids = [line.id for line in lines_of(source, about)]
         self.total = len(ids)
         if strange := out.done.difference(ids):
@@ -151,75 +193,51 @@ class Batch:
                 hint="name another file with -o",
             )
 
-    async def run(self, told: Callable[[int], object] = lambda count: None) -> None:
-        """Answer what has no answer yet; `told` hears how many have got one. Raises OSError."""
-        most = self._service.limits.rows + self._service.limits.waiting
-        working: dict[asyncio.Task[dict[str, Any]], int] = {}
-
-        async def finish_some() -> None:
-            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
-            self._out.append([task.result() for task in done])
-            told(len(done))
-            for task in done:
-                del working[task]
-
-        seen: dict[str, int] = {}  # custom id -> which line it is of
+    def left(self) -> Iterator[tuple[Line, str, Any]]:
+        """Lines that have no answer yet, each with its endpoint and its body."""
+        seen: dict[str, str] = {}
         for line in lines_of(self._source, self._about):
-            self._read(line, seen)
-            if line.id in self._out.done:
-                continue
-            while working and (sum(working.values()) + line.rows > most or len(working) >= most):
-                await finish_some()
-            working[asyncio.create_task(self._answered(line))] = line.rows
-        while working:
-            await finish_some()
+            asked = line.identify(seen)
+            if line.id not in self.out.done:
+                yield line, *asked
 
-    def _read(self, line: Line, seen: dict[str, int]) -> None:
-        """Find what a line asks for, or why nobody can tell."""
-        try:
-            given = parsed(line.text, f"line {line.number}")
-            self._name(line, given)
-            endpoint = _endpoint(line, given)
-            if (first := seen.setdefault(str(line.custom_id), line.number)) != line.number:
-                what = f"line {line.number} has the custom_id of line {first}, {shown(line.custom_id)}"
-                raise Refused(400, what, "no two may have the same", code="duplicate_custom_id")
-        except (Refused, RecursionError) as fault:
-            line.fault = self._service.refusal(fault)
-            return
-        try:
-            line.asked = self._service.read(given.get("body"), endpoint)
-            if line.asked.stream:
-                raise Refused(400, "a batch writes no streams", "leave stream out", param="stream")
-        except Exception as error:
-            line.asked, line.refused = None, self._service.refusal(error)
-
-    @staticmethod
-    def _name(line: Line, given: Any) -> None:
-        if not isinstance(given, dict) or not isinstance(given.get("custom_id"), str):
-            hint = '{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {…}}'
-            raise Refused(400, f"line {line.number} is no request with a custom_id, a text", hint)
-        line.custom_id = given["custom_id"]
-        if surplus := given.keys() - {"custom_id", "method", "url", "body"}:
-            hint = "custom_id, method, url, body"
-            raise Refused(400, f"line {line.number} has a field {shown(min(surplus))}", hint)
-
-    async def _answered(self, line: Line) -> dict[str, Any]:
-        if line.asked is None:
-            return line.answer()
-        try:
-            with self._service.admitted(line.rows):
-                handles = await self._service.apart(self._service.submit, line.asked)
-                await asyncio.gather(*(handle.ended() for handle in handles))
-                answers = [handle.result() for handle in handles]
-                return line.answer(REPLIES[line.asked.endpoint](self._service, line.asked).whole(answers))
-        except Exception as error:
-            line.refused = self._service.refusal(error)
-            return line.answer()
+    async def run(self, service: Service, told: Callable[[int], object] = lambda count: None) -> None:
+        """Answer what has no answer yet; `told` hears how many have got one. Raises OSError."""
+        async for answers in answered(service, self.left()):
+            self.out.append(answers)
+            told(len(answers))
 
 
-def _endpoint(line: Line, given: dict[str, Any]) -> str:
-    method, url = given.get("method"), given.get("url")
-    if method != "POST" or not isinstance(url, str) or url not in PATHS:
-        hint = " or ".join(f"POST {path}" for path in PATHS)
-        raise Refused(400, f"line {line.number} asks for {shown(method)} {shown(url)}", hint)
-    return PATHS[url]
+async def answered(service: Service, lines: Iterable[tuple[Line, str, Any]]) -> AsyncIterator[list[dict[str, Any]]]:
+    """The answers to lines, those together that have ended together; as many are on their way as the service takes."""
+    most = service.limits.rows + service.limits.waiting
+    working: dict[asyncio.Task[dict[str, Any]], int] = {}
+
+    async def finished() -> list[dict[str, Any]]:
+        done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            del working[task]
+        return [task.result() for task in done]
+
+    for line, endpoint, body in lines:
+        if line.fault is None:
+            line.read(service, endpoint, body)
+        while working and (sum(working.values()) + line.rows > most or len(working) >= most):
+            yield await finished()
+        working[asyncio.create_task(_answer(service, line))] = line.rows
+    while working:
+        yield await finished()
+
+
+async def _answer(service: Service, line: Line) -> dict[str, Any]:
+    if line.asked is None:
+        return line.answer()
+    try:
+        with service.admitted(line.rows):
+            handles = await service.apart(service.submit, line.asked)
+            await asyncio.gather(*(handle.ended() for handle in handles))
+            answers = [handle.result() for handle in handles]
+            return line.answer(REPLIES[line.asked.endpoint](service, line.asked).whole(answers))
+    except Exception as error:
+        line.refused = service.refusal(error)
+        return line.answer()
