@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from stretto.engine import Engine
 from stretto.laws import heads, inside
 from stretto.models.heads.contract import Around, Memory
 from stretto.models.heads.files import KINDS
-from stretto.models.heads.medusa import Medusa
+from stretto.models.heads.medusa import Medusa, MedusaMemory
 from stretto.train.heads.recording import Recording, layers_of, rows_of
 from stretto.train.heads.simulate import simulated
 
@@ -85,31 +86,48 @@ class Watched(Medusa):
         self.read: list[tuple[torch.Tensor, list[int]]] = []
 
     def memory(self, around: Around) -> Memory:
-        memory, ended = super().memory(around), self.read
+        return WatchedMemory(self, around)
 
-        def read(rows: torch.Tensor, following: list[int]) -> None:
-            ended.append((rows.clone(), list(following)))
-            type(memory).read(memory, rows, following)
 
-        memory.read = read  # type: ignore[method-assign]
-        return memory
+class WatchedMemory(MedusaMemory):
+    def read(self, rows: torch.Tensor, following: Sequence[int]) -> None:
+        assert isinstance(self.head, Watched)
+        self.head.read.append((rows.clone(), list(following)))
+        super().read(rows, following)
+
+
+PROMPT = [(7 * each) % inside.VOCABULARY for each in range(80)]  # longer than a block of what an engine keeps
 
 
 def test_what_it_reads_are_the_rows_of_what_was_committed() -> None:
-    """Of the prompt and of each round, also of a text that the engine has read before: it keeps no rows."""
+    """Of the prompt and of each round; of a text that the engine has read before only what is new."""
     engine, head = inside.engine("bits"), heads.random_head("medusa", scale=0.05)
     watched = Watched(head.tensors, head.config)
-    prompt = [(7 * each) % inside.VOCABULARY for each in range(80)]  # longer than a block of what is kept
-    for _ in range(2):
+    ends = []
+    for again in (False, True):
         watched.read.clear()
-        answer = engine.generate(prompt, heads.methods(watched)["draft-tree"], max_new_tokens=24, end_tokens=())
+        answer = engine.generate(PROMPT, heads.methods(watched)["draft-tree"], max_new_tokens=24, end_tokens=())
         assert answer.counters.accepted > 0
         tokens = [*answer.prompt_tokens, *answer.tokens]
         (rows,) = rows_of(engine.model, [tokens[:-1]], (3,))
         read = torch.cat([each for each, _ in watched.read])
-        assert 80 < len(read) <= len(rows)
-        assert torch.equal(read, rows[: len(read)])
-        assert [token for _, following in watched.read for token in following] == tokens[1 : 1 + len(read)]
+        following = [token for _, said in watched.read for token in said]
+        start = ends[0] - len(read) if again else 0
+        ends.append(start + len(read))
+        assert (0 < start < len(PROMPT)) is again and ends[-1] > len(PROMPT)
+        assert torch.equal(read, rows[start : ends[-1]])
+        assert following == tokens[1 + start : 1 + ends[-1]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_it_made_of_a_text_is_as_good_as_reading_it_again(kind: str) -> None:
+    """It guesses as if it had read all of a prompt of which the engine keeps a part; other texts leave nothing."""
+    engine, method = inside.engine("bits"), heads.methods(heads.random_head(kind, scale=0.05))["draft-tree"]
+    other = [*PROMPT[:40], *reversed(PROMPT)]
+    asked: dict[str, Any] = {"max_new_tokens": 24, "end_tokens": ()}
+    first, *later = (engine.generate(prompt, method, **asked) for prompt in (PROMPT, other, PROMPT, other))
+    drafted = [[(step.drafted, step.accepted) for step in answer.steps] for answer in (first, *later)]
+    assert drafted[2] == drafted[0] and drafted[3] == drafted[1]
 
 
 def test_samples_fork_what_the_head_remembers() -> None:

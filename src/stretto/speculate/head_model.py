@@ -10,7 +10,7 @@ import torch
 from ..context import Context
 from ..entry import Entry, Guarantee
 from ..models.contract import Evaluation, Want
-from ..models.heads.contract import DraftHead
+from ..models.heads.contract import DraftHead, Memory
 from ..models.heads.target import bound
 from ..models.vocabulary import NEVER, in_vocabulary
 from ..row import Row
@@ -64,6 +64,28 @@ ENTRIES = (
 )
 
 
+EARLIER = 16_384  # tokens of earlier texts of which a head remembers what it made of them
+
+
+class Earlier:
+    """Texts of earlier rows and what the head made of them, the newest last: an engine does not read them twice."""
+
+    def __init__(self) -> None:
+        self._texts: list[tuple[list[int], Memory]] = []  # n + 1 tokens of n pairs
+
+    def add(self, tokens: list[int], memory: Memory) -> None:
+        """Of a row that has ended."""
+        self._texts = [each for each in self._texts if each[0] != tokens[: len(each[0])]] + [(tokens, memory)]
+        while sum(len(text) for text, _ in self._texts) > EARLIER:
+            self._texts.pop(0)
+
+    def memory(self, tokens: list[int]) -> Memory | None:
+        """What the head made of the pairs of these tokens."""
+        found = (memory for text, memory in reversed(self._texts) if text[: len(tokens)] == tokens)
+        memory = next(found, None)
+        return None if memory is None else memory.as_of(len(tokens) - 1)
+
+
 class HeadModel(DraftSource):
     """The head, bound to the target."""
 
@@ -74,6 +96,7 @@ class HeadModel(DraftSource):
         self.vocabulary = context.vocabulary
         self.device = context.target.device
         self.layers = head.taps(context.target.layers)
+        self.earlier = context.remembered(Earlier, head, Earlier)
         self.want = self.of_prompt = Want(logits=False, hidden=self.layers)
 
     def open(self, row: Row) -> HeadRow:
@@ -104,12 +127,18 @@ class HeadRow(Drafted):
         self.memory = model.head.memory(model.around)
         self.waiting: list[tuple[int, Tensor]] = []  # (position of the first, rows [n, k * C])
         self._end = 0  # the position behind the newest row that came
+        self._read = 0  # pairs, from the first on: -1 where some never came
 
     def prime(self, evaluation: Evaluation, start: int) -> None:
         self._take(start, evaluation.hidden, None)
 
     def knows(self, tokens: Sequence[int]) -> bool:
-        return not tokens
+        if tokens:
+            memory = self.model.earlier.memory(self.row.history.tokens[: len(tokens) + 1])
+            if memory is None:
+                return False
+            self.memory, self._read = memory, len(tokens)
+        return True
 
     def hear(self, outcome: Outcome) -> None:
         kept = [ROOT, *outcome.path][: len(outcome.committed)]
@@ -134,6 +163,8 @@ class HeadRow(Drafted):
         """The rows that it has not read, and the tokens behind them; from now on they are read."""
         tokens, waiting = self.row.history.tokens, self.waiting
         self.waiting = []
+        for start, rows in waiting:
+            self._read = start + len(rows) if start == self._read else -1
         following = [token for start, rows in waiting for token in tokens[start + 1 : start + 1 + len(rows)]]
         return waiting[0][1] if len(waiting) == 1 else torch.cat([rows for _, rows in waiting]), following
 
@@ -143,8 +174,13 @@ class HeadRow(Drafted):
 
     def fork(self, row: Row) -> HeadRow:
         copy = HeadRow(self.model, row)
-        copy.memory, copy.waiting, copy._end = self.memory.copy(), list(self.waiting), self._end
+        copy.memory, copy.waiting = self.memory.copy(), list(self.waiting)
+        copy._end, copy._read = self._end, self._read
         return copy
+
+    def close(self) -> None:
+        if self._read > 0:
+            self.model.earlier.add(self.row.history.tokens[: self._read + 1], self.memory)
 
     def _forget(self) -> None:
         super()._forget()

@@ -253,8 +253,9 @@ class Keys:
         assert self._room is not None
         return self._room[:, :, : self.size]
 
-    def copy(self) -> Keys:
-        """Those of committed pairs, for another row."""
+    def copy(self, pairs: int) -> Keys:
+        """Those of the first committed pairs, for another row."""
         twin = Keys()
-        twin.size, twin._room = self.size, None if self._room is None else self._room.clone()
+        if pairs and self._room is not None:
+            twin.append(*self._room[:, :, :pairs].transpose(1, 2))
         return twin

@@ -151,6 +151,10 @@ class Memory(ABC):
     def copy(self) -> Memory:
         """The same for another row; what was drafted stays behind."""
 
+    def as_of(self, pairs: int) -> Memory | None:
+        """For another row: the same as it was when so many pairs were read. None: it cannot be told any more."""
+        return None
+
 
 Asked = tuple[Sequence[int], Sequence[int], Sequence[int]]  # nodes, tokens, parents: see `Memory.after`
 

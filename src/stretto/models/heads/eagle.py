@@ -217,8 +217,13 @@ class ContinuingMemory(Memory):
         self._rows, self._keys.nodes = {}, {}
 
     def copy(self) -> Memory:
+        twin = self.as_of(self._keys.size)
+        twin._row = self._row
+        return twin
+
+    def as_of(self, pairs: int) -> ContinuingMemory:
         twin = ContinuingMemory(self.head, self.around)
-        twin._keys, twin._row = self._keys.copy(), self._row
+        twin._keys = self._keys.copy(pairs)
         return twin
 
 

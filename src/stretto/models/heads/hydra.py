@@ -154,3 +154,6 @@ class HydraMemory(Memory):
         twin = HydraMemory(self.head, self.around, self._products)
         twin._row, twin._token = self._row, self._token
         return twin
+
+    def as_of(self, pairs: int) -> Memory:
+        return HydraMemory(self.head, self.around, self._products)  # of earlier rows it needs nothing

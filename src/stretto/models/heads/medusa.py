@@ -95,3 +95,6 @@ class MedusaMemory(Memory):
         twin = MedusaMemory(self.head, self.around)
         twin._row, twin._said = self._row, list(self._said)
         return twin
+
+    def as_of(self, pairs: int) -> Memory:
+        return type(self)(self.head, self.around)  # of earlier rows it needs nothing

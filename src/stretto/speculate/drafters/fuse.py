@@ -131,6 +131,8 @@ class FuseDrafting(CompositeDrafting):
             account.settle(worth, self.rows)
         if not all(account.pause.left for account in free):
             return False
+        if self.want is not NOTHING:  # it is to be told of every round
+            return False
         return self.free or not any(room.paid is None or room.paid(Tree()) for room in rooms)
 
     def propose(self, sessions: Sequence[DraftSession], rooms: Sequence[Room]) -> list[Tree]:
