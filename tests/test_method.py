@@ -117,7 +117,7 @@ def test_auto_fuses_what_suits_the_model_and_a_draft_that_lies_beside_it(tmp_pat
     assert names(alone) == ["suffix"]
     method.check(alone, chained)
     (draft / "tokenizer.json").write_text("{ }")  # another one
-    assert beside(target) is None
+    assert beside(model) == []
     chosen = method.parse("auto(lookup,draft)")
     assert method.complete(chosen, model) is chosen
     plain = method.parse("plain")

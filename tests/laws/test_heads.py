@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,14 @@ import torch
 from stretto import catalogue
 from stretto.engine import Engine
 from stretto.laws import heads, inside
-from stretto.models.heads.contract import Around, Memory
-from stretto.models.heads.files import KINDS
+from stretto.method import complete, parse
+from stretto.models.around import Around
+from stretto.models.heads.contract import Around as Target
+from stretto.models.heads.contract import Memory
+from stretto.models.heads.files import KINDS, write_head
 from stretto.models.heads.medusa import Medusa, MedusaMemory
+from stretto.speculate.drafters.fuse import Auto
+from stretto.speculate.loop import Speculate
 from stretto.train.heads.recording import Recording, layers_of, rows_of
 from stretto.train.heads.simulate import simulated
 
@@ -85,7 +91,7 @@ class Watched(Medusa):
         super().__init__(*given)
         self.read: list[tuple[torch.Tensor, list[int]]] = []
 
-    def memory(self, around: Around) -> Memory:
+    def memory(self, around: Target) -> Memory:
         return WatchedMemory(self, around)
 
 
@@ -128,6 +134,30 @@ def test_what_it_made_of_a_text_is_as_good_as_reading_it_again(kind: str) -> Non
     first, *later = (engine.generate(prompt, method, **asked) for prompt in (PROMPT, other, PROMPT, other))
     drafted = [[(step.drafted, step.accepted) for step in answer.steps] for answer in (first, *later)]
     assert drafted[2] == drafted[0] and drafted[3] == drafted[1]
+
+
+def test_auto_finds_a_head_beside_the_model(tmp_path: Path) -> None:
+    """Unless it is of another model, or a draft model lies there."""
+    model = Around(inside.engine("fast").model)
+    model.name = str(tmp_path / "model")
+
+    def parts() -> list[str]:
+        method = complete(parse("auto"), model)
+        assert isinstance(method, Speculate) and isinstance(method.draft, Auto)
+        return [part.name for part in method.draft.parts]
+
+    assert parts() == ["suffix"]
+    write_head(heads.random_head("eagle"), tmp_path / "head")
+    assert parts() == ["suffix", "draft-tree"]
+    answers = [Engine(model).generate(list(heads.PROMPTS[0]), way, max_new_tokens=30) for way in ("plain", "auto")]
+    assert answers[0].tokens == answers[1].tokens
+    assert answers[1].counters.drafted > 0
+    write_head(KINDS["eagle"].fresh(64, 97, 3, torch.Generator()), tmp_path / "head")
+    assert parts() == ["suffix"]
+    for folder in (tmp_path / "model", tmp_path / "draft"):
+        folder.mkdir()
+        (folder / "tokenizer.json").write_text("{}")
+    assert parts() == ["suffix", "draft"]
 
 
 def test_samples_fork_what_the_head_remembers() -> None:

@@ -78,8 +78,8 @@ class Speculating(Family[Speculate]):
         trees = Ability.TREE in model.abilities
         pooled = trees and weights_of(model) > WORTH_POOLING
         parts: list[Drafter] = [Pool(method.draft.earlier) if pooled else Suffix(factor=16.0)]
-        if trees and (draft := beside(Path(model.name))) is not None:  # what two draft together is a tree
-            parts.append(DraftModel(str(draft)))
+        if trees:  # what two draft together is a tree
+            parts += beside(model)
         if method.constraint is not None:  # what must follow comes first
             parts.insert(0, Forced())
         return replace(method, draft=replace(method.draft, parts=tuple(parts)))
@@ -106,21 +106,25 @@ def _check_drafter(drafter: Drafter, accept: Acceptor, model: Model) -> None:
             f"acceptor {accept.name!r} cannot judge the {drafter.siblings.value} of drafter {drafter.name!r}",
             hint=f"use {_judges(drafter)}",
         )
-    if missing := drafter.needs & ~model.abilities:
+    missing: Any = drafter.needs & ~model.abilities
+    if missing:
         raise Unsupported(
-            f"drafter {drafter.name!r} needs {_names(missing)}, which {model.name} cannot do",
+            f"drafter {drafter.name!r} needs {', '.join(each.name.lower() for each in missing)} of {model.name}",
             hint="set it to draft a chain, or use another drafter",
         )
 
 
-def beside(folder: Path) -> Path | None:
-    """The draft model that lies in or beside a checkpoint's folder under the name `draft`, with the same tokenizer."""
-    tokenizer = folder / "tokenizer.json"
-    for place in (folder / "draft", folder.parent / "draft"):
+def beside(model: Model) -> list[Drafter]:
+    """What drafts by the model `draft` that lies in or beside a checkpoint, with its tokenizer; else by its `head`."""
+    folder = Path(model.name)
+    tokenizer, places = folder / "tokenizer.json", (folder, folder.parent)
+    for place in (each / "draft" for each in places):
         twin = place / "tokenizer.json"
         if place != folder and tokenizer.is_file() and twin.is_file() and filecmp.cmp(tokenizer, twin, shallow=False):
-            return place
-    return None
+            return [DraftModel(str(place))]
+    from .head_model import drafters
+
+    return drafters([each / "head" for each in places], model)
 
 
 def _judges(drafter: Drafter) -> str:
@@ -131,7 +135,3 @@ def _judges(drafter: Drafter) -> str:
         for part in sorted(acceptors, key=lambda part: (part.name != EXACT.name, part.name))
         if drafter.proposals <= part.accepts and part.judges_siblings(drafter)
     )
-
-
-def _names(ability: Any) -> str:
-    return ", ".join(member.name.lower() for member in ability)

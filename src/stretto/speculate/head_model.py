@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..context import Context
 from ..entry import Entry, Guarantee
-from ..models.contract import Evaluation, Want
-from ..models.heads.contract import DraftHead, Memory
+from ..errors import StrettoError
+from ..models.contract import Evaluation, Model, Want
+from ..models.heads.contract import Around, DraftHead, Memory
+from ..models.heads.files import find_head
 from ..models.heads.target import bound
 from ..models.vocabulary import NEVER, in_vocabulary
 from ..row import Row
 from ..tree import ROOT, slot_of
-from .contract import Outcome
+from .contract import Drafter, Outcome
 from .drafted import Drafted, DraftSource
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ ENTRIES = (
 )
 
 
+WIDTH = 3  # children of a node where nothing else is said: what few slots more cost is little
 EARLIER = 16_384  # tokens of earlier texts of which a head remembers what it made of them
 
 
@@ -92,7 +96,7 @@ class HeadModel(DraftSource):
     def __init__(self, context: Context, head: DraftHead) -> None:
         head.check(context.target)
         self.head = head
-        self.around = bound(context.target)
+        self.around = context.remembered(Around, head, lambda: bound(context.target, head.common))
         self.vocabulary = context.vocabulary
         self.device = context.target.device
         self.layers = head.taps(context.target.layers)
@@ -185,3 +189,19 @@ class HeadRow(Drafted):
     def _forget(self) -> None:
         super()._forget()
         self.memory.forget()
+
+
+def drafters(folders: Sequence[Path], model: Model) -> list[Drafter]:
+    """What drafts for a model by the first of these folders that holds a head of it; nothing where none does."""
+    from .drafters.tree import DraftTree
+
+    for folder in folders:
+        try:
+            head = find_head(str(folder))
+            if head is not None:
+                head.check(model)
+                bound(model)
+                return [DraftTree(WIDTH, model=str(folder))]
+        except StrettoError:  # of another model, or of one that shows no rows: nobody asked for it
+            continue
+    return []

@@ -6,9 +6,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from stretto.engine import Engine
 from stretto.errors import ModelError
+from stretto.laws import inside
 from stretto.laws.heads import random_head
 from stretto.models.heads.files import KINDS, find_head, read_head, write_head
+from stretto.models.heads.target import bound
+from stretto.speculate.acceptors.exact import Exact
+from stretto.speculate.drafters.model import DraftModel
+from stretto.speculate.loop import Speculate
+from stretto.speculate.planners.fixed import Fixed
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,3 +77,26 @@ def test_a_model_is_no_head(tmp_path):
     assert find_head(str(tmp_path)) is None
     with pytest.raises(ModelError, match="no head"):
         read_head(tmp_path)
+
+
+def test_of_common_tokens_alone_the_targets_head_is_kept(tmp_path):
+    model, head = inside.engine("fast").model, random_head("eagle")
+    head.config["common_tokens"] = [2, 3, 30]
+    write_head(head, tmp_path)
+    common = read_head(tmp_path).common
+    rows = torch.randn(4, 5, inside.CHANNELS, generator=torch.Generator().manual_seed(0))
+    said, all_said = bound(model, common).lm_head(rows), bound(model).lm_head(rows)
+    torch.testing.assert_close(said[..., common], all_said[..., common], atol=2e-2, rtol=2e-2)  # in float16
+    others = [token for token in range(inside.VOCABULARY) if token not in common]
+    assert bool((said[..., others] < all_said.min()).all())
+    answer = Engine(model).generate([5, 9, 11], Speculate(DraftModel(head), Exact(), Fixed(4)), max_new_tokens=30)
+    assert {token for step in answer.steps for token in step.drafted} <= set(common)
+
+
+@pytest.mark.parametrize("common", [[3, -1], ["a"], 7, [10**6]])
+def test_common_tokens_that_cannot_be_are_refused(common):
+    head = random_head("eagle")
+    head.config["common_tokens"] = common
+    method = Speculate(DraftModel(head), Exact(), Fixed(4))
+    with pytest.raises(ModelError, match=r"common_tokens|1000000"):
+        inside.engine("fast").generate([1, 2], method, max_new_tokens=2)

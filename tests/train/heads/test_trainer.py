@@ -7,7 +7,7 @@ from stretto.laws import inside
 from stretto.laws.heads import random_head
 from stretto.models.heads.files import KINDS
 from stretto.train.heads import trainer
-from stretto.train.heads.recording import Recording, recorded, rows_of
+from stretto.train.heads.recording import Recording, common_tokens, recorded, rows_of
 from stretto.train.heads.trainer import HeadTrainer, Settings, batch_of, loss_of, matrices
 from stretto.train.trainer import Budget
 
@@ -118,3 +118,12 @@ def test_a_head_that_is_no_plain_product_is_refused(monkeypatch):
     monkeypatch.setattr("stretto.models.heads.target.capped", lambda said, cap: said.clamp(-0.01, 0.01))
     with pytest.raises(Unsupported, match="plain product"):
         trainer.matrices(model)
+
+
+def test_common_tokens_are_those_that_most_of_the_answers_consist_of():
+    row = torch.zeros(0, 1)
+    said = [Recording((9, 9, 9, 1, 1, 1, 2), 3, LAST, row), Recording((8, 1, 3, 1, 1, 1), 1, LAST, row)]
+    assert common_tokens(said, 8, share=0.5) == [1]  # 7 of 9
+    assert common_tokens(said, 8, share=0.8) == [1, 2]
+    assert common_tokens(said, 8) == [1, 2, 3]
+    assert common_tokens(said, 5) == []  # more than half of all: nothing is saved

@@ -62,6 +62,14 @@ class DraftHead(ABC):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def common(self) -> tuple[int, ...]:
+        """The tokens that it guesses, by `common_tokens` of its configuration; none: all. Raises ModelError."""
+        said = self.config.get("common_tokens") or []
+        if not isinstance(said, list) or not all(type(each) is int and each >= 0 for each in said):
+            raise ModelError(f"{self.name}: common_tokens of config.json are no token ids", hint="leave them out")
+        return tuple(said)
+
     @classmethod
     @abstractmethod
     def fresh(cls, channels: int, vocabulary: int, layers: int, generator: torch.Generator, **settings: Any) -> Self:

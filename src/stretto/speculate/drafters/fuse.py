@@ -129,9 +129,7 @@ class FuseDrafting(CompositeDrafting):
         free = [account for drafting, account in zip(self.draftings, self.accounts, strict=True) if drafting.free]
         for account in free:
             account.settle(worth, self.rows)
-        if not all(account.pause.left for account in free):
-            return False
-        if self.want is not NOTHING:  # it is to be told of every round
+        if self.want is not NOTHING or not all(account.pause.left for account in free):  # or it wants to be told
             return False
         return self.free or not any(room.paid is None or room.paid(Tree()) for room in rooms)
 

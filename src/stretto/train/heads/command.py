@@ -49,7 +49,7 @@ def run_head(given: argparse.Namespace) -> int:
     from ...speculate.loop import Speculate
     from ...speculate.planners.fixed import Fixed
     from ..trainer import Budget
-    from .recording import layers_of, recorded
+    from .recording import common_tokens, layers_of, recorded
     from .simulate import simulated
     from .trainer import HeadTrainer, Settings
 
@@ -69,6 +69,8 @@ def run_head(given: argparse.Namespace) -> int:
     plan = Settings(Budget(given.minutes, given.steps), steps_ahead=given.depth, seed=given.seed)
     trainer = HeadTrainer(head, model, learnt, plan, given.out / f"{given.kind}-training")
     loss = trainer.run()
+    if common := common_tokens(learnt, model.vocabulary):
+        head.config["common_tokens"] = common
     folder = given.out / given.kind
     write_head(head, folder)
     chain = Speculate(DraftModel(head), Exact(), Fixed(given.depth))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,18 @@ def recorded(
     if not found:
         raise InvalidRequest("the model answered nothing", hint="give prompts that it answers")
     return found
+
+
+def common_tokens(texts: Sequence[Recording], vocabulary: int, share: float = 0.99) -> list[int]:
+    """The tokens that so large a share of all answers consists of, ascending; none where they are most there are."""
+    counts = Counter(token for each in texts for token in each.tokens[each.prompt :])
+    left, found = share * counts.total(), list[int]()
+    for token, count in counts.most_common():
+        if left <= 0:
+            break
+        left -= count
+        found.append(token)
+    return sorted(found) if 2 * len(found) <= vocabulary else []
 
 
 def _write(file: Path, some: Sequence[Recording]) -> None:
