@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -96,6 +98,23 @@ def test_matrices_are_the_targets_own():
     assert torch.equal(around.embed(tokens), model.embed(tokens))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_of_common_tokens_learns_how_the_target_chooses_among_them(kind):
+    """The loss is that of all tokens, with none but these possible."""
+    model, given = inside.engine("fast").model, Settings(Budget(steps=1), **QUICK)
+    common = [1, 4, 9, 30]
+    whole = matrices(model)
+
+    def possible(rows):
+        said = whole.lm_head(rows)
+        return torch.full_like(said, -1e4).index_copy(-1, torch.tensor(common), said[..., common])
+
+    batch, head = batch_of(texts(2), fresh(kind).taps(3), 64), fresh(kind)
+    few = loss_of(head, matrices(model, common), batch, given)
+    torch.testing.assert_close(few, loss_of(head, replace(whole, lm_head=possible), batch, given))
+    assert abs(float(few) - float(loss_of(head, whole, batch, given))) > 1e-3
+
+
 def test_answers_are_taken_down_once(tmp_path, monkeypatch):
     engine = inside.engine("fast")
     prompts = [[5, 9, 11], [3, 4]]
@@ -120,10 +139,10 @@ def test_a_head_that_is_no_plain_product_is_refused(monkeypatch):
         trainer.matrices(model)
 
 
-def test_common_tokens_are_those_that_most_of_the_answers_consist_of():
+def test_common_tokens_are_those_that_occur_most_often():
     row = torch.zeros(0, 1)
     said = [Recording((9, 9, 9, 1, 1, 1, 2), 3, LAST, row), Recording((8, 1, 3, 1, 1, 1), 1, LAST, row)]
-    assert common_tokens(said, 8, share=0.5) == [1]  # 7 of 9
-    assert common_tokens(said, 8, share=0.8) == [1, 2]
-    assert common_tokens(said, 8) == [1, 2, 3]
-    assert common_tokens(said, 5) == []  # more than half of all: nothing is saved
+    assert common_tokens(said, 12, most=1) == [1]
+    assert common_tokens(said, 12, most=2) == [1, 9]
+    assert common_tokens(said, 12) == [1, 2, 3, 8, 9]
+    assert common_tokens(said, 9) == []  # more than half of all: nothing is saved

@@ -66,11 +66,11 @@ def run_head(given: argparse.Namespace) -> int:
     asked = {"most": given.most, "seed": given.seed}
     learnt = recorded(engine, train, layers, given.out / texts, **asked)
     unseen = recorded(engine, test, layers, given.out / f"{texts}-unseen", **asked, dtype=torch.float32)
+    if common := common_tokens(learnt, model.vocabulary):
+        head.config["common_tokens"] = common
     plan = Settings(Budget(given.minutes, given.steps), steps_ahead=given.depth, seed=given.seed)
     trainer = HeadTrainer(head, model, learnt, plan, given.out / f"{given.kind}-training")
     loss = trainer.run()
-    if common := common_tokens(learnt, model.vocabulary):
-        head.config["common_tokens"] = common
     folder = given.out / given.kind
     write_head(head, folder)
     chain = Speculate(DraftModel(head), Exact(), Fixed(given.depth))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 32  # prompts that are answered side by side, and stand in one file
 ROWS_AT_ONCE = 8  # texts that are read side by side
+MOST_COMMON = 8192  # tokens that a head guesses at the most
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +100,14 @@ def recorded(
     return found
 
 
-def common_tokens(texts: Sequence[Recording], vocabulary: int, share: float = 0.99) -> list[int]:
-    """The tokens that so large a share of all answers consists of, ascending; none where they are most there are."""
-    counts = Counter(token for each in texts for token in each.tokens[each.prompt :])
-    left, found = share * counts.total(), list[int]()
-    for token, count in counts.most_common():
-        if left <= 0:
-            break
-        left -= count
-        found.append(token)
-    return sorted(found) if 2 * len(found) <= vocabulary else []
+def common_tokens(texts: Sequence[Recording], vocabulary: int, most: int = MOST_COMMON) -> list[int]:
+    """The `most` tokens that are commonest in the texts, ascending; none where they are most of the vocabulary.
+
+    Prompts count as well: of what their answers say elsewhere they tell more than few answers do.
+    """
+    counts = Counter(token for each in texts for token in each.tokens)
+    found = sorted(token for token, _ in counts.most_common(most))
+    return found if 2 * len(found) <= vocabulary else []
 
 
 def _write(file: Path, some: Sequence[Recording]) -> None:

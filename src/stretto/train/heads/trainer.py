@@ -2,7 +2,7 @@
 
 The loss of a step is the divergence from the target's own distribution (its gradient is that of soft cross-entropy,
 arXiv 2401.15077, 2402.05109) at every place whose token belongs to an answer; later steps count less. Heads that
-continue the target's rows also learn those.
+continue the target's rows also learn those. A head of common tokens learns how the target chooses among these.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class Batch:
     places: Tensor  # [B, T] at which something is learnt
 
 
-def matrices(model: Model) -> Around:
-    """What a head uses of its target, as plain matrices that gradients pass through.
+def matrices(model: Model, common: Sequence[int] = ()) -> Around:
+    """What a head uses of its target, as plain matrices that gradients pass through; of `common` tokens if there are.
 
-    Raises Unsupported where the target's head is no plain product.
+    Logits are [..., D] of D common tokens then. Raises Unsupported where the target's head is no plain product.
     """
     said = bound(model)
     weight = said.lm_head(torch.eye(model.channels, device=model.device)).T.clone().contiguous()  # [V, C]
@@ -74,6 +74,8 @@ def matrices(model: Model) -> Around:
     meant = said.lm_head(some)
     if (F.linear(some, weight) - meant).norm() > NEAR * meant.norm():
         raise Unsupported(f"the head of {model.name} is no plain product", hint="no head can be trained for it")
+    if common:
+        weight = weight[torch.tensor(list(common), device=model.device)]
     return Around(
         embed=lambda tokens: F.embedding(tokens, table),
         final_norm=lambda rows: said.final_norm(rows).float().clone(),
@@ -116,8 +118,8 @@ class HeadTrainer:
         self, head: DraftHead, model: Model, texts: Sequence[Recording], settings: Settings, folder: Path
     ) -> None:
         self.head = head
-        self._around = matrices(model)
-        self._vocabulary = model.vocabulary
+        self._around = matrices(model, head.common)
+        self._said = len(head.common) or model.vocabulary  # logits of a place
         self._taps = head.taps(model.layers)
         self._texts = [each for each in texts if len(each.tokens) - each.prompt > 1]
         self._given = settings
@@ -172,7 +174,7 @@ class HeadTrainer:
         generator = torch.Generator().manual_seed(self._given.seed * 1_000_003 + self.step)
         chosen = torch.randint(len(self._texts), (self._given.texts,), generator=generator).tolist()
         batch = batch_of([self._texts[each] for each in chosen], self._taps, self._given.longest)
-        most = self._given.logits / (self._vocabulary * int(batch.counted.sum()))  # of all places
+        most = self._given.logits / (self._said * int(batch.counted.sum()))  # of all places
         return replace(batch, places=torch.rand(batch.places.shape, generator=generator) < most)
 
     def _log(self, loss: float, used: float) -> None:
