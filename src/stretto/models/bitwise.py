@@ -63,6 +63,7 @@ class Bitwise(Lean):
         heads = sums.gridded(heads, self._grids)
         heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
         queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)  # of [B, T, all heads, size]
+        visit.cache.heed(index, queries, 1.0, visit.place)
         queries = self._grouped(queries)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
         if not visit.cache.direct:

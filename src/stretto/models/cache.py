@@ -33,6 +33,7 @@ class Cache:
     """A growable `Store` of keys and values. `length(row)` tokens of a row are valid, in layer order."""
 
     edits, direct = True, True  # whether blocks hold the numbers that queries read: kernels may read them there
+    span = 1 << 30  # see `Store.span`: any
     again: Mapping[int, int] = {}
 
     def __init__(
@@ -123,8 +124,6 @@ class Cache:
     def truncate(self, row: int, length: int, first: int = 0) -> None:
         """Drop whatever a layer, of those from `first` on, holds beyond `length` tokens."""
         held = self._own(row, length)
-        if max(held.lengths) <= length:
-            return
         held.lengths = [*held.lengths[:first], *(min(each, length) for each in held.lengths[first:])]
 
     def rewind(self, row: int, position: int) -> None:
@@ -133,9 +132,8 @@ class Cache:
 
     def keep(self, row: int, start: int, slots: Sequence[int]) -> None:
         """From slot `start` on, keep only `slots` (ascending), closing the gaps; a layer keeps what it holds."""
-        count = len(slots)
-        if list(slots) == list(range(start, start + count)):  # a prefix: nothing moves
-            self.truncate(row, start + count)
+        if list(slots) == list(range(start, start + len(slots))):  # a prefix: nothing moves
+            self.truncate(row, start + len(slots))
             return
         held = self._own(row, start)
         held.lengths = [min(each, start + sum(1 for slot in slots if slot < each)) for each in held.lengths]
@@ -218,6 +216,9 @@ class Cache:
         if place.gathered is None:
             return own
         return place.gathered.read(1, layer, own[0]), place.gathered.read(2, layer, own[1])
+
+    def heed(self, layer: int, queries: Tensor, scale: float, place: Place) -> None:
+        """Told what asks, [B, T, heads, size], turned and not scaled yet, after `append`; a store may want to know."""
 
     def _cut(self, place: Place) -> None:
         """Views for all layers at once, where the rows lie together; else they are read after each has written."""

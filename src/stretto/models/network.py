@@ -229,6 +229,7 @@ class _Visit:
         regard = None if self._window.regard is None else self._window.regard(self._index)
         if regard is not None:
             return self._regarded(call, mask, regard)
+        self._cache.heed(self._index, call.query.transpose(1, 2), call.scale, self._place)
         shared = call.query.shape[1] // call.keys.shape[1]
         for layer, head in self._heads:
             if layer == self._index:

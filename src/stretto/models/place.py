@@ -54,12 +54,10 @@ class Place:
     own: Columns  # among the rows' own slots: where the window is written
     read: Columns  # among the slots that `Cache.append` returns; the same where no row has a trunk
     first: int  # the first layer that runs; the lists below begin with it
-    seen: tuple[Sequence[Tensor], ...] | None = (
-        None  # own keys, values of the rows: [B, H, S, size] each; None: not cut
-    )
-    # cut yet; empty: the rows do not lie together
+    seen: tuple[Sequence[Tensor], ...] | None = None  # own keys, values [B, H, S, size]; empty: they lie not together
     new: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None  # those of the window, [B, H, T, size], in level rows
     standings: tuple[Standing, ...] = ()  # trunks that are read apart from what `Cache.append` returns
+    still: Tensor | None = None  # [B, T, S] what is not forgotten yet, of the slots that `Cache.append` returns
     gathered: Gathered | None = None  # puts trunks and own slots together, where they are not read apart
     _index: tuple[Tensor, Tensor] | None = None
 
@@ -101,6 +99,8 @@ def visibility(place: Place, cache: Cache, reach: Reach = None) -> Tensor | None
         open_slots = torch.arange(read.end, device=device) < read.starts_tensor[:, None, None]
         open_slots = open_slots.expand(-1, size, -1).clone()  # [B, T, S] the cached ones
         open_slots.scatter_(2, read.slots[:, None, :].expand(-1, size, -1), window.visible)
+    if place.still is not None:
+        open_slots = place.still if open_slots is None else open_slots & place.still
     if _ends_within(window, reach):
         near = _near(window.positions, cache.positions(place), reach)
         open_slots = near if open_slots is None else open_slots & near

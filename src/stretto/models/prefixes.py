@@ -41,12 +41,12 @@ def prefixes_of(model: Model, limit: int | None) -> Prefixes:
     """An empty memory for what a model reads, of so many bytes at most.
 
     None: 256 MiB, but nothing where numbers round so coarsely that a prompt read in two pieces may get another answer.
-    Nothing is kept of a model that fills masks: there what is held of a token depends on those that come later. Raises
-    InvalidRequest where the limit is below 0.
+    Nothing is kept of a model that fills masks: there what is held of a token depends on those that come later; nor of
+    one that forgets. Raises InvalidRequest where the limit is below 0.
     """
     if limit is not None and limit < 0:
         raise InvalidRequest(f"prefixes are kept in {limit} bytes", hint="0 or more; 0 keeps none")
-    if masking_of(model) is not None:
+    if masking_of(model) is not None or getattr(model, "forgets", False):
         return Prefixes(0)
     return Prefixes(limit if limit is not None else 0 if numbers_of(model).rounded else LIMIT)
 

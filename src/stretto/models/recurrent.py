@@ -38,7 +38,7 @@ class Kept:
 class Recurrent:
     """The states of rows, and how to go back."""
 
-    edits = False
+    edits, span = False, 1 << 30
 
     def __init__(self, needs: Callable[[int], int] = lambda slots: 0) -> None:
         """`needs`: the bytes that a row of so many tokens takes."""

@@ -22,6 +22,7 @@ class Store(Protocol):
 
     edits: bool  # whether `keep` may drop tokens that those behind them have seen; else only other branches of a tree
     again: Mapping[int, int]  # row -> how many tokens of it were read once more with its last window; else none
+    span: int  # how far behind its first token others of a window may stand
     rows: list[int]  # those that are open, in the order in which a batch is read without copying
 
     def open(self) -> int:

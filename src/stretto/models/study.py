@@ -22,7 +22,8 @@ def study(model: Model, clock: LearntClock, rows: int = 1, budget: float = BUDGE
     Each size is seen between windows of one token, as it comes in the midst of plain decoding.
     """
     context = min(CONTEXT, model.max_positions // 2)
-    fitting = [size for size in SIZES if context + size <= model.max_positions and rows * size <= MOST_SLOTS]
+    most = min(model.max_positions - context, MOST_SLOTS // rows, 1 + model.new_cache(1, 1).span)
+    fitting = [size for size in SIZES if size <= most]
     shapes = [[size] * rows for size in fitting or [1]]
     if rows > 1 and len(shapes) > 1:
         shapes.append([*shapes[-1][:1], *[1] * (rows - 1)])

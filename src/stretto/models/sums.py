@@ -12,9 +12,12 @@ Values beyond 256 may make sums of values round: by 2^-53, which the rounding to
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SCORED = 1.5 * 2.0**29  # adding and subtracting this times x rounds to 2^-21 or 2^-22 of x
 VALUED = 1.5 * 2.0**31  # adding and subtracting this rounds to 2^-21

@@ -176,7 +176,7 @@ class Loop(Base[Work]):
 
     def _fitting(self, row: Row, room: Room) -> Room:
         """No deeper than the row can still commit, nor than the model has positions."""
-        depth = min(room.depth, row.remaining - 1, self.model.max_positions - len(row.history.tokens))
+        depth = min(room.depth, row.remaining - 1, self.model.max_positions - len(row.history.tokens), self.cache.span)
         if depth <= 0 or room.nodes <= 0:
             return NO_ROOM
         return room if depth == room.depth else replace(room, depth=depth)

@@ -166,6 +166,8 @@ class Drawn(Lean):
         if turn is not None:
             queries = turned(queries.double().contiguous(), visit.turns[turn]).float()
         keys, values = (visit.unpack(each).transpose(1, 2) for each in (keys, values))
+        if not visit.cache.direct:
+            visit.cache.heed(index, visit.unpack(queries), layer.scale, visit.place)
         keys, values = visit.cache.append(index, keys, values, visit.place)
         if turn is not None:
             keys = turned(keys.double().contiguous(), visit.key_turns[turn]).float()
