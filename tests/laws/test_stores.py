@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -69,20 +72,46 @@ def test_whoever_drafts_and_in_any_batch_tokens_are_those_of_plain_decoding(stor
         found = found[::2] if method in DRAFTED[:1] else found
         assert [each.tokens for each in found] == [each.tokens for each in expected]
         assert [each.log_probabilities for each in found] == [each.log_probabilities for each in expected]
-    assert mine._prefixes.bytes  # and so it is with prompts that were read before
+    assert bool(mine._prefixes.bytes) != store.forgets  # and so it is with prompts that were read before
 
 
 @EACH
 def test_bytes_are_those_of_its_tensors_and_less_than_floats_take(store, exact):
-    caches = [stored(exact.model, store).new_cache(2, 256), exact.model.new_cache(2, 256)]
+    models = [stored(exact.model, store), exact.model]
+    caches = [model.new_cache(2, 256) for model in models]
     sizes = []
-    for cache in caches:
+    for model, cache in zip(models, caches, strict=True):
         for _ in range(2):
-            read(exact.model, cache, cache.open(), TEXT[:128])
-        assert cache.bytes() == sum(each.nbytes for each in cache._blocks.all)
+            read(model, cache, cache.open(), TEXT[:128])
+        held = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors(cache)}
+        assert cache.bytes() == sum(held.values())
         sizes.append(cache.bytes())
-    assert sizes[0] < 0.2 * sizes[1]  # which are float64
+    assert sizes[0] < 0.35 * sizes[1]  # which are float64
     rows = list(caches[0].rows)
     for row in rows:
         caches[0].free(row)
-    assert caches[0].bytes() < 0.3 * sizes[0]
+    assert caches[0].bytes() < 0.5 * sizes[0]
+
+
+def tensors(held: object) -> Iterator[torch.Tensor]:
+    """Those that an object keeps, however deep."""
+    if isinstance(held, torch.Tensor):
+        yield held
+    elif isinstance(held, dict | list | tuple):
+        for each in held.values() if isinstance(held, dict) else held:
+            yield from tensors(each)
+    elif type(held).__module__.startswith(("stretto.memory", "stretto.models")):
+        names = [*getattr(held, "__dict__", ()), *getattr(type(held), "__slots__", ())]
+        for name in names:
+            yield from tensors(getattr(held, name, None))
+
+
+@EACH
+def test_what_forgets_is_exact_where_all_of_a_text_stays(store, exact):
+    if not store.forgets:
+        pytest.skip("it rounds")
+    said = []
+    for model in (exact.model, stored(exact.model, replace(store, slots=40))):
+        cache = model.new_cache()
+        said.append(read(model, cache, cache.open(), TEXT[:40]).logits)
+    assert torch.equal(*said)

@@ -17,13 +17,21 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from .. import catalogue
 from ..errors import InvalidRequest, Unsupported, closest
 from ..models.cache import Cache, KeyForm
-from ..models.contract import Model, masking_of
+from ..models.contract import NOTHING, Ability, Model, masking_of
 from ..models.numbers import numbers_of
+from ..models.window import Window
 from ..parts import describe_part, kind_of, read_part
 from ..values import Checked
+from .pieces import in_pieces
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..models.blocks import CacheShape
+    from ..models.place import Place
+
+UNTOLD = Ability.LAYERS | Ability.ATTENTION | Ability.GAZES | Ability.BRANCHES | Ability.RAW_KEYS  # where slots are
+# not those of the text, or not alike in all layers
 
 FAMILY = "memory"  # of the catalogue's entries
 
@@ -31,13 +39,14 @@ FAMILY = "memory"  # of the catalogue's entries
 class Storing(metaclass=Checked):
     """A frozen dataclass of a store's settings.
 
-    What a query reads of a token may depend on that token, on those before it and on how far behind the query it
-    stands: never on the windows in which they were evaluated. Then drafts, batches and prompts that were read before
-    change nothing but time, and what plain decoding with the store gives is what every method with it gives.
+    What a query reads of a token may depend on all tokens before the query and on how far behind it they stand: never
+    on the windows in which they were evaluated. Then drafts, batches and prompts that were read before change nothing
+    but time, and what plain decoding with the store gives is what every method with it gives.
     """
 
     name: ClassVar[str]
     kind: ClassVar[str] = "store"
+    forgets: ClassVar[bool] = False  # whether what is held of a token depends on those that come later
 
     @abstractmethod
     def cache(self, shape: CacheShape, rows: int, slots: int, key_form: KeyForm) -> Cache:
@@ -64,7 +73,8 @@ def read_store(text: str) -> Storing:
 def stored(model: Model, store: str | Storing | None) -> Model:
     """The same model with caches of that form; None: as it is.
 
-    Raises Unsupported for a model that keeps no keys and values, that fills masks, or that has a store.
+    Raises Unsupported for a model that keeps no keys and values, that fills masks, or that has a store; and, where the
+    store forgets, for one that sees the nearest tokens alone, or does not tell what its queries are.
     """
     if store is None:
         return model
@@ -74,8 +84,7 @@ def stored(model: Model, store: str | Storing | None) -> Model:
         raise Unsupported(f"{model.name} keeps states, not keys and values", hint=f"leave out the store {text}")
     if masking_of(model) is not None:
         raise Unsupported(f"{model.name} fills masks: what it keeps changes", hint=f"leave out the store {text}")
-
-    if not usual.direct:
+    if getattr(model, "store", None) is not None:
         raise Unsupported(f"{model.name} has a store already", hint="give its store once")
 
     def new_cache(rows: int = 1, slots: int = 256, key_form: KeyForm = "rotated") -> Cache:
@@ -85,4 +94,28 @@ def stored(model: Model, store: str | Storing | None) -> Model:
 
     made = copy(model)
     vars(made).update(new_cache=new_cache, numbers=replace(numbers_of(model), store=f"the cache {text}"), store=part)
+    if part.forgets:
+        span = new_cache(1, 1).span
+        able = model.abilities & ~UNTOLD
+        vars(made).update(evaluate=in_pieces(made.evaluate, span + 1), abilities=able, forgets=True)
+        _try(made, usual.shape)
     return made
+
+
+def _try(model: Model, shape: CacheShape) -> None:
+    """Read a token near and far behind the start, and one of its own. Raises Unsupported for what cannot forget."""
+    near, far = _Asked(shape), _Asked(shape)
+    for position, cache in ((0, near), (model.max_positions - 1, far), (0, model.new_cache(1, 1))):
+        model.evaluate(Window.chain([cache.open()], [[0]], [position], model.device), cache, NOTHING)
+    if near.asked != far.asked:
+        raise Unsupported(f"{model.name} has layers that see the nearest tokens alone", hint="use int8-cache, or none")
+
+
+class _Asked(Cache):
+    """Counts how often it is asked where tokens stand: layers that do not see far ask when that matters."""
+
+    asked = 0
+
+    def positions(self, place: Place) -> Tensor:
+        self.asked += 1
+        return super().positions(place)
