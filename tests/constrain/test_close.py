@@ -158,6 +158,26 @@ def test_a_choice_that_takes_too_much_is_not_made_in_time() -> None:
     assert roomy.allowed()[ord("{")]
 
 
+def test_a_judge_s_dead_ends_are_shut_among_many_tokens_as_well() -> None:
+    """Only what is no object is valid: masks let objects begin, by one of 70 tokens."""
+    tokens = Tokens([*WHOLE.pieces, *(f'{{"{first}{last}'.encode() for first in "abcdefg" for last in "hijklmnop")])
+    odd = {"not": {"type": "object", "patternProperties": {"x": True}}}
+    state = Close(schema(odd), 200).open(tokens)
+    able = state.allowed().nonzero()[0].tolist()
+    assert ord("[") in able and not any(tokens.text_of(token).startswith(b"{") for token in able)
+    assert all(state.fork().advance(token) for token in able)
+
+
+def test_an_answer_to_whose_end_no_way_is_found_any_more_fails_with_the_reason() -> None:
+    """In a long text under a judge not every token is looked at."""
+    given = {"type": "string", "minLength": 3, "maxLength": 9, "pattern": "^(?!ab)"}
+    tokens = Tokens([*WHOLE.pieces, *(f"{first}{last}".encode() for first in "cdefghijk" for last in "hijklmnopqrstu")])
+    state = walked(Close(schema(given), 200).open(tokens), tuple(b'"abc'))
+    assert not state.complete and state.stuck() == "schema: whatever follows at # breaks #/pattern"
+    state.rollback(2)
+    assert not state.stuck() and state.advance(ord("a")) and state.way()
+
+
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     if "causal" not in zoo.names():

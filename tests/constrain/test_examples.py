@@ -56,6 +56,32 @@ HARD: dict[str, dict[str, Any]] = {  # blind walks meet no end under these
         "additionalProperties": {"type": "array", "minItems": 2},
         "required": ["ab"],
     },
+    "two keys that two patterns match": {
+        "type": "object",
+        "allOf": [{"patternProperties": {key: True}, "additionalProperties": False} for key in "ab"],
+        "minProperties": 2,
+    },
+    "a key with five letters": {"type": "object", "allOf": [*map(unnamed, "abcdf")], "maxProperties": 1},
+    "a key with an anchor within a group": {
+        **unnamed("5"),
+        "type": "object",
+        "propertyNames": {"pattern": "(^[^5]*$)|7"},
+        "maxProperties": 1,
+    },
+    "two keys whose values are of a pattern": {
+        "type": "object",
+        "allOf": [{"not": {"patternProperties": {key: {"not": {"type": "string", "pattern": key}}}}} for key in "cd"],
+        "propertyNames": {"pattern": "^...$"},
+    },
+    "a number of two steps of five": {
+        "type": "number",
+        "allOf": [
+            {"oneOf": [{"multipleOf": 33}, {"multipleOf": 12}, {"multipleOf": 77}]},
+            {"anyOf": [{"not": {"multipleOf": 11}}, {"multipleOf": 13}]},
+            {"not": {"multipleOf": 8}},
+            {"not": {"multipleOf": 6}},
+        ],
+    },
     "lists of lists of which one contains": {
         "type": "array",
         "oneOf": [{"items": SOME, "contains": ALL}, {"items": ALL, "contains": SOME}],
@@ -73,7 +99,7 @@ def test_an_end_is_found_where_walks_meet_none_and_answers_get_to_one(given: dic
         written += WHOLE.text_of(token)
     assert Draft202012Validator(given).is_valid(json.loads(written))
     with pytest.raises(InvalidRequest, match=r"takes 1?\d tokens"):
-        Close(schema(given), 4).open(WHOLE)
+        Close(schema(given), 3).open(WHOLE)
 
 
 COMMON: list[dict[str, Any]] = [

@@ -342,3 +342,18 @@ def test_white_space_is_free_where_it_is_asked_for() -> None:
     assert all(map(state.advance, text)) and state.complete
     assert not all(map(schema(PERSON).open(WHOLE).advance, text))
     assert np.array_equal(schema(PERSON).open(WHOLE).allowed().nonzero()[0], [ord("{"), 256])
+
+
+def test_where_a_grammar_leads_nowhere_nothing_may_follow_and_its_text_still_goes_back() -> None:
+    """`b` is false, and the comma promises a second key."""
+    given = {"properties": {"b": False}, "patternProperties": {"^[ab]$": True}, "additionalProperties": False}
+    given |= {"type": "object", "required": ["a"], "minProperties": 2}
+    written = LLMatcher.grammar_from_json_schema(json.dumps(given), overrides={"whitespace_flexible": False})
+    state = opened(WHOLE, written, "dead")
+    assert all(map(state.advance, b'{"a":0'))
+    before = state.allowed().tolist()
+    assert state.advance(ord(","))
+    for each in (state, state.fork(), state):
+        assert not each.allowed().any() and not each.complete
+    state.rollback(1)
+    assert state.allowed().tolist() == before and state.advance(ord("."))

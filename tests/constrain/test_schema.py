@@ -41,11 +41,16 @@ EXACT = [
     {"enum": [1, "a", "ab", None], "minLength": 2},
     {"allOf": [{"properties": {"a": True}}], "unevaluatedProperties": False},
     {"prefixItems": [True], "unevaluatedItems": False},
+    {"not": {"dependentRequired": {"a": ["b", "c"]}}},
+    {"not": {"dependentSchemas": {"a": {"required": ["b"]}}}},
+    {"oneOf": [{"not": {"required": ["a"]}}, {"dependentSchemas": {"a": False}}]},
+    {"allOf": [{"multipleOf": 0.5}, {"multipleOf": 1}, {"not": {"multipleOf": 2}}], "minimum": 0, "maximum": 2},
 ]
 LOOSE = [
     ({"uniqueItems": True}, "#/uniqueItems"),
     ({"contains": {"type": "integer"}}, "#/contains"),
     ({"not": {"pattern": "a"}}, "#/not"),
+    ({"not": {"anyOf": [{"multipleOf": 2}, {"type": "object"}]}}, "#/not"),
     ({"format": "regex"}, "#/format"),
     ({"oneOf": [{"pattern": "a"}, {"pattern": "b"}]}, "#/oneOf"),
     ({"pattern": "^(?!a)"}, "#/pattern"),
@@ -101,6 +106,11 @@ def test_what_has_none_is_left_to_the_judge_and_nothing_valid_is_lost(schema, po
     found, loose = written(schema)
     assert loose == [pointer]
     assert all(wide or not valid for wide, valid in zip(judged(found), judged(schema), strict=True))
+
+
+def test_masks_let_through_no_kind_of_value_that_a_not_shuts_out_as_a_whole():
+    found, _ = written({"not": {"allOf": [{"pattern": "a"}, {"maxLength": 4}]}})
+    assert {type(value) for value, wide in zip(VALUES, judged(found), strict=True) if wide} == {str}
 
 
 @pytest.mark.parametrize(("schema", "error", "pointer"), WRONG, ids=str)

@@ -6,6 +6,7 @@ nothing else is shut out. Elsewhere ways are looked for by walking the state (`w
 may follow; where many may, as within a string, behind some of those that may end it, and once less than `MARGIN`
 tokens are left beside the way, what follows there is plain text, and what the way goes on with. Where no walk
 soon gets to an end, a valid text that the constraint knows is the first way, or with a judge all that may be written.
+Under a judge a text may get to where no way is known any more: then it goes on to the next one that is found, or fails.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEW = 64  # tokens behind each of which a way is looked for
+JUDGED = 256  # the same under a judge, by which texts get to where nothing may follow
 SPARE = 6  # tokens by which the way behind a token may be longer than behind one that speaks for it
 NEAR = 64  # tokens that are walked before a valid text is asked for
 MARGIN = 48  # tokens by which a way may grow where many tokens may follow, with those that are not looked at
@@ -165,9 +167,9 @@ class Kinds:
 class Searching(State):
     """A text behind whose every token a way to the end was walked."""
 
-    def __init__(self, inner: State, most: int, kinds: Kinds, found: list[list[int]]) -> None:
+    def __init__(self, inner: State, most: int, kinds: Kinds, found: list[list[int] | None]) -> None:
         self._inner, self._most, self._kinds = inner, most, kinds
-        self._ways = found  # behind each token, the first one before all
+        self._ways = found  # behind each token, the first one before all; None: none is known
         self._behind: dict[int, list[int] | None] = {}  # behind tokens that may come next, as far as looked for
         self._mask: NDArray[Any] | None = None
 
@@ -183,7 +185,7 @@ class Searching(State):
     def allowed(self) -> NDArray[Any]:
         if self._mask is None:
             able = self._inner.allowed().copy()
-            if np.count_nonzero(able) <= FEW:
+            if np.count_nonzero(able) <= (FEW if self._inner.work() is None else JUDGED):
                 able[[token for token in able.nonzero()[0].tolist() if not self._fits(token)]] = False
             else:
                 able = self._of_many(able)
@@ -196,9 +198,6 @@ class Searching(State):
             return False
         if found is None:  # it does not do as those of its kind: the declared name of a key, where others may stand
             found = self._kinds.ways.shortest(self._inner, self._left - 1)
-        if found is None:
-            self._inner.rollback(1)
-            return False
         self._ways.append(found)
         self._moved()
         return True
@@ -212,14 +211,19 @@ class Searching(State):
     def fork(self) -> Searching:
         return Searching(self._inner.fork(), self._most, self._kinds, self._ways.copy())
 
+    def stuck(self) -> str:
+        if self.complete or self.allowed().any():
+            return ""
+        return self._inner.stuck() or f"no end is found within {self._left} tokens"
+
     def work(self) -> Work | None:
         return self._inner.work()
 
     def forced(self) -> Sequence[int]:
         way = self._ways[-1]
-        return way if len(way) == self._left else self._inner.forced()[: self._left]
+        return way if way is not None and len(way) == self._left else self._inner.forced()[: self._left]
 
-    def way(self) -> Sequence[int]:
+    def way(self) -> Sequence[int] | None:
         return self._ways[-1]
 
     def _moved(self) -> None:
@@ -227,7 +231,8 @@ class Searching(State):
 
     def _of_many(self, able: NDArray[Any]) -> NDArray[Any]:
         """The tokens that fit, of many that the other constraint allows: bool [V]."""
-        loose = len(self._ways[-1]) + MARGIN < self._left
+        known = self._ways[-1]
+        loose = known is not None and len(known) + MARGIN < self._left
         fits = able.copy() if loose else np.zeros(len(able), bool)
         for group, shortest, marked in self._kinds.among(able, loose):
             found = self._way(shortest)
@@ -241,12 +246,12 @@ class Searching(State):
                 )
             )
             fits[shortest] = found is not None
-        fits[self._ways[-1][:1]] = True
+        fits[(known or [])[:1]] = True
         return fits
 
     def _fits(self, token: int) -> bool:
         """Whether a way behind a token fits; one that begins the text of the known way goes on with the rest of it."""
-        rest = self._kinds.ways.rest(self._ways[-1], token)
+        rest = self._kinds.ways.rest(self._ways[-1] or [], token)
         return (rest is not None and len(rest) < self._left) or self._way(token) is not None
 
     def _way(self, token: int) -> list[int] | None:
@@ -256,7 +261,7 @@ class Searching(State):
         return self._behind[token]
 
     def _look(self, token: int) -> list[int] | None:
-        way, search = self._ways[-1], self._kinds.ways
+        way, search = self._ways[-1] or [], self._kinds.ways
         rest = way[1:] if way[:1] == [token] else search.rest(way, token)
         hints = [each for each in (rest, way, search.tail(way)) if each is not None]
         for hint in hints:
@@ -264,7 +269,8 @@ class Searching(State):
                 return [*hint]
         if self._left < 1 or not self._inner.advance(token):
             return None
-        found = search.find(self._inner, self._left - 1, hints)
+        most = self._left - 1 if self._inner.work() is None else min(self._left - 1, len(way) + NEAR)
+        found = search.find(self._inner, most, hints)
         self._inner.rollback(1)
         return found
 

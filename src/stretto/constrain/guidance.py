@@ -7,6 +7,7 @@ spell nothing here, and a text in which the name of one stands is written byte b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
 
 BYTES = Tokens([bytes([byte]) for byte in range(256)])  # a token for each
 KEPT = 32  # grammars over these, the newest
+DEAD_END = "NoExtensionBias"  # a matcher's word for where nothing may follow, and no text ends
 NEEDED = (*range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC2, 0xF0))  # bytes that texts are made of
 
 
 class Matching(State):
     """A text that a matcher reads."""
 
-    def __init__(self, matcher: LLMatcher, tokens: Tokens) -> None:
-        self._matcher, self._tokens = matcher, tokens
+    def __init__(self, start: LLMatcher, tokens: Tokens) -> None:
+        self._start, self._tokens = start, tokens  # the first stays before all tokens
+        self._matcher, self._taken = start.deep_copy(), list[int]()
 
     @property
     def complete(self) -> bool:
@@ -39,6 +42,10 @@ class Matching(State):
         if forced := self.must():
             return self._spelling(forced)
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        if self._matcher.is_error() and self._matcher.get_error().startswith(DEAD_END):
+            self._matcher = self._start.deep_copy()  # the other one is stopped for good
+            self._matcher.consume_tokens(self._taken)
+            return np.zeros(len(self._tokens), bool)
         self._require_sound()
         return np.unpackbits(bits, count=len(self._tokens), bitorder="little").view(bool)
 
@@ -46,13 +53,18 @@ class Matching(State):
         taken = token < len(self._tokens) and self._matcher.try_consume_tokens([token]) == 1
         if not taken:
             self._require_sound()
+        else:
+            self._taken.append(token)
         return taken
 
     def rollback(self, count: int) -> None:
         assert self._matcher.rollback(count), f"{count} tokens are taken back, more than there are"
+        del self._taken[len(self._taken) - count :]
 
     def fork(self) -> Matching:
-        return Matching(self._matcher.deep_copy(), self._tokens)
+        twin = copy(self)
+        twin._matcher, twin._taken = self._matcher.deep_copy(), self._taken.copy()
+        return twin
 
     def forced(self) -> Sequence[int]:
         return list(self._matcher.compute_ff_tokens())
@@ -65,7 +77,7 @@ class Matching(State):
         taken = self._matcher.try_consume_tokens([*way])
         able = taken == len(way) and self.complete
         self._require_sound()
-        self.rollback(taken)
+        self._matcher.rollback(taken)
         return able
 
     def _spelling(self, forced: bytes) -> NDArray[Any]:
@@ -109,7 +121,7 @@ def opened(tokens: Tokens, grammar: str, name: str) -> Matching:
                 f"{name}: {_line(matcher.get_error())}", hint="write it otherwise, or leave out what it names"
             )
         tokens.memory[key] = matcher
-    return Matching(tokens.memory[key].deep_copy(), tokens)
+    return Matching(tokens.memory[key], tokens)
 
 
 def refusal(grammar: str) -> str:
@@ -120,7 +132,7 @@ def refusal(grammar: str) -> str:
 
 def opened_by_bytes(grammar: str) -> Matching:
     """The state before the first byte under a grammar that is taken; compiled once with `refusal`."""
-    return Matching(_by_bytes(grammar).deep_copy(), BYTES)
+    return Matching(_by_bytes(grammar), BYTES)
 
 
 @lru_cache(maxsize=KEPT)

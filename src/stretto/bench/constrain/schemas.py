@@ -96,9 +96,6 @@ class Bare(Matching):
         """The tokens that may follow, a bit for each."""
         return self._matcher.compute_bitmask()
 
-    def fork(self) -> Bare:
-        return Bare(self._matcher.deep_copy(), self._tokens)
-
 
 @dataclass(slots=True)
 class Spread:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .document import Document, Node
-from .facts import disjoint, facts, finite, parts
+from .facts import disjoint, facts, finite, parts, refused, types
 from .negate import negated
 from .patterns import masked
 from .validate import Validator
@@ -39,7 +39,9 @@ def _one_of(document: Document, judge: Validator, node: dict[str, Any]) -> Made:
 
 def _not(document: Document, judge: Validator, node: dict[str, Any]) -> Made:
     found = negated(document, node["not"])
-    return JUDGED if found is None else (found, True)
+    if found is not None:
+        return found, True
+    return {"type": types(refused(document, node["not"]))}, False
 
 
 def _if(document: Document, judge: Validator, node: dict[str, Any]) -> Made:

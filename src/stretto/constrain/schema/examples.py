@@ -12,20 +12,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from itertools import chain, combinations, islice, product
-from math import ceil, floor, lcm
+from math import ceil, floor
 from typing import Any
 
 from .document import Document, Node, schemas_in
 from .facts import parts
 from .formats import SHORT
+from .numbers import common, exact
 from .texts import texts
 from .validate import Validator
 
 KEPT = 12  # values of a part
 TRIED = 300  # values of a part that are judged
 FEW = 4  # values of an item or a member that are put together with others
+MANY = 10  # steps of which each pair is put together
 NAMES = 16  # of members that may be left out
-MOST = 3_000  # judgements
+MOST = 20_000  # judgements
 LARGEST = 100  # values in a value
 DEEPEST = 12  # parts within parts
 IN_PLACE = (
@@ -167,17 +169,29 @@ class _Examples:
         least = int(max((node.get("minProperties", 0) for node in must), default=0))
         order = [name for node in spoken for name in node.get("properties", ())]
         named = [name for node in spoken for name in node.get("required", ())] + order
-        others = [name for name in dict.fromkeys([*named, *self._names(spoken)]) if name not in always][:NAMES]
+        free = max(least - len({*always}), 0)
+        others = [name for name in dict.fromkeys([*named, *self._names(spoken, free)]) if name not in always]
+        others = sorted(others, key=lambda name: self._broken(must, spoken, name))[: NAMES + free]
         branches = [node["required"] for node in spoken if "required" in node]
-        extra = [(), others[: max(least - len({*always}), 0)], *branches, *((name,) for name in others)]
-        for names in dict.fromkeys(map(tuple, [*extra, *combinations(others, 2)])):
+        pairs = sorted(combinations(range(len(others)), 2), key=max)
+        extra = [(), others[:free], *branches, *((name,) for name in others)]
+        extra += [(others[one], others[two]) for one, two in pairs]
+        extra += [dict.fromkeys([name, *others[:free]]) for name in others[free:]] if free > 1 else []
+        for names in dict.fromkeys(map(tuple, extra)):
             chosen = dict.fromkeys([*always, *names])
             keys = sorted(chosen, key=lambda key: order.index(key) if key in order else len(order))
             yield from self._filled(spoken, keys, {*names})
 
+    def _broken(self, must: list[dict[str, Any]], spoken: list[dict[str, Any]], name: str) -> int:
+        """How many of the schemas that must hold do not, where a member of this name stands alone."""
+        values = self._member(spoken, name)
+        self._left -= len(must) * len(values)
+        broken = (sum(not self._judge.valid(node, {name: value}) for node in must) for value in values)
+        return min(broken, default=len(must))
+
     def _filled(self, spoken: list[dict[str, Any]], keys: list[str], free: set[str]) -> Iterator[dict[str, Any]]:
         """Objects with these keys: with the first values of all, then other ones of some."""
-        options = [self._member(spoken, key)[:FEW] for key in keys]
+        options = [self._member(spoken, key)[: FEW if len(keys) > 1 else KEPT] for key in keys]
         if not all(options):
             return
         first = [each[0] for each in options]
@@ -202,14 +216,15 @@ class _Examples:
             )
         return self.of([each for each in found if each is not True] or [True])
 
-    def _names(self, spoken: Iterable[dict[str, Any]]) -> list[str]:
-        """Names of members, one for each way in which patterns match them."""
+    def _names(self, spoken: Iterable[dict[str, Any]], lengths: int) -> list[str]:
+        """Names of members, one for each way in which patterns match them, and of so many lengths."""
         patterns = [pattern for node in spoken for pattern in node.get("patternProperties", ())]
         said = self._spoken(node["propertyNames"] for node in spoken if "propertyNames" in node)
         listed = [
             name for node in said for name in (*node.get("enum", ()), *([node["const"]] if "const" in node else ()))
         ]
-        every = [*self._texts([*said, *({"pattern": pattern} for pattern in patterns)])]
+        more = ({"maxLength": length} for length in range(lengths + FEW if lengths > 1 else 0))
+        every = [*self._texts([*said, *({"pattern": pattern} for pattern in patterns), *more])]
         every.sort(key=lambda name: -sum(self._judge.valid(node, name) for node in said))
         return [*(name for name in listed if isinstance(name, str)), *every, "a", "b", "c"]
 
@@ -232,25 +247,15 @@ def _numbers(spoken: Iterable[dict[str, Any]]) -> Iterator[int | float]:
     """Whole numbers and others at the bounds, and multiples behind them."""
     spoken = [*spoken]
     bounds = [0, *(node[name] for name in BOUNDS for node in spoken if name in node)]
-    given = [*dict.fromkeys(_exact(node["multipleOf"]) for node in spoken if "multipleOf" in node)]
-    few = given[:FEW]
-    steps = {*few, *(_common(each) for each in [*combinations(few, 2), given] if each)}
+    given = [*dict.fromkeys(exact(node["multipleOf"]) for node in spoken if "multipleOf" in node)]
+    some = [*combinations(given, 1), *combinations(given[:MANY], 2)]
+    some += chain.from_iterable(combinations(given[:FEW], size) for size in range(3, FEW + 1))
+    steps = {common(each) for each in [*some, given] if each}
     found: dict[Fraction, None] = {}
-    for bound in map(_exact, bounds):
+    for bound in map(exact, bounds):
         for step in (Fraction(1), *sorted(steps)):
             near = (ceil(bound / step), floor(bound / step))
             found |= dict.fromkeys(step * (at + more) for at in near for more in (0, 1, -1))
         found |= dict.fromkeys((bound, bound + Fraction(1, 2), bound - Fraction(1, 2)))
     for number in found:
         yield int(number) if number.denominator == 1 else float(number)
-
-
-def _exact(number: float) -> Fraction:
-    return Fraction(Decimal(repr(number)))
-
-
-def _common(steps: Iterable[Fraction]) -> Fraction:
-    """The least number of which all of these are divisors."""
-    steps = [*steps]
-    whole = lcm(*(step.denominator for step in steps))
-    return Fraction(lcm(*(int(step * whole) for step in steps)), whole)

@@ -10,11 +10,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .document import Document, Node
+from .numbers import multiples
 from .validate import Validator, equal
 
 DEEPEST = 6  # how far a proof looks into what is nested
 KINDS = frozenset(("null", "boolean", "object", "array", "string", "integer", "fraction"))
+NUMBERS = frozenset(("integer", "fraction"))
 MOST = 256  # values of a finite schema
+OF_KIND = {  # keywords that values of all other kinds satisfy
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), NUMBERS),
+    **dict.fromkeys(("minLength", "maxLength", "pattern", "format"), frozenset(["string"])),
+    **dict.fromkeys(("minItems", "maxItems", "items", "prefixItems", "uniqueItems", "contains"), frozenset(["array"])),
+    **dict.fromkeys(("minProperties", "maxProperties", "properties", "patternProperties"), frozenset(["object"])),
+    **dict.fromkeys(("required", "additionalProperties", "propertyNames"), frozenset(["object"])),
+    **dict.fromkeys(("dependentRequired", "dependentSchemas"), frozenset(["object"])),
+    **dict.fromkeys(("minContains", "maxContains"), frozenset[str]()),  # told with `contains`
+}
 
 
 @dataclass(slots=True)
@@ -35,6 +46,12 @@ def kinds(types: str | list[str]) -> frozenset[str]:
     return frozenset(named - {"number"} | ({"integer", "fraction"} if "number" in named else set()))
 
 
+def types(kinds: frozenset[str]) -> list[str]:
+    """The types of a `type` keyword that takes values of these kinds, and of others only where no such one does not."""
+    number = ["number"] if "fraction" in kinds else ["integer"] if "integer" in kinds else []
+    return sorted(kinds - NUMBERS) + number
+
+
 def parts(document: Document, node: Node, depth: int = 0) -> Iterator[Node]:
     """The node and all that holds wherever it does, through references and allOf."""
     yield node
@@ -44,6 +61,27 @@ def parts(document: Document, node: Node, depth: int = 0) -> Iterator[Node]:
         yield from parts(document, document.target(node), depth + 1)
     for each in node.get("allOf", ()):
         yield from parts(document, each, depth + 1)
+
+
+def refused(document: Document, node: Node, depth: int = 0) -> frozenset[str]:
+    """The types of all values that are not valid under a schema, or more: values of others are, whatever they are."""
+    if isinstance(node, bool):
+        return frozenset() if node else KINDS
+    if depth > DEEPEST:
+        return KINDS
+    found = frozenset[str]()
+    for name, value in node.items():
+        if name == "type":
+            found |= KINDS - kinds(value)
+        elif name == "$ref":
+            found |= refused(document, document.target(node), depth + 1)
+        elif name == "allOf":
+            found |= frozenset[str]().union(*(refused(document, each, depth + 1) for each in value))
+        elif name == "anyOf":
+            found |= KINDS.intersection(*(refused(document, each, depth + 1) for each in value))
+        else:
+            found |= OF_KIND.get(name, KINDS)
+    return found
 
 
 def facts(document: Document, node: Node) -> Facts | None:
@@ -57,6 +95,8 @@ def facts(document: Document, node: Node) -> Facts | None:
         found.parts.append(part)
         if "type" in part:
             found.types &= kinds(part["type"])
+        if "not" in part:
+            found.types &= refused(document, part["not"])
         for values in [*([part["enum"]] if "enum" in part else []), *([[part["const"]]] if "const" in part else [])]:
             before = values if found.values is None else found.values
             found.values = [value for value in before if any(equal(value, each) for each in values)]
@@ -75,6 +115,11 @@ def finite(document: Document, judge: Validator, node: Node) -> list[Any] | None
         return []
     if found.values is None and found.types <= {"null", "boolean"}:
         found.values = [None, False, True]
+    if found.values is None and found.types <= NUMBERS:
+        steps = [part["multipleOf"] for part in found.parts if "multipleOf" in part]
+        outer = (bound(found, "minimum", "maximum"), bound(found, "exclusiveMinimum", "exclusiveMaximum"))
+        low, high = (pick(ends) for pick, ends in zip((max, min), zip(*outer, strict=True), strict=True))
+        found.values = multiples(steps, (low, high), MOST)
     if found.values is None or len(found.values) > MOST:
         return None
     return [value for value in found.values if judge.valid(node, value)]

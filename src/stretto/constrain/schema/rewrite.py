@@ -12,12 +12,12 @@ from typing import Any
 from ...errors import Unsupported
 from .alternatives import ALTERNATIVES
 from .document import LISTS, PLACE, ROOT, Document, Node
-from .facts import finite
+from .facts import finite, parts
 from .formats import WRITTEN, longest, require_known
+from .numbers import EXACT
 from .patterns import CONTROL, masked, spelt_out, unwritable, widened
 from .validate import Validator
 
-EXACT = 2**53  # whole numbers beyond it turn into their neighbours
 OPPOSITE = {
     "exclusiveMinimum": ("maximum", "exclusiveMaximum"),
     "exclusiveMaximum": ("minimum", "exclusiveMinimum"),
@@ -66,7 +66,7 @@ class Rewriter:
     def _node(self, node: Node) -> Node:
         if isinstance(node, bool):
             return node
-        if "enum" in node or "const" in node:
+        if "enum" in node or "const" in node or self._steps(node) > 1:
             values = finite(self._document, self._judge, node)
             if values is not None:
                 return self._values(values, node)
@@ -88,9 +88,13 @@ class Rewriter:
             found["allOf"] = [*found.get("allOf", ()), *joined]
         return found
 
+    def _steps(self, node: dict[str, Any]) -> int:
+        """How many steps a number must keep to: together they soon grow too large for masks."""
+        return sum("multipleOf" in part for part in parts(self._document, node) if isinstance(part, dict))
+
     def _values(self, values: list[Any], node: dict[str, Any]) -> Node:
         """Values that are given, less those that the other keywords forbid."""
-        where = self._document.pointer(node, "enum" if "enum" in node else "const")
+        where = self._document.pointer(node, *[name for name in ("enum", "const") if name in node][:1])
         leaves = list(_leaves(values))
         if any(isinstance(leaf, int | float) and abs(leaf) > EXACT for leaf in leaves):
             raise Unsupported(

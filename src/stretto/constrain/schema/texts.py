@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from ...errors import InvalidRequest
@@ -63,7 +64,7 @@ def _ends(way: str) -> bool:
 
 
 def _branches(pattern: str) -> list[str]:
-    """What stands between the bars outside of all groups."""
+    """What stands between the bars outside of all groups, but for groups that hold the whole of a branch."""
     found, depth, inside, at = [""], 0, False, 0
     while at < len(pattern):
         piece = pattern[at : at + 1 + (pattern[at] == "\\")]
@@ -75,7 +76,8 @@ def _branches(pattern: str) -> list[str]:
         else:
             found[-1] += piece
         at += len(piece)
-    return found
+    groups = [re.fullmatch(r"\((?:\?:)?(\^[^()\\]*\$)\)", each) for each in found]
+    return [group[1] if group else each for group, each in zip(groups, found, strict=True)]
 
 
 def _letters(patterns: Sequence[Pattern]) -> list[str]:
