@@ -79,10 +79,7 @@ def _negated(document: Document, node: dict[str, Any], name: str, depth: int) ->
             for other in others
         ]
     if name == "dependentSchemas":
-        each = [(key, negated(document, below, depth + 1)) for key, below in value.items()]
-        if any(below is None for _, below in each):
-            return None
-        return [{"type": "object", "required": [key], "allOf": [below]} for key, below in each if below is not None]
+        return [{"type": "object", "required": [key], "not": below} for key, below in value.items()]
     if name == "items" and value is False and "prefixItems" not in node:
         return [{"type": "array", "minItems": 1}]
     if name == "contains" and "minContains" not in node and "maxContains" not in node:
