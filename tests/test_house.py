@@ -168,6 +168,8 @@ def test_a_part_never_imports_another_part_of_its_kind():
         "packed",
         "ageing",
         "evicting",
+        "blockwise",
+        "codes",
         "pieces",
     }  # the routes', searches' and stores'
     for folder in PARTS:

@@ -72,7 +72,7 @@ def test_whoever_drafts_and_in_any_batch_tokens_are_those_of_plain_decoding(stor
         found = found[::2] if method in DRAFTED[:1] else found
         assert [each.tokens for each in found] == [each.tokens for each in expected]
         assert [each.log_probabilities for each in found] == [each.log_probabilities for each in expected]
-    assert bool(mine._prefixes.bytes) != store.forgets  # and so it is with prompts that were read before
+    assert bool(mine._prefixes.bytes) != store.ages  # and so it is with prompts that were read before
 
 
 @EACH
@@ -107,11 +107,12 @@ def tensors(held: object) -> Iterator[torch.Tensor]:
 
 
 @EACH
-def test_what_forgets_is_exact_where_all_of_a_text_stays(store, exact):
-    if not store.forgets:
-        pytest.skip("it rounds")
+def test_what_ages_is_exact_where_all_of_a_text_stays_as_it_was(store, exact):
+    if not store.ages:
+        pytest.skip("it rounds at once")
+    all_of_it = replace(store, slots=40) if store.forgets else replace(store, block=40)
     said = []
-    for model in (exact.model, stored(exact.model, replace(store, slots=40))):
+    for model in (exact.model, stored(exact.model, all_of_it)):
         cache = model.new_cache()
         said.append(read(model, cache, cache.open(), TEXT[:40]).logits)
     assert torch.equal(*said)

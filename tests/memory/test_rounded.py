@@ -8,6 +8,7 @@ import torch
 from models.recurrence import Recurrence
 from stretto.cli import main
 from stretto.errors import InvalidRequest, Unsupported
+from stretto.memory.codes import Steps
 from stretto.memory.contract import read_store, stored
 from stretto.memory.rounded import Rounded
 from stretto.method import parse
@@ -16,7 +17,7 @@ from stretto.models.table import MaskedTable, TableModel
 
 
 def test_a_group_is_rounded_between_its_least_and_its_largest():
-    code = Rounded(2, group=4)
+    code = Steps(2, 4)
     given = torch.tensor([0.0, 1.0, 2.0, 3.0, -5.0, -5.0])
     record = code.encode(given)
     assert record.shape == (code.width(6),) == (2 + 2 * 4,)
@@ -27,7 +28,7 @@ def test_a_group_is_rounded_between_its_least_and_its_largest():
 @pytest.mark.parametrize("bits", [8, 4, 2])
 def test_no_number_is_further_off_than_half_a_step(bits):
     given = torch.randn(3, 5, 7, 12, generator=torch.Generator().manual_seed(bits))
-    code = Rounded(bits, group=5)
+    code = Steps(bits, 5)
     found = code.decode(code.encode(given), 12, torch.float32)
     for first in (0, 5, 10):
         group = slice(first, min(12, first + 5))

@@ -136,17 +136,32 @@ class Ageing(Cache):
                 aged.end += self.span
                 self._age(row, aged)
         place = super().place(window)
-        turns = [self._aged[row].end + self.span for row in window.rows]
-        if any(max(own) >= turn for own, turn in zip(asking, turns, strict=True)):
-            place.still = self._still(place, torch.tensor(turns, device=self.shape.device))
+        aged_rows = [self._aged[row] for row in window.rows]
+        turns = [aged.end + self.span for aged in aged_rows]
+        reaching = [max(own) >= at and aged.closing > 0 for own, at, aged in zip(asking, turns, aged_rows, strict=True)]
+        self._gather(place, reaching)
+        if any(reaching):
+            place.still = self._still(place, torch.tensor(turns, device=self.shape.device), reaching)
         return place
 
-    def _still(self, place: Place, turns: Tensor) -> Tensor:
+    def _gather(self, place: Place, reaching: Sequence[bool]) -> None:
+        """Say what is read beside slots. `reaching` [B]: whether queries of a row do not read what is `closing`."""
+
+    def _still(self, place: Place, turns: Tensor, reaching: Sequence[bool]) -> Tensor:
         """Which slots each query reads, of a window some queries of which stand at `turns` [B] or behind: [B, T, S]."""
         closing = [self._aged[row].closing for row in place.window.rows]
         slots = torch.arange(place.read.end, device=self.shape.device)
         shut = slots < torch.tensor(closing, device=self.shape.device)[:, None]  # [B, S]
         return ~(shut[:, None] & (place.window.positions >= turns[:, None])[..., None])
+
+    def _drop(self, row: int, aged: Aged) -> None:
+        """Give back the slots of those that nobody reads any more."""
+        if aged.closing:
+            held = self._held[row]
+            left = held.lengths[0] - aged.closing
+            self._blocks.cut(held.place, aged.closing, left)
+            held.lengths = [left] * self.shape.layers
+            aged.gone, aged.closing = aged.gone + aged.closing, 0
 
     # -- saving and inspection ----------------------------------------------------------------
 

@@ -46,7 +46,8 @@ class Storing(metaclass=Checked):
 
     name: ClassVar[str]
     kind: ClassVar[str] = "store"
-    forgets: ClassVar[bool] = False  # whether what is held of a token depends on those that come later
+    ages: ClassVar[bool] = False  # whether what is held of a token changes after a while: its caches are `Ageing`
+    forgets: ClassVar[bool] = False  # whether key heads then hold unlike tokens
 
     @abstractmethod
     def cache(self, shape: CacheShape, rows: int, slots: int, key_form: KeyForm) -> Cache:
@@ -94,10 +95,11 @@ def stored(model: Model, store: str | Storing | None) -> Model:
 
     made = copy(model)
     vars(made).update(new_cache=new_cache, numbers=replace(numbers_of(model), store=f"the cache {text}"), store=part)
-    if part.forgets:
+    if part.ages:
         span = new_cache(1, 1).span
         able = model.abilities & ~UNTOLD
         vars(made).update(evaluate=in_pieces(made.evaluate, span + 1), abilities=able, forgets=True)
+    if part.forgets:
         _try(made, usual.shape)
     return made
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 class Evictor(Storing):
     """Keeps so many tokens of a row in each layer and key head, and beside them those of the last two blocks."""
 
+    ages: ClassVar[bool] = True
     forgets: ClassVar[bool] = True
     watches: ClassVar[bool] = True  # whether worth is told by what queries read
     remembered: ClassVar[int] = 0  # K: numbers that are kept beside each token
@@ -81,7 +82,9 @@ class Evicting(Ageing):
     def _age(self, row: int, aged: Aged) -> None:
         assert isinstance(aged, Kept)
         shares = self._shares(row, aged)
-        self._forget(row, aged)
+        if aged.known is not None:
+            aged.known = aged.known[..., aged.closing :]
+        self._drop(row, aged)
         count = aged.end - aged.gone  # c
         extra = max(0, count - self.evictor.slots)
         if not extra and not self.evictor.remembered:
@@ -96,18 +99,6 @@ class Evicting(Ageing):
             known = known.gather(-1, order.expand_as(known))
             self._sort(row, order)
         aged.known, aged.closing = known, extra
-
-    def _forget(self, row: int, aged: Kept) -> None:
-        """Give back the slots of those that nobody reads any more."""
-        if not aged.closing:
-            return
-        held = self._held[row]
-        left = held.lengths[0] - aged.closing
-        self._blocks.cut(held.place, aged.closing, left)
-        held.lengths = [left] * self.shape.layers
-        if aged.known is not None:
-            aged.known = aged.known[..., aged.closing :]
-        aged.gone, aged.closing = aged.gone + aged.closing, 0
 
     def _known(self, aged: Kept, count: int) -> Tensor:
         size = self.evictor.remembered, self.shape.layers, self.shape.heads
