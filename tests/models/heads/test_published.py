@@ -14,6 +14,7 @@ from stretto.models.heads.eagle import Eagle
 from stretto.models.heads.eagle3 import Eagle3
 from stretto.models.heads.hydra import Hydra
 from stretto.models.heads.medusa import Medusa
+from stretto.models.heads.mtp import Mtp
 
 SIZE = 9
 CONFIG = {
@@ -118,6 +119,21 @@ def test_eagle3(text, own):
 def test_eagle3_reads_what_enters_three_layers():
     head = Eagle3.fresh(CHANNELS, VOCABULARY, LAYERS, torch.Generator(), **CONFIG)
     assert head.taps(32) == (2, 16, 29)
+
+
+@torch.no_grad()
+def test_mtp(text):
+    """Norms on both inputs, and the layer whole, with its first norm."""
+    of, (rows, tokens) = around(), text
+    rows = rows[..., :CHANNELS]
+    head = random(Mtp.fresh(CHANNELS, VOCABULARY, LAYERS, torch.Generator().manual_seed(0), **CONFIG))
+    parts = [norm(head.tensors["enorm.weight"])(of.embed(tokens[:, 1:])), norm(head.tensors["hnorm.weight"])(rows)]
+    joined = nn.functional.linear(torch.cat(parts, -1), head.tensors["eh_proj.weight"])
+    made = layer(head, "mtp_block.")
+    left = attended(made, joined, made.input_layernorm(joined))
+    expected = of.lm_head(norm(head.tensors["shared_head.norm.weight"])(left))
+    said = head.unrolled(rows, tokens, of, 1)[0]
+    torch.testing.assert_close(said.read(said.rows), expected, atol=1e-3, rtol=1e-4)
 
 
 @torch.no_grad()

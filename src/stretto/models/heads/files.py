@@ -20,11 +20,12 @@ from .eagle3 import Eagle3
 from .hydra import Hydra
 from .layouts import converted, layout_of
 from .medusa import Medusa
+from .mtp import Mtp
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-KINDS: dict[str, type[DraftHead]] = {each.form: each for each in (Medusa, Hydra, Eagle, Eagle3)}
+KINDS: dict[str, type[DraftHead]] = {each.form: each for each in (Medusa, Hydra, Eagle, Eagle3, Mtp)}
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PUBLISHED = ("*_lm_head.safetensors", "pytorch_model.bin", "*_lm_head.pt")  # where there is no model.safetensors
 
