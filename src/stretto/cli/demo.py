@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from ..gym import Question
     from ..method import Method
 
-KINDS = {  # what is asked, and who guesses: copying by lookup, the rest by the small model
+KINDS = {  # what is asked, and who guesses: copying by lookup, the rest by the small model or the head
     "extract_json": "lookup",
     "word_problem": "draft",
     "python_rename": "lookup",
-    "sql": "draft",
+    "sql": "head",
     "copy_edit": "lookup",
-    "worked_arithmetic": "draft",
+    "worked_arithmetic": "head",
     "table_sentences": "draft",
     "list_edit": "lookup",
 }
@@ -35,6 +35,7 @@ TRIES = 4  # questions of a kind, until the model solves one
 REPEATS = 3  # timed decodes of each question by each method, in turn
 WIDTH = 78  # columns
 MARGIN = "  "
+HEADS = {"zoo/causal": "zoo/eagle"}  # what ships for whom
 SETTINGS = {"max_new_tokens": 160}
 MASKED = "stretto demo --model zoo/causal; of this one: stretto generate --model … --picture FILE.html --chat '…'"
 
@@ -51,6 +52,8 @@ def run(given: argparse.Namespace) -> int:
     from ..method import parse
 
     methods = {"lookup": parse("lookup"), "draft": parse(f"draft(model={given.draft})")}
+    head = HEADS.get(given.model)
+    methods["head"] = parse(f"draft-tree(model={head})+fixed(16,depth=5)") if head else methods["draft"]
     engine = load_continuing(given, hint=MASKED)
     with waiting("choosing questions that the model solves"):
         questions = solved(engine, methods)
@@ -58,7 +61,8 @@ def run(given: argparse.Namespace) -> int:
         print(f"{given.model} solves none of the questions that this demo asks, so there is nothing to show.")
         return 1
     print(f"{given.model} answers questions it has never seen.")
-    print(f"A lookup in the text, or the smaller {given.draft}, guesses ahead.")
+    named = f", the head {head}" if head else ""
+    print(f"Who guesses: a lookup in the text, the smaller {given.draft}{named}.")
     colours = Colours(in_colours())
     sources: Counter[str] = Counter()
     for question in questions:
@@ -66,7 +70,10 @@ def run(given: argparse.Namespace) -> int:
         sources.update(source for step in reply.steps for source in step.sources)
     with waiting("timing the same answers with and without drafting"):
         race = timed(engine, questions, methods)
+        alone = {name: tokens_a_round(engine, questions, methods[name]) for name in ("lookup", "head") if head}
     report(race, sources, colours)
+    if head:
+        print(f"Alone on these questions: {head} {alone['head']:.2f} tokens a round, lookup {alone['lookup']:.2f}.")
     return 0
 
 
@@ -167,6 +174,12 @@ def timed(engine: Engine, questions: list[Question], methods: dict[str, Method])
                 race.tokens += len(answers["plain"].tokens)
                 race.identical += agreement(answers["plain"].tokens, answers["drafted"].tokens)
     return race
+
+
+def tokens_a_round(engine: Engine, questions: list[Question], method: Method) -> float:
+    """Of one method on all questions."""
+    found = [answer(engine, question, method).counters for question in questions]
+    return sum(each.new_tokens for each in found) / sum(each.rounds for each in found)
 
 
 def report(race: Race, sources: Counter[str], colours: Colours) -> None:
