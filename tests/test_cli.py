@@ -610,7 +610,7 @@ def test_demo_shows_and_measures_what_the_shipped_model_solves(run):
     assert status == 0 and printed.count("──── ") >= 3 and "\x1b" not in printed
     ratio, same, tokens = re.search(r"([\d.]+) times as fast as plain decoding, (\d+) of (\d+)", printed).groups()
     assert float(ratio) > 0 and same == tokens and int(tokens) > 30
-    head, lookup = re.search(r"zoo/eagle ([\d.]+) tokens a round, lookup ([\d.]+)", printed).groups()
+    head, lookup = re.search(r"zoo/eagle (\d+\.\d+) tokens a round, lookup (\d+\.\d+)", printed).groups()
     assert float(head) > 1.3 * float(lookup) >= 1.3
     assert max(map(len, printed.splitlines())) <= 80
 

@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("--model", default="zoo/causal", help="who answers (zoo/causal)")
     parser.add_argument("--draft", default="zoo/draft", help="a smaller model of the same tokenizer (zoo/draft)")
-    parser.set_defaults(adapter=None, dtype="auto", device="auto", weights="auto", exact="tokens", reproducible=False)
+    as_it_is = {"adapter": None, "dtype": "auto", "device": "auto", "weights": "auto", "store": None}
+    parser.set_defaults(**as_it_is, exact="tokens", reproducible=False)
 
 
 def run(given: argparse.Namespace) -> int:
