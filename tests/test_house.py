@@ -32,6 +32,7 @@ FLOORS = [  # an import goes down this list, never up
         "messages",
         "pieces",
         "score",
+        "between",
         "guarantee",
         "holes",
     },

@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -117,6 +120,45 @@ def test_all_continuations_together_are_certain(size: int) -> None:
         rows = [torch.tensor(model.rule((0, 1, *tokens[:at])), dtype=torch.float64).log_softmax(-1) for at in range(4)]
         assert score.log_probabilities == pytest.approx([float(r[t]) for r, t in zip(rows, tokens, strict=True)])
         assert score.greedy == all(int(row.argmax()) == token for row, token in zip(rows, tokens, strict=True))
+
+
+def test_the_likeliest_beside_each_token() -> None:
+    engine = Engine(model := TableModel.random(5, 2))
+    score = engine.score([1, 2], [3, 0, 3], top=2)
+    for at, found in enumerate(score.top):
+        rows = torch.tensor(model.rule((1, 2, *score.tokens[:at]))).log_softmax(-1)
+        assert [token for token, _ in found] == rows.topk(2).indices.tolist()
+        assert [value for _, value in found] == pytest.approx(rows.topk(2).values.tolist(), abs=1e-6)
+        assert (found[0][1] == score.log_probabilities[at]) == (score.ranks[at] == 0)  # to the bit
+    assert engine.score([1, 2], [3, 0, 3]).top == [[], [], []]
+    with pytest.raises(InvalidRequest, match="top is 6"):
+        engine.score([1], [2], top=6)
+
+
+def test_no_window_is_evaluated_beside_another() -> None:
+    """Answers are on their way in one thread, texts are scored in others: a model does one thing at a time."""
+
+    class Narrow(Around):
+        def evaluate(self, window: Window, cache: Cache, want: Want = Want()) -> Evaluation:
+            assert door.acquire(blocking=False), "two at once"
+            time.sleep(0.0002)
+            found = super().evaluate(window, cache, want)
+            door.release()
+            return found
+
+    door, model = Lock(), TableModel.random(5, 2)
+    engine, alone = Engine(Narrow(model)), Engine(model)
+    texts = [[at % 5, 1, 2, at % 3] for at in range(24)]
+    with ThreadPoolExecutor(4) as others:
+        answer = engine.submit([1, 2], "plain", max_new_tokens=100, end_tokens=[])
+        scores = list(others.map(lambda text: engine.score([3], text), texts))
+        assert [score.total for score in scores] == [alone.score([3], text).total for text in texts]
+        assert answer.result().tokens == alone.generate([1, 2], "plain", max_new_tokens=100, end_tokens=[]).tokens
+        with pytest.raises(InvalidRequest, match="vocabulary"):
+            engine.score([3], [7])
+        model.__dict__["rule"] = None  # it fails: who asked is told
+        with pytest.raises(TypeError):
+            engine.score([3], [1, 2])
 
 
 def test_a_prompt_is_evaluated_once() -> None:

@@ -59,11 +59,11 @@ class Scheduler:
         if rows < 1:
             raise InvalidRequest(f"{rows} rows run at a time", hint="rows >= 1")
         self._context = context
-        self._rows = rows
+        self._rows = self._most = rows
+        self.errands: list[Callable[[], object]] = []  # what a round begins with: see `between`
         self._tickets: list[Ticket] = []  # that have not ended, in the order in which they came
         self._waiting: deque[Ticket] = deque()
         self._loops: dict[type, Loop[Any]] = {}  # by family
-        self._most = rows
         self._budget: int | None = None  # bytes for rows; None: nobody can tell
         self._turn = 0
         self._left = 0  # tokens of prompts that this round may still read
@@ -157,7 +157,7 @@ class Scheduler:
     def _drive(self, done: Callable[[], bool], mine: Sequence[Ticket], watch: Callable[[], object] | None) -> None:
         self._level += 1
         try:
-            while not done() and self._tickets:
+            while not done() and (self._tickets or self.errands):
                 self._stepping = True
                 self._round(done)
                 self._stepping = False
@@ -213,6 +213,8 @@ class Scheduler:
 
     def _round(self, done: Callable[[], bool]) -> None:
         """Who waits is admitted, a chunk is read, and, unless all is `done()` by that, every row takes a step."""
+        while self.errands:
+            self.errands.pop(0)()
         self._sweep()
         self._admit()
         self._read()

@@ -10,6 +10,7 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor
 
+from .between import Between
 from .errors import InvalidRequest, StrettoError, Unsupported
 from .models.contract import NOTHING, Model, Want, masking_of
 from .models.memory import free_bytes, require_memory
@@ -32,6 +33,7 @@ class Score:
     ranks: list[int]  # n; how many tokens the model prefers to each: 0 is what greedy decoding would take
     unseen: int = 0  # the prompt's first tokens, for which there was no position
     error: StrettoError | None = None  # why there is no score, where others of the same call have theirs
+    top: list[list[tuple[int, float]]] = field(default_factory=list)  # n; the likeliest tokens, as many as asked for
 
     @property
     def total(self) -> float:
@@ -59,6 +61,7 @@ class Scorer:
     codec: Codec
     end_tokens: frozenset[int]
     batch: int  # rows of the cache in use at a time, ≥ 1
+    top: int = 0  # tokens that are told beside each
 
     def score(self, prompt: object, continuations: object) -> Score | Sequence[Score | list[Score]]:
         """In the shape of `continuations`."""
@@ -76,7 +79,7 @@ class Scorer:
                     pairs.append(self._pair(before, after))
                 except StrettoError as error:
                     pairs.append(error)
-        left = iter(score_pairs(self.model, pairs, self.batch, strict=alone))
+        left = iter(score_pairs(self.model, pairs, self.batch, strict=alone, top=self.top))
         found = [next(left) if one else [next(left) for _ in each] for each, one in zip(wanted, single, strict=True)]
         return found[0] if alone else found
 
@@ -142,30 +145,36 @@ class Scorer:
 
 
 class Scoring:
-    """What an engine scores by; it has these three."""
+    """What an engine scores by; it has these four."""
 
     model: Model
     codec: Codec
     end_tokens: frozenset[int]
+    _scheduler: Any  # `between.Rounds`
 
     @overload
     def score(  # type: ignore[overload-overlap]  # a text counts as a sequence of texts
-        self, prompt: Prompt, continuations: Continuation, *, batch: int = ...
+        self, prompt: Prompt, continuations: Continuation, *, batch: int = ..., top: int = ...
     ) -> Score: ...
     @overload
-    def score(self, prompt: Prompt, continuations: Sequence[Continuation], *, batch: int = ...) -> list[Score]: ...
+    def score(
+        self, prompt: Prompt, continuations: Sequence[Continuation], *, batch: int = ..., top: int = ...
+    ) -> list[Score]: ...
     @overload
-    def score(self, prompt: Sequence[Prompt], continuations: Sequence[Any], *, batch: int = ...) -> list[Any]: ...
-    def score(self, prompt: Any, continuations: Any, *, batch: int = 16) -> Any:
+    def score(
+        self, prompt: Sequence[Prompt], continuations: Sequence[Any], *, batch: int = ..., top: int = ...
+    ) -> list[Any]: ...
+    def score(self, prompt: Any, continuations: Any, *, batch: int = 16, top: int = 0) -> Any:
         """How likely the model finds given continuations of a prompt; the result has the shape of `continuations`.
 
         That is one of them (text or token ids), a list of them, or for several prompts one or a list for each. The
         probabilities are the model's own: no temperature, no penalty. Texts are encoded as lm-evaluation-harness does;
         an empty prompt is the token that begins texts; a prompt too long loses its beginning (`Score.unseen`). Each
-        prompt is evaluated once, and at most `batch` rows stand side by side. With several prompts a bad one fails
-        alone (`Score.error`). Raises the typed errors of `stretto.errors` before any work is done.
+        prompt is evaluated once, and at most `batch` rows stand side by side. `Score.top` has the `top` likeliest
+        tokens at each place. With several prompts a bad one fails alone (`Score.error`). Other threads may use the
+        engine meanwhile. Raises the typed errors of `stretto.errors` before any work is done.
         """
-        return Scorer(self.model, self.codec, self.end_tokens, batch).score(prompt, continuations)
+        return self._scorer(batch, top).score(prompt, continuations)
 
     @overload
     def score_text(  # type: ignore[overload-overlap]
@@ -182,7 +191,13 @@ class Scoring:
         predicted once; the second and later windows begin with `context` tokens of the one before. Otherwise as
         `score`.
         """
-        return Scorer(self.model, self.codec, self.end_tokens, batch).score_text(text, window, context)
+        return self._scorer(batch, 0).score_text(text, window, context)
+
+    def _scorer(self, batch: int, top: int) -> Scorer:
+        if not isinstance(top, int) or not 0 <= top <= self.model.vocabulary:
+            raise InvalidRequest(f"top is {top!r}", hint=f"0 to {self.model.vocabulary} tokens")
+        model = self.model if masking_of(self.model) is not None else Between(self.model, self._scheduler)
+        return Scorer(model, self.codec, self.end_tokens, batch, top)
 
 
 def _is_one(given: object) -> bool:
@@ -200,6 +215,7 @@ def _joined(scores: Sequence[Score]) -> Score:
         [token for each in scores for token in each.tokens],
         [log for each in scores for log in each.log_probabilities],
         [rank for each in scores for rank in each.ranks],
+        top=[top for each in scores for top in each.top],
         error=next((each.error for each in scores if each.error is not None), None),
     )
 
@@ -225,8 +241,10 @@ class _Item:
 
     tokens: list[int]
     unseen: int
+    most: int  # tokens that are told beside each
     log_probabilities: list[float] = field(default_factory=list)
     ranks: list[int] = field(default_factory=list)
+    top: list[list[tuple[int, float]]] = field(default_factory=list)
 
 
 _Group = tuple[tuple[int, ...], list[_Item]]  # a prompt and all that may follow it
@@ -242,7 +260,9 @@ class _Text:
     read: int = 0
 
 
-def score_pairs(model: Model, pairs: Sequence[Pair | StrettoError], batch: int, *, strict: bool = False) -> list[Score]:
+def score_pairs(
+    model: Model, pairs: Sequence[Pair | StrettoError], batch: int, *, strict: bool = False, top: int = 0
+) -> list[Score]:
     """One score per pair of token ids, in order; an error stays the error of its own score, or is raised if `strict`.
 
     At most `batch` rows of the cache are in use at a time (two at least), fewer where memory holds fewer. Equal prompts
@@ -260,7 +280,7 @@ def score_pairs(model: Model, pairs: Sequence[Pair | StrettoError], batch: int, 
             if isinstance(pair, StrettoError):
                 raise pair
             prompt, tokens = _fitted(model, *pair)
-            item = _Item(tokens, len(pair[0]) - len(prompt))
+            item = _Item(tokens, len(pair[0]) - len(prompt), top)
             groups.setdefault(tuple(prompt), []).append(item)
             found.append(item)
         except StrettoError as error:
@@ -274,7 +294,7 @@ def score_pairs(model: Model, pairs: Sequence[Pair | StrettoError], batch: int, 
     return [
         Score([], [], [], error=each)
         if isinstance(each, StrettoError)
-        else Score(each.tokens, each.log_probabilities, each.ranks, each.unseen)
+        else Score(each.tokens, each.log_probabilities, each.ranks, each.unseen, top=each.top)
         for each in found
     ]
 
@@ -391,9 +411,13 @@ def _judge(logits: Tensor, asked: Sequence[tuple[int, _Item, int]]) -> None:
         rows = logits[[at for at, _, _ in part]]  # [m, V]
         tokens = torch.tensor([[item.tokens[count]] for _, item, count in part], device=rows.device)  # [m, 1]
         picked = rows.gather(1, tokens)
-        logs = picked[:, 0] - rows.logsumexp(-1)
+        whole = rows.logsumexp(-1)
+        logs = picked[:, 0] - whole
         earlier = torch.arange(rows.shape[-1], device=rows.device) < tokens  # of equal ones the first is taken
         ranks = ((rows > picked) | ((rows == picked) & earlier)).sum(-1)
-        for (_, item, _), log, rank in zip(part, logs.tolist(), ranks.tolist(), strict=True):
+        best, which = rows.topk(part[0][1].most)  # [m, top]
+        tops = map(zip, which.tolist(), (best - whole[:, None]).tolist())
+        for (_, item, _), log, rank, top in zip(part, logs.tolist(), ranks.tolist(), tops, strict=True):
             item.log_probabilities.append(log)
             item.ranks.append(rank)
+            item.top.append(list(top))

@@ -94,7 +94,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [  # endpoint, fields, the one th
     ("completions", {"prompt": []}, "prompt"),
     ("completions", {"prompt": ["a", [1]]}, "prompt"),
     ("completions", {"prompt": [1, True]}, "prompt"),
-    ("completions", {"echo": True}, "echo"),
+    ("completions", {"echo": 3}, "echo"),
     ("completions", {"best_of": 2}, "best_of"),
     ("completions", {"suffix": "x"}, "suffix"),
 ]

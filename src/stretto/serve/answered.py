@@ -52,7 +52,7 @@ class Answered:
                 await asyncio.gather(work, gone, return_exceptions=True)
 
     async def _begin(self) -> list[Handle]:
-        self._handles = await self._service.apart(self._service.submit, self._asked)
+        self._handles = await self._service.apart(self._reply.submit)
         self._service.handles.update(self._handles)
         return self._handles
 

@@ -234,10 +234,11 @@ async def _answer(service: Service, line: Line) -> dict[str, Any]:
         return line.answer()
     try:
         with service.admitted(line.rows):
-            handles = await service.apart(service.submit, line.asked)
+            reply = REPLIES[line.asked.endpoint](service, line.asked)
+            handles = await service.apart(reply.submit)
             await asyncio.gather(*(handle.ended() for handle in handles))
             answers = [handle.result() for handle in handles]
-            return line.answer(REPLIES[line.asked.endpoint](service, line.asked).whole(answers))
+            return line.answer(reply.whole(answers))
     except Exception as error:
         line.refused = service.refusal(error)
         return line.answer()

@@ -60,7 +60,7 @@ READ = ("model", "stream", "stream_options", "logit_bias", "method", "trace", "s
 CALLING = ("tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs", "top_logprobs")
 READ_OF: dict[str, tuple[str, ...]] = {  # beside those, by endpoint
     "chat": ("messages", "n", "logprobs", "response_format", *CALLING),
-    "completions": ("prompt", "n", "logprobs"),
+    "completions": ("prompt", "n", "logprobs", "echo"),
     "responses": ("input", "instructions", "text", "include", *CALLING),
 }
 IGNORED = {  # they change no token -> what is said of them
@@ -85,7 +85,6 @@ ONLY: dict[str, tuple[tuple[Any, ...], str]] = {  # refused unless they say what
 ONLY_OF: dict[str, dict[str, tuple[tuple[Any, ...], str]]] = {
     "chat": ONLY,
     "completions": {
-        "echo": ((False,), "the prompt is known to who sends it"),
         "best_of": ((1,), "method='best-of(N)' chooses among N"),
         "suffix": (("",), "what follows a hole is for models that fill masks"),
     },
@@ -132,6 +131,7 @@ class Asked:
     usage: bool = False  # a last chunk that tells it
     trace: bool = False
     log_probabilities: bool = False
+    echo: bool = False  # the prompt stands before the answer
     tools: list[dict[str, Any]] = field(default_factory=list)  # that the template is told of
     tool_choice: str = "auto"  # or "required", or a name
 
@@ -203,6 +203,7 @@ def _read(body: Mapping[str, Any], given: Mapping[str, Any], endpoint: str, limi
         usage=_usage(given),
         trace=_typed(given, "trace", bool, False),
         log_probabilities="log_probabilities" in settings,
+        echo=_typed(given, "echo", bool, False),
         tools=tools,
         tool_choice=choice,
     )

@@ -33,6 +33,7 @@ KINDS: dict[str, Schema] = {  # of fields that are no settings of `Request`
     },
     "method": TEXT,
     "trace": TRUTH,
+    "echo": TRUTH,
     "regex": TEXT,
     "choices": {**TEXTS, "minItems": 1},
     "grammar": TEXT,

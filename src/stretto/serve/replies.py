@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from ..engine import Piece
+from ..engine import Handle, Piece
 from ..generation import Generation, LogProbability
 from .fields import Asked
 from .reply import Reply, Spoken
@@ -101,13 +101,42 @@ class Completion(Choices):
     def __init__(self, service: Service, asked: Asked) -> None:
         super().__init__(service, asked)
         self._written = [0] * (asked.prompts * asked.samples)  # characters of the tokens that came
+        self._prompts: list[list[LogProbability]] = []  # of each prompt, where they are told
+
+    def submit(self) -> list[Handle]:
+        handles = super().submit()
+        if self.asked.echo and self.asked.log_probabilities:
+            self._prompts = self._scored([handle.prompt for handle in handles[:: self.asked.samples]])
+        return handles
+
+    def _scored(self, prompts: Sequence[list[int]]) -> list[list[LogProbability]]:
+        """What the model thinks of the tokens of each prompt; nothing of the first, which nothing precedes."""
+        long = [prompt for prompt in prompts if len(prompt) > 1]
+        top = self.asked.settings["log_probabilities"]
+        scores = iter(self.service.engine.score([each[:1] for each in long], [each[1:] for each in long], top=top))
+        found = []
+        for prompt in prompts:
+            entries = [LogProbability(prompt[0], 0.0, 0.0)]
+            if len(prompt) > 1:
+                score = next(scores)
+                if score.error is not None:
+                    raise score.error
+                told = zip(score.tokens, score.log_probabilities, score.top, strict=True)
+                entries += [LogProbability(token, value, value, top) for token, value, top in told]
+            found.append(entries)
+        return found
 
     def choice(self, index: int, answer: Generation) -> dict[str, Any]:
-        said = {"text": answer.text, "logprobs": self._logprobs(index, answer.log_probabilities)}
+        text, logprobs = self._echo(index, answer.prompt_tokens)
+        more = self._logprobs(index, answer.log_probabilities)
+        both = more if logprobs is None or more is None else {name: logprobs[name] + more[name] for name in more}
+        said = {"text": text + answer.text, "logprobs": both}
         return {**said, "finish_reason": self.finish(answer), "stretto": self.told(answer)}
 
     def begin(self, index: int, prompt: Sequence[int]) -> Iterator[dict[str, Any]]:
-        yield from ()
+        if self.asked.echo:
+            text, logprobs = self._echo(index, prompt)
+            yield self.chunk(index, text=text, logprobs=logprobs, finish_reason=None)
 
     def piece(self, index: int, piece: Piece) -> Iterator[dict[str, Any]]:
         if piece.text or (self.asked.log_probabilities and piece.tokens):
@@ -116,6 +145,17 @@ class Completion(Choices):
 
     def end(self, index: int, answer: Generation) -> Iterator[dict[str, Any]]:
         yield self.chunk(index, text="", logprobs=None, finish_reason=self.finish(answer), stretto=self.told(answer))
+
+    def _echo(self, index: int, prompt: Sequence[int]) -> tuple[str, dict[str, Any] | None]:
+        """The prompt of a choice, and what the model thinks of its tokens; nothing where it is not asked for."""
+        if not self.asked.echo:
+            return "", None
+        given, at = self.asked.body["prompt"], index // self.asked.samples
+        text = given if isinstance(given, str) else given[at] if isinstance(given[0], str) else None
+        logprobs = self._logprobs(index, self._prompts[at] if self._prompts else None)
+        if logprobs is not None:
+            logprobs["token_logprobs"][0] = logprobs["top_logprobs"][0] = None
+        return self.service.engine.decode(prompt) if text is None else text, logprobs
 
     def _logprobs(self, index: int, entries: Sequence[LogProbability] | None) -> dict[str, Any] | None:
         if not self.asked.log_probabilities:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from ..engine import Piece
+from ..engine import Handle, Piece
 from ..generation import Generation
 from ..method import default
 from ..page import traced
@@ -37,6 +37,10 @@ class Reply(ABC):
             "model": service.name,
         }
         self._head["system_fingerprint"] = service.fingerprint
+
+    def submit(self) -> list[Handle]:
+        """Hand the request to the engine: one handle for each choice. Raises what is wrong with it."""
+        return self.service.submit(self.asked)
 
     @abstractmethod
     def whole(self, answers: Sequence[Generation]) -> dict[str, Any]:
