@@ -40,7 +40,7 @@ FLOORS = [  # an import goes down this list, never up
     {"search"},
     {"speculate", "route", "diffuse"},
     {"family"},
-    {"loop"},
+    {"loop", "pace"},
     {"documents"},
     {"context"},
     {"row"},

@@ -32,6 +32,8 @@ from .models.numbers import numbers_of
 from .models.pictures import Pictured, Pictures, require_pictures
 from .models.prefixes import prefixes_of
 from .models.vocabulary import require_fit
+from .pace.contract import Pace
+from .pace.patience import Patience
 from .request import Request
 from .scheduler import MOST_ROWS, Scheduler, Ticket
 from .score import Scoring
@@ -56,6 +58,7 @@ class Engine(Scoring):
         clock: Clock | None = None,
         prefixes: int | None = None,
         rows: int = MOST_ROWS,
+        pace: Pace = Patience(),
     ) -> None:
         """`prefixes`: bytes of prompts that are kept to be found again (`prefixes_of`); `rows`: that run at a time."""
         self.model = model
@@ -71,7 +74,7 @@ class Engine(Scoring):
         self._drafts: dict[str, Model] = {}
         self._heads: dict[str, DraftHead | None] = {}
         self._memory = Memory()
-        self._scheduler = Scheduler(self.context, rows)
+        self._scheduler = Scheduler(self.context, rows, pace)
 
     @classmethod
     @checked
@@ -87,18 +90,19 @@ class Engine(Scoring):
         reproducible: bool = False,
         prefixes: int | None = None,
         rows: int = MOST_ROWS,
+        pace: Pace = Patience(),
         store: str | None = None,
     ) -> Engine:
         """An engine for a local folder, a model of the zoo (`zoo/causal`) or a hub name; options as in `models.load`.
 
         `prefixes` bytes of prompts, at most, are kept so that they need not be read again (None: 256 MiB, but nothing
-        where numbers round coarsely; 0: nothing), and so many `rows` run at a time. `store` is the form of the cache.
-        `dtype` and `device` may be torch's own as well as their names. Raises ModelError where the checkpoint cannot be
+        where numbers round coarsely; 0: nothing), and so many `rows` run at a time, others read at a `pace`. `store` is
+        the form of the cache. `dtype` and `device` may be torch's own. Raises ModelError where the checkpoint cannot be
         read, Unsupported where it cannot be driven, InvalidRequest for an option that there is not.
         """
         numbers: dict[str, Any] = {"dtype": dtype, "device": device, "weights": weights, "exact": exact}
         loaded = load(name, adapter=adapter, reproducible=reproducible, **numbers)
-        engine = cls(stored(loaded.model, store), loaded.tokenizer, prefixes=prefixes, rows=rows)
+        engine = cls(stored(loaded.model, store), loaded.tokenizer, prefixes=prefixes, rows=rows, pace=pace)
         engine.end_tokens = loaded.end_tokens
         engine.asked, engine.sight, engine.image_token = loaded.asked, loaded.sight, loaded.image_token
         return engine

@@ -20,14 +20,14 @@ from .loop import Loop
 from .method import Method
 from .models.memory import free_bytes
 from .models.reading import CHUNK
+from .pace.contract import Pace
+from .pace.patience import Patience
 from .row import Row
 
 Status = Literal["waiting", "reading", "running", "preempted", "ended"]
 
 MOST_ROWS = 256  # that run or are read at a time
-PATIENCE = 8  # a chunk of a prompt costs the rows that run at most as much as so many windows of one token
 LONGEST_WAIT = 1.0  # seconds: then it is looked whether the thread that runs the rounds is still there
-SMALLEST_CHUNK = 32  # tokens: below, a window costs about the same
 
 
 @dataclass(slots=True, eq=False)
@@ -55,11 +55,12 @@ class Ticket:
 class Scheduler:
     """All rows of one model that are to be decoded, on their way."""
 
-    def __init__(self, context: Callable[[], Context], rows: int = MOST_ROWS) -> None:
+    def __init__(self, context: Callable[[], Context], rows: int = MOST_ROWS, pace: Pace = Patience()) -> None:
         if rows < 1:
             raise InvalidRequest(f"{rows} rows run at a time", hint="rows >= 1")
         self._context = context
         self._rows = self._most = rows
+        self._pace = pace
         self.errands: list[Callable[[], object]] = []  # what a round begins with: see `between`
         self._tickets: list[Ticket] = []  # that have not ended, in the order in which they came
         self._waiting: deque[Ticket] = deque()
@@ -340,7 +341,8 @@ class Scheduler:
             readers = [ticket for ticket in readers if ticket.status == "reading"]
         if not readers:
             return
-        self._left = self._affordable()
+        running = [ticket.row for ticket in active if ticket.status == "running"]
+        self._left = self._pace.tokens(self._context().clock, running)
         self._turn += 1
         if self._turn % 2:  # the shortest first, but the oldest at every second round
             readers.sort(key=lambda ticket: ticket.unread)
@@ -365,17 +367,9 @@ class Scheduler:
 
     def _chunk(self, ticket: Ticket) -> int:
         """How many tokens of a row are read at once."""
-        size = max(1, self._left)
+        size = max(1, min(self._left, CHUNK))
         self._left -= min(size, ticket.unread) or size
         ticket.unread = max(0, ticket.unread - size)
-        return size
-
-    def _affordable(self) -> int:
-        """Tokens of prompts that are read in a round in which rows run."""
-        clock, size = self._context().clock, SMALLEST_CHUNK
-        most = PATIENCE * clock.cost(1)
-        while size < CHUNK and clock.cost(2 * size) <= most:
-            size *= 2
         return size
 
     # -- when something fails -----------------------------------------------------------------

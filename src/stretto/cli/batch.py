@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..serve.batch import Batch
     from ..serve.service import Service
 
-ABOUT = ("model", "name", "adapter", "dtype", "weights", "exact", "method", "defaults", "max_new_tokens")
+ABOUT = ("model", "name", "adapter", "dtype", "weights", "exact", "store", "method", "defaults", "max_new_tokens")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,7 @@ ASIDE = {  # what systems are for that stand beside the parts of any method
     "steer": "every method: reshapes what the next token is chosen from",
     "constraint": "every method: keeps the answer in a language",
     "memory": "every method: the form in which an engine keeps what was read",
+    "pace": "every method: how much of prompts is read beside answers on their way",
 }
 
 

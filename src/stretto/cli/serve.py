@@ -43,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     most.add_argument(
         "--max-waiting", type=int, default=128, metavar="N", help="answers that wait: more are refused (128)"
     )
+    most.add_argument(
+        "--round-tokens",
+        type=int,
+        metavar="N",
+        help="of answers and prompts in a round: prompts get what answers leave (as much as costs eight tokens apart)",
+    )
     most.add_argument("--max-body", type=int, default=4 << 20, metavar="BYTES", help="of a request (4 MiB)")
     most.add_argument(
         "--grace", type=int, default=30, metavar="S", help="seconds for answers to end once it stops (30)"
@@ -150,7 +156,12 @@ def in_replica(given: argparse.Namespace, make: Callable[[argparse.Namespace], T
 
 def application_of(given: argparse.Namespace, keys: tuple[str, ...]) -> Starlette:
     """The server as an ASGI application, with a service of its own as its `state.service`."""
-    service = service_of(given, load_engine(given, rows=given.max_rows), waiting=given.max_waiting, body=given.max_body)
+    from ..pace.patience import Patience
+    from ..pace.sarathi import Sarathi
+
+    pace = Patience() if given.round_tokens is None else Sarathi(given.round_tokens)
+    engine = load_engine(given, rows=given.max_rows, pace=pace)
+    service = service_of(given, engine, waiting=given.max_waiting, body=given.max_body)
     from ..serve.app import application
 
     app = application(service, keys=keys, local=is_local(given.host) and not keys)
@@ -173,6 +184,8 @@ def check(given: argparse.Namespace, keys: tuple[str, ...]) -> None:
         hint = f"set {KEY}, or --no-auth where everybody who reaches it may ask"
         raise InvalidRequest(f"{given.host} is an address of others, and there is no key", hint=hint)
     require_least(given, max_waiting=0, max_body=1, grace=0, port=0)
+    if given.round_tokens is not None:
+        require_least(given, round_tokens=1)
     check_answering(given)
 
 
