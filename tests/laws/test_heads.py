@@ -11,30 +11,62 @@ import torch
 
 from stretto import catalogue
 from stretto.engine import Engine
+from stretto.errors import Unsupported
 from stretto.laws import heads, inside
 from stretto.method import complete, parse
 from stretto.models.around import Around
+from stretto.models.contract import Want
 from stretto.models.heads.contract import Around as Target
-from stretto.models.heads.contract import Memory
+from stretto.models.heads.contract import LayerHead, Memory, RowHead
 from stretto.models.heads.files import KINDS, write_head
 from stretto.models.heads.medusa import Medusa, MedusaMemory
+from stretto.models.window import Window
 from stretto.speculate.drafters.fuse import Auto
 from stretto.speculate.loop import Speculate
 from stretto.train.heads.recording import Recording, layers_of, rows_of
 from stretto.train.heads.simulate import simulated
 
+ROWS = [kind for kind, head in KINDS.items() if issubclass(head, RowHead)]
+LAYERS = [kind for kind, head in KINDS.items() if issubclass(head, LayerHead)]
 
-@pytest.mark.parametrize("kind", KINDS)
+
+@pytest.mark.parametrize("kind", ROWS)
 def test_training_leads_as_serving_does(kind: str) -> None:
     heads.training_leads_as_serving_does(heads.random_head(kind))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("driven", ["fast", "bits", "blocks"])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_training_reads_as_serving_does(kind: str, driven: str) -> None:
+    heads.training_reads_as_serving_does(heads.random_head(kind), driven)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_fresh_adapter_says_what_the_layers_before_it_say(kind: str) -> None:
+    model = inside.engine("fast").model
+    small = heads.fresh_head(kind, torch.Generator()).beside(model)
+    caches = [each.new_cache() for each in (model, small)]
+    windows = [Window.chain([cache.open()], [PROMPT[:9]], [0], model.device) for cache in caches]
+    rows = model.evaluate(windows[0], caches[0], Want(logits=False, hidden=(1,))).hidden[1]
+    said = small.evaluate(windows[1], caches[1]).logits
+    torch.testing.assert_close(said, model.read_out(rows), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_an_adapter_of_other_heads_or_too_few_layers_is_refused(kind: str) -> None:
+    model = inside.engine("fast").model
+    for settings, said in (({"num_attention_heads": 2}, "2 attention heads"), ({"exit_layer": 3}, "no such exit")):
+        given = KINDS[kind].suiting(model, 4) | settings
+        with pytest.raises(Unsupported, match=said):
+            KINDS[kind].fresh(inside.CHANNELS, inside.VOCABULARY, 3, torch.Generator(), **given).beside(model)
+
+
+@pytest.mark.parametrize("kind", ROWS)
 def test_pieces_and_copies_change_nothing(kind: str) -> None:
     heads.pieces_and_copies_change_nothing(heads.random_head(kind))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ROWS)
 def test_rows_together_are_rows_alone(kind: str) -> None:
     heads.rows_together_are_rows_alone(heads.random_head(kind))
 
@@ -77,8 +109,6 @@ def test_what_is_simulated_is_what_is_served(kind: str, drafter: str, temperatur
 
 
 def test_a_head_of_another_target_is_refused() -> None:
-    from stretto.errors import Unsupported
-
     head = KINDS["medusa"].fresh(16, 97, 3, torch.Generator())
     with pytest.raises(Unsupported, match="16 channels"):
         inside.engine("fast").generate([1], heads.methods(head)["draft"], max_new_tokens=2)
@@ -125,7 +155,7 @@ def test_what_it_reads_are_the_rows_of_what_was_committed() -> None:
         assert following == tokens[1 + start : 1 + ends[-1]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ROWS)
 def test_what_it_made_of_a_text_is_as_good_as_reading_it_again(kind: str) -> None:
     """It guesses as if it had read all of a prompt of which the engine keeps a part; other texts leave nothing."""
     engine, method = inside.engine("bits"), heads.methods(heads.random_head(kind, scale=0.05))["draft-tree"]

@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..loop import Method
-from ..models.heads.contract import Around, Asked, DraftHead
+from ..models.contract import Want
+from ..models.heads.contract import Around, Asked, DraftHead, LayerHead, RowHead
 from ..models.heads.files import KINDS
+from ..models.heads.target import bound
+from ..models.window import Window
 from ..speculate.acceptors.exact import Exact
 from ..speculate.drafters.model import DraftModel
 from ..speculate.drafters.sampled import Sampled
@@ -27,10 +30,16 @@ ASKED: dict[str, Any] = {"max_new_tokens": 8, "end_tokens": ()}
 PROMPTS = ((5, 9, 11, 5, 9, 11, 7), (3,), (7, 7, 8, 2))
 
 
+def fresh_head(kind: str, chance: torch.Generator) -> DraftHead:
+    """An untrained one for the small network of `inside.engine`."""
+    settings = KINDS[kind].suiting(engine("fast").model, DEPTH)
+    return KINDS[kind].fresh(CHANNELS, VOCABULARY, LAYERS, chance, **settings)
+
+
 def random_head(kind: str, seed: int = 0, scale: float = 0.1) -> DraftHead:
-    """One of random weights, for the small network of `inside.engine`."""
+    """One of random weights."""
     chance = torch.Generator().manual_seed(seed)
-    head = KINDS[kind].fresh(CHANNELS, VOCABULARY, LAYERS, chance)
+    head = fresh_head(kind, chance)
     for name, tensor in head.tensors.items():
         head.tensors[name] = tensor + scale * torch.randn(tensor.shape, generator=chance)
     return head
@@ -65,7 +74,22 @@ def _text(head: DraftHead, seed: int) -> tuple[Tensor, list[int]]:
     return torch.randn(SIZE, width, generator=chance), tokens
 
 
-def training_leads_as_serving_does(head: DraftHead) -> None:
+@torch.inference_mode()
+def training_reads_as_serving_does(head: LayerHead, driven: str = "fast") -> None:
+    """At every place: the logits in training equal those of the small model that has read the text so far."""
+    model = engine(driven).model
+    small, tokens, layers = head.beside(model), _text(head, 1)[1], head.taps(LAYERS)
+    caches = [each.new_cache() for each in (model, small)]
+    windows = [Window.chain([cache.open()], [tokens], [0], model.device) for cache in caches]
+    hidden = model.evaluate(windows[0], caches[0], Want(logits=False, hidden=layers)).hidden
+    rows = torch.cat([hidden[layer] for layer in layers], -1)
+    (said,) = head.unrolled(rows, torch.tensor([[*tokens, 0]]), bound(model), DEPTH)
+    served = small.evaluate(windows[1], caches[1]).logits
+    assert served is not None
+    torch.testing.assert_close(said.read(said.rows)[0, :-1], served[0, 1:], atol=NEAR, rtol=NEAR)
+
+
+def training_leads_as_serving_does(head: RowHead) -> None:
     """At every place, every step: the logits of a head that is led equal those of one that drafts the same tokens."""
     of, depth = around(), min(DEPTH, head.depth)
     rows, tokens = _text(head, 1)
@@ -81,7 +105,7 @@ def training_leads_as_serving_does(head: DraftHead) -> None:
             torch.testing.assert_close(said, expected, atol=NEAR, rtol=NEAR)
 
 
-def pieces_and_copies_change_nothing(head: DraftHead) -> None:
+def pieces_and_copies_change_nothing(head: RowHead) -> None:
     """A text read at once or in pieces, nodes asked for together or alone, a copy or the first."""
     of = around()
     rows, tokens = _text(head, 2)
@@ -101,7 +125,7 @@ def pieces_and_copies_change_nothing(head: DraftHead) -> None:
             torch.testing.assert_close(alone, together[at], atol=NEAR, rtol=NEAR)
 
 
-def rows_together_are_rows_alone(head: DraftHead) -> None:
+def rows_together_are_rows_alone(head: RowHead) -> None:
     """Several rows, read and asked at once, as a batch does: each is told what it is told alone."""
     of = around()
     asked: list[Asked] = [([-1], [], []), ([0, 1], [4, 9], [-1, -1]), ([2, 0], [4, 9, 4], [-1, -1, 0])]

@@ -14,7 +14,8 @@ import torch
 
 from ..context import Context
 from ..models.contract import NOTHING, Ability, Evaluation, Model, Want
-from ..models.heads.contract import DraftHead
+from ..models.heads.contract import DraftHead, LayerHead, RowHead
+from ..models.lean import Lean
 from ..row import Row
 from ..steer.nodes import Nodes
 from ..steer.path import Path
@@ -132,12 +133,15 @@ def source_of(context: Context, model: str | Model | DraftHead | Layers, needs: 
 
         return Inside(context, model, needs)
     head = context.head(model) if isinstance(model, str) else model
-    if isinstance(head, DraftHead):
+    if isinstance(head, RowHead):
         from .head_model import HeadModel
 
         return HeadModel(context, head)
     from .small_model import SmallModel
 
+    if isinstance(head, LayerHead):
+        beside = head.beside
+        return SmallModel(context, context.remembered(Lean, head, lambda: beside(context.target)), needs)
     assert not isinstance(model, DraftHead)
     return SmallModel(context, model, needs)
 

@@ -12,7 +12,7 @@ from ..context import Context
 from ..entry import Entry, Guarantee
 from ..errors import StrettoError
 from ..models.contract import Evaluation, Model, Want
-from ..models.heads.contract import Around, DraftHead, Memory
+from ..models.heads.contract import Around, Memory, RowHead
 from ..models.heads.files import find_head
 from ..models.heads.target import bound
 from ..models.vocabulary import NEVER, in_vocabulary
@@ -93,7 +93,7 @@ class Earlier:
 class HeadModel(DraftSource):
     """The head, bound to the target."""
 
-    def __init__(self, context: Context, head: DraftHead) -> None:
+    def __init__(self, context: Context, head: RowHead) -> None:
         head.check(context.target)
         self.head = head
         self.around = context.remembered(Around, head, lambda: bound(context.target, head.common))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stretto.laws import inside
-from stretto.laws.heads import random_head
+from stretto.laws.heads import fresh_head, random_head
 from stretto.models.heads.files import KINDS
 from stretto.train.heads import trainer
 from stretto.train.heads.recording import Recording, common_tokens, recorded, rows_of
@@ -29,7 +29,7 @@ def texts(count=6, size=24):
 
 
 def fresh(kind):
-    return KINDS[kind].fresh(inside.CHANNELS, inside.VOCABULARY, 3, torch.Generator().manual_seed(0))
+    return fresh_head(kind, torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -130,7 +130,10 @@ class Block:
 
     def leave(self, rows: Tensor, mixed: Tensor) -> Tensor:
         """What leaves the layer: the residual rows [..., C] with what attention mixed, and the MLP's part."""
-        rows = rows + F.linear(mixed, self["self_attn.o_proj.weight"])
+        return self.fed(rows + F.linear(mixed, self["self_attn.o_proj.weight"]))
+
+    def fed(self, rows: Tensor) -> Tensor:
+        """Rows [..., C] and the MLP's part."""
         inside = normed(rows, self["post_attention_layernorm.weight"], self.shape.eps)
         gated = F.silu(F.linear(inside, self["mlp.gate_proj.weight"])) * F.linear(inside, self["mlp.up_proj.weight"])
         return rows + F.linear(gated, self["mlp.down_proj.weight"])

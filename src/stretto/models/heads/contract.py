@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from ..lean import Lean
+
 Made = TypeVar("Made")
 
 ENDLESS = 1 << 20  # how deep a head guesses that feeds on its own guesses
@@ -75,6 +77,11 @@ class DraftHead(ABC):
     def fresh(cls, channels: int, vocabulary: int, layers: int, generator: torch.Generator, **settings: Any) -> Self:
         """First weights, to be trained for a target of C channels, V tokens and L layers."""
 
+    @classmethod
+    def suiting(cls, target: Model, ahead: int) -> dict[str, Any]:
+        """Settings of a fresh one for a target, to be trained so many tokens ahead. Raises Unsupported."""
+        return {}
+
     @abstractmethod
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The tensors that there must be."""
@@ -82,10 +89,6 @@ class DraftHead(ABC):
     def taps(self, layers: int) -> tuple[int, ...]:
         """The layers of a target of L layers whose output rows it reads, k of them: the last, where it says no more."""
         return (layers,)
-
-    @abstractmethod
-    def memory(self, around: Around) -> Memory:
-        """One row's memory, which has read nothing."""
 
     @abstractmethod
     def unrolled(self, rows: Tensor, tokens: Tensor, around: Around, depth: int) -> list[Unrolled]:
@@ -110,6 +113,22 @@ class DraftHead(ABC):
                 f"{self.name} is of {self.channels} channels, {model.name} has {model.channels}",
                 hint="a head serves the model that it was trained for",
             )
+
+
+class RowHead(DraftHead):
+    """Guesses from rows of committed tokens and from the tokens drafted since; needs no layer of the target."""
+
+    @abstractmethod
+    def memory(self, around: Around) -> Memory:
+        """One row's memory, which has read nothing."""
+
+
+class LayerHead(DraftHead):
+    """Guesses from layers of the target that read the drafted tokens as well."""
+
+    @abstractmethod
+    def beside(self, target: Model) -> Lean:
+        """The small model that guesses for a target. Raises Unsupported where it is not of this target."""
 
 
 @dataclass(slots=True)

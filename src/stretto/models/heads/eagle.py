@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 
 from .block import Block, Keys, Served, Shape, drawn, product, usual
-from .contract import Around, Asked, DraftHead, Memory, Unrolled
+from .contract import Around, Asked, Memory, RowHead, Unrolled
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Continuing(DraftHead):
+class Continuing(RowHead):
     """Goes on by itself: row t + 1 is made of row t and token t + 1 by a layer, and is the row of the next step."""
 
     block: Block

@@ -17,6 +17,7 @@ from ..tensors import tensors_of
 from .contract import DraftHead
 from .eagle import Eagle
 from .eagle3 import Eagle3
+from .exit import Eesd, Kangaroo
 from .hydra import Hydra
 from .layouts import converted, layout_of
 from .medusa import Medusa
@@ -25,7 +26,7 @@ from .mtp import Mtp
 if TYPE_CHECKING:
     from torch import Tensor
 
-KINDS: dict[str, type[DraftHead]] = {each.form: each for each in (Medusa, Hydra, Eagle, Eagle3, Mtp)}
+KINDS: dict[str, type[DraftHead]] = {each.form: each for each in (Medusa, Hydra, Eagle, Eagle3, Mtp, Kangaroo, Eesd)}
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PUBLISHED = ("*_lm_head.safetensors", "pytorch_model.bin", "*_lm_head.pt")  # where there is no model.safetensors
 

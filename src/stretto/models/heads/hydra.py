@@ -11,17 +11,18 @@ import torch
 import torch.nn.functional as F
 
 from .block import product
-from .contract import Around, Asked, DraftHead, Memory, Unrolled, path_of
+from .contract import Around, Asked, Memory, RowHead, Unrolled, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..contract import Model
     from ..linear import Linear
 
 FURTHER = re.compile(r"\d+\.(enter_bias|more\.\d+\.(weight|bias)|head\.(weight|bias))")
 
 
-class Hydra(DraftHead):
+class Hydra(RowHead):
     """Head i says of token t + 2 + i: U_i · (R_i z + SiLU(A_i z + b_i)).
 
     z = [row t behind the final norm; embeddings of tokens t + 1 … t + 1 + i], (i + 2) · C numbers. Tensors: `i.enter`
@@ -50,6 +51,10 @@ class Hydra(DraftHead):
             tensors[f"{i}.gate"] = torch.zeros(channels, (i + 2) * channels)
             tensors[f"{i}.bias"] = torch.zeros(channels)
         return cls(tensors, {"heads": heads, **settings})
+
+    @classmethod
+    def suiting(cls, target: Model, ahead: int) -> dict[str, Any]:
+        return {"heads": ahead}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         size, wanted = self.channels, dict[str, tuple[int, ...]]()

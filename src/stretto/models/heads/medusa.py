@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 import torch.nn.functional as F
 
-from .contract import Around, DraftHead, Memory, Unrolled, path_of
+from .contract import Around, Memory, RowHead, Unrolled, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..contract import Model
 
-class Medusa(DraftHead):
+
+class Medusa(RowHead):
     """Head i says of token t + 2 + i: U_i · (f + SiLU(A_i f + b_i)), f being row t behind the final norm.
 
     Tensors are named as published: `i.0.linear.weight` [C, C], `i.0.linear.bias` [C], and `i.1.weight` [V, C]. Without
@@ -40,6 +42,10 @@ class Medusa(DraftHead):
             tensors[f"{i}.0.linear.weight"] = torch.zeros(channels, channels)
             tensors[f"{i}.0.linear.bias"] = torch.zeros(channels)
         return cls(tensors, {"medusa_num_heads": heads, "medusa_num_layers": 1, **settings})
+
+    @classmethod
+    def suiting(cls, target: Model, ahead: int) -> dict[str, Any]:
+        return {"heads": ahead}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         size, wanted = self.channels, dict[str, tuple[int, ...]]()

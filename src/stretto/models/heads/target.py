@@ -22,12 +22,8 @@ if TYPE_CHECKING:
 AT_ONCE = 64  # channels of a head that are looked at together
 
 
-def bound(model: Model, common: Sequence[int] = ()) -> Around:
-    """Of a model that the fast path runs. Raises Unsupported where it shows too little.
-
-    With `common` tokens its head speaks of no others, and in float16: what is guessed may be rounded (FR-Spec, arXiv
-    2502.14856). Raises ModelError where one is outside of the vocabulary.
-    """
+def lean_of(model: Model) -> Lean:
+    """The network itself, of a model that the fast path runs. Raises Unsupported where it shows too little."""
     inner = model
     while isinstance(inner, Wrapped):
         inner = inner.model
@@ -36,6 +32,16 @@ def bound(model: Model, common: Sequence[int] = ()) -> Around:
             f"{model.name} does not show the rows that a head guesses from",
             hint="use a model that the fast path runs, or a drafter that is no head",
         )
+    return inner
+
+
+def bound(model: Model, common: Sequence[int] = ()) -> Around:
+    """Of a model that the fast path runs. Raises Unsupported where it shows too little.
+
+    With `common` tokens its head speaks of no others, and in float16: what is guessed may be rounded (FR-Spec, arXiv
+    2502.14856). Raises ModelError where one is outside of the vocabulary.
+    """
+    inner = lean_of(model)
     weights, channels = inner.weights, inner.channels
 
     def final_norm(hidden: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from ...files import write_text
 if TYPE_CHECKING:
     from ...engine import Prompt
 
-KINDS = ("medusa", "hydra", "eagle", "eagle3", "mtp")
+KINDS = ("medusa", "hydra", "eagle", "eagle3", "mtp", "kangaroo", "eesd")
 MINUTES, PROMPTS, HELD_OUT = 10.0, 4000, 64
 
 
@@ -58,9 +58,10 @@ def run_head(given: argparse.Namespace) -> int:
     engine = Engine.load(given.target)
     model = engine.model
     bound(model)  # or it says why not, before anything is answered
-    settings = {"heads": given.depth} if given.kind in ("medusa", "hydra") else {}
     generator = torch.Generator().manual_seed(given.seed)
-    head = HEADS[given.kind].fresh(model.channels, model.vocabulary, model.layers, generator, **settings)
+    kind = HEADS[given.kind]
+    settings = kind.suiting(model, given.depth)
+    head = kind.fresh(model.channels, model.vocabulary, model.layers, generator, **settings)
     layers = layers_of(head, model)
     texts = f"rows-{'-'.join(map(str, layers))}"
     asked = {"most": given.most, "seed": given.seed}
