@@ -19,6 +19,7 @@ from stretto.models.contract import Want
 from stretto.models.heads.contract import Around as Target
 from stretto.models.heads.contract import LayerHead, Memory, RowHead
 from stretto.models.heads.files import KINDS, write_head
+from stretto.models.heads.jakiro import Jakiro, JakiroMemory
 from stretto.models.heads.medusa import Medusa, MedusaMemory
 from stretto.models.window import Window
 from stretto.speculate.drafters.fuse import Auto
@@ -83,9 +84,8 @@ def test_numbers_beyond_all_bounds_change_no_token(kind: str) -> None:
     heads.it_changes_no_token(heads.random_head(kind, scale=1e25), "draft-tree")
 
 
-@pytest.mark.parametrize("drafter", ["draft", "draft-tree"])
+@pytest.mark.parametrize(("drafter", "temperature"), [("draft", 0.0), ("draft-tree", 1.0)])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_what_is_simulated_is_what_is_served(kind: str, drafter: str, temperature: float) -> None:
     """To the last count: rounds, drafted, accepted, by depth."""
     engine = inside.engine("bits")
@@ -106,6 +106,29 @@ def test_what_is_simulated_is_what_is_served(kind: str, drafter: str, temperatur
     assert found.accepted == sum(answer.counters.accepted for answer in served) > 0
     assert found.new_tokens == sum(len(answer.tokens) for answer in served)
     assert found.by_depth[1].hits <= found.by_depth[1].tried <= found.rounds
+
+
+def test_of_the_last_depth_jakiro_evaluates_nothing() -> None:
+    """What follows its nodes are the second rows of their parents; the weightier expert counts less the other one."""
+    head = heads.random_head("jakiro", scale=0.3)
+    assert isinstance(head, Jakiro) and head.depth == 4
+    of, memory = heads.around(), head.memory(heads.around())
+    assert isinstance(memory, JakiroMemory)
+    memory.read(torch.randn(5, inside.CHANNELS), [3, 4, 5, 6, 7])
+    memory.after([3, 2], [1, 2, 3, 9], [-1, 0, 1, 1])
+    assert memory._rows.keys() == {0, 1}
+    block, rows = head.block, torch.randn(2, inside.CHANNELS)
+    inside_rows = block.inside(rows)
+    first, second = (
+        torch.nn.functional.linear(gated, down)
+        for gated, down in zip(block.gated(inside_rows).chunk(2, -1), block["mlp.down_proj.weight"].chunk(2, -1))
+    )
+    gate = torch.nn.functional.linear(inside_rows, block["mlp.gate.weight"])
+    one, other = gate[:, 2:].softmax(-1).unbind(-1)
+    sign = torch.where(one >= other, 1.0, -1.0)
+    expected = rows + (sign * one)[:, None] * first - (sign * other)[:, None] * second
+    torch.testing.assert_close(block.fed(rows)[:, inside.CHANNELS :], expected)
+    assert not torch.equal(head.read_second(block.fed(rows), of), head.read_out(block.fed(rows), of))
 
 
 def test_a_head_of_another_target_is_refused() -> None:

@@ -79,7 +79,7 @@ def training_reads_as_serving_does(head: LayerHead, driven: str = "fast") -> Non
     """At every place: the logits in training equal those of the small model that has read the text so far."""
     model = engine(driven).model
     small, tokens, layers = head.beside(model), _text(head, 1)[1], head.taps(LAYERS)
-    caches = [each.new_cache() for each in (model, small)]
+    caches: list[Any] = [each.new_cache() for each in (model, small)]
     windows = [Window.chain([cache.open()], [tokens], [0], model.device) for cache in caches]
     hidden = model.evaluate(windows[0], caches[0], Want(logits=False, hidden=layers)).hidden
     rows = torch.cat([hidden[layer] for layer in layers], -1)

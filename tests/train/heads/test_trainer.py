@@ -82,6 +82,23 @@ def test_only_an_answers_tokens_count():
     assert float(loss_of(head, around, batch, given)) == loss
 
 
+def test_where_the_token_was_not_among_the_likeliest_a_head_is_led_no_further(monkeypatch):
+    """GRIFFIN's rule; among all tokens it leaves nothing out."""
+    around, given = matrices(inside.engine("fast").model), Settings(Budget(steps=1), **QUICK)
+    batch = batch_of(texts(2), LAST, 64)
+    batch.counted[:] = True
+    heads = [random_head("griffin", seed) for seed in range(20)]
+    said = [head.unrolled(batch.rows, batch.tokens, around, 1)[0] for head in heads]
+    wrong = [bool((each.read(each.rows).argmax(-1)[:, :-1] != batch.tokens[:, 2:]).all()) for each in said]
+    head = heads[wrong.index(True)]
+
+    def loss(among, steps):
+        monkeypatch.setattr(type(head), "among", among)
+        return float(loss_of(head, around, batch, replace(given, steps_ahead=steps)))
+
+    assert loss(1, 3) == loss(0, 1) < loss(0, 3) == loss(inside.VOCABULARY, 3)
+
+
 def test_a_long_text_is_cut_in_front():
     (text,) = texts(1)
     batch = batch_of([text], LAST, 10)
@@ -110,7 +127,9 @@ def test_a_head_of_common_tokens_learns_how_the_target_chooses_among_them(kind):
         return torch.full_like(said, -1e4).index_copy(-1, torch.tensor(common), said[..., common])
 
     batch, head = batch_of(texts(2), fresh(kind).taps(3), 64), fresh(kind)
+    head.config["common_tokens"] = common
     few = loss_of(head, matrices(model, common), batch, given)
+    del head.config["common_tokens"]
     torch.testing.assert_close(few, loss_of(head, replace(whole, lm_head=possible), batch, given))
     assert abs(float(few) - float(loss_of(head, whole, batch, given))) > 1e-3
 

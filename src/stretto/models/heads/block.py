@@ -52,8 +52,8 @@ class Shape:
             eps=float(config.get("rms_norm_eps") or 1e-6),
         )
 
-    def tensors(self, wide: int = 1) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of attention and MLP; the attention reads `wide` · C channels."""
+    def tensors(self, wide: int = 1, out: int = 1) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of attention and MLP; the attention reads `wide` · C channels, the MLP gives `out` · C."""
         read = wide * self.channels
         return {
             "self_attn.q_proj.weight": (self.heads * self.head_size, read),
@@ -62,7 +62,7 @@ class Shape:
             "self_attn.o_proj.weight": (self.channels, self.heads * self.head_size),
             "mlp.gate_proj.weight": (self.inner, self.channels),
             "mlp.up_proj.weight": (self.inner, self.channels),
-            "mlp.down_proj.weight": (self.channels, self.inner),
+            "mlp.down_proj.weight": (out * self.channels, self.inner),
             "post_attention_layernorm.weight": (self.channels,),
         }
 
@@ -133,10 +133,22 @@ class Block:
         return self.fed(rows + F.linear(mixed, self["self_attn.o_proj.weight"]))
 
     def fed(self, rows: Tensor) -> Tensor:
-        """Rows [..., C] and the MLP's part."""
-        inside = normed(rows, self["post_attention_layernorm.weight"], self.shape.eps)
-        gated = F.silu(F.linear(inside, self["mlp.gate_proj.weight"])) * F.linear(inside, self["mlp.up_proj.weight"])
-        return rows + F.linear(gated, self["mlp.down_proj.weight"])
+        """Rows [..., C] and the MLP's part: [..., k · C], as many rows as its last matrix gives."""
+        fed = F.linear(self.gated(self.inside(rows)), self["mlp.down_proj.weight"])
+        return as_often(rows, fed.shape[-1]) + fed
+
+    def inside(self, rows: Tensor) -> Tensor:
+        """What the MLP reads of them."""
+        return normed(rows, self["post_attention_layernorm.weight"], self.shape.eps)
+
+    def gated(self, inside: Tensor) -> Tensor:
+        """What goes down in it: [..., I]."""
+        return F.silu(F.linear(inside, self["mlp.gate_proj.weight"])) * F.linear(inside, self["mlp.up_proj.weight"])
+
+
+def as_often(rows: Tensor, wide: int) -> Tensor:
+    """Rows [..., C] side by side until they are so wide."""
+    return rows if rows.shape[-1] == wide else torch.cat([rows] * (wide // rows.shape[-1]), -1)
 
 
 def _cut(rows: Tensor, size: int) -> Tensor:
@@ -190,10 +202,16 @@ class Served(Block):
 
     def leave(self, rows: Tensor, mixed: Tensor) -> Tensor:
         """See `Block.leave`: of rows [N, C]."""
-        rows = self._out(mixed, rows)
-        inside = normed(rows, self["post_attention_layernorm.weight"], self.shape.eps)
+        return self.fed(self._out(mixed, rows))
+
+    def fed(self, rows: Tensor) -> Tensor:
+        """See `Block.fed`."""
+        return self._down(self.gated(self.inside(rows)), as_often(rows, len(self["mlp.down_proj.weight"])))
+
+    def gated(self, inside: Tensor) -> Tensor:
+        """See `Block.gated`."""
         gate, up = self._gate_up(inside).chunk(2, 1)
-        return self._down(F.silu(gate).mul_(up), rows)
+        return F.silu(gate).mul_(up)
 
 
 def product(*weights: Tensor, bias: Tensor | None = None) -> Linear:

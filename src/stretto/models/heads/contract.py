@@ -41,6 +41,7 @@ class DraftHead(ABC):
 
     form: ClassVar[str]  # its name among kinds of heads
     depth: int = ENDLESS  # how many tokens ahead of the newest it guesses
+    among: ClassVar[int] = 0  # in training it is led on where the token was among its so many likeliest; 0: everywhere
     channels: int  # C of its target; set before the tensors are looked at
     _made: tuple[list[Tensor], Any] | None = None  # see `made`
 
@@ -137,7 +138,7 @@ class Unrolled:
 
     rows: Tensor  # [B, T, C] at place t of token t + 2 + i
     read: Callable[[Tensor], Tensor]
-    continues: bool = False  # whether they are meant to be the target's own rows t + 1 + i behind the final norm
+    meant: Tensor | None = None  # [B, T, C] what is to be the target's own rows t + 1 + i behind the final norm, if any
 
 
 class Memory(ABC):

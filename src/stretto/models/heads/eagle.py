@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,6 @@ class Continuing(RowHead):
     """Goes on by itself: row t + 1 is made of row t and token t + 1 by a layer, and is the row of the next step."""
 
     block: Block
-    continues: ClassVar[bool] = False  # whether its rows are meant to be the target's own behind the final norm
 
     @abstractmethod
     def seen(self, rows: Tensor, around: Around) -> Tensor:
@@ -33,8 +32,12 @@ class Continuing(RowHead):
         """Of embeddings and rows [..., C]: the residual [..., C], and what attention reads [..., C or 2C]."""
 
     def read_out(self, rows: Tensor, around: Around) -> Tensor:
-        """Logits [..., V] of its rows [..., C]."""
+        """Logits [..., V] of what leaves the layer [..., C]."""
         return around.lm_head(rows)
+
+    def meant(self, rows: Tensor) -> Tensor | None:
+        """What of that is to be the target's own rows [..., C] behind the final norm, if any."""
+        return None
 
     def memory(self, around: Around) -> Memory:
         return ContinuingMemory(self.made(self.served), around)
@@ -63,7 +66,7 @@ class Continuing(RowHead):
             masks.append(own if step else causal)
             mask = torch.cat(masks, -1).expand(batch, -1, -1)
             row = self.block.leave(residual, self.block.attend(query, torch.cat(keys, 1), torch.cat(values, 1), mask))
-            said.append(Unrolled(row, partial(self.read_out, around=around), self.continues))
+            said.append(Unrolled(row, partial(self.read_out, around=around), self.meant(row)))
         return said
 
 
@@ -76,7 +79,6 @@ class Eagle(Continuing):
     """
 
     form = "eagle"
-    continues = True
 
     def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], name: str = "") -> None:
         self.shape = Shape.of(config)
@@ -103,6 +105,9 @@ class Eagle(Continuing):
     def enter(self, embedded: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         joined = self._join(torch.cat([embedded, rows], -1))
         return joined, joined
+
+    def meant(self, rows: Tensor) -> Tensor:
+        return rows
 
     def _joined(self, both: Tensor) -> Tensor:
         return F.linear(both, self.tensors["fc.weight"], self.tensors["fc.bias"])
@@ -160,12 +165,17 @@ class ContinuingMemory(Memory):
 
     @classmethod
     def after_all(cls, memories: Sequence[Self], asked: Sequence[Asked]) -> Tensor:
+        return memories[0].head.read_out(cls.rows_of(memories, asked), memories[0].around)
+
+    @classmethod
+    def rows_of(cls, memories: Sequence[Self], asked: Sequence[Asked]) -> Tensor:
+        """What left the layer at the nodes that are asked for: [N, …]."""
         levels = [memory._unread(nodes, parents) for memory, (nodes, _, parents) in zip(memories, asked, strict=True)]
         for depth in range(max(map(len, levels))):
             mine = [at for at, each in enumerate(levels) if depth < len(each)]
             cls._evaluate([memories[at] for at in mine], [levels[at][depth] for at in mine], [asked[at] for at in mine])
         rows = [memory._of(node) for memory, (nodes, _, _) in zip(memories, asked, strict=True) for node in nodes]
-        return memories[0].head.read_out(torch.stack(rows), memories[0].around)
+        return torch.stack(rows)
 
     def _of(self, node: int) -> Tensor:
         """The row of a node that is held."""
@@ -221,8 +231,8 @@ class ContinuingMemory(Memory):
         twin._row = self._row
         return twin
 
-    def as_of(self, pairs: int) -> ContinuingMemory:
-        twin = ContinuingMemory(self.head, self.around)
+    def as_of(self, pairs: int) -> Self:
+        twin = type(self)(self.head, self.around)
         twin._keys = self._keys.copy(pairs)
         return twin
 

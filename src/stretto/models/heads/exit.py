@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from ...errors import Unsupported
-from ..contract import Evaluation, Model, Want
 from .. import lean
+from ..contract import Evaluation, Model, Want
 from ..lean import Lean
 from ..linear import threads_for
 from ..vocabulary import NEVER

@@ -18,7 +18,9 @@ from .contract import DraftHead
 from .eagle import Eagle
 from .eagle3 import Eagle3
 from .exit import Eesd, Kangaroo
+from .griffin import Griffin
 from .hydra import Hydra
+from .jakiro import Jakiro
 from .layouts import converted, layout_of
 from .medusa import Medusa
 from .mtp import Mtp
@@ -26,7 +28,9 @@ from .mtp import Mtp
 if TYPE_CHECKING:
     from torch import Tensor
 
-KINDS: dict[str, type[DraftHead]] = {each.form: each for each in (Medusa, Hydra, Eagle, Eagle3, Mtp, Kangaroo, Eesd)}
+KINDS: dict[str, type[DraftHead]] = {
+    each.form: each for each in (Medusa, Hydra, Eagle, Eagle3, Griffin, Jakiro, Mtp, Kangaroo, Eesd)
+}
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PUBLISHED = ("*_lm_head.safetensors", "pytorch_model.bin", "*_lm_head.pt")  # where there is no model.safetensors
 

@@ -14,7 +14,7 @@ from ...files import write_text
 if TYPE_CHECKING:
     from ...engine import Prompt
 
-KINDS = ("medusa", "hydra", "eagle", "eagle3", "mtp", "kangaroo", "eesd")
+KINDS = ("medusa", "hydra", "eagle", "eagle3", "griffin", "jakiro", "mtp", "kangaroo", "eesd")
 MINUTES, PROMPTS, HELD_OUT = 10.0, 4000, 64
 
 

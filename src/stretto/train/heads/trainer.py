@@ -97,17 +97,24 @@ def loss_of(head: DraftHead, around: Around, batch: Batch, given: Settings) -> T
     with torch.no_grad():
         right = around.lm_head(meant[spoken]).log_softmax(-1)  # [N, V]
     at = spoken.flatten().cumsum(0).view_as(spoken) - 1  # [B, T] -> N
+    led = torch.ones_like(batch.places)  # [B, T] where it is led on
     total = meant.new_zeros(())
     for step, said in enumerate(head.unrolled(batch.rows, batch.tokens, around, steps)):
-        ahead, here = 1 + step, counted[step]
+        ahead = 1 + step
+        here = counted[step] & led[:, : size - ahead]
         if not bool(here.any()):
             continue
         mine = said.rows[:, : size - ahead][here]
         guessed, target = said.read(mine).log_softmax(-1), right[at[:, ahead:][here]]
         lost = F.kl_div(guessed, target, reduction="batchmean", log_target=True)
-        if said.continues:
-            lost = lost + given.rows * F.smooth_l1_loss(mine, meant[:, ahead:][here])
+        if said.meant is not None:
+            lost = lost + given.rows * F.smooth_l1_loss(said.meant[:, : size - ahead][here], meant[:, ahead:][here])
         total = total + given.later**step * lost
+        if head.among:
+            likeliest = guessed.topk(min(head.among, guessed.shape[-1])).indices
+            if head.common:
+                likeliest = torch.tensor(head.common, device=likeliest.device)[likeliest]
+            led[:, : size - ahead][here] = (likeliest == batch.tokens[:, 1 + ahead :][here][:, None]).any(-1)
     return total
 
 
