@@ -222,7 +222,10 @@ def test_samples_fork_what_the_head_remembers() -> None:
     assert all(answer.counters.drafted > 0 for answer in drafted)
 
 
-@pytest.mark.parametrize("name", [name for name, entry in catalogue.entries().items() if entry.family == "heads"])
+SHIPPED = [name for name, entry in catalogue.entries().items() if entry.family == "heads" and entry.parts]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_those_that_ship_draft_for_the_shipped_target(name: str) -> None:
     engine = Engine.load("zoo/causal")
     question = [{"role": "user", "content": "Sort the words from A to Z: owl, lamp, banana, brush"}]

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from ..context import Context
 from ..models.contract import NOTHING, Ability, Evaluation, Model, Want
 from ..models.heads.contract import DraftHead, LayerHead, RowHead
-from ..models.lean import Lean
 from ..row import Row
 from ..steer.nodes import Nodes
 from ..steer.path import Path
@@ -137,13 +136,10 @@ def source_of(context: Context, model: str | Model | DraftHead | Layers, needs: 
         from .head_model import HeadModel
 
         return HeadModel(context, head)
+    small = head.beside(context.target) if isinstance(head, LayerHead) else cast("str | Model", model)
     from .small_model import SmallModel
 
-    if isinstance(head, LayerHead):
-        beside = head.beside
-        return SmallModel(context, context.remembered(Lean, head, lambda: beside(context.target)), needs)
-    assert not isinstance(model, DraftHead)
-    return SmallModel(context, model, needs)
+    return SmallModel(context, small, needs)
 
 
 class DraftedSession(DraftSession):

@@ -141,7 +141,13 @@ class Kangaroo(LayerHead):
 
     def beside(self, target: Model) -> Lean:
         self.check(target)
-        weights, shape = lean_of(target).weights, self.shape
+        inner, held = lean_of(target), self.made(dict[Lean, Lean])
+        if inner not in held:
+            held[inner] = self._beside(inner)
+        return held[inner]
+
+    def _beside(self, target: Lean) -> Lean:
+        weights, shape = target.weights, self.shape
         turning = torch.arange(0, shape.head_size, 2, device=target.device) / shape.head_size
         last = weights.final_norm
         own = replace(
@@ -152,7 +158,7 @@ class Kangaroo(LayerHead):
             scale=shape.head_size**-0.5,
             reach=None,
             attention_post=None,
-            **self.made(self._products),
+            **self._products(),
         )
         return self.network(
             replace(
