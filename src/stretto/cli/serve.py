@@ -119,6 +119,7 @@ def run(given: argparse.Namespace) -> int:
     app = application_of(given, keys)
     from ..serve.running import Server
 
+    listening.listen()  # who is told that it serves may ask
     say(given, *listening.getsockname()[:2])
     Server(app, app.state.service, grace=given.grace, access_log=given.access_log).run(sockets=[listening])
     return 0
