@@ -169,6 +169,7 @@ def test_a_part_never_imports_another_part_of_its_kind():
         "packed",
         "ageing",
         "evicting",
+        "sparse",
         "blockwise",
         "codes",
         "pieces",

@@ -48,6 +48,7 @@ class Storing(metaclass=Checked):
     kind: ClassVar[str] = "store"
     ages: ClassVar[bool] = False  # whether what is held of a token changes after a while: its caches are `Ageing`
     forgets: ClassVar[bool] = False  # whether key heads then hold unlike tokens
+    sparse: ClassVar[bool] = False  # whether queries read some of what is held
 
     @abstractmethod
     def cache(self, shape: CacheShape, rows: int, slots: int, key_form: KeyForm) -> Cache:
@@ -75,7 +76,7 @@ def stored(model: Model, store: str | Storing | None) -> Model:
     """The same model with caches of that form; None: as it is.
 
     Raises Unsupported for a model that keeps no keys and values, that fills masks, or that has a store; and, where the
-    store forgets, for one that sees the nearest tokens alone, or does not tell what its queries are.
+    store forgets or reads sparsely, for one that sees the nearest tokens alone, or does not tell what its queries are.
     """
     if store is None:
         return model
@@ -95,11 +96,11 @@ def stored(model: Model, store: str | Storing | None) -> Model:
 
     made = copy(model)
     vars(made).update(new_cache=new_cache, numbers=replace(numbers_of(model), store=f"the cache {text}"), store=part)
+    if part.ages or part.sparse:
+        vars(made).update(abilities=model.abilities & ~UNTOLD)
     if part.ages:
-        span = new_cache(1, 1).span
-        able = model.abilities & ~UNTOLD
-        vars(made).update(evaluate=in_pieces(made.evaluate, span + 1), abilities=able, forgets=True)
-    if part.forgets:
+        vars(made).update(evaluate=in_pieces(made.evaluate, 1 + new_cache(1, 1).span), forgets=True)
+    if part.forgets or part.sparse:
         _try(made, usual.shape)
     return made
 

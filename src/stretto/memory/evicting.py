@@ -1,8 +1,8 @@
 """What stores that evict have in common: when a row has more tokens than are to stay, those of least worth go.
 
 Worth is told by layer and key head, so that each may keep other tokens: their keys and values lie in the same slots.
-Where it is told by how much was read of a token, these are the shares of the queries of the block that just aged, soft
-caps left out, summed exactly (models/sums.py): their order, and what else was evaluated, changes nothing.
+Where it is told by how much was read of a token, these are the shares of the queries of the block that just aged,
+summed exactly (models/sums.py): their order, and what else was evaluated, changes nothing.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Kept(Aged):
     """The same, of a row some tokens of which stay."""
 
     known: Tensor | None = None  # [K, L, G, c] beside the old ones
-    asked: Tensor | None = None  # [L, n, heads, size] queries of those that are not old
+    asked: Tensor | None = None  # [L, n, G, group, size] queries of those that are not old
 
 
 class Evicting(Ageing):
@@ -74,7 +74,7 @@ class Evicting(Ageing):
     def __init__(self, shape: CacheShape, rows: int, slots: int, key_form: KeyForm, evictor: Evictor) -> None:
         super().__init__(shape, rows, slots, key_form, evictor.block)
         self.evictor, self.direct = evictor, not evictor.watches
-        self._asking: list[Tensor] = []  # [B, T, heads, size] by layer
+        self._asking: list[Tensor] = []  # [B, G, T * group, size] by layer
 
     def _new(self) -> Kept:
         return Kept()
@@ -114,9 +114,7 @@ class Evicting(Ageing):
         if not self.evictor.remembered and aged.end - aged.gone - aged.closing <= self.evictor.slots:
             return None  # nobody goes
         count = aged.end - aged.gone
-        queries = asked.view(*asked.shape[:2], self.shape.heads, -1, asked.shape[-1]).permute(
-            0, 2, 3, 1, 4
-        )  # [L, G, group, block, size]
+        queries = asked.permute(0, 2, 3, 1, 4)  # [L, G, group, block, size]
         keys = self._blocks.all[1][:, self._held[row].place, :, None, :count]  # [L, G, 1, c, size]
         behind = torch.ones(self.span, count, dtype=torch.bool, device=keys.device).triu(count - self.span + 1)
         mask = torch.zeros(behind.shape, dtype=torch.float64, device=keys.device).masked_fill(behind, -torch.inf)
@@ -137,9 +135,11 @@ class Evicting(Ageing):
         self._asking = []
         return super().place(window, apart)
 
-    def heed(self, layer: int, queries: Tensor, scale: float, place: Place) -> None:
+    def read(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor | None:
+        """Remember who asks; the model reads."""
         if self.evictor.watches:
             self._asking.append(queries * scale)
+        return None
 
     def settle(self, place: Place) -> None:
         super().settle(place)
@@ -149,7 +149,9 @@ class Evicting(Ageing):
             raise Unsupported(
                 f"{self.evictor.name} goes by what queries read, which this model does not tell", hint="use sink-window"
             )
-        asking, self._asking = torch.stack(self._asking), []  # [L, B, T, heads, size]
+        asking, self._asking = torch.stack(self._asking), []  # [L, B, G, T * group, size]
+        size = place.window.tokens.shape[1]
+        asking = asking.view(*asking.shape[:3], size, -1, asking.shape[-1]).transpose(2, 3)  # [L, B, T, G, group, size]
         for at, (row, count) in enumerate(zip(place.window.rows, place.window.lengths, strict=True)):
             aged = self._kept(row)
             new = asking[:, at, :count]

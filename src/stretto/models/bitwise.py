@@ -63,11 +63,12 @@ class Bitwise(Lean):
         heads = sums.gridded(heads, self._grids)
         heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
         queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)  # of [B, T, all heads, size]
-        visit.cache.heed(index, queries, 1.0, visit.place)
         queries = self._grouped(queries)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
         if not visit.cache.direct:
             keys, values = sums.gridded(keys, self._key_grid), sums.gridded(values, self._value_grid)
+        if weights.score_cap is None and (read := visit.cache.read(index, queries, keys, values, 1.0)) is not None:
+            return self._by_heads(read.to(self.dtype), visit)
         if layer.rotation is not None and visit.key_turns:
             keys = sums.turned(keys, visit.key_turns[layer.rotation])
             keys = sums.gridded(keys, self._key_grid)

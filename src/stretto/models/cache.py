@@ -217,8 +217,8 @@ class Cache:
             return own
         return place.gathered.read(1, layer, own[0]), place.gathered.read(2, layer, own[1])
 
-    def heed(self, layer: int, queries: Tensor, scale: float, place: Place) -> None:
-        """Told what asks, [B, T, heads, size], turned and not scaled yet, after `append`; a store may want to know."""
+    def read(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor | None:
+        """What queries [B, H, T * group, size] read, the same shape, where a store reads by itself; here models do."""
 
     def _cut(self, place: Place) -> None:
         """Views for all layers at once, where the rows lie together; else they are read after each has written."""
@@ -251,7 +251,7 @@ class Cache:
         """Keys and values of all rows [L, rows, H, slots, size], as they lie until the next window is placed."""
         return self._blocks.all[1:]
 
-    # -- saving -------------------------------------------------------------------------------
+    # -- saving and inspection ------------------------------------------------------------------
 
     def save(self, row: int, start: int, end: int) -> Three:
         """A copy of what all layers of a row hold in some slots."""
@@ -264,8 +264,6 @@ class Cache:
         self._blocks.grow(len(self.rows), start + count)
         self._blocks.put(held.place, start, saved)
         held.lengths = [each + count for each in held.lengths]
-
-    # -- inspection ---------------------------------------------------------------------------
 
     def keys(self, row: int, layer: int) -> Tensor:
         """Keys of one row as stored: [H, length, key_size]."""

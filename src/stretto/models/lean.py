@@ -210,11 +210,12 @@ class Lean:
             heads = _rotate(heads, visit.turns[layer.rotation])
         heads = heads.view(batch, visit.size, -1, weights.head_size) if slots is None else visit.unpack(heads)
         queries, keys, values = torch.split_with_sizes(heads, self._sizes, 2)  # of [B, T, all heads, size]
-        visit.cache.heed(index, queries, layer.scale, visit.place)
         queries = self._grouped(queries)
         keys, values = visit.cache.append(index, keys.transpose(1, 2), values.transpose(1, 2), visit.place)
         if layer.rotation is not None and visit.key_turns:
             keys = _rotate(keys, visit.key_turns[layer.rotation])
+        if not weights.score_cap and (own := visit.cache.read(index, queries, keys, values, layer.scale)) is not None:
+            return self._by_heads(own.to(self.dtype), visit)
         start, mask = visit.masks[layer.reach]
         if start > 0:
             keys, values = keys[:, :, start:], values[:, :, start:]

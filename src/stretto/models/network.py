@@ -229,8 +229,14 @@ class _Visit:
         regard = None if self._window.regard is None else self._window.regard(self._index)
         if regard is not None:
             return self._regarded(call, mask, regard)
-        self._cache.heed(self._index, call.query.transpose(1, 2), call.scale, self._place)
         shared = call.query.shape[1] // call.keys.shape[1]
+        if call.softcap is None and call.sinks is None:
+            batch, heads, size, width = call.query.shape
+            asking = call.query.reshape(batch, heads // shared, shared, size, width).transpose(2, 3).flatten(2, 3)
+            read = self._cache.read(self._index, asking, call.keys, call.values, call.scale)
+            if read is not None:
+                own = read.to(call.query.dtype).view(batch, heads // shared, size, shared, -1)
+                return own.transpose(2, 3).reshape(batch, heads, size, -1)
         for layer, head in self._heads:
             if layer == self._index:
                 query, keys = call.query[:, head, None], call.keys[:, head // shared, None]

@@ -166,9 +166,11 @@ class Drawn(Lean):
         if turn is not None:
             queries = turned(queries.double().contiguous(), visit.turns[turn]).float()
         keys, values = (visit.unpack(each).transpose(1, 2) for each in (keys, values))
-        if not visit.cache.direct:
-            visit.cache.heed(index, visit.unpack(queries), layer.scale, visit.place)
         keys, values = visit.cache.append(index, keys, values, visit.place)
+        if not visit.cache.direct and self.weights.score_cap is None:
+            asking = self._grouped(visit.unpack(queries))
+            if (read := visit.cache.read(index, asking, keys, values, layer.scale)) is not None:
+                return drawn.out(self._by_heads(read.to(self.dtype), visit), rows)
         if turn is not None:
             keys = turned(keys.double().contiguous(), visit.key_turns[turn]).float()
         mask = None if visit.seen is None else visit.seen[layer.reach]
