@@ -181,20 +181,20 @@ def test_what_is_old_does_not_come_back_and_windows_follow_what_was_read():
 def test_a_long_window_in_pieces_gives_what_it_gives_at_once():
     model = leans("llama")
     pieces = in_pieces(model.evaluate, 4)
-    window = Window.chain([0, 1], [TOKENS[:11], TOKENS[3:9]], [0, 0], model.device)
+    window = Window.chain([0, 1], [TOKENS[:11], TOKENS[3:11]], [0, 0], model.device)
     for logits in (True, False, torch.tensor([[2, 10], [0, 5]])):
         found = []
         for evaluate in (model.evaluate, pieces):
             cache = model.new_cache()
             window.rows = [cache.open(), cache.open()]
             found.append(evaluate(window, cache, Want(logits, hidden=(0, 3), readout=(2,))))
-            assert [cache.length(row) for row in window.rows] == [11, 6]
+            assert [cache.length(row) for row in window.rows] == [11, 8]
         for layer, rows in [*found[0].hidden.items(), *found[0].readout.items()]:
             other = (found[1].hidden | found[1].readout)[layer]
-            assert (rows[0] - other[0]).abs().max() < 1e-4 and (rows[1, :6] - other[1, :6]).abs().max() < 1e-4
+            assert (rows[0] - other[0]).abs().max() < 1e-4 and (rows[1, :8] - other[1, :8]).abs().max() < 1e-4
         assert (found[0].logits is None) == (logits is False) == (found[1].logits is None)
         if logits is not False:
-            ends = (None, 6) if logits is True else (None, None)
+            ends = (None, 8) if logits is True else (None, None)
             for row, end in enumerate(ends):
                 assert (found[0].logits[row, :end] - found[1].logits[row, :end]).abs().max() < 1e-4
 

@@ -103,7 +103,7 @@ def test_gathered_and_hidden_are_the_same_bits_and_what_is_not_chosen_is_not_rea
 def test_one_row_chooses_as_many_do_however_near_scores_are():
     lots = torch.Generator().manual_seed(5)
     queries, keys = torch.randn(1, 2, 3, 16, generator=lots), torch.randn(1, 2, 8, 16, generator=lots)
-    keys = keys.repeat(1, 1, 40, 1) * (1 + 1e-6 * torch.randint(3, (1, 2, 320, 1), generator=lots))
+    keys = keys.repeat(1, 1, 40, 1) * (1 + 1e-6 * torch.randn(1, 2, 320, 16, generator=lots))
     seen = torch.rand(1, 1, 320, generator=lots) < 0.9
     for count in (1, 7, 50, 319, 320):
         alone = best(queries, keys, 0.25, seen, count)

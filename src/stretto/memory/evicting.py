@@ -93,9 +93,9 @@ class Evicting(Ageing):
         worth, known = self.evictor.worth(read, self._known(aged, count), aged.end)
         if extra:
             ranks = worth[..., : count - self.span].argsort(stable=True, dim=-1)
-            parts = ranks[..., :extra].sort(-1).values, ranks[..., extra:].sort(-1).values
+            parts = ranks[..., :extra], ranks[..., extra:].sort(-1).values
             block = torch.arange(count - self.span, count, device=worth.device).expand(*worth.shape[:-1], -1)
-            order = torch.cat([*parts, block], -1)  # [L, G, c]: what goes, what stays, each by age
+            order = torch.cat([*parts, block], -1)  # [L, G, c]: what goes, and what stays, by age
             known = known.gather(-1, order.expand_as(known))
             self._sort(row, order)
         aged.known, aged.closing = known, extra
