@@ -21,7 +21,9 @@ from stretto.constrain.close import Close
 from stretto.constrain.contract import Constraint
 from stretto.constrain.forms import schema
 from stretto.constrain.framed import Framed
+from stretto.constrain.schema import ahead
 from stretto.constrain.schema.judged import Judged
+from stretto.constrain.tokens import Tokens
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, NothingAllowed
 from stretto.models.table import TableModel
@@ -118,6 +120,21 @@ def test_masks_are_what_all_values_allow(case: str) -> None:
 @cases
 def test_taking_back_is_as_if_it_had_never_come_and_copies_go_their_own_ways(case: str) -> None:
     goes_back(schema(CASES[case][0]), language(case))
+
+
+@pytest.mark.parametrize("places", [2, 5, 11])
+@pytest.mark.parametrize("case", ["unique of just enough", "one of two that overlap", "if so many keys"])
+def test_masks_do_not_depend_on_what_was_asked_before(case: str, places: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little is looked at: what others have found out is no shorter way."""
+    monkeypatch.setattr(ahead, "MOST", places)
+    chance, judged = random.Random(places), schema(CASES[case][0])
+    begun = sorted({text[:size] for text in language(case) for size in range(len(text))})
+    for _ in range(2):
+        together = Tokens(WHOLE.pieces, WHOLE.ends)
+        for text in chance.sample(begun, min(8, len(begun))):
+            states = [judged.open(tokens) for tokens in (together, Tokens(WHOLE.pieces, WHOLE.ends))]
+            assert all(state.advance(byte) for state in states for byte in text.encode())
+            assert states[0].allowed().tolist() == states[1].allowed().tolist(), text
 
 
 BROKEN_AND_RIGHT = [

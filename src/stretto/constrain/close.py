@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEW = 64  # tokens behind each of which a way is looked for
-JUDGED = 256  # the same under a judge, by which texts get to where nothing may follow
+MANY = 256  # under a judge, texts that so many tokens may follow stand between values, or shortly before their ends
 SPARE = 6  # tokens by which the way behind a token may be longer than behind one that speaks for it
 NEAR = 64  # tokens that are walked before a valid text is asked for
 MARGIN = 48  # tokens by which a way may grow where many tokens may follow, with those that are not looked at
@@ -152,16 +152,18 @@ class Kinds:
         order = np.lexsort((lengths, self.kind))
         return order, np.flatnonzero(np.diff(self.kind[order], prepend=-2))
 
-    def among(self, allowed: NDArray[Any], loose: bool) -> Iterator[tuple[NDArray[np.int64], int, bool]]:
+    def among(self, allowed: NDArray[Any], loose: bool, between: bool) -> Iterator[tuple[NDArray[np.int64], int, bool]]:
         """The allowed tokens of the kinds to look at, the shortest of each, and whether a mark stands in them.
 
-        Where all is loose these are what may end a text; else also whole characters without marks.
+        Where all is loose these are what may end a text, and between values what may begin one; else also whole
+        characters without marks.
         """
         order, starts = self._sorted
         for group in np.split(order, starts[1:]):
             kind = int(self.kind[group[0]])
-            if (kind in QUOTES or (not loose and kind >= TEXT)) and len(able := group[allowed[group]]):
-                yield able, int(able[0]), kind in QUOTES
+            asked = kind in QUOTES or (between and 0 < kind < TEXT) or (not loose and kind >= TEXT)
+            if asked and len(able := group[allowed[group]]):
+                yield able, int(able[0]), kind < TEXT
 
 
 class Searching(State):
@@ -185,7 +187,7 @@ class Searching(State):
     def allowed(self) -> NDArray[Any]:
         if self._mask is None:
             able = self._inner.allowed().copy()
-            if np.count_nonzero(able) <= (FEW if self._inner.work() is None else JUDGED):
+            if np.count_nonzero(able) <= FEW:
                 able[[token for token in able.nonzero()[0].tolist() if not self._fits(token)]] = False
             else:
                 able = self._of_many(able)
@@ -234,7 +236,8 @@ class Searching(State):
         known = self._ways[-1]
         loose = known is not None and len(known) + MARGIN < self._left
         fits = able.copy() if loose else np.zeros(len(able), bool)
-        for group, shortest, marked in self._kinds.among(able, loose):
+        between = self._inner.work() is not None and np.count_nonzero(able) <= MANY
+        for group, shortest, marked in self._kinds.among(able, loose, between):
             found = self._way(shortest)
             near = found is not None and len(found) + MARGIN >= self._left
             fits[group] = found is not None and (

@@ -2,14 +2,14 @@
 
 It is looked for byte by byte: every tokenizer here can spell every byte, so what bytes reach tokens reach, and the
 other way round. What closes comes first. That there is no way on is proven, or not said: where more would have to be
-looked at than `MOST` places, there may be one.
+looked at than `MOST` places, there may be one. What was found out serves whoever asks next, and costs it as many places
+as it took, so that no answer depends on what was asked before.
 """
 
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from threading import Lock
 
 import numpy as np
@@ -19,8 +19,7 @@ from .judge import Judge
 from .reader import Point, read
 
 MOST = 64  # places that are looked at for one mask
-KEPT = 10_000  # texts that lead nowhere
-WAYS = 32  # texts that lead somewhere
+KEPT = 10_000  # texts of which it is known what is behind them
 FIRST = b'"]}0123456789abcdefghijklmnopqrstuvwxyz[{,:'  # what is tried first
 ORDER = np.array(sorted(range(256), key=lambda byte: (FIRST.find(byte) % 999, byte)))
 SPACED = re.compile(rb'("(?:[^"\\]|\\.)*"?)|[ \t\r\n]+', re.DOTALL)  # texts, or white space between them
@@ -35,27 +34,19 @@ class Ahead:
         self._spaces = spaces  # whether there may be some in the texts that are asked about
         self._text = b""  # where the matching stands
         self._points = [Point()]  # behind each byte; that of the start first
-        self._dead: set[bytes] = set()  # behind these no way leads on, proven
-        self._found: deque[bytes] = deque(maxlen=WAYS)  # valid wholes, or texts by which none that is open hangs
-        self._left = 0
+        self._known: dict[tuple[bytes, bool], tuple[bool | None, int]] = {}  # what was found, and the places it took
+        self._left = 0  # places that may still be looked at
         self._lock = Lock()  # some drafters work in a thread of their own
 
-    def lead_on(self, begun: bytes, pieces: Iterable[bytes]) -> list[bool]:
+    def lead_on(self, begun: bytes, pieces: Sequence[bytes]) -> list[bool]:
         """Of each piece behind a text, whether a valid whole may begin so; False is proven."""
         with self._lock:
             self._left = MOST
-            return [
-                self._leads_on(SPACED.sub(rb"\1", begun + piece) if self._spaces else begun + piece) for piece in pieces
-            ]
+            return [self._leads_on(begun + piece) for piece in pieces]
 
     def _leads_on(self, text: bytes) -> bool:
-        if any(way.startswith(text) for way in self._found):
-            return True
-        if text in self._dead:
-            return False
-        if len(self._dead) > KEPT:
-            self._dead.clear()
-        return self._left <= 0 or not self._stand(text) or self._search(closed=True) is not False
+        text = SPACED.sub(rb"\1", text) if self._spaces else text
+        return not self._stand(text) or self._search(closed=True) is not False
 
     def _stand(self, text: bytes) -> bool:
         """Go to where a text ends; False where the masks do not let it through."""
@@ -82,33 +73,38 @@ class Ahead:
             del self._points[-count:]
 
     def _search(self, closed: bool) -> bool | None:
-        """Whether there is a way on from here; None: it is not known. `closed`: something has, since it was judged."""
-        if self._text in self._dead:
-            return False
+        """Whether there is a way on from here; None: it would take more places than are left.
+
+        `closed`: something has, since it was judged.
+        """
+        asked = (self._text, closed)
+        known, cost = self._known.get(asked, (None, 0))
+        if known is not None or cost >= self._left:
+            within = known is not None and cost <= self._left
+            self._left -= cost if within else self._left
+            return known if within else None
+        before = self._left
+        found = self._look(closed)
+        if len(self._known) >= KEPT:
+            self._known.clear()
+        self._known[asked] = (found, before - self._left)
+        return found
+
+    def _look(self, closed: bool) -> bool | None:
+        """The same, looked for."""
         self._left -= 1
-        if self._left < 0:
-            return None
         point = self._points[-1]
         known = self._judge.verdict(point) if closed else None
         if known is not None and (known.verdict is False or point.twice):
-            self._dead.add(self._text)
             return False
         if (known is not None and not known.hangs) or (self._matching.complete and self._judge.ends_well(point)):
-            self._found.append(self._text)
             return True
-        sure = True
         for piece in self._next():
             if self._take(piece):
                 found = self._search(self._points[-1].closings > point.closings)
                 self._back(len(piece))
-                if found:
-                    return True
-                sure = sure and found is False
-            if self._left < 0:
-                return None
-        if not sure:
-            return None
-        self._dead.add(self._text)
+                if found is not False:
+                    return found
         return False
 
     def _next(self) -> list[bytes]:

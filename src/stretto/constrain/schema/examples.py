@@ -130,7 +130,7 @@ class _Examples:
             yield from islice(self._arrays(must, spoken), TRIED // 2 if named == {"array"} else TRIED // 6)
         yield from (None, True, False)
         if not named or named & {"number", "integer"}:
-            yield from _numbers(spoken)
+            yield from _numbers(must, spoken)
         if not named or named & {"string"} or asked & {"pattern", "format"}:
             yield from self._texts(spoken)
 
@@ -243,19 +243,21 @@ def _listed(value: str | Sequence[str]) -> Sequence[str]:
     return [value] if isinstance(value, str) else value
 
 
-def _numbers(spoken: Iterable[dict[str, Any]]) -> Iterator[int | float]:
-    """Whole numbers and others at the bounds, and multiples behind them."""
-    spoken = [*spoken]
-    bounds = [0, *(node[name] for name in BOUNDS for node in spoken if name in node)]
-    given = [*dict.fromkeys(exact(node["multipleOf"]) for node in spoken if "multipleOf" in node)]
-    some = [*combinations(given, 1), *combinations(given[:MANY], 2)]
-    some += chain.from_iterable(combinations(given[:FEW], size) for size in range(3, FEW + 1))
-    steps = {common(each) for each in [*some, given] if each}
+def _numbers(must: Iterable[dict[str, Any]], spoken: Iterable[dict[str, Any]]) -> Iterator[int | float]:
+    """Multiples of steps at the bounds, of all that must be and of some together; and what stands right beside these."""
+    always, given = ([*dict.fromkeys(_steps(nodes))] for nodes in (must, spoken))
+    bounds = [*dict.fromkeys([Fraction(0), *(exact(node[name]) for name in BOUNDS for node in spoken if name in node)])]
+    some = chain([[Fraction(1)], always, given], combinations(given, 1), combinations(given[:MANY], 2))
+    some = chain(some, *(combinations(given[:FEW], size) for size in range(3, FEW + 1)))
+    steps = dict.fromkeys(common(each) for each in some if each)
     found: dict[Fraction, None] = {}
-    for bound in map(exact, bounds):
-        for step in (Fraction(1), *sorted(steps)):
-            near = (ceil(bound / step), floor(bound / step))
-            found |= dict.fromkeys(step * (at + more) for at in near for more in (0, 1, -1))
+    for step, bound in product(steps, bounds):
+        near = (ceil(bound / step), floor(bound / step))
+        found |= dict.fromkeys(step * (at + more) for at in near for more in (0, 1, -1))
         found |= dict.fromkeys((bound, bound + Fraction(1, 2), bound - Fraction(1, 2)))
     for number in found:
         yield int(number) if number.denominator == 1 else float(number)
+
+
+def _steps(nodes: Iterable[dict[str, Any]]) -> Iterator[Fraction]:
+    return (exact(node["multipleOf"]) for node in nodes if "multipleOf" in node)
