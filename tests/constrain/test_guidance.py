@@ -17,8 +17,11 @@ from llguidance import LLMatcher
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
+import stretto.constrain.tokens
 from alphabets import REAL, real
 from stretto import zoo
+from stretto.constrain.after import After
+from stretto.constrain.choices import Choices
 from stretto.constrain.close import Close
 from stretto.constrain.contract import Constraint, State
 from stretto.constrain.forms import constrained, grammar, schema
@@ -28,6 +31,7 @@ from stretto.constrain.json_schema import Schema
 from stretto.constrain.regex import Regex
 from stretto.constrain.sentence import Sentence
 from stretto.constrain.tokens import Tokens
+from stretto.constrain.without import Without
 from stretto.engine import Engine
 from stretto.errors import InvalidRequest, Unsupported
 from stretto.spelling import tokens_of
@@ -357,3 +361,19 @@ def test_where_a_grammar_leads_nowhere_nothing_may_follow_and_its_text_still_goe
         assert not each.allowed().any() and not each.complete
     state.rollback(1)
     assert state.allowed().tolist() == before and state.advance(ord("."))
+
+
+def test_what_is_kept_of_settings_is_bounded_by_how_lately_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many schemas a server is sent; what is under way goes on, and what was forgotten is made anew."""
+    monkeypatch.setattr(stretto.constrain.tokens, "KEPT", 3)
+    tokens, made = Tokens(WHOLE.pieces, WHOLE.ends), list[int]()
+    for setting in (0, 1, 2, 0, 3, 4, 0, 2, 1):
+        assert tokens.memory.of(setting, lambda setting=setting: made.append(setting) or [setting]) == [setting]
+        assert len(tokens.memory) <= 3
+    assert made == [0, 1, 2, 3, 4, 2, 1]
+    first = schema({"enum": ["a"]}).open(tokens)
+    others = [constraint for text in "bcd" for constraint in (schema({"enum": [text]}), Regex(text), Choices((text,)))]
+    for each in [*others, After(Regex("a"), "b"), Without(("a",))]:
+        each.open(tokens)
+    assert len(tokens.memory) == 3 and all(map(first.advance, b'"a"')) and first.complete
+    assert walked(schema({"enum": ["a"]}), b'"a"').complete

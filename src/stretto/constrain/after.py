@@ -33,11 +33,13 @@ class After(Constraint):
             raise InvalidRequest("the boundary is empty", hint="leave it out, or name a text such as '</think>'")
 
     def open(self, tokens: Tokens) -> State:
-        if self not in tokens.memory:
-            tokens.require_text(self.name)
+        tokens.require_text(self.name)
+
+        def made() -> Machine:
             step, last = _search(self.boundary.encode())
-            tokens.memory[self] = Machine(tokens, 1, lambda at, byte: step.get((at, byte), 0), last.__eq__)
-        return Waiting(self, Reading(tokens.memory[self]), self.constraint.open(tokens))
+            return Machine(tokens, 1, lambda at, byte: step.get((at, byte), 0), last.__eq__)
+
+        return Waiting(self, Reading(tokens.memory.of(self, made)), self.constraint.open(tokens))
 
 
 class Waiting(State):
@@ -87,9 +89,7 @@ class Waiting(State):
         if self._behind is not None:
             return self._inner.way()
         tokens, key = self._before.machine.tokens, (Waiting, self._of.constraint)
-        if key not in tokens.memory:  # the other text has not begun
-            tokens.memory[key] = ways(tokens).find(self._inner, LONGEST)
-        inner = tokens.memory[key]
+        inner = tokens.memory.of(key, lambda: ways(tokens).find(self._inner, LONGEST))  # the other has not begun
         rest = self._of.boundary.encode()[self._before.at - 1 :]
         return None if inner is None else [*tokens.spell(rest), *inner]
 

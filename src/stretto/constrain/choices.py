@@ -39,11 +39,13 @@ class Choices(Constraint):
             raise InvalidRequest("there is nothing to choose from", hint="give at least one text")
 
     def open(self, tokens: Tokens) -> State:
-        if self not in tokens.memory:
-            tokens.require_text(self.name)
+        tokens.require_text(self.name)
+
+        def made() -> Machine:
             after, last = trie([text.encode() for text in self.texts])
-            tokens.memory[self] = Machine(tokens, 1, lambda node, byte: after.get((node, byte), 0), last.__contains__)
-        return Reading(tokens.memory[self])
+            return Machine(tokens, 1, lambda node, byte: after.get((node, byte), 0), last.__contains__)
+
+        return Reading(tokens.memory.of(self, made))
 
     @property
     def language(self) -> Language:

@@ -89,17 +89,14 @@ class Circuit(Constraint):
         )
 
     def open(self, tokens: Tokens) -> State:
-        if self not in tokens.memory:
-            tokens.require_text(self.name)
-            letters = f"{self.inputs}{self.inputs.upper()}{AND}{NAND}".encode()
-            tokens.memory[self] = Machine(
-                tokens,
-                Standing(0, self.size, ()),
-                self._goal.step,
-                lambda standing: standing.output == len(self.of),
-                letters,
-            )
-        return Reading(tokens.memory[self])
+        tokens.require_text(self.name)
+        letters = f"{self.inputs}{self.inputs.upper()}{AND}{NAND}".encode()
+
+        def made() -> Machine:
+            start, goal = Standing(0, self.size, ()), self._goal
+            return Machine(tokens, start, goal.step, lambda standing: standing.output == len(self.of), letters)
+
+        return Reading(tokens.memory.of(self, made))
 
     @property
     def _goal(self) -> Goal:

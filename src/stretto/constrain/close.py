@@ -140,10 +140,7 @@ class Kinds:
     @classmethod
     def of(cls, tokens: Tokens) -> Kinds:
         """The kinds of these tokens; one object for all that ask."""
-        if cls not in tokens.memory:
-            tokens.memory[cls] = cls(tokens)
-        found: Kinds = tokens.memory[cls]
-        return found
+        return tokens.memory.once(Kinds, lambda: Kinds(tokens))
 
     @cached_property
     def _sorted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -236,7 +233,7 @@ class Searching(State):
         known = self._ways[-1]
         loose = known is not None and len(known) + MARGIN < self._left
         fits = able.copy() if loose else np.zeros(len(able), bool)
-        between = self._inner.work() is not None and np.count_nonzero(able) <= MANY
+        between = self._inner.work() is not None and bool(np.count_nonzero(able) <= MANY)
         for group, shortest, marked in self._kinds.among(able, loose, between):
             found = self._way(shortest)
             near = found is not None and len(found) + MARGIN >= self._left

@@ -105,23 +105,24 @@ def opened(tokens: Tokens, grammar: str, name: str) -> Matching:
 
     Raises InvalidRequest where the grammar cannot be read, Unsupported where the tokens cannot spell texts.
     """
+    return Matching(tokens.memory.of((Matching, grammar), lambda: _compiled(tokens, grammar, name)), tokens)
+
+
+def _compiled(tokens: Tokens, grammar: str, name: str) -> LLMatcher:
     from llguidance import LLMatcher
 
-    key = (Matching, grammar)
-    if key not in tokens.memory:
-        tokens.require_text(name)
-        if missing := [byte for byte in NEEDED if bytes([byte]) not in tokens.texts]:
-            raise Unsupported(
-                f"{name} needs a tokenizer that can spell any text, and this one has no token for byte {missing[0]}",
-                hint="use regex, choices or sentence, which look ahead for what its tokens can spell",
-            )
-        matcher = LLMatcher(tokenizer(tokens), grammar, log_level=0)
-        if matcher.is_error():
-            raise InvalidRequest(
-                f"{name}: {_line(matcher.get_error())}", hint="write it otherwise, or leave out what it names"
-            )
-        tokens.memory[key] = matcher
-    return Matching(tokens.memory[key], tokens)
+    tokens.require_text(name)
+    if missing := [byte for byte in NEEDED if bytes([byte]) not in tokens.texts]:
+        raise Unsupported(
+            f"{name} needs a tokenizer that can spell any text, and this one has no token for byte {missing[0]}",
+            hint="use regex, choices or sentence, which look ahead for what its tokens can spell",
+        )
+    matcher = LLMatcher(tokenizer(tokens), grammar, log_level=0)
+    if matcher.is_error():
+        raise InvalidRequest(
+            f"{name}: {_line(matcher.get_error())}", hint="write it otherwise, or leave out what it names"
+        )
+    return matcher
 
 
 def refusal(grammar: str) -> str:
@@ -146,10 +147,10 @@ def tokenizer(tokens: Tokens) -> LLTokenizer:
     """The tokens as matchers see them; made once."""
     from llguidance import LLTokenizer, TokenizerWrapper
 
-    if LLTokenizer not in tokens.memory:
-        tokens.memory[LLTokenizer] = LLTokenizer(TokenizerWrapper(_Spelling(tokens)), n_vocab=len(tokens) + 1)
-    made: LLTokenizer = tokens.memory[LLTokenizer]
-    return made
+    def made() -> LLTokenizer:
+        return LLTokenizer(TokenizerWrapper(_Spelling(tokens)), n_vocab=len(tokens) + 1)
+
+    return tokens.memory.once(LLTokenizer, made)
 
 
 class _Spelling:

@@ -71,13 +71,11 @@ class Schema(Constraint):
         key = (Ahead, text, self.spaces)  # not the grammar: what is judged may differ under the same masks
 
         def ahead() -> Ahead:
-            if key not in tokens.memory:
-                start = opened_by_bytes(_grammar(prepared.schema, spaces=False))
-                tokens.memory[key] = Ahead(start, judge, self.spaces)
-            made: Ahead = tokens.memory[key]
-            return made
+            start = opened_by_bytes(_grammar(prepared.schema, spaces=False))
+            return Ahead(start, judge, self.spaces)
 
-        return Judged(matching, Ruling(tokens, judge, prepared.residues, ahead), [], [Point()], Work())
+        ruling = Ruling(tokens, judge, prepared.residues, lambda: tokens.memory.of(key, ahead))
+        return Judged(matching, ruling, [], [Point()], Work())
 
 
 @lru_cache(maxsize=32)

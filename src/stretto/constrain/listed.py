@@ -46,13 +46,15 @@ class Listed(Constraint):
             )
 
     def open(self, tokens: Tokens) -> State:
-        if self not in tokens.memory:
-            tokens.require_text(self.name)
+        tokens.require_text(self.name)
+
+        def made() -> Machine:
             names = sorted({text.encode() for text in self.texts})
             tree = Tree(names, min(self.most, len(names)), self.between.encode())
             letters = bytes(sorted({*b"".join(names), *tree.between}))
-            tokens.memory[self] = Machine(tokens, Place(0, len(names)), tree.step, tree.complete, letters)
-        return Reading(tokens.memory[self])
+            return Machine(tokens, Place(0, len(names)), tree.step, tree.complete, letters)
+
+        return Reading(tokens.memory.of(self, made))
 
 
 class Place(NamedTuple):

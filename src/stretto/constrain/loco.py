@@ -92,17 +92,19 @@ class Loco(Constraint):
         return self.encode(message)
 
     def open(self, tokens: Tokens) -> State:
-        if self not in tokens.memory:
-            tokens.require_text(self.name)
+        tokens.require_text(self.name)
+
+        def made() -> Machine:
             code, numbers = self.code, {ord(symbol): at for at, symbol in enumerate(self.symbols)}
-            tokens.memory[self] = Machine(
+            return Machine(
                 tokens,
                 Standing(self.length, START, 0),
                 lambda standing, byte: code.step(standing, numbers[byte]),
                 lambda standing: not standing.left,
                 bytes(numbers),
             )
-        return Reading(tokens.memory[self])
+
+        return Reading(tokens.memory.of(self, made))
 
     def _read(self, text: str) -> list[int]:
         if len(text) != self.length or not set(text) <= set(self.symbols):

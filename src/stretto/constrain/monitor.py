@@ -40,10 +40,8 @@ class Monitor(Constraint):
         """
 
     def open(self, tokens: Tokens) -> State:
-        if self not in tokens.memory:
-            tokens.require_text(self.name)
-            tokens.memory[self] = Watch(self, tokens)
-        watch: Watch = tokens.memory[self]
+        tokens.require_text(self.name)
+        watch = tokens.memory.of(self, lambda: Watch(self, tokens))
         return Watched(watch, [watch.start])
 
 

@@ -38,13 +38,13 @@ class Regex(Constraint):
             raise InvalidRequest(f"the pattern {self.pattern!r} matches no text", hint="mend the classes in it")
 
     def open(self, tokens: Tokens) -> State:
-        if self not in tokens.memory:
-            tokens.require_text(self.name)
+        tokens.require_text(self.name)
+
+        def made() -> Machine:
             pattern = in_bytes(Pattern(self.pattern, empty=True))
-            tokens.memory[self] = Machine(
-                tokens, pattern.start, lambda places, byte: pattern.step(places, chr(byte)), pattern.done
-            )
-        return Reading(tokens.memory[self])
+            return Machine(tokens, pattern.start, lambda places, byte: pattern.step(places, chr(byte)), pattern.done)
+
+        return Reading(tokens.memory.of(self, made))
 
     @property
     def language(self) -> Language:

@@ -52,10 +52,8 @@ class Sentence(Constraint):
     def open(self, tokens: Tokens) -> State:
         read = language(self.of)
         key = (self, read)  # a file may be another one by now
-        if key not in tokens.memory:
-            tokens.require_text(self.name)
-            tokens.memory[key] = Lexer(language_in_bytes(read), tokens)
-        lexer: Lexer = tokens.memory[key]
+        tokens.require_text(self.name)
+        lexer = tokens.memory.of(key, lambda: Lexer(language_in_bytes(read), tokens))
         return SentenceState(lexer, lexer.matcher())
 
     @property

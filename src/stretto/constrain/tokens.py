@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +16,49 @@ from ..errors import Unsupported
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+KEPT = 64  # settings of constraints for which what they have worked out is kept, those that were asked for last
+Found = TypeVar("Found")
+
+
+class Memory:
+    """What constraints have worked out over the tokens of one model: of the newest settings, and of no setting."""
+
+    def __init__(self) -> None:
+        self._always: dict[Hashable, Any] = {}
+        self._newest: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def once(self, key: Hashable, make: Callable[[], Found]) -> Found:
+        """What depends on the tokens alone: made once."""
+        if key not in self._always:
+            self._always[key] = make()
+        found: Found = self._always[key]
+        return found
+
+    def of(self, setting: Hashable, make: Callable[[], Found]) -> Found:
+        """What depends on a setting: made once, and once more where `KEPT` others have been asked for since.
+
+        >>> memory = Memory()
+        >>> [memory.of("a", list) is memory.of("a", list), len(memory)]
+        [True, 1]
+        """
+        with self._lock:
+            if setting in self._newest:
+                self._newest.move_to_end(setting)
+                found: Found = self._newest[setting]
+                return found
+        found = make()
+        with self._lock:
+            self._newest[setting] = found
+            while len(self._newest) > KEPT:
+                self._newest.popitem(last=False)
+        return found
+
+    def __len__(self) -> int:
+        """Settings of which something is kept."""
+        return len(self._newest)
 
 
 class Grid(NamedTuple):
@@ -33,7 +78,7 @@ class Tokens:
     pieces: Sequence[bytes | None]  # V; None for tokens that are no text: special ones, padding
     ends: frozenset[int] = frozenset()  # end tokens; they are no text
     encode: Callable[[str], list[int]] | None = None  # how the tokenizer writes a text
-    memory: dict[object, Any] = field(default_factory=dict)  # of constraints, by their settings
+    memory: Memory = field(default_factory=Memory)  # of constraints
 
     def __len__(self) -> int:
         return len(self.pieces)

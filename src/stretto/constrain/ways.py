@@ -154,10 +154,7 @@ class Ways:
 
 def ways(tokens: Tokens) -> Ways:
     """The ways over these tokens; one object for all that ask."""
-    if Ways not in tokens.memory:
-        tokens.memory[Ways] = Ways(tokens)
-    found: Ways = tokens.memory[Ways]
-    return found
+    return tokens.memory.once(Ways, lambda: Ways(tokens))
 
 
 def _preference(text: bytes) -> tuple[int, int]:

@@ -41,8 +41,9 @@ class Without(Constraint):
             raise InvalidRequest("without has no text to keep out", hint="give at least one, such as '<unsafe>'")
 
     def open(self, tokens: Tokens) -> State:
-        if self not in tokens.memory:
-            tokens.require_text(self.name)
+        tokens.require_text(self.name)
+
+        def made() -> Machine:
             banned = tuple(text.encode() for text in self.texts)
             begun = {text[:size] for text in banned for size in range(len(text))}
 
@@ -53,5 +54,6 @@ class Without(Constraint):
                     return None
                 return (next(seen[at:] for at in range(len(seen) + 1) if seen[at:] in begun),)
 
-            tokens.memory[self] = Machine(tokens, (b"",), step, lambda state: True)
-        return Reading(tokens.memory[self])
+            return Machine(tokens, (b"",), step, lambda state: True)
+
+        return Reading(tokens.memory.of(self, made))

@@ -178,8 +178,6 @@ def measured(
                 taken[kind].first.append(made.seconds)
                 for value, valid in case.instances:
                     taken[kind].masks += _count(each, side, made.state, tokens, Instance(case.name, value, valid))
-        for key in [key for key in tokens.memory if isinstance(key, tuple)]:
-            del tokens.memory[key]  # its compiled grammar
         progress()
     for each, taken in zip(found, times, strict=True):
         for kind, these in taken.items():

@@ -244,7 +244,7 @@ def _listed(value: str | Sequence[str]) -> Sequence[str]:
 
 
 def _numbers(must: Iterable[dict[str, Any]], spoken: Iterable[dict[str, Any]]) -> Iterator[int | float]:
-    """Multiples of steps at the bounds, of all that must be and of some together; and what stands right beside these."""
+    """Multiples of steps at the bounds, of all that must be and of some together; and what stands right beside."""
     always, given = ([*dict.fromkeys(_steps(nodes))] for nodes in (must, spoken))
     bounds = [*dict.fromkeys([Fraction(0), *(exact(node[name]) for name in BOUNDS for node in spoken if name in node)])]
     some = chain([[Fraction(1)], always, given], combinations(given, 1), combinations(given[:MANY], 2))

@@ -165,13 +165,13 @@ def _repeating(tokens: Tokens, point: Point) -> NDArray[np.bool_]:
 
 
 def _marks(tokens: Tokens) -> Marks:
-    """Made once for the tokens of a model."""
-    if Marks not in tokens.memory:
-        texts = [tokens.text_of(token) for token in range(len(tokens))]
-        has = {mark: np.array([mark in text for text in texts], bool) for mark in (b'"', b"]", b"}", b",", *WORDS)}
-        ends = has[b"]"] | has[b"}"]
-        pairs = np.array([text.count(b'"') > 1 for text in texts], bool)
-        whole = np.logical_or.reduce([ends, has[b","], pairs, *(has[word] for word in WORDS)])
-        tokens.memory[Marks] = Marks(has[b'"'], ends, ends | has[b","], whole)
-    made: Marks = tokens.memory[Marks]
-    return made
+    return tokens.memory.once(Marks, lambda: _marked(tokens))
+
+
+def _marked(tokens: Tokens) -> Marks:
+    texts = [tokens.text_of(token) for token in range(len(tokens))]
+    has = {mark: np.array([mark in text for text in texts], bool) for mark in (b'"', b"]", b"}", b",", *WORDS)}
+    ends = has[b"]"] | has[b"}"]
+    pairs = np.array([text.count(b'"') > 1 for text in texts], bool)
+    whole = np.logical_or.reduce([ends, has[b","], pairs, *(has[word] for word in WORDS)])
+    return Marks(has[b'"'], ends, ends | has[b","], whole)
