@@ -31,6 +31,7 @@ FEW = 64  # tokens behind each of which a way is looked for
 MANY = 256  # under a judge, texts that so many tokens may follow stand between values, or shortly before their ends
 SPARE = 6  # tokens by which the way behind a token may be longer than behind one that speaks for it
 NEAR = 64  # tokens that are walked before a valid text is asked for
+LONGER = 16  # tokens by which ways grow from token to token under a judge, whose every step takes long
 MARGIN = 48  # tokens by which a way may grow where many tokens may follow, with those that are not looked at
 QUOTES = frozenset(b"\"'")
 TEXT = 1000  # kinds beyond are of tokens without a mark
@@ -269,7 +270,7 @@ class Searching(State):
                 return [*hint]
         if self._left < 1 or not self._inner.advance(token):
             return None
-        most = self._left - 1 if self._inner.work() is None else min(self._left - 1, len(way) + NEAR)
+        most = self._left - 1 if self._inner.work() is None else min(self._left - 1, len(way) + LONGER)
         found = search.find(self._inner, most, hints)
         self._inner.rollback(1)
         return found
