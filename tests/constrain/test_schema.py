@@ -5,6 +5,8 @@ import itertools
 import pytest
 from llguidance import LLMatcher
 
+from stretto.constrain.forms import schema as schema_of
+from stretto.constrain.schema import document
 from stretto.constrain.schema.document import read
 from stretto.constrain.schema.facts import disjoint, impossible
 from stretto.constrain.schema.prepare import prepare
@@ -41,6 +43,7 @@ EXACT = [
     {"enum": [1, "a", "ab", None], "minLength": 2},
     {"allOf": [{"properties": {"a": True}}], "unevaluatedProperties": False},
     {"prefixItems": [True], "unevaluatedItems": False},
+    {"enum": [*range(1, 260), "a"], "not": {"const": 2}},
     {"not": {"dependentRequired": {"a": ["b", "c"]}}},
     {"not": {"dependentSchemas": {"a": {"required": ["b"]}}}},
     {"oneOf": [{"not": {"required": ["a"]}}, {"dependentSchemas": {"a": False}}]},
@@ -119,6 +122,40 @@ def test_what_is_wrong_is_refused_by_path(schema, error, pointer):
         read(schema)
     assert refusal.value.message.startswith(pointer)
     assert refusal.value.hint
+
+
+def nested(*, depth, name):
+    """Schemas in whose rewriting each level is written twice."""
+    found = {"minimum": 0}
+    for _ in range(depth):
+        found = {"oneOf": [{name: {"a": found}}, {"required": ["b"]}]}
+    return found
+
+
+MANY = {"oneOf": [{"required": [key], "properties": {key: {"const": 1}}} for key in map(str, range(60))]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointer", "reason"),
+    [
+        (nested(depth=9, name="properties"), "#/oneOf/0/properties/a", ""),
+        (MANY, "#/oneOf/", ""),
+        ({"enum": [*range(70)], "allOf": [{"enum": [*range(70)]}]}, "#/allOf/0", ""),
+        ({"properties": {key: {"uniqueItems": True, "pattern": "(?=a)"} for key in "abcdef"}}, "#", "no"),
+    ],
+)
+def test_what_takes_too_many_steps_is_refused_where_they_end(schema, pointer, reason, monkeypatch):
+    monkeypatch.setattr(document, "MOST", 400)
+    with pytest.raises(Unsupported, match="than 400 steps to make ready") as refusal:
+        prepare(schema, lambda made: reason)
+    assert refusal.value.message.startswith(pointer) and refusal.value.hint
+
+
+def test_what_is_nested_too_deep_is_served_by_a_judge_or_refused():
+    assert schema_of(nested(depth=24, name="properties"))
+    for deep in (nested(depth=300, name="properties"), '{"not":' * 100_000):
+        with pytest.raises(InvalidRequest, match="no JSON"):
+            schema_of(deep)
 
 
 def test_what_a_text_holds_is_refused_where_it_asserts_something():

@@ -67,7 +67,7 @@ def schema(given: Any, *, spaces: bool = False) -> Schema:
     if isinstance(given, dict | bool):
         try:
             given = json.dumps(given)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequest(f"the schema is no JSON: {error}", hint="see json-schema.org") from error
     if isinstance(given, str):
         return Schema(given, spaces)

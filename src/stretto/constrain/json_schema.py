@@ -84,7 +84,7 @@ def _prepared(text: str) -> Prepared:
 
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the schema is no JSON: {error}", hint="see json-schema.org") from error
     try:
         return prepare(found, _refusal)
@@ -94,7 +94,10 @@ def _prepared(text: str) -> Prepared:
 
 def _refusal(schema: dict[str, Any]) -> str:
     """Why masks do not take a schema; nothing where they do."""
-    return refusal(_grammar(schema, spaces=False))
+    try:
+        return refusal(_grammar(schema, spaces=False))
+    except ValueError as error:  # where what is written is nested too deep for its reader
+        return str(error)
 
 
 def _grammar(schema: dict[str, Any], spaces: bool) -> str:

@@ -16,6 +16,7 @@ from .references import UNSAID, Place, References
 
 Node = dict[str, Any] | bool  # a schema in the one form
 DEEPEST = 200  # schemas within schemas
+MOST = 1_000_000  # steps that it may take to make a schema ready
 ROOT = "root"  # the definition that is the schema itself
 PLACE = "#/$defs/"
 ONE = (
@@ -35,6 +36,21 @@ class Document:
     pointers: dict[int, str] = field(default_factory=dict)  # by the id of a node: its place in the caller's schema
     objects: list[dict[str, Any]] = field(default_factory=list)  # all nodes that are no mere true or false
     spelt: dict[tuple[int, str], str] = field(default_factory=dict)  # keywords that were called otherwise there
+    steps: int = 0  # that were taken to make the schema ready
+    place: str = "#"  # of the newest of these
+
+    def step(self, node: Node, count: int = 1) -> None:
+        """Take steps, at a node. Raises Unsupported, with its pointer, where they are more than `MOST`.
+
+        They are counted and not timed: what is refused is refused on every machine.
+        """
+        self.steps += count
+        self.place = self.pointers.get(id(node), self.place)  # a node that was made up has none
+        if self.steps > MOST:
+            raise Unsupported(
+                f"{self.place}: by here the schema has taken more than {MOST:,} steps to make ready",
+                hint="name fewer alternatives, or nest if, not and oneOf less",
+            )
 
     @property
     def root(self) -> Node:
@@ -103,6 +119,7 @@ class _Reading:
         found: dict[str, Any] = {}
         self.document.pointers[id(found)] = place.pointer
         self.document.objects.append(found)
+        self.document.step(found, 1 + depth)  # what stands so deep is found from the top
         for keyword, spelt, each in _modern(value, place):
             self._put(found, (keyword, spelt), each, place, depth)
         return found

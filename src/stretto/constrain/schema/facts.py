@@ -88,6 +88,7 @@ def facts(document: Document, node: Node) -> Facts | None:
     """What a schema says for certain; None where it is plainly false."""
     found = Facts()
     for part in parts(document, node):
+        document.step(part)
         if part is False:
             return None
         if part is True:
@@ -98,8 +99,10 @@ def facts(document: Document, node: Node) -> Facts | None:
         if "not" in part:
             found.types &= refused(document, part["not"])
         for values in [*([part["enum"]] if "enum" in part else []), *([[part["const"]]] if "const" in part else [])]:
-            before = values if found.values is None else found.values
-            found.values = [value for value in before if any(equal(value, each) for each in values)]
+            before = [] if found.values is None else found.values
+            document.step(part, len(values) * (1 + len(before)) // 10)
+            both = [value for value in before if any(equal(value, each) for each in values)]
+            found.values = [*values] if found.values is None else both
         found.required |= {*part.get("required", ())}
         for name, below in part.get("properties", {}).items():
             found.properties.setdefault(name, []).append(below)
@@ -108,8 +111,8 @@ def facts(document: Document, node: Node) -> Facts | None:
     return found
 
 
-def finite(document: Document, judge: Validator, node: Node) -> list[Any] | None:
-    """All values of a schema, where it names them; None where it does not."""
+def finite(document: Document, judge: Validator, node: Node, most: float = MOST) -> list[Any] | None:
+    """All values of a schema, where it names them and they are not more than `most`; else None."""
     found = facts(document, node)
     if found is None:
         return []
@@ -120,9 +123,11 @@ def finite(document: Document, judge: Validator, node: Node) -> list[Any] | None
         outer = (bound(found, "minimum", "maximum"), bound(found, "exclusiveMinimum", "exclusiveMaximum"))
         low, high = (pick(ends) for pick, ends in zip((max, min), zip(*outer, strict=True), strict=True))
         found.values = multiples(steps, (low, high), MOST)
-    if found.values is None or len(found.values) > MOST:
+    if found.values is None or len(found.values) > most:
         return None
-    return [value for value in found.values if judge.valid(node, value)]
+    document.step(node, len(found.values))
+    rest: Node = {name: node[name] for name in node if name != "enum"} if isinstance(node, dict) else node
+    return [value for value in found.values if judge.valid(rest, value)]
 
 
 def bound(found: Facts, low: str, high: str) -> tuple[float, float]:

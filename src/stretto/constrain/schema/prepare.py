@@ -24,6 +24,7 @@ SPARED = (  # what masks do without, where they refuse a schema: first what cost
     *("unevaluatedProperties", "additionalProperties", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
     *("oneOf", "anyOf", "$ref", "allOf"),
 )
+TRYING = 1_000  # steps for which it counts to ask once what masks refuse
 JOINING = ("$ref", "not", "if", "dependentSchemas", "oneOf", "anyOf", "allOf")  # by which nodes meet
 IN_PLACE = {*JOINING, "then", "else"}  # hold schemas of the same value
 TOGETHER = {"patternProperties": "additionalProperties"}  # the other one says something else without the first
@@ -111,9 +112,11 @@ class _Fitting:
                     self._without |= {(id(node), keyword), (id(node), TOGETHER.get(keyword, keyword))}
 
     def _refused(self, node: Node) -> bool:
+        self._document.step(node, TRYING)
         return bool(self._refuses(Rewriter(self._document, self._judge, self._without).alone(node)))
 
     def _whole(self) -> bool:
+        self._document.step(self._document.root, TRYING)
         return bool(self._refuses(Rewriter(self._document, self._judge, self._without).whole()))
 
 

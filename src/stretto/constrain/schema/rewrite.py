@@ -64,10 +64,11 @@ class Rewriter:
         self.loose.setdefault((id(node), keyword), self._document.pointer(node, keyword))
 
     def _node(self, node: Node) -> Node:
+        self._document.step(node)
         if isinstance(node, bool):
             return node
         if "enum" in node or "const" in node or self._steps(node) > 1:
-            values = finite(self._document, self._judge, node)
+            values = finite(self._document, self._judge, node, float("inf"))
             if values is not None:
                 return self._values(values, node)
         found: dict[str, Any] = {}
