@@ -146,7 +146,8 @@ def test_wrong_pictures_are_refused_before_any_work(prompt: list[int], pictures:
 
 def test_what_takes_no_pictures_says_so() -> None:
     with pytest.raises(Unsupported, match="takes no pictures"):
-        engine().generate(pictured(), "beam(2)", **LONG)
+        engine().generate(pictured(), "a-star", temperature=1.0, **LONG)
+    assert engine().generate(pictured(), "beam(1)", **LONG).tokens == engine().generate(pictured(), **LONG).tokens
     blind = Engine(TableModel(97, lambda path: [0.0] * 97))
     with pytest.raises(Unsupported, match="takes no rows"):
         blind.generate(Pictured(PROMPT, [Picture(torch.ones(4, 1), at=3)]), "plain", **LONG)

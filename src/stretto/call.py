@@ -19,7 +19,7 @@ from .request import Request
 from .row import Limits, Row
 from .scheduler import Ticket
 from .steer.choice import Rule
-from .steer.path import History
+from .steer.path import History, Scope
 from .steer.pipeline import Pipeline
 from .text import Codec
 
@@ -74,13 +74,13 @@ class Call:
 
     def _row(self, history: History, given: list[int], sample: int) -> Row:
         request, prompt = self.request, list(history.tokens)
-        size = len(given) or request.max_new_tokens
+        size = min([len(given) or request.max_new_tokens, *(each.ends - len(prompt) for each in history.pictures)])
         return Row(
             history=history,
             cache_row=-1,
             rule=Rule(self.pipeline, request.noise, sample),
             limits=Limits(min(size, self.model.max_positions - len(prompt)), self.ends),
-            stoppers=request.stoppers(prompt, lambda: self.text(prompt)),
+            stoppers=request.stoppers(prompt, lambda: self.text(prompt[history.start(Scope.PATH) :])),
             given=given,
             log_probabilities=request.log_probabilities,
         )
@@ -98,7 +98,7 @@ class Call:
     def generation(self, row: Row) -> Generation:
         """The answer of a row, as far as there is one."""
         prompt, tokens = row.history.tokens[: row.history.prompt_length], row.new_tokens
-        text, numbers = self.text(prompt), numbers_of(self.model)
+        text, numbers = self.text(prompt[row.history.start(Scope.PATH) :]), numbers_of(self.model)
         greedy, repeats = self.pipeline.greedy, self.method.repeats(self.pipeline.greedy)
         text.extend(tokens, last=True)
         if row.steps and row.held is not None:  # asked for, it exists

@@ -23,13 +23,14 @@ from .messages import Conversation, Message
 from .method import Method
 from .models.clock import Clock
 from .models.contract import Model, masking_of
+from .models.encoded import Shown, beside
 from .models.generation_config import Asked
 from .models.heads.contract import DraftHead
 from .models.heads.files import find_head
 from .models.learnt import LearntClock
 from .models.load import load
 from .models.numbers import numbers_of
-from .models.pictures import Pictured, Pictures, require_pictures
+from .models.pictures import Pictures
 from .models.prefixes import prefixes_of
 from .models.vocabulary import require_fit
 from .pace.contract import Pace
@@ -275,12 +276,11 @@ class Engine(Scoring):
         return self._encoded(prompt)[0]
 
     def _encoded(self, prompt: Prompt, method: Method | None = None) -> tuple[list[int], Pictures]:
-        """The same, with the pictures that stand in it. Raises Unsupported where model or method take none."""
-        pictures: Pictures = ()
-        tokens = self.codec.encode(prompt.prompt if isinstance(prompt, Pictured) else prompt)
-        if isinstance(prompt, Pictured):
-            tokens, pictures = prompt.placed(tokens, self.image_token)
-            require_pictures(pictures, self.model, len(tokens), served=method is None or method.pictures)
+        """The same, and the pictures or source in it. Raises Unsupported where model or method take none."""
+        if hasattr(self.model, "reader") or isinstance(prompt, Shown):
+            tokens, pictures = beside(prompt, self.model, self.codec, self.image_token, method)
+        else:
+            tokens, pictures = self.codec.encode(prompt), ()
         wrong = next((token for token in tokens if not 0 <= token < self.model.vocabulary), None)
         if wrong is not None:
             raise InvalidRequest(

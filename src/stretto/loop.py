@@ -133,7 +133,7 @@ class Method(metaclass=Checked):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     steers: tuple[Steer, ...]
     constraint: Any  # what every answer obeys; None: anything goes
-    pictures: ClassVar[bool] = False  # whether prompts may have pictures
+    pictures: ClassVar[bool] = False  # whether prompts may have pictures or a source
 
     @property
     @abstractmethod

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .errors import InvalidRequest
 from .messages import Chats, Conversation, Message
-from .models.pictures import Pictured
+from .models.encoded import Shown
 from .pieces import TORN, Text
 from .values import check_text, plain, token_ids
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .models.tokenizer import Tokenizer
 
-Prompt = str | Sequence[int] | Sequence[Message] | Conversation | Pictured  # text, ids, a chat; or with pictures
+Prompt = str | Sequence[int] | Sequence[Message] | Conversation | Shown  # text, ids, a chat; or with more
 
 
 def is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
@@ -26,7 +26,7 @@ def is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
 
     An array or tensor of one dimension is one prompt of ids; of two dimensions it is a prompt in each row.
     """
-    if isinstance(prompt, str | Conversation | Pictured):
+    if isinstance(prompt, str | Conversation | Shown):
         return True
     if (dimensions := getattr(prompt, "ndim", None)) is not None:
         if dimensions not in (1, 2):
@@ -46,7 +46,7 @@ def sequence(prompt: object) -> Sequence[Any]:
 
 def _holds_more(item: object) -> bool:
     """Whether an item of a list is a prompt by itself, rather than a token id (or what should be one)."""
-    return isinstance(item, Sequence | Conversation | Pictured | InvalidRequest) or getattr(item, "ndim", 0) > 0
+    return isinstance(item, Sequence | Conversation | Shown | InvalidRequest) or getattr(item, "ndim", 0) > 0
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:

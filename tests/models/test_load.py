@@ -150,7 +150,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown type": (rewrite_config(model_type="llamas"), "'llamas'"),
     "no type": (rewrite_config(model_type=None), "no known model"),
     "own code": (rewrite_config(model_type="mine", auto_map={"AutoConfig": "x.Y"}), "never run"),
-    "an encoder": (rewrite_config(model_type="bart", is_encoder_decoder=True), "has an encoder"),
+    "an encoder": (rewrite_config(model_type="bart", is_encoder_decoder=True), "do not load|lack|hold"),
     "no text": (rewrite_config(model_type="vit"), "does not continue text"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
     "pickles": (only_pickles, "only pytorch_model.bin"),

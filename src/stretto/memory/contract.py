@@ -18,6 +18,7 @@ from .. import catalogue
 from ..errors import InvalidRequest, Unsupported, closest
 from ..models.cache import Cache, KeyForm
 from ..models.contract import NOTHING, Ability, Model, masking_of
+from ..models.encoded import reader_of
 from ..models.numbers import numbers_of
 from ..models.window import Window
 from ..parts import describe_part, kind_of, read_part
@@ -84,6 +85,10 @@ def stored(model: Model, store: str | Storing | None) -> Model:
     usual, text = model.new_cache(1, 1), describe_part(part)
     if not isinstance(usual, Cache):
         raise Unsupported(f"{model.name} keeps states, not keys and values", hint=f"leave out the store {text}")
+    if reader_of(model) is not None:
+        raise Unsupported(f"{model.name} keeps a source as well", hint=f"leave out the store {text}")
+    if reader_of(model) is not None:
+        raise Unsupported(f"{model.name} keeps a source as well", hint=f"leave out the store {text}")
     if masking_of(model) is not None:
         raise Unsupported(f"{model.name} fills masks: what it keeps changes", hint=f"leave out the store {text}")
     if getattr(model, "store", None) is not None:

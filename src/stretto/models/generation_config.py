@@ -50,6 +50,7 @@ FOREIGN: dict[str, Any] = {  # what changes answers and has no counterpart -> wh
     "token_healing": False,
     "watermarking_config": None,
 }
+STARTS = ("decoder_start_token_id", "forced_bos_token_id", "forced_decoder_ids")  # what answers begin with
 USUAL_LENGTH = 20  # of transformers: max_length where nobody chose one
 
 
@@ -84,6 +85,25 @@ def asked(content: Mapping[str, Any], positions: int, ends: frozenset[int] = fro
         foreign["max_length"] = length
     _bad_words(content.get("bad_words_ids"), settings, foreign, ends)
     return Asked(settings, foreign)
+
+
+def start_of(content: Mapping[str, Any], generation: Mapping[str, Any]) -> tuple[list[int], dict[str, Any]]:
+    """The tokens with which answers of an encoder–decoder begin, by config.json and generation_config.json; the rest.
+
+    Empty where neither names the first one. Raises ModelError where what is named are no tokens.
+    """
+    said = {name: value for each in (content, generation) for name, value in each.items() if value is not None}
+    forced = said.get("forced_decoder_ids") or []
+    first, second = said.get("decoder_start_token_id"), said.get("forced_bos_token_id")
+    try:
+        start = [] if first is None else [first, *([] if second is None else [second]), *dict(sorted(forced)).values()]
+    except (TypeError, ValueError):
+        start = [forced]
+    if not all(type(token) is int and token >= 0 for token in start):
+        raise ModelError(
+            f"an answer begins with {shown(start)}", hint="mend decoder_start_token_id and what is forced after it"
+        )
+    return start, {name: value for name, value in generation.items() if name not in STARTS}
 
 
 def _reaches(length: Any, positions: int) -> bool:

@@ -110,7 +110,10 @@ def load(
             module = checkpoint.stock(layout, what, where)
             if (seeing := _sight(module)) is not None:
                 module, sight = seeing.text, seeing
-        model, slow_because = _model(module, str(name), wish, fast)
+        if module.config.is_encoder_decoder:
+            model, generation = _encoder_decoder(module, str(name), wish, content, generation)
+        else:
+            model, slow_because = _model(module, str(name), wish, fast)
         usual = getattr(module.config, "eos_token_id", None)
     sight = sight or _small_sight(find(name))
     tokenizer = checkpoint.tokenizer()
@@ -214,6 +217,23 @@ def _model(module: PreTrainedModel, name: str, wish: Wish, fast: bool) -> tuple[
             raise Unsupported(f"there is no fast path for {name} with {wish.form} weights: {reason}", hint=hint)
         model, whole = driven(module, name)
         return model, f"{reason}; not layer by layer: {whole}" if whole else reason
+
+
+def _encoder_decoder(
+    module: PreTrainedModel, name: str, wish: Wish, content: Mapping[str, Any], generation: Mapping[str, Any]
+) -> tuple[Model, Mapping[str, Any]]:
+    """The model, and what else generation_config.json asks for. Raises Unsupported for what it has no fast path for."""
+    from .encoder_decoder import EncoderDecoder
+    from .generation_config import start_of
+    from .quiet import quiet
+
+    if wish.bits or wish.form not in ("", "float32"):
+        raise Unsupported(
+            f"{name} has an encoder, and no fast path", hint="leave out exact='bits', and weights in few bits"
+        )
+    start, rest = start_of(content, generation)
+    with quiet():
+        return EncoderDecoder(module, start, name), rest
 
 
 def _small_sight(place: Path) -> PatchSight | None:

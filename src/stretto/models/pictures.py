@@ -8,11 +8,12 @@ row. Two prompts are read alike where tokens *and* rows are the same.
 from __future__ import annotations
 
 import hashlib
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 
@@ -41,6 +42,9 @@ class Picture:
 
     Raises InvalidRequest where the rows are no matrix of finite numbers.
     """
+
+    apart: ClassVar[bool] = False  # whether it is no part of the text behind it (encoded.py)
+    ends: ClassVar[Any] = sys.maxsize  # one past the last place that a text behind it can have
 
     rows: Tensor  # [n, C], as `Model.embed` gives those of tokens
     at: int | None = None  # place of the first in the prompt, from 0; None: where the prompt has image tokens

@@ -14,9 +14,13 @@ from torch import Tensor
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSpeechSeq2Seq,
     GenerationConfig,
     PreTrainedModel,
 )
@@ -47,7 +51,7 @@ def load_module(
     settings["key_mapping"] = dict(layout.names) if layout is not None and layout.names else None
     try:
         if weights is None and convert is None:
-            kind = AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
+            kind = _kind(config)
             module, info = kind.from_pretrained(folder, use_safetensors=True, **settings)
         else:
             settings["state_dict"] = _converted(tensors_of(files) if weights is None else weights, convert)
@@ -124,11 +128,24 @@ def _config(folder: Path) -> PretrainedConfig:
             f"{file} describes no known model (model_type {kind!r}): {reason}", hint="is it complete?"
         ) from error
     vars(config).pop("quantization_config", None)  # what is packed is unpacked before (folder.py)
-    if config.is_encoder_decoder:
-        raise ModelError(f"{folder} holds a {kind!r} model, which has an encoder", hint="use a decoder-only model")
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+    if _kind(config) is None:
         raise ModelError(
             f"{folder} holds a {kind!r} model, which does not continue text",
-            hint="use a causal language model, or one of images and text",
+            hint="use a causal language model, an encoder–decoder, or one of images and text",
         )
     return config
+
+
+def _kind(config: PretrainedConfig) -> Any:
+    """transformers' class for modules of a configuration; None where there is none that writes text."""
+    if config.is_encoder_decoder:
+        kinds = [
+            (AutoModelForSeq2SeqLM, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING),
+            (AutoModelForSpeechSeq2Seq, MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING),
+        ]
+    else:
+        kinds = [
+            (AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING),
+            (AutoModelForImageTextToText, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING),
+        ]
+    return next((kind for kind, known in kinds if type(config) in known), None)

@@ -153,6 +153,7 @@ class Search(metaclass=Checked):
     kind: ClassVar[str] = "search"
     guarantee: ClassVar[Guarantee] = Guarantee.APPROXIMATE
     forks: ClassVar[bool] = True  # its branches are rows: drafted for, under constraints, seen by steers from inside
+    pictures: ClassVar[bool] = False  # prompts may have pictures or a source: it reads no text but through its branches
     writes: ClassVar[bool] = False  # puts tokens of its own into answers, which no constraint has allowed
     within: Within = UNBOUNDED  # what it may take for one prompt; a field of those that can be bounded
 

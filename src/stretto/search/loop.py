@@ -41,6 +41,11 @@ class Searched(Method):
         """What holds between its output and plain decoding."""
         return self.search.guarantee
 
+    @property
+    def pictures(self) -> bool:  # type: ignore[override]  # a family's own, else of all its methods
+        """Whether prompts may have pictures or a source."""
+        return self.search.pictures
+
     def rows(self, samples: int) -> int:
         """How many rows of the cache one prompt takes at most."""
         return self.search.rows(samples)

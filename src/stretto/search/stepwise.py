@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 
@@ -59,6 +59,8 @@ class Sprout(NamedTuple):
 
 class Stepwise(Search):
     """Draws nothing: the temperature stays 0."""
+
+    pictures: ClassVar[bool] = True
 
     def check(self, model: Model, pipeline: Pipeline, samples: int) -> None:
         if not pipeline.greedy:

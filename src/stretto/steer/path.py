@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Scope(Enum):
     """Which part of a path counts."""
 
-    PATH = "path"  # prompt and output
+    PATH = "path"  # prompt and output, without a source that is read beside them
     OUTPUT = "output"  # what was generated
 
 
@@ -140,7 +140,7 @@ class History:
 
     def start(self, scope: Scope) -> int:
         """Position of the first token in the scope."""
-        return self.prompt_length if scope is Scope.OUTPUT else 0
+        return self.prompt_length if scope is Scope.OUTPUT else sum(len(each) for each in self.pictures if each.apart)
 
     def counts(self, scope: Scope) -> _Counts:
         """Occurrences of the committed tokens in the scope, up to date."""
