@@ -47,6 +47,10 @@ class Want:
         """Whether anything but logits is wanted."""
         return bool(self.hidden or self.readout or self.attention or self.branches)
 
+    def __bool__(self) -> bool:
+        """Whether anything is wanted."""
+        return self.logits is not False or self.inside
+
     def __or__(self, other: Want) -> Want:
         """What both want, logits of all slots included; for wants that name no single slots."""
         return replace(self.beside(other), logits=bool(self.logits is True or other.logits is True))

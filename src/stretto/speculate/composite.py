@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 
-from ..models.contract import NOTHING, Evaluation, Want
+from ..models.contract import Evaluation, Want
 from ..row import Row
 from ..tree import Tree
 from .contract import Drafting, DraftSession, Outcome, Room
@@ -32,12 +32,12 @@ class CompositeSession(DraftSession):
 
     def prime(self, evaluation: Evaluation, start: int) -> None:
         for part, drafting in zip(self.parts, self.drafting.draftings, strict=True):
-            if drafting.of_prompt is not NOTHING:  # else it was computed for another
+            if drafting.of_prompt:  # else it was computed for another
                 part.prime(evaluation, start)
 
     def knows(self, tokens: Sequence[int]) -> bool:
         told = zip(self.parts, self.drafting.draftings, strict=True)
-        return all(part.knows(tokens) for part, drafting in told if drafting.of_prompt is not NOTHING)
+        return all(part.knows(tokens) for part, drafting in told if drafting.of_prompt)
 
     def propose(self, room: Room) -> Tree:
         return self.drafting.propose([self], [room])[0]

@@ -16,7 +16,7 @@ from ..entry import Guarantee
 from ..generation import LogProbability, Step
 from ..loop import Loop as Base
 from ..loop import Method
-from ..models.contract import NOTHING, Evaluation, Want
+from ..models.contract import Evaluation, Want
 from ..models.edits import edit
 from ..models.machine import stopwatch
 from ..models.reading import read, whole
@@ -83,11 +83,11 @@ class Loop(Base[Work]):
         aids: Any = {"edits": row.edits, "pictures": row.history.pictures}
         tokens = row.history.tokens[:-1]
         known = tokens[: self.cache.following(row.cache_row)]
-        if session is not None and want is not NOTHING and not session.knows(known):
+        if session is not None and want and not session.knows(known):
             self.cache.truncate(row.cache_row, 0)  # what it wants of a token that was read before is gone
         unread = tokens[self.cache.following(row.cache_row) :]
         for evaluation, start in read(self.model, self.cache, row.cache_row, unread, want, size=size, **aids):
-            if session is not None and want is not NOTHING:
+            if session is not None and want:
                 session.prime(row_of(evaluation, 0), start)
             if self.cache.following(row.cache_row) < len(tokens):
                 yield

@@ -129,7 +129,7 @@ class Steer(metaclass=Checked):
     @property
     def aided(self) -> bool:
         """Whether it needs more than logits and paths. Guesses are steered without such steers."""
-        return self.wants is not NOTHING or bool(self.companions or self.edits or self.hears)
+        return bool(self.wants or self.companions or self.edits or self.hears)
 
     def begin(self, prompt: Sequence[int]) -> Any:
         """The state at the end of the prompt; None for steers without one."""

@@ -34,6 +34,7 @@ class Pipeline:
     steps: Sequence[Steer] = ()  # kept as a tuple
     constraint: Steer | None = field(init=False, compare=False, repr=False)  # the strict step, if there is one
     greedy: bool = field(init=False, compare=False, repr=False)  # temperature 0: no chance
+    aided: bool = field(init=False, compare=False, repr=False)  # a step needs more than logits and paths
     hears: bool = field(init=False, compare=False, repr=False)  # a step is told what became of a node's logits
     pointwise: bool = field(init=False, compare=False, repr=False)  # no step looks at the path
     plain: bool = field(init=False, compare=False, repr=False)  # greedy, and nothing reshapes
@@ -67,6 +68,7 @@ class Pipeline:
         settle(self, "steps", tuple(steps))
         settle(self, "constraint", next((step for step in steps if step.strict), None))
         settle(self, "greedy", greedy)
+        settle(self, "aided", any(step.aided for step in steps))
         settle(self, "hears", any(step.hears for step in steps))
         settle(self, "pointwise", all(step.pointwise for step in steps))
         settle(self, "plain", greedy and len(steps) == 1)
@@ -77,11 +79,6 @@ class Pipeline:
         settle(self, "_stages", tuple(tuple(group) for _, group in groupby(shaping, key=lambda step: step.stage)))
         settle(self, "_truncations", truncations)
         settle(self, "_last", tuple(step for step in steps if step.stage == Stage.LAST))
-
-    @property
-    def aided(self) -> bool:
-        """Whether a step needs more than logits and paths."""
-        return self.wants is not NOTHING or bool(self.companions or self.edits or self.hears)
 
     def check(self, vocabulary: int) -> None:
         """Raise `InvalidRequest` where a step names a token that the vocabulary of V tokens lacks."""

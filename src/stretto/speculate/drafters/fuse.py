@@ -9,7 +9,7 @@ from typing import ClassVar, cast
 from ...context import Context
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest
-from ...models.contract import NOTHING, Ability, Evaluation
+from ...models.contract import Ability, Evaluation
 from ...models.machine import stopwatch
 from ...row import Row
 from ...tree import NodeKind, Siblings, Tree
@@ -129,7 +129,7 @@ class FuseDrafting(CompositeDrafting):
         free = [account for drafting, account in zip(self.draftings, self.accounts, strict=True) if drafting.free]
         for account in free:
             account.settle(worth, self.rows)
-        if self.want is not NOTHING or not all(account.pause.left for account in free):  # or it wants to be told
+        if self.want or not all(account.pause.left for account in free):  # or it wants to be told
             return False
         return self.free or not any(room.paid is None or room.paid(Tree()) for room in rooms)
 
@@ -190,7 +190,7 @@ class FuseSession(CompositeSession):
 
     def prime(self, evaluation: Evaluation, start: int) -> None:
         for part, drafting, account in zip(self.parts, self.drafting.draftings, self.drafting.accounts, strict=True):
-            if drafting.of_prompt is not NOTHING and not account.pause.left:
+            if drafting.of_prompt and not account.pause.left:
                 part.prime(evaluation, start)
 
     def missed(self) -> Sequence[tuple[float, bool]]:

@@ -11,7 +11,7 @@ import torch
 from ...context import Context, Memory
 from ...entry import Entry, Guarantee
 from ...errors import InvalidRequest, Unsupported
-from ...models.contract import NOTHING, Evaluation, Model
+from ...models.contract import Evaluation, Model
 from ...row import Row
 from ...tree import ROOT, NodeKind, Tree
 from ..acceptors.exact import Exact
@@ -82,7 +82,7 @@ class HierarchyDrafting(Drafting):
 
     def _open_session(self, row: Row) -> DraftSession:
         draft, session = self.small.open(row), self.inner.open(row)
-        if self.inner.of_prompt is not NOTHING:
+        if self.inner.of_prompt:
             for logits, start in self.small.recite(draft):
                 session.prime(Evaluation(logits=logits), start)
         return HierarchySession(self, draft, session)
@@ -110,7 +110,7 @@ class HierarchyDrafting(Drafting):
         target = Target([chain.row for chain in chains], trees, Evaluation(logits=padded))
         for chain, tree, line, verdict in zip(chains, trees, lines, Exact().accept(target), strict=True):
             tokens = [*(tree.tokens[node] for node in verdict.path), verdict.extra]
-            chain.accept(tree, verdict.path, tokens, line if self.inner.want is not NOTHING else None)
+            chain.accept(tree, verdict.path, tokens, line if self.inner.want else None)
 
 
 class Chain:
