@@ -260,6 +260,15 @@ def test_the_page_on_scoring_works_as_it_stands(capsys: pytest.CaptureFixture[st
     assert len(shown["score"].tokens) > 128 and "perplexity" in capsys.readouterr().out
 
 
+def test_the_page_on_compressing_works_as_it_stands() -> None:
+    if "causal" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    shown: dict[str, Any] = {}
+    (block,) = blocks("compress.md")
+    exec(compile(block, "compress.md", "exec"), shown)
+    assert len(shown["coded"]) < 450
+
+
 def test_the_grammar_of_the_page_is_one(tmp_path: Path) -> None:
     page = (DOCS / "diffusion.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"^```\n(# sums.*?)^```", page, re.MULTILINE | re.DOTALL)

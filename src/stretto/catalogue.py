@@ -36,7 +36,7 @@ TEXT = re.compile(r'^([A-Z_]+) = ("[^"]*")$', re.MULTILINE)
 WORDS = {"Entry": Entry, "Guarantee": Guarantee}  # what an entry is written with
 HOME = Path(__file__).parent
 FAMILIES = tuple(sorted((file.parent.name for file in HOME.glob("*/family.py")), reverse=True))  # folders
-FOLDERS = (*FAMILIES, "steer", "constrain", "memory", "pace", "diagnose")  # parts stand there, or in folders of these
+FOLDERS = (*FAMILIES, "steer", "constrain", "memory", "pace", "diagnose", "coding")  # parts stand in these or below
 
 PLAIN = Entry(
     name="plain",

@@ -128,20 +128,23 @@ class Scorer:
             tokens = self._encode(continuation)
         if not tokens:
             raise InvalidRequest("there is nothing to score", hint="give a continuation of at least one token")
-        return self.codec.encode(cast(Prompt, prompt)) if _size(prompt) else [self._start()], tokens
+        if not _size(prompt):
+            return [first_token(self.codec, self.end_tokens)], tokens
+        return self.codec.encode(cast(Prompt, prompt)), tokens
 
     def _encode(self, text: str) -> list[int]:
         return self.codec.encode_piece(text) if text else []
 
-    def _start(self) -> int:
-        """What stands before a text that nothing precedes: the token that begins texts, else the one that ends them."""
-        named = (getattr(self.codec.tokenizer, name, None) for name in ("bos_token_id", "eos_token_id"))
-        found = next((token for token in (*named, *sorted(self.end_tokens)) if token is not None), None)
-        if found is None:
-            raise InvalidRequest(
-                f"{self.codec.name} has no token with which a text begins", hint="give a prompt of at least one token"
-            )
-        return int(found)
+
+def first_token(codec: Codec, end_tokens: frozenset[int]) -> int:
+    """What stands before a text that nothing precedes: the token that begins texts, else the one that ends them."""
+    named = (getattr(codec.tokenizer, name, None) for name in ("bos_token_id", "eos_token_id"))
+    found = next((token for token in (*named, *sorted(end_tokens)) if token is not None), None)
+    if found is None:
+        raise InvalidRequest(
+            f"{codec.name} has no token with which a text begins", hint="give a prompt of at least one token"
+        )
+    return int(found)
 
 
 class Scoring:

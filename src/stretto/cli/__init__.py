@@ -23,6 +23,8 @@ COMMANDS = {
     "chat": "converse",
     "serve": "answer over HTTP, as OpenAI's API does",
     "batch": "answer the requests of a file, in the form of OpenAI's batch files",
+    "compress": "write any bytes in as few bits as a model finds them likely",
+    "expand": "give back the bytes that were compressed",
     "methods": "list the ways of decoding, or the parts they are made of",
     "verify": "check that two methods give the same tokens",
     "laws": "put the parts of a file to the laws that the package's own obey",

@@ -31,6 +31,7 @@ ASIDE = {  # what systems are for that stand beside the parts of any method
     "constraint": "every method: keeps the answer in a language",
     "memory": "every method: the form in which an engine keeps what was read",
     "pace": "every method: how much of prompts is read beside answers on their way",
+    "coding": "bytes: writes them by what a model expects, and decodes no answer",
 }
 
 
