@@ -93,7 +93,8 @@ def test_the_table_is_the_exponential_rounded_down() -> None:
 
 def test_frequencies_are_probabilities() -> None:
     torch.manual_seed(0)
-    logits, tokens = 4 * torch.randn(300, 50), torch.randint(50, (300,)).tolist()
+    logits = 4 * torch.randn(300, 50)
+    tokens = logits.softmax(-1).multinomial(1)[:, 0].tolist()
     found = intervals(logits, tokens, torch.ones(50, dtype=torch.bool))
     coded = sum(math.log2(total / size) for _, size, total in found)
     exact = -logits.double().log_softmax(-1)[range(300), tokens].sum().item() / math.log(2)

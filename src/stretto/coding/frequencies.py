@@ -1,7 +1,8 @@
 """Logits to whole numbers, the same on every machine that computed the same logits.
 
-No exponential is computed in floating point, as libraries round these differently: a logit is cut to a 256th below the
-largest, and a table of whole numbers says how likely that is. It costs 10^-6 bits a token beside the logits themselves.
+No exponential is computed in floating point, as libraries round these differently: a logit is brought to whole 256ths
+below the largest, and a table of whole numbers says how likely that is. It costs 10^-6 bits a token beside the logits
+themselves.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def summed(logits: Tensor, text: Tensor) -> Tensor:
 
     Where `text` [V] is false there is no frequency. Logits that are no numbers make all tokens alike.
     """
-    below = (logits.amax(-1, keepdim=True) - logits).mul_(STEPS).nan_to_num_(nan=0.0)
+    below = (logits.amax(-1, keepdim=True) - logits).mul_(STEPS).add_(0.5).nan_to_num_(nan=0.0)
     found = table().to(logits.device)
     return (found[below.clamp_(0, len(found) - 1).long()] * text).cumsum(-1)
 
