@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from alphabets import tiny
 from stretto import score, zoo
 from stretto.coding import compress, expand
 from stretto.coding.streams import Streams
@@ -54,9 +55,9 @@ def windows(start: int, tokens: list[int], size: int, context: int) -> Iterator[
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    if "causal" not in zoo.names():
-        pytest.skip("the zoo's models are not in this checkout")
-    return Engine.load("zoo/causal", exact="bits", reproducible=True)
+    """A table whose tokens are bytes, and some pairs of them."""
+    tokenizer = tiny("byte level")
+    return Engine(Table.random(len(tokenizer), 1, order=1), tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +110,8 @@ def test_a_text_is_cut_behind_white_space_where_there_is_some() -> None:
     [
         b"",
         b"x",
-        b"<|end|>",
-        "🙂 naïve \ue000\x00<|user|>".encode(),
+        b"</s>",
+        "🙂 naïve \ue000\x00<|im_end|>".encode(),
         b"text \xff\xfe in \x80 parts",
         random.Random(1).randbytes(600),
     ],
@@ -122,22 +123,16 @@ def test_any_bytes_come_back(engine: Engine, data: bytes) -> None:
     assert len(written) < len(data) + 400
 
 
-def test_a_text_takes_what_the_model_says(engine: Engine) -> None:
-    text = Path(score.__file__).read_bytes()[:2500]
-    coded = compress(engine, text, window=300, context=99)
+def test_a_text_takes_what_the_model_says() -> None:
+    if "causal" not in zoo.names():
+        pytest.skip("the zoo's models are not in this checkout")
+    engine = Engine.load("zoo/causal", exact="bits", reproducible=True)
+    text = Path(score.__file__).read_bytes()[:800]
+    coded = compress(engine, text, window=200, context=99)
     bits = 8 * (len(coded) - struct.unpack(">I", coded[8:12])[0] - 16 - 10 - 6 - 32)  # without head, sizes and sums
     start, tokens = first_token(engine.codec, engine.end_tokens), engine.codec.encode_piece(text.decode())
-    exact = -sum(each.total for each in score_pairs(engine.model, list(windows(start, tokens, 300, 99)), 16))
+    exact = -sum(each.total for each in score_pairs(engine.model, list(windows(start, tokens, 200, 99)), 16))
     assert bits == pytest.approx(exact / math.log(2), rel=0.005)
-
-
-def test_threads_change_nothing(engine: Engine, coded: bytes) -> None:
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2 if threads == 1 else 1)
-        assert compress(engine, PAGE) == coded
-    finally:
-        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -170,10 +165,14 @@ def test_damage_behind_all_sums_ends_too() -> None:
         assert len(found) == 30
 
 
-def forged(coded: bytes, **facts: object) -> bytes:
-    """The same file with other facts at its beginning."""
+def facts_of(coded: bytes) -> dict[str, object]:
+    found: dict[str, object] = json.loads(coded[12 : 12 + struct.unpack(">I", coded[8:12])[0]])
+    return found
+
+
+def forged(coded: bytes, head: bytes) -> bytes:
+    """The same file with another beginning."""
     size = struct.unpack(">I", coded[8:12])[0]
-    head = json.dumps(json.loads(coded[12 : 12 + size]) | facts).encode()
     return MAGIC + struct.pack(">I", len(head)) + head + struct.pack(">I", zlib.crc32(head)) + coded[16 + size :]
 
 
@@ -183,7 +182,8 @@ def forged(coded: bytes, **facts: object) -> bytes:
         ({"tokenizer": "x"}, Unsupported, "tokenizer"),
         ({"bits": "x"}, Unsupported, "other bits"),
         ({"bits": "x", "logits": [9.0] * 8}, Unsupported, "another model"),
-        ({"window": 4096}, InvalidRequest, "window"),
+        ({"bits": "x", "logits": [1]}, InvalidRequest, "damaged"),
+        ({"window": 4097}, InvalidRequest, "window"),
         ({"window": "x"}, InvalidRequest, "damaged"),
         ({"context": None}, InvalidRequest, "damaged"),
     ],
@@ -193,12 +193,26 @@ def test_what_was_written_otherwise_is_refused(
     engine: Engine, coded: bytes, facts: dict[str, object], error: type[StrettoError], said: str
 ) -> None:
     with pytest.raises(error, match=said):
-        expand(engine, forged(coded, **facts))
+        expand(engine, forged(coded, json.dumps(facts_of(coded) | facts).encode()))
+
+
+@pytest.mark.parametrize("head", [b"[]", b"3", b'"x"', b"{}", b"{", b"\xff", b"[" * 60_000], ids=range(7))
+def test_a_beginning_that_tells_no_facts_is_refused(engine: Engine, coded: bytes, head: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="beginning"):
+        expand(engine, forged(coded, head))
+
+
+def test_a_text_that_grew_is_refused(engine: Engine, coded: bytes) -> None:
+    """No writer writes so: it keeps such texts as they are."""
+    size = 16 + struct.unpack(">I", coded[8:12])[0]
+    block = struct.pack(">HHH", 1, 3, 4) + b"abcd"
+    with pytest.raises(InvalidRequest, match="damaged"):
+        expand(engine, coded[:size] + block + struct.pack(">I", zlib.crc32(block)) + coded[size:])
 
 
 def test_a_file_may_be_put_together_anew(engine: Engine, coded: bytes) -> None:
     """So it is what is forged above that is refused."""
-    assert expand(engine, forged(coded)) == PAGE
+    assert expand(engine, forged(coded, json.dumps(facts_of(coded)).encode())) == PAGE
 
 
 def test_another_version_and_another_file_are_refused(engine: Engine, coded: bytes) -> None:
@@ -214,8 +228,18 @@ def test_models_that_cannot_are_refused() -> None:
     with pytest.raises(Unsupported, match="fills masks"):
         compress(Engine(MaskedTable.random_masked(5, 1, Masking(4))), b"a")
     with pytest.raises(Unsupported, match="tokenizer"):
-        compress(Engine(Table.random(5, 1)), b"a")
-    with pytest.raises(InvalidRequest, match="window"):
-        compress(Engine(Table.random(5, 1)), b"a", window=1)
-    with pytest.raises(InvalidRequest, match="context"):
-        compress(Engine(Table.random(5, 1)), b"a", window=8, context=8)
+        compress(Engine(Table.random(5, 1)), b"a", window=8, context=2)
+
+
+def test_windows_that_cannot_be_are_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest, match="window is 1"):
+        compress(engine, b"a", window=1, context=0)
+    with pytest.raises(InvalidRequest, match="context is 8"):
+        compress(engine, b"a", window=8, context=8)
+
+
+def test_a_model_of_short_windows_reads_what_was_written_in_such() -> None:
+    tokenizer = tiny("byte level")
+    table = Table(len(tokenizer), Table.random(len(tokenizer), 1, order=1).rule, max_positions=32)
+    engine = Engine(table, tokenizer)
+    assert expand(engine, compress(engine, PAGE, window=32, context=8)) == PAGE

@@ -49,6 +49,7 @@ WINDOW, CONTEXT = 512, 256  # tokens
 TRIED = 96  # tokens on which it is tried whether the same bits are computed
 TOLD = 8  # of the last logits there, by which another model is told from other kernels
 NEAR = 0.05  # how far these may lie apart
+KINDS = {"model": str, "tokenizer": str, "window": int, "context": int, "bits": str, "logits": list}  # of the facts
 AGAIN = "fetch the file again"
 
 
@@ -70,16 +71,16 @@ class Coding:
             raise Unsupported(f"{model.name} fills masks, and has no probability of a text", hint="use a causal model")
         if not numbers_of(model).bits:
             raise Unsupported(f"{model.name} may compute other bits in other windows", hint="load it with exact='bits'")
-        if not 2 <= self.window <= model.max_positions:
-            raise InvalidRequest(f"window is {self.window}", hint=f"2 to {model.max_positions} tokens")
+
+    def streams(self) -> Streams:
+        """What codes single texts. Raises InvalidRequest where the model can't read such windows."""
+        engine, most = self.engine, self.engine.model.max_positions
+        if not 2 <= self.window <= most:
+            raise InvalidRequest(f"window is {self.window}", hint=f"2 to {most} tokens")
         if not 0 <= self.context < self.window:
             raise InvalidRequest(
                 f"context is {self.context}", hint=f"0 to {self.window - 1} tokens: less than a window"
             )
-
-    def streams(self) -> Streams:
-        """What codes single texts."""
-        engine = self.engine
         tokens = tokens_of(engine.codec, engine.context(), engine.end_tokens)
         tokens.require_text("coding")
         return Streams(engine.model, tokens, first_token(engine.codec, engine.end_tokens), self.window, self.context)
@@ -124,8 +125,7 @@ class Coding:
         Raises InvalidRequest where it is damaged, or no such file; Unsupported where it was written with another model,
         tokenizer or version, or where the model computes other bits here. What is in `out` then is not to be used.
         """
-        facts = _head(source)
-        streams = self._fitting(facts)
+        streams = self._fitting(_head(source))
         sum_ = hashlib.sha256()
         while block := _block(source):
             coded = [(length, each) for length, each in block if len(each) < length]
@@ -140,22 +140,18 @@ class Coding:
     def _fitting(self, facts: dict[str, Any]) -> Streams:
         """Raises Unsupported where it does not fit."""
         mine, name = self._facts(), self.engine.model.name
-        wrote = facts.get("model")
-        if facts.get("tokenizer") != mine["tokenizer"]:
+        wrote = repr(facts["model"])
+        if facts["tokenizer"] != mine["tokenizer"]:
             raise Unsupported(f"it was written with {wrote}, whose tokenizer is not {name}'s", hint=f"load {wrote}")
-        if facts.get("bits") != mine["bits"]:
-            told = facts.get("logits", [])
-            near = len(told) == TOLD and all(abs(a - b) <= NEAR for a, b in zip(told, mine["logits"], strict=True))
-            if near:
+        if facts["bits"] != mine["bits"]:
+            told = facts["logits"]
+            if len(told) == TOLD and all(abs(a - b) <= NEAR for a, b in zip(told, mine["logits"], strict=True)):
                 raise Unsupported(
                     f"{name} computes other bits here than where it was written",
                     hint="the same dtype, weights and versions, with reproducible=True",
                 )
             raise Unsupported(f"it was written with {wrote}, and {name} is another model", hint=f"load {wrote}")
-        window, context = facts.get("window"), facts.get("context")
-        if not isinstance(window, int) or not isinstance(context, int):
-            raise InvalidRequest("its beginning is damaged", hint=AGAIN)
-        return Coding(self.engine, window, context).streams()
+        return Coding(self.engine, facts["window"], facts["context"]).streams()
 
 
 def compress(engine: Engine, data: bytes, *, window: int = WINDOW, context: int = CONTEXT) -> bytes:
@@ -200,8 +196,14 @@ def _head(source: BinaryIO) -> dict[str, Any]:
     head = _exactly(source, size)
     if struct.pack(">I", zlib.crc32(head)) != _exactly(source, 4):
         raise InvalidRequest("its beginning is damaged", hint=AGAIN)
-    found: dict[str, Any] = json.loads(head)
-    return found
+    try:
+        found: dict[str, Any] = json.loads(head)
+        kinds = {name: type(found[name]) for name in KINDS}
+        if kinds == KINDS and all(type(each) is float for each in found["logits"]):
+            return found
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise InvalidRequest("its beginning is damaged", hint=AGAIN)
 
 
 def _packed(pieces: list[tuple[int, bytes]]) -> bytes:
@@ -221,7 +223,8 @@ def _block(source: BinaryIO) -> list[tuple[int, bytes]]:
     sizes = struct.unpack(f">{2 * count}H", packed)
     coded = [_exactly(source, size) for size in sizes[1::2]]
     content = first + packed + b"".join(coded)
-    if struct.pack(">I", zlib.crc32(content)) != _exactly(source, 4):
+    longer = any(after > before for before, after in zip(sizes[::2], sizes[1::2], strict=True))
+    if longer or struct.pack(">I", zlib.crc32(content)) != _exactly(source, 4):
         raise InvalidRequest("a part of it is damaged", hint=AGAIN)
     return [*zip(sizes[::2], coded, strict=True)]
 
